@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# Third-party libraries: the system's copy first, a pinned release through FetchContent otherwise.
+include(FetchContent)
+
+find_package(torch REQUIRED)
+message(STATUS "foresight: LibTorch ${torch_VERSION} at ${torch_ROOT}")
+
+# foresight_dependency(<package> <target> <git url> <tag> [find_package arguments])
+macro(foresight_dependency package target url tag)
+  find_package(${package} QUIET ${ARGN})
+  if(NOT TARGET ${target})
+    message(STATUS "foresight: ${package} not found in the system, fetching ${tag}")
+    FetchContent_Declare(${package} GIT_REPOSITORY ${url} GIT_TAG ${tag} GIT_SHALLOW ON SYSTEM)
+    FetchContent_MakeAvailable(${package})
+  endif()
+endmacro()
+
+foresight_dependency(fmt fmt::fmt https://github.com/fmtlib/fmt.git 9.1.0)
+foresight_dependency(spdlog spdlog::spdlog https://github.com/gabime/spdlog.git v1.10.0)
+foresight_dependency(nlohmann_json nlohmann_json::nlohmann_json https://github.com/nlohmann/json.git v3.11.2)
+foresight_dependency(Eigen3 Eigen3::Eigen https://gitlab.com/libeigen/eigen.git 3.4.0)
+
+if(FORESIGHT_WITH_DATA)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(FFMPEG IMPORTED_TARGET libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
+  if(NOT FFMPEG_FOUND)
+    message(FATAL_ERROR "foresight: FORESIGHT_WITH_DATA needs FFmpeg (libavformat, libavcodec, libavutil, "
+      "libswscale). Debian/Ubuntu: apt-get install libavformat-dev libavcodec-dev libswscale-dev. Without it, "
+      "configure with -DFORESIGHT_WITH_DATA=OFF: planning and control need no FFmpeg.")
+  endif()
+endif()

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Hides the difference between Catch2 2 (Debian) and 3: include this instead of a Catch2 header.
+#pragma once
+
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+using Catch::Approx;
+/// Ends the test case as skipped, visibly.
+#define FORESIGHT_SKIP(reason) SKIP(reason)
+#else
+#include <catch2/catch.hpp>
+#define FORESIGHT_SKIP(reason)       \
+  do {                               \
+    WARN("SKIPPED: " << (reason));   \
+    return;                          \
+  } while (false)
+#endif
