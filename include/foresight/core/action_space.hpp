@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one action is: dimensions, limits, normalisation, and how many raw actions make one model step.
+// What one action is: dimensions, limits, normalisation, and how many raw actions make one model
+// step.
 #pragma once
 
 #include <string>
@@ -10,9 +11,9 @@
 
 namespace foresight {
 
-/// Describes actions at the two places where they differ: *raw* as a robot takes them ([..., dim], physical
-/// units, box limits) and *normalised blocks* as models and planners see them ([..., A], A = block * dim,
-/// `block` consecutive raw actions in time order, each (raw - mean) / std).
+/// Describes actions at the two places where they differ: *raw* as a robot takes them ([..., dim],
+/// physical units, box limits) and *normalised blocks* as models and planners see them ([..., A], A
+/// = block * dim, `block` consecutive raw actions in time order, each (raw - mean) / std).
 struct FORESIGHT_API ActionSpace {
   int64_t dim = 1;           ///< raw action dimension
   int64_t block = 1;         ///< raw actions per model step (LeWM: 5)
@@ -20,7 +21,8 @@ struct FORESIGHT_API ActionSpace {
   std::vector<double> high;  ///< raw upper limits [dim]; empty: unbounded
   std::vector<double> mean;  ///< raw mean [dim]; empty: zeros
   std::vector<double> std;   ///< raw population standard deviation [dim]; empty: ones
-  bool discrete = false;     ///< true: `dim` symbols as one-hot rows; limits and statistics do not apply
+  bool discrete =
+      false;  ///< true: `dim` symbols as one-hot rows; limits and statistics do not apply
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -38,8 +40,8 @@ struct FORESIGHT_API ActionSpace {
   int64_t width() const { return dim * block; }
   bool bounded() const { return !low.empty() || !high.empty(); }
 
-  /// Raw actions [..., block, dim] or [..., block*dim] -> normalised blocks [..., A]. NaN becomes 0 after
-  /// normalising (recorders write NaN for the action of a reset step).
+  /// Raw actions [..., block, dim] or [..., block*dim] -> normalised blocks [..., A]. NaN becomes 0
+  /// after normalising (recorders write NaN for the action of a reset step).
   Tensor normalise(const Tensor& raw) const;
   /// Normalised blocks [..., A] -> raw actions [..., block, dim]. Not clamped.
   Tensor denormalise(const Tensor& blocks) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one exception type. Misuse and bad files throw it; trouble in a control loop is a Status instead.
+// The one exception type. Misuse and bad files throw it; trouble in a control loop is a Status
+// instead.
 #pragma once
 
 #include <stdexcept>
@@ -24,8 +25,9 @@ enum class ErrorCategory {
 /// Short name of a category, e.g. "bad_file".
 FORESIGHT_API std::string_view to_string(ErrorCategory category);
 
-/// Thrown for misuse and bad files. The message names the thing, its value, the rule it broke and what
-/// would be accepted: "model.safetensors: tensor 'encoder.norm.weight' has shape [192], expected [384]".
+/// Thrown for misuse and bad files. The message names the thing, its value, the rule it broke and
+/// what would be accepted: "model.safetensors: tensor 'encoder.norm.weight' has shape [192],
+/// expected [384]".
 class FORESIGHT_API Error : public std::runtime_error {
  public:
   Error(ErrorCategory category, const std::string& message);
@@ -40,8 +42,8 @@ inline void require(bool condition, ErrorCategory category, const std::string& m
   if (!condition) throw Error(category, message);
 }
 
-/// The name in `known` closest to `wanted` (Levenshtein distance), or empty if none is near enough to
-/// be a plausible typing error. Used by every "unknown key" message.
+/// The name in `known` closest to `wanted` (Levenshtein distance), or empty if none is near enough
+/// to be a plausible typing error. Used by every "unknown key" message.
 template <class Range>
 std::string nearest_name(std::string_view wanted, const Range& known);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Symbol visibility: the compiled library hides everything that is not marked FORESIGHT_API, so that
-// a robot program that links it never meets our internals (or ours, its own).
+// Symbol visibility: the compiled library hides everything that is not marked FORESIGHT_API, so
+// that a robot program that links it never meets our internals (or ours, its own).
 #pragma once
 
 #if defined(FORESIGHT_SHARED) && defined(__GNUC__)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Logging through one spdlog logger named "foresight", quiet (warnings only) until the application asks
-// for more. Applications route it by setting their own sink; spdlog's headers are not needed to log.
+// Logging through one spdlog logger named "foresight", quiet (warnings only) until the application
+// asks for more. Applications route it by setting their own sink; spdlog's headers are not needed
+// to log.
 #pragma once
 
 #include <memory>

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Randomness as an input. Everything random in the library takes a Noise&, so that a run repeats for a
-// seed on any device and a reference's recorded draws can be replayed exactly.
+// Randomness as an input. Everything random in the library takes a Noise&, so that a run repeats
+// for a seed on any device and a reference's recorded draws can be replayed exactly.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "foresight/core/tensor.hpp"
 
 namespace foresight {
 
-/// One block of Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
-/// four 32-bit words from a 128-bit counter and a 64-bit key.
+/// One block of Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+/// 2011): four 32-bit words from a 128-bit counter and a 64-bit key.
 FORESIGHT_API std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                                       std::array<std::uint32_t, 2> key);
 
@@ -26,9 +27,9 @@ class FORESIGHT_API Noise {
   virtual Tensor uniform(at::IntArrayRef shape, const at::TensorOptions& options = {}) = 0;
 };
 
-/// Counter-based noise: element i of the k-th draw is a pure function of (seed, stream, position), so
-/// that CPU and CUDA give the same uniforms bit for bit and the same normals up to the device's rounding
-/// of log, cos and sin (a few float32 ulp).
+/// Counter-based noise: element i of the k-th draw is a pure function of (seed, stream, position),
+/// so that CPU and CUDA give the same uniforms bit for bit and the same normals up to the device's
+/// rounding of log, cos and sin (a few float32 ulp).
 class FORESIGHT_API PhiloxNoise final : public Noise {
  public:
   /// `stream` separates users of one seed (planner, loader, environment, ...).
@@ -37,7 +38,8 @@ class FORESIGHT_API PhiloxNoise final : public Noise {
   /// Box-Muller on pairs of 24-bit uniforms; |z| <= 5.9.
   Tensor normal(at::IntArrayRef shape, const at::TensorOptions& options = {}) override;
   Tensor uniform(at::IntArrayRef shape, const at::TensorOptions& options = {}) override;
-  /// Integers uniform in [0, bound), dtype int64 on the CPU. Multiply-shift of 32 bits: bias < bound / 2^32.
+  /// Integers uniform in [0, bound), dtype int64 on the CPU. Multiply-shift of 32 bits: bias <
+  /// bound / 2^32.
   Tensor integers(std::int64_t bound, at::IntArrayRef shape);
   /// A random permutation of 0..n-1 (Fisher-Yates).
   std::vector<std::int64_t> permutation(std::int64_t n);

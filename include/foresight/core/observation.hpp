@@ -7,7 +7,7 @@
 namespace foresight {
 
 /// Field names that the library's own models and data sets use.
-inline constexpr std::string_view kPixels = "pixels";  ///< RGB image, uint8 [B,H,W,3]
+inline constexpr std::string_view kPixels = "pixels";    ///< RGB image, uint8 [B,H,W,3]
 inline constexpr std::string_view kProprio = "proprio";  ///< float [B,N]
 
 /// A batch of observations of one time step: the same container as State with batch shape [B].

@@ -10,9 +10,9 @@
 //     std::vector<std::string> validate() const;
 //   };
 //
-// and from that list come JSON reading and writing (core/options_json.hpp), the command line flags with
-// their defaults, and the help text. Fields may be bool, int64_t, double, std::string, std::vector of
-// those, an enum that specialises EnumNames, or another struct with fields().
+// and from that list come JSON reading and writing (core/options_json.hpp), the command line flags
+// with their defaults, and the help text. Fields may be bool, int64_t, double, std::string,
+// std::vector of those, an enum that specialises EnumNames, or another struct with fields().
 #pragma once
 
 #include <array>
@@ -26,13 +26,15 @@
 
 namespace foresight {
 
-/// Specialise with `static constexpr std::array<std::pair<std::string_view, E>, N> names` to let an enum be an
-/// option value. Values are written as in the code: "deadline_reached".
+/// Specialise with `static constexpr std::array<std::pair<std::string_view, E>, N> names` to let an
+/// enum be an option value. Values are written as in the code: "deadline_reached".
 template <class Enum>
 struct EnumNames;
 
 template <class T>
-concept NamedEnum = requires { EnumNames<T>::names; };
+concept NamedEnum = requires {
+  EnumNames<T>::names;
+};
 
 /// Name of an enumerator that has EnumNames.
 template <NamedEnum Enum>
@@ -51,7 +53,9 @@ struct AnyVisitor {
 
 /// A struct that lists its fields as shown at the top of this file.
 template <class T>
-concept OptionStruct = requires(T& options) { T::fields(options, detail::AnyVisitor{}); };
+concept OptionStruct = requires(T& options) {
+  T::fields(options, detail::AnyVisitor{});
+};
 
 /// Collects broken rules: each line reads "CemOptions.elites = 400 must be <= samples = 300".
 class FORESIGHT_API Rules {

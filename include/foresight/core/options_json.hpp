@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Option structs to and from JSON. Reading is strict: an unknown key is an error that suggests the nearest
-// known one, and a value of the wrong type is an error that names the key's full path.
+// Option structs to and from JSON. Reading is strict: an unknown key is an error that suggests the
+// nearest known one, and a value of the wrong type is an error that names the key's full path.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <type_traits>
@@ -102,7 +103,8 @@ nlohmann::json write_value(const T& value) {
     return std::string(enum_name(value));
   } else if constexpr (IsVector<T>::value) {
     auto array = nlohmann::json::array();
-    for (const auto& item : value) array.push_back(write_value(static_cast<const typename T::value_type&>(item)));
+    for (const auto& item : value)
+      array.push_back(write_value(static_cast<const typename T::value_type&>(item)));
     return array;
   } else {
     return value;
@@ -111,8 +113,9 @@ nlohmann::json write_value(const T& value) {
 
 }  // namespace detail
 
-/// Overwrites the fields of `options` that `object` names. Throws Error(invalid_option) on an unknown key or a
-/// value of the wrong type; `name` opens the message ("config.json: planner"). Does not call validate().
+/// Overwrites the fields of `options` that `object` names. Throws Error(invalid_option) on an
+/// unknown key or a value of the wrong type; `name` opens the message ("config.json: planner").
+/// Does not call validate().
 template <OptionStruct Options>
 void read_options(Options& options, const nlohmann::json& object, const std::string& name) {
   Options copy = options;  // all or nothing: a failed read changes nothing

@@ -32,7 +32,8 @@ class FORESIGHT_API State {
   /// Leading axes shared by all fields; empty state: [].
   std::vector<int64_t> batch_shape() const;
 
-  /// Number of observed steps behind this state (history fill), equal over the batch and known on the host.
+  /// Number of observed steps behind this state (history fill), equal over the batch and known on
+  /// the host.
   int64_t filled() const noexcept { return filled_; }
   State& set_filled(int64_t steps) {
     filled_ = steps;
@@ -54,7 +55,8 @@ class FORESIGHT_API State {
 
   /// Concatenates states along the last batch axis.
   static State cat(const std::vector<State>& states);
-  /// Stacks states of equal batch shape into one new last batch axis: H states [B,S,...] -> [B,S,H,...].
+  /// Stacks states of equal batch shape into one new last batch axis: H states [B,S,...] ->
+  /// [B,S,H,...].
   static State stack(const std::vector<State>& states);
 
  private:

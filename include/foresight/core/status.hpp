@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outcome of a solve or of a control step: values, not exceptions, because a control loop must go on.
+// Outcome of a solve or of a control step: values, not exceptions, because a control loop must go
+// on.
 #pragma once
 
 #include <string_view>

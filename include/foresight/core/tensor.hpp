@@ -24,7 +24,8 @@ FORESIGHT_API std::string shape_string(at::IntArrayRef shape);
 FORESIGHT_API void check_shape(std::string_view name, const Tensor& tensor,
                                at::IntArrayRef expected, std::string_view letters);
 
-/// Throws Error(non_finite) naming `name` if any element is NaN or infinite. Synchronises the device.
+/// Throws Error(non_finite) naming `name` if any element is NaN or infinite. Synchronises the
+/// device.
 FORESIGHT_API void check_finite(std::string_view name, const Tensor& tensor);
 
 }  // namespace foresight
