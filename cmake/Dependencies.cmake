@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 # Third-party libraries: the system's copy first, a pinned release through FetchContent otherwise.
+# GLOBAL, because a project that adds foresight with add_subdirectory() links through these targets too.
 include(FetchContent)
 
-find_package(torch REQUIRED)
+find_package(torch REQUIRED GLOBAL)
 message(STATUS "foresight: LibTorch ${torch_VERSION} at ${torch_ROOT}")
 
-# foresight_dependency(<package> <target> <git url> <tag> [find_package arguments])
+# A fetched copy is installed with foresight, so that the installed package finds it. One fmt for all: spdlog
+# must not bring its own.
+set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
+foreach(_install FMT_INSTALL SPDLOG_INSTALL JSON_Install)
+  set(${_install} ${FORESIGHT_INSTALL})
+endforeach()
+set(SPDLOG_FMT_EXTERNAL ON)
+
+# foresight_dependency(<package> <target> <git url> <tag>)
 macro(foresight_dependency package target url tag)
-  find_package(${package} QUIET ${ARGN})
+  find_package(${package} QUIET GLOBAL)
   if(NOT TARGET ${target})
     message(STATUS "foresight: ${package} not found in the system, fetching ${tag}")
     FetchContent_Declare(${package} GIT_REPOSITORY ${url} GIT_TAG ${tag} GIT_SHALLOW ON SYSTEM)
@@ -22,8 +31,9 @@ foresight_dependency(Eigen3 Eigen3::Eigen https://gitlab.com/libeigen/eigen.git 
 
 if(FORESIGHT_WITH_DATA)
   find_package(PkgConfig REQUIRED)
-  pkg_check_modules(FFMPEG IMPORTED_TARGET libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
-  if(NOT FFMPEG_FOUND)
+  pkg_check_modules(FORESIGHT_FFMPEG IMPORTED_TARGET GLOBAL
+                    libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
+  if(NOT FORESIGHT_FFMPEG_FOUND)
     message(FATAL_ERROR "foresight: FORESIGHT_WITH_DATA needs FFmpeg (libavformat, libavcodec, libavutil, "
       "libswscale). Debian/Ubuntu: apt-get install libavformat-dev libavcodec-dev libswscale-dev. Without it, "
       "configure with -DFORESIGHT_WITH_DATA=OFF: planning and control need no FFmpeg.")
