@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/data/csv.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "recordings.hpp"
+
+namespace foresight::data {
+namespace {
+
+CsvTable parse(std::string_view text, const CsvOptions& options = {}) {
+  return parse_csv(text, "t.csv", options);
+}
+
+template <class... Words>
+bool refused(std::string_view text, const CsvOptions& options, const Words&... words) {
+  return fails_with(
+      ErrorCategory::bad_file, [&] { parse(text, options); }, words...);
+}
+
+TEST_CASE("a table of numbers is read as float64, exactly") {
+  const CsvTable table = parse("a,b\n1,-2.5e-3\n0.1,1e300\n-0,5e-324");
+  CHECK(table.columns == std::vector<std::string>{"a", "b"});
+  REQUIRE(table.values.sizes() == at::IntArrayRef({3, 2}));
+  CHECK(
+      at::equal(table.values,
+                at::tensor({1.0, -2.5e-3, 0.1, 1e300, -0.0, 5e-324}, at::kDouble).reshape({3, 2})));
+  CHECK(table.column("b") == 1);
+}
+
+TEST_CASE("line ends of either kind, blanks around cells and a byte order mark are accepted") {
+  const CsvTable table = parse("\xEF\xBB\xBFx, y\r\n 1 ,\t2\r\n3,4\r\n");
+  CHECK(table.columns == std::vector<std::string>{"x", "y"});
+  CHECK(at::equal(table.values, at::tensor({1.0, 2.0, 3.0, 4.0}, at::kDouble).reshape({2, 2})));
+}
+
+TEST_CASE("what is not plainly a number in its place is an error with line and column") {
+  CHECK(refused("", {}, "t.csv", "is empty"));
+  CHECK(refused("a,b\n1,2\n3\n", {}, "t.csv:3:1", "1 cells, expected 2"));
+  CHECK(refused("a,b\n1,2,3\n", {}, "t.csv:2:2", "3 cells, expected 2"));
+  CHECK(refused("a,b\n1,2\n\n3,4\n", {}, "t.csv:3:1", "empty line"));
+  CHECK(refused("a,b\n1,two\n", {}, "t.csv:2:2", "column 'b'", "'two'"));
+  CHECK(refused("a,b\n1,\"2\"\n", {}, "t.csv:2:2", "quotes"));
+  CHECK(refused("a,b\n1,2\r3,4\n", {}, "t.csv:2", "carriage return"));
+  for (const char* word : {"inf", "-inf", "0x10", "1_000", "1e999", "1.2.3", "+1", "--1", "1e", ".",
+                           "nan(1)", "1d3", "\xFF"}) {
+    INFO(word);
+    CHECK(refused(std::string("a\n") + word + "\n", {}, "t.csv:2:1", "not a finite number"));
+  }
+}
+
+TEST_CASE("a header must be names, each once") {
+  CHECK(refused("1,2\n3,4\n", {}, "t.csv:1:1", "header line is missing"));
+  CHECK(refused("a,b,a\n", {}, "t.csv:1:3", "'a' occurs twice"));
+  CHECK(refused("a,,b\n", {}, "t.csv:1:2", "without a name"));
+  CHECK(parse("a,b\n").rows() == 0);
+}
+
+TEST_CASE("missing values are an error unless they are asked for") {
+  for (const char* text : {"a,b\n1,nan\n", "a,b\n1,NaN\n", "a,b\n1,\n"}) {
+    INFO(text);
+    CHECK(refused(text, {}, "t.csv:2:2", "missing value"));
+    const CsvTable table = parse(text, {.nan = NanPolicy::accept});
+    CHECK(std::isnan(table.values[0][1].item<double>()));
+    CHECK(table.values[0][0].item<double>() == 1.0);
+  }
+}
+
+TEST_CASE("columns with words are left out on request, and asking for one says why") {
+  const CsvTable table = parse("a,task,b\n1,2,3\n4,push,6\n", {.text = TextPolicy::skip});
+  CHECK(table.columns == std::vector<std::string>{"a", "b"});
+  CHECK(at::equal(table.values, at::tensor({1.0, 3.0, 4.0, 6.0}, at::kDouble).reshape({2, 2})));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { table.column("task"); }, "t.csv:3:2", "'push'"));
+}
+
+TEST_CASE("an unknown column suggests the nearest name") {
+  const CsvTable table = parse("action_0,action_1\n1,2\n");
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { table.column("acton_1"); }, "t.csv", "acton_1",
+      "did you mean 'action_1'"));
+}
+
+TEST_CASE("numbers are printed with the fewest digits that read back the same") {
+  CHECK(number_text(0.1) == "0.1");
+  CHECK(number_text(0.1f) == "0.1");
+  CHECK(number_text(std::nan("")) == "nan");
+  for (const double value : {1.0 / 3, -1e-300, 123456789.123, 0.9112207889556885}) {
+    const CsvTable table = parse("a\n" + number_text(value) + "\n");
+    CHECK(table.values.item<double>() == value);
+  }
+}
+
+TEST_CASE("a recorded table is read whole") {
+  const CsvTable table = read_csv(recordings() / "tworoom" / "folder" / "episode_0001.csv");
+  CHECK(table.rows() == 7);
+  CHECK(table.columns.size() == 13);
+  CHECK(table.values[6][table.column("state_0")].item<double>() == 55.146378);
+  CHECK(fails_with(
+      ErrorCategory::not_found, [] { read_csv("/nowhere/t.csv"); }, "/nowhere/t.csv"));
+}
+
+}  // namespace
+}  // namespace foresight::data

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reference fixtures: tensors that another implementation computed, with the settings that produced
+// them and the tolerance that they deserve. A parity test names a family and is run once for every
+// file of it, so a new file is a new test case without new code.
+//
+//   TEST_CASE("rollout equals the reference") {
+//     for_each_golden("lewm/lewm_rollout", [](Golden& golden) {
+//       Model model(golden.config().at("model"));
+//       golden.compare("h1_predicted_emb", model.rollout(golden.input("h1_pixels")));
+//     });
+//   }
+//
+// Files are looked for in $FORESIGHT_GOLDENS, or tests/data/goldens where that is unset.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "catch.hpp"
+#include "foresight/core/tensor.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight {
+
+/// |actual - expected| <= atol + rtol*|expected| + of_max*max|expected|.
+struct Tolerance {
+  double atol = 0;
+  double rtol = 0;
+  double of_max = 0;
+};
+
+/// The number after `word` in prose such as "abs 2e-5 + rel 5e-5"; 0 where there is none.
+inline double number_after(std::string_view text, std::string_view word) {
+  const auto at = text.find(word);
+  return at == std::string_view::npos ? 0.0 : std::strtod(text.data() + at + word.size(), nullptr);
+}
+
+/// Tolerances written as prose: "fp32: abs 1e-4 + rel 1e-4; fp64: ...", "...; gradients rel 2e-4 of
+/// the tensor's max".
+inline Tolerance tolerance_from_prose(const std::string& prose, std::string_view section) {
+  Tolerance plain{};
+  for (std::size_t begin = 0; begin < prose.size();) {
+    const auto end = std::min(prose.find(';', begin), prose.size());
+    const std::string clause = prose.substr(begin, end - begin);
+    begin = end + 1;
+    const double atol = number_after(clause, "abs "), rtol = number_after(clause, "rel ");
+    const bool of_max = clause.find("of the tensor's max") != std::string::npos;
+    const Tolerance read = of_max ? Tolerance{atol, 0, rtol} : Tolerance{atol, rtol, 0};
+    if (clause.find("gradients") != std::string::npos) {
+      if (section == "grads") return read;
+    } else if (clause.find("after_step") != std::string::npos) {
+      if (section.starts_with("after_step")) return read;
+    } else if (clause.find("fp64:") != std::string::npos) {
+      if (section.ends_with("64")) return read;
+    } else if (plain.atol == 0 && plain.rtol == 0) {
+      plain = read;
+    }
+  }
+  return plain;
+}
+
+/// One fixture file. Keys read "inputs/..", "params/..", "outputs/.." (float32 run), "outputs64/.."
+/// (float64 run of the same computation), "grads/..", "after_step/..".
+class Golden {
+ public:
+  explicit Golden(const std::filesystem::path& file)
+      : file_(io::SafeTensors::open(file)), name_(file.stem().string()) {
+    const auto& metadata = file_.metadata();
+    if (auto it = metadata.find("config"); it != metadata.end()) {
+      config_ = nlohmann::json::parse(it->second);
+      ordered_config_ = nlohmann::ordered_json::parse(it->second);
+    }
+    if (auto it = metadata.find("tolerance"); it != metadata.end()) {
+      tolerance_ = nlohmann::json::parse(it->second, nullptr, false);
+      if (!tolerance_.is_object()) tolerance_ = it->second;
+      if (tolerance_.contains("excluded"))
+        for (const auto& key : tolerance_["excluded"]) excluded_.insert(key.get<std::string>());
+    }
+  }
+
+  /// File name without extension.
+  const std::string& name() const { return name_; }
+  /// config.kind, or empty.
+  std::string kind() const { return config_.value("kind", std::string()); }
+  /// Settings of the reference run. ordered_config() keeps the order in which the file lists the
+  /// keys.
+  const nlohmann::json& config() const { return config_; }
+  const nlohmann::ordered_json& ordered_config() const { return ordered_config_; }
+  /// The tolerance entry: an object, or a text where the file has prose.
+  const nlohmann::json& tolerance() const { return tolerance_; }
+  const io::SafeTensors& file() const { return file_; }
+  const std::map<std::string, std::string>& metadata() const { return file_.metadata(); }
+
+  bool has(std::string_view key) const { return file_.has(key); }
+  /// The tensor of a full key, as a copy that tests may change. Unknown: Error with the nearest
+  /// key.
+  Tensor at(std::string_view key) const { return file_.at(key).clone(); }
+  Tensor input(std::string_view key) const { return at("inputs/" + std::string(key)); }
+  Tensor output(std::string_view key) const { return at("outputs/" + std::string(key)); }
+  Tensor param(std::string_view key) const { return at("params/" + std::string(key)); }
+
+  /// Every tensor of "<section>/..", by the rest of its key: section("params").
+  std::map<std::string, Tensor> section(std::string_view section) const {
+    std::map<std::string, Tensor> tensors;
+    const std::string prefix = std::string(section) + "/";
+    for (const auto& key : file_.names())
+      if (key.starts_with(prefix)) tensors.emplace(key.substr(prefix.size()), at(key));
+    return tensors;
+  }
+
+  /// Whether the file says that `key` must not be compared (rounding noise in the reference
+  /// itself).
+  bool excluded(std::string_view key) const {
+    const auto rest = key.substr(key.find('/') + 1);
+    return excluded_.contains(std::string(key)) || excluded_.contains(std::string(rest));
+  }
+
+  /// The file's tolerance for a full key. The float64 run, where the file says nothing of it, is
+  /// held to 1e-9 + 1e-8 relative: far above double rounding, far below any mistake.
+  Tolerance tolerance_of(std::string_view key) const {
+    const std::string section(key.substr(0, key.find('/')));
+    if (tolerance_.is_string()) return tolerance_from_prose(tolerance_.get<std::string>(), section);
+    const bool is_double = section.ends_with("64");
+    Tolerance chosen = is_double ? Tolerance{1e-9, 1e-8, 0} : Tolerance{};
+    const auto read = [&chosen](const nlohmann::json& from) {
+      chosen.atol = from.value("atol", chosen.atol);
+      chosen.rtol = from.value("rtol", chosen.rtol);
+    };
+    if (!tolerance_.is_object()) return chosen;
+    if (!is_double) read(tolerance_);
+    if (auto family = tolerance_.find("per_family");
+        family != tolerance_.end() && family->contains(section))
+      read(family->at(section));
+    if (tolerance_.contains(section)) read(tolerance_.at(section));
+    if (auto keys = tolerance_.find("per_key_atol"); keys != tolerance_.end())
+      chosen.atol = keys->value(std::string(key), chosen.atol);
+    return chosen;
+  }
+
+  /// CHECKs that `actual` equals the tensor of `key` within the file's tolerance: same shape,
+  /// integers exactly, NaN where the reference has NaN. A key without a section means
+  /// "outputs64/.." for a float64 tensor where the file has one, else "outputs/..". Keys that the
+  /// file excludes are not compared.
+  void compare(std::string_view key, const Tensor& actual) { compare(key, actual, Tensor()); }
+
+  /// As compare(), only where `where` (bool, same shape) is true.
+  void compare_where(std::string_view key, const Tensor& actual, const Tensor& where) {
+    compare(key, actual, where);
+  }
+
+  /// As compare(), with a tolerance of the caller's own.
+  void compare_within(std::string_view key, const Tensor& actual, const Tolerance& tolerance) {
+    compare(key, actual, Tensor(), &tolerance);
+  }
+
+  /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
+  /// none.
+  std::vector<std::string> uncompared(std::string_view section = "outputs") const {
+    std::vector<std::string> keys;
+    for (const auto& key : file_.names())
+      if (key.starts_with(std::string(section) + "/") && !compared_.contains(key) && !excluded(key))
+        keys.push_back(key);
+    return keys;
+  }
+
+ private:
+  std::string full_key(std::string_view key, const Tensor& actual) const {
+    if (file_.has(key)) return std::string(key);
+    const bool is_double = actual.defined() && actual.scalar_type() == at::kDouble;
+    if (const auto wide = "outputs64/" + std::string(key); is_double && file_.has(wide))
+      return wide;
+    if (const auto plain = "outputs/" + std::string(key); file_.has(plain)) return plain;
+    if (const auto wide = "outputs64/" + std::string(key); file_.has(wide)) return wide;
+    return std::string(key);
+  }
+
+  void compare(std::string_view short_key, const Tensor& actual, const Tensor& where,
+               const Tolerance* own = nullptr) {
+    const std::string key = full_key(short_key, actual);
+    INFO("fixture " << name_ << ", key " << key);
+    if (!file_.has(key)) {
+      FAIL_CHECK("the fixture has no such key");
+      return;
+    }
+    compared_.insert(key);
+    if (excluded(key)) return;
+    const Tensor expected = file_.at(key);
+    if (!actual.defined()) {
+      FAIL_CHECK("the tensor to compare is undefined");
+      return;
+    }
+    if (actual.sizes() != expected.sizes()) {
+      FAIL_CHECK("shape " << shape_string(actual.sizes()) << ", expected "
+                          << shape_string(expected.sizes()));
+      return;
+    }
+    const Tensor mask = where.defined() ? where.to(at::kCPU) : at::ones({}, at::kBool);
+    if (!at::isFloatingType(expected.scalar_type()) && !at::isComplexType(expected.scalar_type())) {
+      const Tensor different =
+          actual.detach().to(at::kCPU, at::kDouble).ne(expected.to(at::kDouble));
+      const auto wrong = different.logical_and(mask).sum().item<int64_t>();
+      INFO(wrong << " of " << expected.numel() << " integers differ");
+      CHECK(wrong == 0);
+      return;
+    }
+    compare_real(actual.detach().to(at::kCPU, at::kDouble), expected.to(at::kDouble), mask,
+                 own ? *own : tolerance_of(key));
+  }
+
+  void compare_real(const Tensor& actual, const Tensor& expected, const Tensor& mask,
+                    const Tolerance& tolerance) {
+    if (expected.numel() == 0) return;
+    const Tensor finite = expected.isfinite();
+    const double largest =
+        finite.any().item<bool>() ? expected.masked_select(finite).abs().max().item<double>() : 0.0;
+    const Tensor error = (actual - expected).abs();
+    const Tensor allowed =
+        tolerance.atol + tolerance.rtol * expected.abs() + tolerance.of_max * largest;
+    const Tensor same =
+        actual.eq(expected).logical_or(actual.isnan().logical_and(expected.isnan()));
+    // Written so that a NaN on one side only counts as wrong.
+    const Tensor wrong =
+        error.le(allowed).logical_and(finite).logical_or(same).logical_not().logical_and(mask);
+    const auto count = wrong.sum().item<int64_t>();
+    const Tensor shown =
+        at::where(wrong, error, at::zeros_like(error)).nan_to_num(INFINITY).flatten();
+    const auto worst = shown.argmax().item<int64_t>();
+    INFO(count << " of " << expected.numel() << " elements differ; max abs error "
+               << shown[worst].item<double>() << " at flat index " << worst << ": "
+               << actual.flatten()[worst].item<double>() << ", expected "
+               << expected.flatten()[worst].item<double>() << "; atol " << tolerance.atol
+               << ", rtol " << tolerance.rtol << ", of the largest value " << tolerance.of_max);
+    CHECK(count == 0);
+  }
+
+  io::SafeTensors file_;
+  std::string name_;
+  nlohmann::json config_ = nlohmann::json::object();
+  nlohmann::ordered_json ordered_config_ = nlohmann::ordered_json::object();
+  nlohmann::json tolerance_;
+  std::set<std::string> excluded_;
+  std::set<std::string> compared_;
+};
+
+/// Folder of the fixtures: $FORESIGHT_GOLDENS or tests/data/goldens.
+inline std::filesystem::path goldens_folder() {
+  const char* chosen = std::getenv("FORESIGHT_GOLDENS");
+  return chosen && *chosen ? chosen : FORESIGHT_TEST_DATA "/goldens";
+}
+
+/// A JSON fixture, e.g. golden_json("lewm/lewm_released_keys.json"). Key order is kept.
+inline nlohmann::ordered_json golden_json(const std::string& file) {
+  return nlohmann::ordered_json::parse(io::read_text(goldens_folder() / file));
+}
+
+/// Files of the family "folder/name", in alphabetical order: every file of the folder whose
+/// config.kind is `name` or "folder/name"; where there is none, every file called `name` or
+/// `name`_<anything>.
+inline std::vector<std::filesystem::path> golden_files(const std::string& family) {
+  const auto slash = family.find('/');
+  const std::string folder = family.substr(0, slash), name = family.substr(slash + 1);
+  std::vector<std::filesystem::path> by_kind, by_name;
+  const auto root = goldens_folder() / folder;
+  if (!std::filesystem::is_directory(root)) return {};
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    const std::string kind = Golden(entry.path()).kind(), stem = entry.path().stem().string();
+    if (kind == name || kind == family) by_kind.push_back(entry.path());
+    if (stem == name || stem.starts_with(name + "_")) by_name.push_back(entry.path());
+  }
+  auto& files = by_kind.empty() ? by_name : by_kind;
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+/// Calls `test` once for every file of a family (see golden_files()); fails the test case if there
+/// is none.
+inline void for_each_golden(const std::string& family, const std::function<void(Golden&)>& test) {
+  const auto files = golden_files(family);
+  INFO("fixture family " << family << " in " << goldens_folder());
+  REQUIRE_FALSE(files.empty());
+  for (const auto& file : files) {
+    INFO("fixture " << file.filename().string());
+    Golden golden(file);
+    test(golden);
+  }
+}
+
+}  // namespace foresight

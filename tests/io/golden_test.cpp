@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fixture reader: which files a family has, which tolerance a key gets, and that a difference
+// is a failure.
+#include "golden.hpp"
+
+#include "catch.hpp"
+
+using namespace foresight;
+
+TEST_CASE("a family is every file of its kind, or else every file of its name") {
+  CHECK(golden_files("lewm/lewm_encoder").size() == 3);
+  CHECK(golden_files("lewm/lewm_projector").size() == 1);  // its kind is lewm_mlp
+  CHECK(golden_files("losses/losses_straightening").size() == 2);
+  CHECK(golden_files("mppi/smppi").size() == 2);
+  CHECK(golden_files("planners/planners_cem").size() == 2);
+  CHECK(golden_files("lewm/no_such_family").empty());
+  CHECK(golden_files("no_such_folder/x").empty());
+}
+
+TEST_CASE("a fixture gives its settings, sections and the tolerance of each key") {
+  int files = 0;
+  for_each_golden("lewm/lewm_train_step", [&](Golden& golden) {
+    ++files;
+    CHECK(golden.kind() == "lewm_train_step");
+    CHECK(golden.section("params").size() > 10);
+    CHECK(golden.tolerance_of("outputs/emb").atol == 5e-6);
+    CHECK(golden.tolerance_of("after_step/x").rtol == 2e-7);
+    CHECK(golden.tolerance_of("outputs64/emb").atol == 1e-9);
+    CHECK(golden.excluded("grads/projector.net.0.bias"));
+    CHECK(golden.excluded("after_steps3/projector.net.1.running_mean"));
+    CHECK_FALSE(golden.excluded("after_step/projector.net.1.running_mean"));
+    const auto before = golden.uncompared("outputs").size();
+    golden.compare("emb", golden.output("emb"));
+    CHECK(golden.uncompared("outputs").size() == before - 1);
+  });
+  CHECK(files == 1);
+}
+
+TEST_CASE("tolerances written as prose are understood") {
+  const std::string mppi =
+      "fp32: abs 7.2e-05 + rel 1e-4 (10x the fp32-fp64 gap of the peer); fp64: abs 1e-9 + rel 1e-8";
+  CHECK(tolerance_from_prose(mppi, "outputs").atol == 7.2e-5);
+  CHECK(tolerance_from_prose(mppi, "outputs").rtol == 1e-4);
+  CHECK(tolerance_from_prose(mppi, "outputs64").atol == 1e-9);
+  CHECK(tolerance_from_prose(mppi, "outputs64").rtol == 1e-8);
+  const std::string dreamer = "abs 2e-5 + rel 5e-5; gradients rel 2e-4 of the tensor's max";
+  CHECK(tolerance_from_prose(dreamer, "outputs").rtol == 5e-5);
+  CHECK(tolerance_from_prose(dreamer, "grads").of_max == 2e-4);
+  CHECK(tolerance_from_prose(dreamer, "grads").rtol == 0);
+}
+
+TEST_CASE("a float64 result is held to the float64 reference") {
+  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
+    golden.compare("few_knots_loss", golden.at("outputs64/few_knots_loss"));
+    CHECK(golden.uncompared("outputs64").size() + 1 == golden.section("outputs64").size());
+  });
+}
