@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# One packaging test, see CMakeLists.txt: installs a build tree (BUILD_TREE, PREFIX), or configures, builds and runs a
+# project (PROJECT) against an installation (FIND_IN) or the sources (ADD). With EXPECT_FAILURE, configuring must fail
+# with a message that matches it.
+
+function(run)
+  execute_process(COMMAND ${ARGV} COMMAND_ECHO STDOUT RESULT_VARIABLE result)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "exit code ${result}")
+  endif()
+endfunction()
+
+if(BUILD_TREE)
+  file(REMOVE_RECURSE "${PREFIX}")  # what an earlier run installed must not hide what this one forgets
+  run(${CMAKE_COMMAND} --install "${BUILD_TREE}" --prefix "${PREFIX}")
+  return()
+endif()
+
+# No FFmpeg, and nothing of the environment that would help to find foresight or LibTorch.
+set(ENV{PKG_CONFIG_LIBDIR} "/nonexistent")
+set(ENV{PKG_CONFIG_PATH} "")
+set(ENV{CMAKE_PREFIX_PATH} "")
+unset(ENV{Torch_DIR})
+set(ENV{CCACHE_SLOPPINESS} "pch_defines,time_macros,include_file_mtime,include_file_ctime")
+
+set(arguments -S "${SOURCE}/tests/packaging/${PROJECT}" -B "${WORK}/build" -G "${GENERATOR}"
+              "-DCMAKE_CXX_COMPILER=${COMPILER}")
+if(LAUNCHER)
+  list(APPEND arguments "-DCMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}")
+endif()
+if(FIND_IN)
+  file(REMOVE_RECURSE "${WORK}")
+  list(APPEND arguments "-DCMAKE_PREFIX_PATH=${FIND_IN}" "-DCOMPONENT=${COMPONENT}" -DCMAKE_BUILD_TYPE=Release)
+else()
+  file(REMOVE "${WORK}/build/CMakeCache.txt")
+  list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON
+                        "-DTorch_DIR=${TORCH}/share/cmake/Torch" "-DCMAKE_CXX_FLAGS=-O0")
+endif()
+if(README)  # the first C++ block is the example
+  file(READ "${README}" text)
+  string(FIND "${text}" "```cpp\n" begin)
+  if(begin EQUAL -1)
+    message(FATAL_ERROR "${README} has no C++ example")
+  endif()
+  string(SUBSTRING "${text}" ${begin} -1 text)
+  string(REGEX REPLACE "^```cpp\n" "" text "${text}")
+  string(FIND "${text}" "```" end)
+  string(SUBSTRING "${text}" 0 ${end} text)
+  file(WRITE "${WORK}/readme.cpp" "${text}")
+  list(APPEND arguments "-DPROGRAM=${WORK}/readme.cpp")
+endif()
+
+if(EXPECT_FAILURE)
+  execute_process(COMMAND ${CMAKE_COMMAND} ${arguments} RESULT_VARIABLE result ERROR_VARIABLE errors
+                  OUTPUT_VARIABLE output)
+  string(REGEX REPLACE "[ \n]+" " " errors "${errors}")  # CMake wraps its messages
+  if(result EQUAL 0 OR NOT errors MATCHES "${EXPECT_FAILURE}")
+    message(FATAL_ERROR "expected an error that matches '${EXPECT_FAILURE}', got exit code ${result}:\n${errors}")
+  endif()
+  return()
+endif()
+
+cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+run(${CMAKE_COMMAND} ${arguments})
+run(${CMAKE_COMMAND} --build "${WORK}/build" --target consumer --parallel ${cores})
+run("${WORK}/build/consumer")
+if(ADD)  # all libraries, as they are installed next
+  run(${CMAKE_COMMAND} --build "${WORK}/build" --parallel ${cores})
+endif()
