@@ -1,65 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
-// A user's program: a model of its own, here a cart on a line, imagined with foresight.
+// A user's program: a model of its own, a cart on a rail, driven to rest at the origin by
+// model-predictive control. It fails if the cart does not arrive, leaves its limits, or if one
+// decision was not a plan.
 #include <cmath>
 #include <cstdio>
+#include <memory>
 
-#include "foresight/core/world_model.hpp"
+#include "foresight/control/mpc.hpp"
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/terms.hpp"
 
 namespace {
+
+using foresight::Noise;
+using foresight::State;
+using foresight::Tensor;
 
 /// Position and velocity of a cart that accelerates by the action, 0.1 s a step.
 class Cart final : public foresight::WorldModel {
  public:
   Cart() {
     spec_.family = "cart";
-    spec_.observation = {{"state", {2}, at::kFloat}};
+    spec_.observation = {{"state", {2}}};
     spec_.channels = 2;
     spec_.action.low = {-1};
     spec_.action.high = {1};
   }
   const foresight::ModelSpec& spec() const override { return spec_; }
-
-  foresight::State initial(int64_t batch) const override {
-    foresight::State state(1);
-    state.set("latent", at::zeros({batch, 1, 2}));
-    return state;
-  }
-  foresight::State observe(const foresight::State&, const foresight::Tensor&,
-                           const foresight::Observation& observation,
-                           foresight::Noise&) const override {
+  State initial(int64_t batch) const override { return latent(1, at::zeros({batch, 1, 2})); }
+  State observe(const State&, const Tensor&, const foresight::Observation& observation,
+                Noise&) const override {
     spec_.check(observation);
-    foresight::State state(1);
-    state.set("latent", observation.at("state").unsqueeze(-2)).set_filled(1);
-    return state;
+    return latent(1, observation.at("state").unsqueeze(1)).set_filled(1);
   }
-  foresight::Transition step(const foresight::State& state, const foresight::Tensor& action,
-                             foresight::Noise&) const override {
-    const auto position = state.at("latent").select(-1, 0);
-    const auto velocity = state.at("latent").select(-1, 1) + 0.1 * action;
-    foresight::Transition transition;
-    transition.next = foresight::State(state.batch_dims());
-    transition.next.set("latent", at::stack({position + 0.1 * velocity, velocity}, -1));
-    return transition;
+  foresight::Transition step(const State& state, const Tensor& action, Noise&) const override {
+    const Tensor velocity = state.at("latent").select(-1, 1) + 0.1 * action;
+    const Tensor position = state.at("latent").select(-1, 0) + 0.1 * velocity;
+    return {latent(state.batch_dims(), at::stack({position, velocity}, -1)), {}, {}};
   }
 
  private:
+  static State latent(int64_t batch_dims, Tensor value) {
+    return State(batch_dims).set("latent", std::move(value));
+  }
   foresight::ModelSpec spec_;
 };
 
 }  // namespace
 
 int main() {
-  const Cart model;
-  foresight::PhiloxNoise noise(1);
-  const auto state =
-      model.observe(model.initial(1), {}, {"state", at::tensor({0.5F, 0.0F}).view({1, 2})}, noise);
-  // Constant accelerations; the one that ends nearest to the origin after 1 s is -1 (closed form
-  // 0.5 - 0.55).
-  const auto candidates = at::linspace(-1, 1, 21).view({1, 21, 1, 1}).expand({1, 21, 10, 1});
-  const auto future = model.rollout(state, candidates, noise);
-  const auto end = future.states.at("latent").select(2, 9).select(-1, 0).squeeze(-1);
-  const auto best = end.abs().argmin(1).item<int64_t>();
-  std::printf("best acceleration %.1f ends at %.3f m\n", -1 + 0.1 * best,
-              end.index({0, best}).item<double>());
-  return best == 1 ? 0 : 1;
+  foresight::Objective objective;
+  objective.add("goal", 1.0, foresight::goal_distance({.steps = foresight::Steps::sum}))
+      .add("effort", 0.01, foresight::control_effort());
+  foresight::Mpc mpc(std::make_shared<Cart>(), objective,
+                     std::make_shared<foresight::SamplingPlanner>(foresight::icem()),
+                     {.horizon = 15, .replan_steps = 1});
+  mpc.set_goal({"state", at::zeros({1, 2})});
+
+  double position = 1, velocity = 0;
+  for (int step = 0; step < 80; ++step) {
+    const auto state = at::tensor({static_cast<float>(position), static_cast<float>(velocity)});
+    const auto decision = mpc.act({"state", state.view({1, 2})});
+    const double action = decision.action.item<double>();
+    if (decision.status != foresight::Status::ok || !(std::abs(action) <= 1)) {
+      std::printf("step %d: action %g, %s\n", step, action, decision.message.c_str());
+      return 1;
+    }
+    velocity += 0.1 * action;
+    position += 0.1 * velocity;
+  }
+  std::printf("after 8 s: position %.4f m, velocity %.4f m/s\n", position, velocity);
+  return std::abs(position) < 0.05 && std::abs(velocity) < 0.05 ? 0 : 1;
 }
