@@ -57,6 +57,26 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> c,
   return c;
 }
 
+Tensor PhiloxNoise::words(std::uint64_t seed, std::uint64_t stream, std::uint64_t start,
+                          std::int64_t count, const at::Device& device) {
+  const auto options = at::TensorOptions().dtype(at::kLong).device(device);
+  const auto position = at::arange(count, options) + static_cast<std::int64_t>(start);
+  std::array<Tensor, 4> c{at::bitwise_and(position, kMask),
+                          at::bitwise_and(at::bitwise_right_shift(position, 32), kMask),
+                          at::full({count}, static_cast<std::int64_t>(stream & kMask), options),
+                          at::full({count}, static_cast<std::int64_t>(stream >> 32), options)};
+  auto k0 = static_cast<std::uint32_t>(seed), k1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < kRounds; ++round) {
+    const auto [high0, low0] = multiply_halves(c[0], kMultiplier0);
+    const auto [high1, low1] = multiply_halves(c[2], kMultiplier1);
+    c = {at::bitwise_xor(at::bitwise_xor(high1, c[1]), static_cast<std::int64_t>(k0)), low1,
+         at::bitwise_xor(at::bitwise_xor(high0, c[3]), static_cast<std::int64_t>(k1)), low0};
+    k0 += kWeyl0;
+    k1 += kWeyl1;
+  }
+  return at::stack({c[0], c[1], c[2], c[3]}, -1);
+}
+
 PhiloxNoise::PhiloxNoise(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
 
 // Counter = (position low, position high, stream low, stream high), key = seed. On the CPU a plain
@@ -69,31 +89,16 @@ Tensor PhiloxNoise::blocks(std::int64_t count, const at::Device& device) {
   const std::uint64_t start = position_;
   position_ += static_cast<std::uint64_t>(count);
   if (device.is_cpu()) {
-    auto words = at::empty({count, 4}, at::kLong);
-    auto* out = words.data_ptr<std::int64_t>();
+    auto drawn = at::empty({count, 4}, at::kLong);
+    auto* out = drawn.data_ptr<std::int64_t>();
     for (std::int64_t i = 0; i < count; ++i) {
       const std::uint64_t p = start + static_cast<std::uint64_t>(i);
       const auto block = philox4x32({low32(p), low32(p >> 32), s0, s1}, key);
       for (int lane = 0; lane < 4; ++lane) out[4 * i + lane] = block[lane];
     }
-    return words;
+    return drawn;
   }
-  const auto options = at::TensorOptions().dtype(at::kLong).device(device);
-  const auto position = at::arange(count, options) + static_cast<std::int64_t>(start);
-  std::array<Tensor, 4> c{at::bitwise_and(position, kMask),
-                          at::bitwise_and(at::bitwise_right_shift(position, 32), kMask),
-                          at::full({count}, static_cast<std::int64_t>(s0), options),
-                          at::full({count}, static_cast<std::int64_t>(s1), options)};
-  std::uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < kRounds; ++round) {
-    const auto [high0, low0] = multiply_halves(c[0], kMultiplier0);
-    const auto [high1, low1] = multiply_halves(c[2], kMultiplier1);
-    c = {at::bitwise_xor(at::bitwise_xor(high1, c[1]), static_cast<std::int64_t>(k0)), low1,
-         at::bitwise_xor(at::bitwise_xor(high0, c[3]), static_cast<std::int64_t>(k1)), low0};
-    k0 += kWeyl0;
-    k1 += kWeyl1;
-  }
-  return at::stack({c[0], c[1], c[2], c[3]}, -1);
+  return words(seed_, stream_, start, count, device);
 }
 
 // (top 24 bits + 1/2) / 2^24 in (0, 1). The half needs a 25th bit of mantissa in the upper half of
@@ -149,8 +154,8 @@ Tensor PhiloxNoise::integers(std::int64_t bound, at::IntArrayRef shape) {
   require(bound > 0 && bound <= kMask, ErrorCategory::invalid_argument,
           fmt::format("integers: bound = {} must be in 1..2^32-1", bound));
   const auto count = element_count(shape);
-  const auto words = blocks((count + 3) / 4, at::kCPU).flatten().narrow(0, 0, count);
-  return multiply_halves(words, static_cast<std::uint32_t>(bound)).first.reshape(shape);
+  const auto drawn = blocks((count + 3) / 4, at::kCPU).flatten().narrow(0, 0, count);
+  return multiply_halves(drawn, static_cast<std::uint32_t>(bound)).first.reshape(shape);
 }
 
 std::vector<std::int64_t> PhiloxNoise::permutation(std::int64_t n) {
@@ -158,8 +163,8 @@ std::vector<std::int64_t> PhiloxNoise::permutation(std::int64_t n) {
           fmt::format("permutation: n = {} must be in 0..2^32-1", n));
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), std::int64_t{0});
-  const auto words = blocks((n + 3) / 4, at::kCPU);
-  const auto* word = words.data_ptr<std::int64_t>();
+  const auto drawn = blocks((n + 3) / 4, at::kCPU);
+  const auto* word = drawn.data_ptr<std::int64_t>();
   for (std::int64_t i = n - 1; i > 0; --i) {
     const auto j = static_cast<std::int64_t>(
         (static_cast<std::uint64_t>(word[i]) * static_cast<std::uint64_t>(i + 1)) >> 32);

@@ -44,6 +44,11 @@ class FORESIGHT_API PhiloxNoise final : public Noise {
   /// A random permutation of 0..n-1 (Fisher-Yates).
   std::vector<std::int64_t> permutation(std::int64_t n);
 
+  /// Words of `count` consecutive blocks from `start`, uint32 values as int64 [count,4], by tensor
+  /// operations on any device: what is used off the CPU. Equal to philox4x32() bit for bit.
+  static Tensor words(std::uint64_t seed, std::uint64_t stream, std::uint64_t start,
+                      std::int64_t count, const at::Device& device);
+
   /// Number of 128-bit blocks consumed so far: save it and seek() to continue a run exactly.
   std::uint64_t position() const noexcept { return position_; }
   void seek(std::uint64_t position) noexcept { position_ = position; }
