@@ -33,8 +33,10 @@ if(FIND_IN)
   list(APPEND arguments "-DCMAKE_PREFIX_PATH=${FIND_IN}" "-DCOMPONENT=${COMPONENT}" -DCMAKE_BUILD_TYPE=Release)
 else()
   file(REMOVE "${WORK}/build/CMakeCache.txt")
+  # -z defs: a library that uses a symbol which another one hides must not link.
   list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON
-                        "-DTorch_DIR=${TORCH}/share/cmake/Torch" "-DCMAKE_CXX_FLAGS=-O0")
+                        "-DTorch_DIR=${TORCH}/share/cmake/Torch" -DCMAKE_CXX_FLAGS=-O0
+                        -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs)
 endif()
 if(README)  # the first C++ block is the example
   file(READ "${README}" text)
