@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/viz/report.hpp"
+
+#include <filesystem>
+#include <functional>
+#include <limits>
+
+#include "catch.hpp"
+#include "demo_run.hpp"
+#include "foresight/core/error.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/viz/run_report.hpp"
+#include "markup_checker.hpp"
+
+using namespace foresight::viz;
+using foresight::Error;
+using foresight::ErrorCategory;
+using foresight::test::attribute_values;
+using foresight::test::DemoRun;
+using foresight::test::markup_problem;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no Error was thrown";
+}
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
+    ++found;
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a report is well-formed and shows its content in order") {
+  Report report("Title", "Summary");
+  report.headline({{"success", "86 %", "43 of 50"}}).section("First").prose("some prose");
+  report.section("Second").table(
+      {{{"name", Align::left}, {"value"}}, {{"a", "1"}, {"b", "2"}}, "numbers"});
+  report.figures({{{"<svg class=\"fs-figure\"></svg>"}, "a caption"}})
+      .code("make")
+      .folded("more", "{}");
+  const auto html = report.html();
+  CHECK(markup_problem(html) == "");
+  std::size_t at = 0;
+  for (const char* part :
+       {"<h1>Title", "Summary", "86 %", "<h2>First", "some prose", "<h2>Second",
+        "<th class=\"r\">value", "<td>a</td>", "<svg", "a caption", "<pre>make", "<details>"}) {
+    INFO(part);
+    at = html.find(part, at);
+    REQUIRE(at != std::string::npos);
+  }
+}
+
+TEST_CASE("every text of a report is escaped") {
+  const std::string evil = "</p><script src=x onerror=\"a\">&'\x02\xfe";
+  Report report(evil, evil);
+  report.headline({{evil, evil, evil}})
+      .section(evil)
+      .prose(evil)
+      .remark(evil)
+      .facts({{evil, evil, evil}});
+  report.table({{{evil}}, {{evil}}, evil}).code(evil).folded(evil, evil);
+  report.figures({{{"<svg class=\"fs-figure\"></svg>"}, evil}});
+  const auto html = report.html();
+  CHECK(markup_problem(html) == "");
+  CHECK_FALSE(contains(html, "<script"));
+}
+
+TEST_CASE("navigation leads to every section, also to sections of equal title") {
+  Report report("t", "");
+  report.section("Same").section("Same").section("潜在");
+  const auto html = report.html();
+  const auto links = attribute_values(html, "a", "href"),
+             anchors = attribute_values(html, "section", "id");
+  REQUIRE(links.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) CHECK(links[i] == "#" + anchors[i]);
+  CHECK(anchors[0] != anchors[1]);
+}
+
+TEST_CASE("misuse of a report is an error") {
+  CHECK(contains(message_of([] { Report("t", "").prose("x"); }), "before section()"));
+  CHECK(contains(message_of([] {
+                   Report("t", "").section("s").table({{{"a"}, {"b"}}, {{"1"}}, "c"});
+                 }),
+                 "row 0 has 1 cells, expected 2"));
+}
+
+TEST_CASE("a run report has every section filled, loads nothing and is well-formed") {
+  const auto path =
+      std::filesystem::path(FORESIGHT_BINARY_DIR) / "demo_report.html";  // kept, to be looked at
+  write_run_report(DemoRun().make(), path);
+  const auto html = foresight::io::read_text(path);
+  CHECK(markup_problem(html) == "");
+  const auto sections = run_report_sections();
+  CHECK(sections.size() == 12);
+  for (const auto& section : sections) {
+    INFO(section);
+    CHECK(contains(html, "<h2>" + section + "</h2>"));
+  }
+  CHECK_FALSE(contains(html, "Nothing was recorded"));
+  for (const char* reference :
+       {"http://", "https://", "src=\"//", "url(", "@import", "<script", "<link"}) {
+    INFO(reference);
+    CHECK_FALSE(contains(html, reference));
+  }
+  for (const auto& source : attribute_values(html, "image", "href"))
+    CHECK(source.rfind("data:image/png;base64,", 0) == 0);
+  CHECK(contains(html, "default-src 'none'"));
+}
+
+TEST_CASE("a run report shows the numbers that it was given") {
+  const auto html = make_run_report(DemoRun().make()).html();
+  for (const char* part :
+       {"43/50", "73.8 to 93.0 %", "95 % Wilson interval", "random actions", "straight to the goal",
+        ">goal_distance<", "87.8 %" /* 0.412 of 0.469 */, ">13.9<" /* 99th percentile */,
+        "R² = 0.987", "copy of the last frame",
+        "1 of 1022 points not drawn" /* the NaN of the total loss */, "instance 50", "chosen plan",
+        "elites", "&lt;&amp;&gt;" /* from the configuration */, "38.0 % of the variance",
+        "foresight train --config"}) {
+    INFO(part);
+    CHECK(contains(html, part));
+  }
+}
+
+TEST_CASE("an empty run says section by section that nothing was recorded") {
+  const auto html = make_run_report({}).html();
+  CHECK(markup_problem(html) == "");
+  CHECK(count(html, "Nothing was recorded") == run_report_sections().size());
+}
+
+TEST_CASE("a run report of numbers that are not finite is still well-formed") {
+  auto run = DemoRun().make();
+  const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
+  for (auto& curve : run.losses) curve.train.assign(curve.train.size(), nan);
+  run.latent.axes.fill_(nan);
+  run.imagination.model.assign(16, infinity);
+  run.frames[0].candidates.fill_(nan);
+  run.costs = {{"goal", nan, infinity}};
+  run.timings[0].max = infinity;
+  run.trade_offs[0].milliseconds = 0;
+  const auto html = make_run_report(run).html();
+  CHECK(markup_problem(html) == "");
+  CHECK(contains(html, "no value is finite"));
+}
+
+TEST_CASE("members that disagree are refused by name") {
+  auto run = DemoRun().make();
+  run.latent.position = at::zeros({3, 2});
+  CHECK(contains(message_of([&] { make_run_report(run); }),
+                 "latent has 2500 points and 3 positions"));
+  run = DemoRun().make();
+  run.success.rows[0].trials = 10;
+  CHECK(contains(message_of([&] { make_run_report(run); }),
+                 "success row 'CEM, 300 × 10' has 43 successes in 10"));
+  run = DemoRun().make();
+  run.frames[1].elites = at::zeros({4, 8, 3});
+  CHECK(contains(message_of([&] { make_run_report(run); }), "layer 'elites' has shape [4, 8, 3]"));
+  run = DemoRun().make();
+  run.losses[0].train.pop_back();
+  CHECK(contains(message_of([&] { make_run_report(run); }), "series 'training'"));
+}
+
+TEST_CASE("a report that cannot be made or written leaves the old file alone") {
+  const auto folder = std::filesystem::path(FORESIGHT_BINARY_DIR) / "report_test";
+  std::filesystem::create_directories(folder);
+  const auto path = folder / "report.html";
+  foresight::io::write_text(path, "old");
+  auto run = DemoRun().make();
+  run.losses[0].train.pop_back();
+  CHECK_THROWS_AS(write_run_report(run, path), Error);
+  CHECK(foresight::io::read_text(path) == "old");
+  CHECK_THROWS_AS(write_run_report({}, folder / "absent" / "report.html"), Error);
+  std::filesystem::remove_all(folder);
+}
