@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a bundle to a controller in two lines: the model, its cost-to-go, and the planner settings
+// that belong to them.
+//
+//   const auto agent = Agent::load("run/bundle");
+//   auto mpc = agent.controller();
+//   mpc.set_goal(goal);
+//   auto decision = mpc.act(observation);
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "foresight/control/mpc.hpp"
+#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/planning/sampling_options.hpp"
+#include "foresight/planning/terms.hpp"
+
+namespace foresight {
+
+/// What an imagined future costs, as weights of named terms; a weight of 0 leaves the term out.
+struct FORESIGHT_API ObjectiveOptions {
+  double cost_to_go = 0.0;              ///< learned steps to the goal; needs a bundle with a critic
+  Steps cost_to_go_steps = Steps::sum;  ///< summed: a plan that gets close early is better
+  double goal_distance = 1.0;           ///< distance to the goal's latent
+  GoalDistance distance;                ///< which distance
+  double control_effort = 0.0;          ///< squared normalised actions
+  double action_rate = 0.0;             ///< squared changes of raw actions
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("cost_to_go", self.cost_to_go, "weight: learned steps to the goal");
+    visit("cost_to_go_steps", self.cost_to_go_steps, "imagined steps that count: last or sum");
+    visit("goal_distance", self.goal_distance, "weight: distance to the goal's latent");
+    visit("distance", self.distance, "which distance");
+    visit("control_effort", self.control_effort, "weight: squared normalised actions");
+    visit("action_rate", self.action_rate, "weight: squared changes of raw actions");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// Everything that planning with a bundle needs besides its weights; kept in the bundle's
+/// config.json as `planner`.
+struct FORESIGHT_API AgentOptions {
+  SamplingOptions sampling;
+  ObjectiveOptions objective;
+  MpcOptions control;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("sampling", self.sampling, "the sampling planner");
+    visit("objective", self.objective, "weights of the cost terms");
+    visit("control", self.control, "the control loop");
+  }
+  std::vector<std::string> validate() const;
+
+  /// LeWM's planner: CEM 300 / 30 / 30 on the distance of the last imagined latent, five blocks,
+  /// all executed.
+  static AgentOptions lewm();
+  /// For a small model with a cost-to-go on a CPU: 128 candidates, 4 iterations, three blocks
+  /// ahead, replanned after every block. The cost-to-go sees beyond the horizon, so that few and
+  /// short candidates are enough.
+  static AgentOptions cost_to_go();
+};
+
+/// The learned cost-to-go over imagined latents as a term: the critic's steps from each imagined
+/// latent to the task's goal, summed over the horizon or of its last step.
+FORESIGHT_API CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> critic, Steps steps);
+
+/// A trained model with its heads and planner settings. Cheap to copy; parts are shared and
+/// immutable.
+class FORESIGHT_API Agent {
+ public:
+  /// Reads a bundle; planner settings are those it holds, else AgentOptions::lewm(). Throws Error
+  /// as read_jepa_bundle() does, and for planner settings that it does not know.
+  static Agent load(const std::filesystem::path& bundle);
+
+  const models::JepaBundle& bundle() const noexcept { return bundle_; }
+  const models::Jepa& model() const noexcept { return *bundle_.model; }
+
+  /// Settings that apply where none are given; change them freely.
+  AgentOptions options;
+
+  /// The objective that `options` describe. Throws Error(invalid_option), Error(unsupported) for a
+  /// cost-to-go without a critic.
+  Objective objective() const;
+  /// A controller for `options.control.batch` problems.
+  Mpc controller() const;
+
+ private:
+  models::JepaBundle bundle_;
+};
+
+}  // namespace foresight

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/control/agent.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+
+namespace foresight {
+
+std::vector<std::string> ObjectiveOptions::validate() const {
+  Rules rules("ObjectiveOptions");
+  for (const auto& [name, weight] :
+       {std::pair{"cost_to_go", cost_to_go}, std::pair{"goal_distance", goal_distance},
+        std::pair{"control_effort", control_effort}, std::pair{"action_rate", action_rate}})
+    rules.check(weight >= 0, name, weight, "must be >= 0");
+  rules.check(cost_to_go + goal_distance > 0, "goal_distance", goal_distance,
+              "or cost_to_go must be > 0: without either there is no goal");
+  rules.check(cost_to_go_steps != Steps::discounted, "cost_to_go_steps",
+              enum_name(cost_to_go_steps), "must be last or sum");
+  return rules.nested("distance", distance.validate()).problems();
+}
+
+std::vector<std::string> AgentOptions::validate() const {
+  return Rules("AgentOptions")
+      .nested("sampling", sampling.validate())
+      .nested("objective", objective.validate())
+      .nested("control", control.validate())
+      .problems();
+}
+
+AgentOptions AgentOptions::lewm() {
+  AgentOptions options;
+  options.sampling = lewm_cem();
+  options.control.horizon = 5;
+  return options;
+}
+
+AgentOptions AgentOptions::cost_to_go() {
+  AgentOptions options;
+  options.sampling.samples = 128;
+  options.sampling.elites = 16;
+  options.sampling.iterations = 4;
+  options.sampling.initial_std = {1.2};
+  options.sampling.bound = BoundKind::box;
+  options.objective.cost_to_go = 1.0;
+  options.objective.goal_distance = 0.0;
+  options.control.horizon = 3;
+  return options;
+}
+
+CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> critic, Steps steps) {
+  require(critic != nullptr, ErrorCategory::invalid_argument, "cost_to_go needs a critic");
+  require(steps != Steps::discounted, ErrorCategory::invalid_option,
+          "cost_to_go: steps must be last or sum");
+  return [critic = std::move(critic), steps](const Trajectory& trajectory, const Task& task) {
+    const auto latents = trajectory.states.at("latent").flatten(-2);        // [B,S,H,P*D]
+    const auto goal = task.at(kGoal).flatten(1).unsqueeze(1).unsqueeze(1);  // [B,1,1,P*D]
+    if (steps == Steps::last)
+      return critic->forward(latents.select(2, latents.size(2) - 1), goal.squeeze(2));
+    return critic->forward(latents, goal).sum(-1);
+  };
+}
+
+Agent Agent::load(const std::filesystem::path& bundle) {
+  Agent agent;
+  agent.bundle_ = models::read_jepa_bundle(bundle);
+  // Planning needs gradients with respect to actions at most.
+  for (auto& parameter : agent.bundle_.model->parameters()) parameter.set_requires_grad(false);
+  if (agent.bundle_.critic)
+    for (auto& parameter : agent.bundle_.critic->parameters()) parameter.set_requires_grad(false);
+  const auto& planner = agent.bundle_.config.planner;
+  agent.options = AgentOptions::lewm();
+  if (!planner.empty()) read_options(agent.options, planner, bundle.string() + ": planner");
+  require_valid(agent.options);
+  return agent;
+}
+
+Objective Agent::objective() const {
+  require_valid(options);
+  const auto& weights = options.objective;
+  Objective objective;
+  if (weights.cost_to_go > 0) {
+    require(bundle_.critic != nullptr, ErrorCategory::unsupported,
+            "objective.cost_to_go needs a bundle with a critic; this one has none");
+    objective.add("cost_to_go", weights.cost_to_go,
+                  foresight::cost_to_go(bundle_.critic, weights.cost_to_go_steps));
+  }
+  if (weights.goal_distance > 0)
+    objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));
+  if (weights.control_effort > 0)
+    objective.add("control_effort", weights.control_effort, control_effort());
+  if (weights.action_rate > 0)
+    objective.add("action_rate", weights.action_rate,
+                  action_rate(bundle_.model->spec().action.block));
+  return objective;
+}
+
+Mpc Agent::controller() const {
+  return Mpc(bundle_.model, objective(), std::make_shared<SamplingPlanner>(options.sampling),
+             options.control);
+}
+
+}  // namespace foresight

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sampling planners against stable-worldmodel, iteration by iteration, on its recorded draws.
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "reference_costs.hpp"
+
+namespace foresight {
+namespace {
+
+void push_iterations(RecordedNoise& noise, const Tensor& draws) {
+  for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
+}
+
+// Candidates, costs, survivors and the refitted distribution of every iteration.
+void compare_iterations(Golden& golden, const std::string& name, const Plan& plan,
+                        bool has_std = true) {
+  golden.compare(name + "_candidates",
+                 per_iteration(plan, [](const auto& r) { return r.candidates; }));
+  golden.compare(name + "_costs", per_iteration(plan, [](const auto& r) { return r.costs; }));
+  golden.compare(name + "_mean", per_iteration(plan, [](const auto& r) { return r.mean; }));
+  if (has_std)
+    golden.compare(name + "_var", per_iteration(plan, [](const auto& r) { return r.std; }));
+  if (!golden.has("outputs/" + name + "_topk_inds")) return;
+  const auto survivors = per_iteration(plan, [](const auto& r) { return r.survivors; });
+  golden.compare(name + "_topk_inds", survivors);
+  golden.compare(name + "_topk_vals",
+                 per_iteration(plan, [](const auto& r) { return r.costs.gather(1, r.survivors); }));
+}
+
+SamplingOptions settings(const nlohmann::json& solver, SamplingOptions options) {
+  options.samples = solver.at("num_samples");
+  options.iterations = solver.value("n_steps", int64_t{1});
+  options.initial_std = {solver.contains("noise_scale") ? solver.at("noise_scale").get<double>()
+                                                        : solver.value("var_scale", 1.0)};
+  if (solver.contains("topk")) {
+    options.elites = solver.at("topk").is_null() ? 0 : solver.at("topk").get<int64_t>();
+  }
+  options.noise_sharing = NoiseSharing::per_problem;
+  options.record = PlannerRecord::everything;
+  return options;
+}
+
+// The actor of the fixture's `actor tail` case.
+std::function<Tensor(const Tensor&)> actor_tail(const nlohmann::json& item) {
+  if (!item.contains("cost") || !item.at("cost").contains("actor_constant")) return {};
+  const double constant = item.at("cost").at("actor_constant");
+  const int64_t horizon = item.at("horizon");
+  return [constant, horizon](const Tensor& prefix) {
+    const auto last = prefix.narrow(1, prefix.size(1) - 1, 1);
+    return (constant + 0.5 * last).expand({-1, horizon - prefix.size(1), -1});
+  };
+}
+
+TEST_CASE("CEM follows stable-worldmodel in every iteration") {
+  for_each_golden("planners/cem", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      auto problem = reference_problem(golden, item, name + "_", false);
+      problem.tail = actor_tail(item);
+      RecordedNoise noise;
+      push_iterations(noise, golden.input(name + "_noise"));
+      const auto plan =
+          SamplingPlanner(settings(item.at("solver"), lewm_cem())).solve(problem, noise);
+      CHECK(plan.status == Status::ok);
+      compare_iterations(golden, name, plan);
+      golden.compare(name + "_actions", plan.actions);
+      golden.compare(name + "_final_var", plan.diagnostics.iteration.back().std);
+      golden.compare(name + "_reported_cost", plan.diagnostics.survivor_cost[-1]);
+      if (golden.has("outputs/" + name + "_cb_BestCostRecorder")) {
+        golden.compare(name + "_cb_BestCostRecorder", plan.diagnostics.best_cost);
+        golden.compare(name + "_cb_EliteCostRecorder_mean", plan.diagnostics.survivor_cost);
+        golden.compare(name + "_cb_EliteSpreadRecorder", plan.diagnostics.spread);
+      }
+    }
+  });
+}
+
+TEST_CASE("iCEM follows stable-worldmodel in every iteration") {
+  for_each_golden("planners/icem", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      const auto& solver = item.at("solver");
+      auto problem = reference_problem(golden, item, name + "_", !item.contains("space"));
+      auto options = settings(solver, lewm_icem());
+      options.noise_exponent = solver.at("noise_beta");
+      options.mean_momentum = options.std_momentum = {solver.at("alpha").get<double>()};
+      options.kept_elites = std::min(solver.at("n_elite_keep").get<int64_t>(), options.elites);
+      if (!solver.value("return_mean", true)) options.returned = Returned::best_last;
+      RecordedNoise noise;
+      push_iterations(noise, golden.input(name + "_noise"));
+      const auto plan = SamplingPlanner(options).solve(problem, noise);
+      CHECK(plan.status == Status::ok);
+      compare_iterations(golden, name, plan);
+      // Upstream answers with the mean itself, which a warm start outside the limits can leave
+      // outside; ours is projected.
+      const auto& last = plan.diagnostics.iteration.back();
+      if (options.returned == Returned::mean) {
+        golden.compare(name + "_actions", last.mean);
+        CHECK(at::equal(plan.actions, at::clamp(last.mean, problem.action.block_low(at::kFloat),
+                                                problem.action.block_high(at::kFloat))));
+        golden.compare(name + "_reported_cost", plan.diagnostics.survivor_cost[-1]);
+      } else {
+        golden.compare(name + "_actions", plan.actions);
+        golden.compare(name + "_reported_cost", plan.cost);
+      }
+      golden.compare(name + "_final_var", last.std);
+    }
+  });
+}
+
+TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons") {
+  for_each_golden("planners/icem_noise", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      const auto white = golden.input(name + "_white");  // [B,S,A,H]
+      SamplingOptions options = lewm_icem();
+      options.noise_exponent = item.at("noise_beta");
+      options.noise_sharing = NoiseSharing::per_problem;
+      Problem problem;
+      problem.batch = white.size(0);
+      problem.horizon = white.size(3);
+      problem.action.dim = white.size(2);
+      RecordedNoise noise;
+      noise.push(white);
+      const auto proposal = make_proposal(
+          options, problem, at::zeros({problem.batch, problem.horizon, problem.action.dim}));
+      // The file lists candidates after the first, which is the mean.
+      golden.compare(name + "_coloured",
+                     proposal->draw(proposal->perturb(white.size(1), noise))
+                         .narrow(1, white.size(1) - golden.output(name + "_coloured").size(1),
+                                 golden.output(name + "_coloured").size(1)));
+    }
+  });
+}
+
+TEST_CASE("MPPI follows stable-worldmodel in every iteration") {
+  for_each_golden("planners/mppi", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      auto problem = reference_problem(golden, item, name + "_", false);
+      auto options = settings(item.at("solver"), lewm_mppi());
+      options.temperature = item.at("solver").at("temperature");
+      RecordedNoise noise;
+      push_iterations(noise, golden.input(name + "_noise"));
+      const auto plan = SamplingPlanner(options).solve(problem, noise);
+      CHECK(plan.status == Status::ok);
+      compare_iterations(golden, name, plan, false);
+      golden.compare(name + "_actions", plan.actions);
+      // Upstream reports the plain mean of the costs that entered the weights.
+      const auto& last = plan.diagnostics.iteration.back();
+      golden.compare(name + "_reported_cost", last.survivors.defined()
+                                                  ? last.costs.gather(1, last.survivors).mean(1)
+                                                  : last.costs.mean(1));
+    }
+  });
+}
+
+TEST_CASE("predictive sampling follows stable-worldmodel") {
+  for_each_golden("planners/predictive_sampling", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      auto problem = reference_problem(golden, item, name + "_", false);
+      auto options = settings(item.at("solver"), predictive_sampling());
+      options.elites = 1;
+      options.tail = Tail::prior;  // upstream pads with zeros
+      RecordedNoise noise;
+      noise.push(golden.input(name + "_noise"));
+      const auto plan = SamplingPlanner(options).solve(problem, noise);
+      CHECK(plan.status == Status::ok);
+      const auto& only = plan.diagnostics.iteration.front();
+      golden.compare(name + "_candidates", only.candidates);
+      golden.compare(name + "_costs", only.costs);
+      golden.compare(name + "_best_index", only.survivors.squeeze(1));
+      golden.compare(name + "_actions", plan.actions);
+      golden.compare(name + "_reported_cost", plan.cost);
+    }
+  });
+}
+
+TEST_CASE("categorical CEM follows stable-worldmodel in every iteration") {
+  for_each_golden("planners/categorical_cem", [](Golden& golden) {
+    for (const auto& item : golden.config().at("cases")) {
+      const std::string name = item.at("name");
+      INFO("case " << name);
+      const auto& solver = item.at("solver");
+      auto problem = reference_problem(golden, item, name + "_", false);
+      auto options = settings(solver, categorical_cem());
+      options.smoothing = solver.value("smoothing", 0.0);
+      options.mean_momentum = {solver.value("alpha", 0.0)};
+      RecordedNoise noise;
+      push_iterations(noise, golden.input(name + "_uniform"));
+      const auto plan = SamplingPlanner(options).solve(problem, noise);
+      CHECK(plan.status == Status::ok);
+      const auto symbols = problem.action.dim, block = problem.action.block;
+      golden.compare(name + "_indices", per_iteration(plan, [&](const auto& r) {
+                       return r.candidates.unflatten(-1, {block, symbols}).argmax(-1);
+                     }));
+      golden.compare(name + "_costs", per_iteration(plan, [](const auto& r) { return r.costs; }));
+      golden.compare(name + "_probs", per_iteration(plan, [](const auto& r) { return r.mean; }));
+      golden.compare(name + "_topk_vals", per_iteration(plan, [](const auto& r) {
+                       return r.costs.gather(1, r.survivors);
+                     }));
+      golden.compare(name + "_actions", plan.actions.unflatten(-1, {block, symbols}).argmax(-1));
+      golden.compare(name + "_reported_cost", plan.diagnostics.survivor_cost[-1]);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace foresight

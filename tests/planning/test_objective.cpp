@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cost terms against their formulas, written out in double.
+#include "foresight/planning/objective.hpp"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/planning/terms.hpp"
+#include "golden.hpp"
+#include "point_mass.hpp"
+
+namespace foresight {
+namespace {
+
+constexpr int64_t kB = 2, kS = 3, kH = 4, kP = 2, kD = 5;
+
+Trajectory random_trajectory() {
+  Trajectory trajectory;
+  trajectory.actions = at::randn({kB, kS, kH, 4}, at::kDouble);
+  trajectory.states = State(3);
+  trajectory.states.set("latent", at::randn({kB, kS, kH, kP, kD}, at::kDouble));
+  trajectory.rewards = at::randn({kB, kS, kH}, at::kDouble);
+  trajectory.discounts = at::rand({kB, kS, kH}, at::kDouble);
+  return trajectory;
+}
+
+Task goal_task() {
+  Task task(1);
+  task.set(kGoal, at::randn({kB, kP, kD}, at::kDouble));
+  return task;
+}
+
+double at_index(const Tensor& tensor, std::initializer_list<int64_t> index) {
+  auto value = tensor;
+  for (const auto i : index) value = value[i];
+  return value.item<double>();
+}
+
+TEST_CASE("goal distance equals its formula for every choice of its options") {
+  const auto trajectory = random_trajectory();
+  const auto task = goal_task();
+  const auto& x = trajectory.states.at("latent");
+  const auto& g = task.at(kGoal);
+  for (const auto distance : {Distance::l1, Distance::l2, Distance::cosine})
+    for (const auto steps : {Steps::last, Steps::sum, Steps::discounted})
+      for (const auto reduction : {Reduction::sum, Reduction::mean})
+        for (const bool normalise : {false, true}) {
+          if (steps == Steps::last && normalise) continue;
+          const auto cost = goal_distance({.distance = distance,
+                                           .steps = steps,
+                                           .reduction = reduction,
+                                           .discount = 2.0,
+                                           .normalise_steps = normalise})(trajectory, task);
+          REQUIRE(cost.sizes() == at::IntArrayRef({kB, kS}));
+          for (int64_t b = 0; b < kB; ++b)
+            for (int64_t s = 0; s < kS; ++s) {
+              double expected = 0, weights = 0;
+              for (int64_t h = 0; h < kH; ++h) {
+                double step = 0;
+                for (int64_t p = 0; p < kP; ++p) {
+                  double dot = 0, xx = 0, gg = 0;
+                  for (int64_t d = 0; d < kD; ++d) {
+                    const double a = at_index(x, {b, s, h, p, d}), c = at_index(g, {b, p, d});
+                    if (distance == Distance::l1) step += std::abs(a - c);
+                    if (distance == Distance::l2) step += (a - c) * (a - c);
+                    dot += a * c;
+                    xx += a * a;
+                    gg += c * c;
+                  }
+                  if (distance == Distance::cosine) step += 1 - dot / std::sqrt(xx * gg);
+                }
+                if (reduction == Reduction::mean)
+                  step /= static_cast<double>(distance == Distance::cosine ? kP : kP * kD);
+                const double weight = steps == Steps::last
+                                          ? (h == kH - 1 ? 1.0 : 0.0)
+                                          : (steps == Steps::sum ? 1.0 : std::pow(2.0, h));
+                expected += weight * step;
+                weights += weight;
+              }
+              if (normalise) expected /= weights;
+              CHECK(at_index(cost, {b, s}) == Approx(expected).epsilon(1e-10));
+            }
+        }
+}
+
+TEST_CASE("goal distance and effort equal stable-worldmodel's planning costs, with gradients") {
+  for_each_golden("lewm/goal_cost", [](Golden& golden) {
+    for (const auto& entry : golden.config().at("cases")) {
+      const std::string name = entry;
+      for (const auto reduction : {Reduction::sum, Reduction::mean}) {
+        const std::string key = name + "_" + std::string(enum_name(reduction));
+        const auto predicted = golden.input(name + "_pred").requires_grad_();
+        Trajectory trajectory;
+        trajectory.states = State(3);
+        trajectory.states.set("latent", predicted);
+        trajectory.actions = golden.input(name + "_actions");
+        Task task(1);
+        task.set(kGoal, golden.input(name + "_goal").select(1, -1));  // the last goal frame
+        const auto cost = goal_distance({.reduction = reduction})(trajectory, task);
+        golden.compare(key, cost);
+        golden.compare(key + "_grad", torch::autograd::grad({cost.sum()}, {predicted})[0]);
+        golden.compare(name + "_control", control_effort()(trajectory, task));
+      }
+    }
+  });
+}
+
+TEST_CASE("vector latents and goals need no token axis") {
+  Trajectory trajectory = random_trajectory();
+  const auto latent = at::randn({kB, kS, kH, kD}, at::kDouble);
+  trajectory.states = State(3);
+  trajectory.states.set("latent", latent);
+  Task task(1);
+  const auto goal = at::randn({kB, kD}, at::kDouble);
+  task.set(kGoal, goal);
+  CHECK(at::allclose(goal_distance()(trajectory, task),
+                     (latent.select(2, kH - 1) - goal.unsqueeze(1)).square().sum(2)));
+  task.set(kGoal, at::randn({kB, kD + 1}, at::kDouble));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { goal_distance()(trajectory, task); }, "goal",
+      "[B,P,D]"));
+}
+
+TEST_CASE("returns discount by gamma and by the model's own discounts") {
+  const auto trajectory = random_trajectory();
+  const auto cost = negative_return(0.8)(trajectory, Task(1));
+  for (int64_t b = 0; b < kB; ++b)
+    for (int64_t s = 0; s < kS; ++s) {
+      double expected = 0, running = 1;
+      for (int64_t h = 0; h < kH; ++h) {
+        expected -= running * at_index(trajectory.rewards, {b, s, h});
+        running *= 0.8 * at_index(trajectory.discounts, {b, s, h});
+      }
+      CHECK(at_index(cost, {b, s}) == Approx(expected).epsilon(1e-10));
+    }
+  Trajectory bare = trajectory;
+  bare.rewards = Tensor();
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { negative_return()(bare, Task(1)); }, "rewards"));
+}
+
+class SumCritic final : public Critic {
+ public:
+  Tensor value(const State& state) const override { return state.at("latent").sum({-1, -2}); }
+};
+
+TEST_CASE("terminal value reads the last state under the remaining discount") {
+  const auto trajectory = random_trajectory();
+  const auto cost = terminal_value(std::make_shared<SumCritic>(), 0.5)(trajectory, Task(1));
+  const auto expected = -trajectory.states.at("latent").select(2, kH - 1).sum({2, 3}) *
+                        std::pow(0.5, kH) * trajectory.discounts.prod(2);
+  CHECK(at::allclose(cost, expected));
+}
+
+TEST_CASE("action rate sees raw actions across blocks and the action sent last") {
+  Trajectory trajectory;
+  trajectory.actions = at::tensor({1.0, 2.0, 4.0, 8.0}).reshape({1, 1, 2, 2});
+  CHECK(action_rate(2)(trajectory, Task(1)).item<double>() == Approx(1 + 4 + 16));
+  Task task(1);
+  task.set(kPreviousAction, at::tensor({0.5}).reshape({1, 1}));
+  CHECK(action_rate(2)(trajectory, task).item<double>() == Approx(0.25 + 1 + 4 + 16));
+  CHECK(control_effort()(trajectory, Task(1)).item<double>() == Approx(1 + 4 + 16 + 64));
+}
+
+TEST_CASE("keep-out zones cost by depth and constrain by the deepest point") {
+  Trajectory trajectory;
+  trajectory.actions = at::zeros({1, 2, 2, 1});
+  const auto positions = at::tensor({0.0, 0.0, 3.0, 0.0, 0.5, 0.0, 0.0, 1.5}).reshape({1, 2, 2, 2});
+  const PositionOf position = [positions](const Trajectory&) { return positions; };
+  const KeepOut zone{.centres = {{0.0, 1.0}}, .radius = 1.25};
+  const auto cost = keep_out(zone, position)(trajectory, Task(1));
+  CHECK(at_index(cost, {0, 0}) == Approx(0.0625));
+  CHECK(at_index(cost, {0, 1}) ==
+        Approx(std::pow(1.25 - std::sqrt(1.25), 2) + std::pow(0.75, 2)).epsilon(1e-5));
+  const auto deepest = keep_out_constraint(zone, position)(trajectory, Task(1));
+  CHECK(at_index(deepest, {0, 0}) == Approx(0.25));
+  CHECK(at_index(deepest, {0, 1}) == Approx(0.75));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { keep_out({}, position); }, "centres"));
+}
+
+TEST_CASE("an objective weights, names and adds its terms over one rollout") {
+  const PointMass model(2);
+  PhiloxNoise noise(1);
+  State state(1);
+  state.set("latent", at::randn({kB, 1, 4}));
+  Task task(1);
+  task.set(kGoal, at::zeros({kB, 1, 4}));
+  Objective objective;
+  objective.add("goal", 2.0, goal_distance()).add("effort", 0.1, control_effort());
+  objective.constrain("speed", [](const Trajectory& trajectory, const Task&) {
+    return trajectory.states.at("latent").select(3, 0).narrow(3, 2, 2).abs().amax({2, 3}) - 1.0;
+  });
+  const auto actions = at::randn({kB, 5, 3, 4});
+  const auto costs = objective.cost_function(model, state, noise, task)(actions);
+  REQUIRE(costs.terms.size() == 2);
+  CHECK(costs.terms[0].first == "goal");
+  CHECK(at::allclose(costs.total, costs.terms[0].second + costs.terms[1].second));
+  CHECK(at::allclose(costs.terms[1].second, 0.1 * actions.square().sum({2, 3})));
+  const auto last = model.rollout(state, actions, noise).states.at("latent").select(2, 2);
+  CHECK(at::allclose(costs.terms[0].second, 2.0 * last.square().sum({2, 3})));
+  CHECK(costs.constraint.sizes() == at::IntArrayRef({kB, 5, 1}));
+
+  // A budget slices the candidates and changes nothing.
+  const auto sliced = objective.cost_function(model, state, noise, task, {.bytes = 500})(actions);
+  CHECK(candidates_within(500, model, state, 3) < 5);
+  CHECK(at::equal(sliced.total, costs.total));
+  CHECK(at::equal(sliced.constraint, costs.constraint));
+
+  objective.reweight("effort", 0.0);
+  CHECK(objective.cost_function(model, state, noise, task)(actions)
+            .terms[1]
+            .second.eq(0)
+            .all()
+            .item<bool>());
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { objective.reweight("efort", 1); }, "effort"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { objective.add("goal", 1, control_effort()); },
+      "goal"));
+}
+
+TEST_CASE("costs are differentiable in the actions") {
+  const PointMass model;
+  PhiloxNoise noise(1);
+  State state(1);
+  state.set("latent", at::zeros({1, 1, 4}, at::kDouble));
+  Task task(1);
+  task.set(kGoal, at::ones({1, 1, 4}, at::kDouble));
+  Objective objective;
+  objective.add("goal", 1.0, goal_distance()).add("rate", 0.3, action_rate(1));
+  auto actions = at::randn({1, 2, 3, 2}, at::kDouble).requires_grad_();
+  const auto cost = objective.cost_function(model, state, noise, task);
+  const auto gradient = torch::autograd::grad({cost(actions).total.sum()}, {actions})[0];
+  c10::NoGradGuard no_grad;
+  constexpr double kStep = 1e-6;
+  for (const int64_t i : {0, 5, 11}) {
+    auto up = actions.clone(), down = actions.clone();
+    up.view({-1})[i] += kStep;
+    down.view({-1})[i] -= kStep;
+    const double numeric =
+        (cost(up).total.sum() - cost(down).total.sum()).item<double>() / (2 * kStep);
+    CHECK(gradient.view({-1})[i].item<double>() == Approx(numeric).epsilon(1e-6));
+  }
+}
+
+}  // namespace
+}  // namespace foresight
