@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Planning problems taken from recordings: start where an episode was, reach what it saw some steps
+// later.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "foresight/core/options.hpp"
+#include "foresight/core/tensor.hpp"
+
+namespace foresight::eval {
+
+/// One problem. Steps are 0-based rows of the episode.
+struct PlanningInstance {
+  int64_t episode = 0;
+  int64_t start_step = 0;
+  int64_t goal_step = 0;
+  std::vector<double> start_state;
+  std::vector<double> goal_state;
+};
+
+/// A named set of problems with one budget.
+struct PlanningProtocol {
+  std::string name;
+  int64_t goal_offset = 0;  ///< goal_step - start_step
+  int64_t budget = 0;       ///< environment steps within which the goal must be reached
+  std::vector<PlanningInstance> instances;
+};
+
+/// Reads the problems "protocols.<name>" of a JSON file. Throws Error: not_found for the file or
+/// the name, bad_file for anything missing or out of range.
+FORESIGHT_API PlanningProtocol read_planning_protocol(const std::filesystem::path& file,
+                                                      const std::string& name);
+/// Names of the protocols in the file.
+FORESIGHT_API std::vector<std::string> planning_protocol_names(const std::filesystem::path& file);
+
+struct FORESIGHT_API ProtocolOptions {
+  int64_t goal_offset = 25;  ///< environment steps between start and goal; LeWM 25
+  int64_t budget = 50;       ///< environment steps allowed; LeWM 50
+  int64_t count = 50;        ///< problems; LeWM 50
+  int64_t seed = 42;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("goal_offset", self.goal_offset, "environment steps between start and goal");
+    visit("budget", self.budget, "environment steps allowed");
+    visit("count", self.count, "number of problems");
+    visit("seed", self.seed, "which problems are drawn");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// Draws problems the way the LeWM evaluation does: every row with a row `goal_offset` later in its
+/// episode is a candidate; `count` of them are drawn uniformly without replacement and sorted.
+/// `episode_states[e]` are the states [T,N] of episode e. (The reference draws with numpy's
+/// generator: same distribution, other problems.) Throws Error(invalid_argument) if there are fewer
+/// candidates than `count`.
+FORESIGHT_API PlanningProtocol sample_planning_protocol(const std::vector<Tensor>& episode_states,
+                                                        const ProtocolOptions& options);
+
+}  // namespace foresight::eval

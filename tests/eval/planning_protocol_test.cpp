@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/eval/planning_protocol.hpp"
+
+#include <fstream>
+#include <set>
+
+#include "catch.hpp"
+#include "envs/recordings.hpp"
+#include "foresight/core/error.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::eval {
+namespace {
+
+// Episodes whose state is (episode, step).
+std::vector<Tensor> labelled_episodes(const std::vector<int64_t>& lengths) {
+  std::vector<Tensor> episodes;
+  for (std::size_t e = 0; e < lengths.size(); ++e) {
+    const auto steps = at::arange(lengths[e], at::kDouble);
+    episodes.push_back(at::stack({at::full_like(steps, static_cast<double>(e)), steps}, 1));
+  }
+  return episodes;
+}
+
+}  // namespace
+
+TEST_CASE("The recorded planning problems are read in full") {
+  const auto file = test::recordings() / "tworoom/eval_instances.json";
+  CHECK(planning_protocol_names(file) == std::vector<std::string>{"code_25_50", "far_50_100"});
+  const auto protocol = read_planning_protocol(file, "far_50_100");
+  CHECK(protocol.goal_offset == 50);
+  CHECK(protocol.budget == 100);
+  REQUIRE(protocol.instances.size() == 50);
+  for (const auto& instance : protocol.instances) {
+    CHECK(instance.goal_step == instance.start_step + 50);
+    CHECK(instance.start_state.size() == 2);
+  }
+  CHECK(protocol.instances.back().episode == 222);
+  CHECK(protocol.instances.back().start_step == 40);
+  CHECK(protocol.instances.back().goal_state[0] == 21);
+  CHECK_THROWS_WITH(read_planning_protocol(file, "code"), Catch::Contains("code_25_50"));
+}
+
+TEST_CASE("Damaged problem files fail with file and key") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "problems.json";
+  CHECK_THROWS_AS(read_planning_protocol(path, "p"), Error);
+  auto attempt = [&](const std::string& text) {
+    std::ofstream(path) << text;
+    return read_planning_protocol(path, "p");
+  };
+  CHECK_THROWS_WITH(attempt("{"), Catch::Contains("protocols"));
+  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 0}}})"),
+                    Catch::Contains("goal_offset"));
+  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
+                               "instances": []}}})"),
+                    Catch::Contains("instances"));
+  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
+                               "instances": [{"episode": 0, "start_step": 3, "goal_step": 3}]}}})"),
+                    Catch::Contains("instances[0]") && Catch::Contains("goal_step"));
+  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4, "instances":
+        [{"episode": 0, "start_step": 3, "goal_step": 5, "start_state": [1, 2], "goal_state": [1, "a"]}]}}})"),
+                    Catch::Contains("goal_state"));
+}
+
+TEST_CASE("Sampled problems lie inside their episodes and are distinct, sorted and repeatable") {
+  const auto episodes = labelled_episodes({30, 5, 100, 26, 25});
+  const ProtocolOptions options{.goal_offset = 25, .budget = 50, .count = 40, .seed = 1};
+  const auto protocol = sample_planning_protocol(episodes, options);
+  REQUIRE(protocol.instances.size() == 40);
+  CHECK(protocol.budget == 50);
+  std::set<std::pair<int64_t, int64_t>> seen;
+  std::pair<int64_t, int64_t> previous{-1, -1};
+  for (const auto& instance : protocol.instances) {
+    const std::pair row{instance.episode, instance.start_step};
+    CHECK(previous < row);
+    previous = row;
+    CHECK(seen.insert(row).second);
+    CHECK(instance.goal_step == instance.start_step + 25);
+    CHECK(instance.start_state == std::vector<double>{static_cast<double>(instance.episode),
+                                                      static_cast<double>(instance.start_step)});
+    CHECK(instance.goal_state[1] == static_cast<double>(instance.goal_step));
+    CHECK(instance.goal_step < episodes[static_cast<std::size_t>(instance.episode)].size(0));
+  }
+  const auto again = sample_planning_protocol(episodes, options);
+  CHECK(again.instances[7].start_step == protocol.instances[7].start_step);
+  // Candidates: 5 + 0 + 75 + 1 + 0 rows.
+  CHECK(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 81}).instances.size() ==
+        81);
+  CHECK_THROWS_WITH(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 82}),
+                    Catch::Contains("81"));
+  CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 0}), Error);
+}
+
+TEST_CASE("The recorded data set offers as many problems as the reference counts") {
+  const auto folder = test::recordings() / "tworoom/folder";
+  if (!std::filesystem::exists(folder / "episode_0000.csv"))
+    FORESIGHT_SKIP("recordings without tworoom/folder");
+  std::vector<int64_t> lengths;
+  for (int64_t e = 0; e < 240; ++e)
+    lengths.push_back(static_cast<int64_t>(test::read_episode(folder, e).size()));
+  const auto episodes = labelled_episodes(lengths);
+  if (std::find(lengths.begin(), lengths.end(), 0) != lengths.end())
+    FORESIGHT_SKIP("only some of the recorded episodes are there");
+  CHECK_NOTHROW(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 8914}));
+  CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 8915}), Error);
+  CHECK_NOTHROW(sample_planning_protocol(episodes, {.goal_offset = 50, .count = 4746}));
+  CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 50, .count = 4747}), Error);
+}
+
+}  // namespace foresight::eval
