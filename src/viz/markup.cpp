@@ -131,7 +131,7 @@ std::string_view theme_css() {
 .fs-note{font-size:10.5px;fill:var(--fs-warn)}.fs-empty{font-size:12px;fill:var(--fs-muted)}
 .fs-grid{stroke:var(--fs-grid);fill:none}.fs-axis{stroke:var(--fs-axis);fill:none}.fs-hollow{fill:none;stroke:var(--fs-axis)}
 .fs-line{fill:none;stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}.fs-dots{fill:none;stroke-linecap:round}
-.fs-band{opacity:.17;stroke:none}.fs-whisker{fill:none;stroke:var(--fs-ink);stroke-width:1.25}.fs-reference{fill:none;stroke:var(--fs-muted);stroke-dasharray:4 4}
+.fs-band{opacity:.17;stroke:none}.fs-whisker{fill:none;stroke:var(--fs-ink);stroke-width:1.25}.fs-reference{fill:none;stroke:var(--fs-ink-2);stroke-dasharray:4 4}
 .fs-l0{stroke:var(--fs-s0)}.fs-l1{stroke:var(--fs-s1)}.fs-l2{stroke:var(--fs-s2)}.fs-l3{stroke:var(--fs-s3)}
 .fs-l4{stroke:var(--fs-s4)}.fs-l5{stroke:var(--fs-s5)}.fs-l6{stroke:var(--fs-s6)}.fs-l7{stroke:var(--fs-s7)}
 .fs-f0{fill:var(--fs-s0)}.fs-f1{fill:var(--fs-s1)}.fs-f2{fill:var(--fs-s2)}.fs-f3{fill:var(--fs-s3)}

@@ -12,7 +12,8 @@ namespace {
 constexpr double kTitleBaseline = 18, kTitleHeight = 26;
 constexpr double kLegendRow = 18;
 constexpr double kAxisTitleHeight = 16, kTickHeight = 18, kNoteHeight = 15;
-constexpr double kMargin = 8;
+constexpr double kMargin =
+    8;  // above and to the right; the left edge aligns with the text around the figure
 
 std::string_view anchor_name(Anchor anchor) {
   return anchor == Anchor::start ? "start" : anchor == Anchor::middle ? "middle" : "end";
@@ -147,8 +148,13 @@ double draw_legend(Canvas& canvas, const std::vector<LegendEntry>& entries, doub
       x = left;
       row += kLegendRow;
     }
-    canvas.path(fmt::format("M{} {}h16", pixel(x + 1), pixel(y + row)),
-                "fs-line " + series_class('l', entry.colour), dash_attribute(entry.stroke));
+    const auto colour = series_class('l', entry.colour);
+    if (entry.key == LegendKey::dot)
+      canvas.path(fmt::format("M{} {}h0", pixel(x + 9), pixel(y + row)), "fs-dots " + colour,
+                  "stroke-width=\"5.5\"");
+    else
+      canvas.path(fmt::format("M{} {}h16", pixel(x + 1), pixel(y + row)), "fs-line " + colour,
+                  dash_attribute(entry.stroke));
     canvas.text(x + 23, y + row + 4, "fs-label", Anchor::start, entry.name);
     x += width;
   }
@@ -158,8 +164,8 @@ double draw_legend(Canvas& canvas, const std::vector<LegendEntry>& entries, doub
 std::string skipped_note(int64_t skipped, int64_t total, Scale x, Scale y) {
   if (skipped == 0) return {};
   const bool log = x == Scale::log10 || y == Scale::log10;
-  return fmt::format("{} of {} points not drawn: not finite{}", skipped, total,
-                     log ? ", or not positive on a logarithmic axis" : "");
+  return fmt::format("{} of {} points not drawn ({})", skipped, total,
+                     log ? "not finite or ≤ 0" : "not finite");
 }
 
 double header_top(const FrameSpec& spec) { return spec.title.empty() ? kMargin : kTitleHeight; }
@@ -172,7 +178,7 @@ Ticks ticks_for(const Extent& extent, const Axis& axis, Fit fit, int wanted) {
 Frame draw_frame(Canvas& canvas, const FrameSpec& spec) {
   const auto x_title = axis_title(spec.x), y_title = axis_title(spec.y);
   Frame frame;
-  const double left = kMargin + 6 + label_width(spec.y_ticks) * 6.3;
+  const double left = 8 + label_width(spec.y_ticks) * 6.3;
   double right = spec.size.width - 16;
   const double top = header_top(spec) + spec.header + (y_title.empty() ? 6 : kAxisTitleHeight + 4);
   double bottom = spec.size.height - kTickHeight - (x_title.empty() ? 2 : kAxisTitleHeight) -
@@ -187,9 +193,8 @@ Frame draw_frame(Canvas& canvas, const FrameSpec& spec) {
   frame.x = {spec.x.scale, spec.x_ticks.low, spec.x_ticks.high, left, right};
   frame.y = {spec.y.scale, spec.y_ticks.low, spec.y_ticks.high, bottom, top};
 
-  if (!spec.title.empty())
-    canvas.text(kMargin, kTitleBaseline, "fs-title", Anchor::start, spec.title);
-  if (!y_title.empty()) canvas.text(kMargin, top - 9, "fs-label", Anchor::start, y_title);
+  if (!spec.title.empty()) canvas.text(0, kTitleBaseline, "fs-title", Anchor::start, spec.title);
+  if (!y_title.empty()) canvas.text(0, top - 9, "fs-label", Anchor::start, y_title);
   for (const auto& tick : spec.y_ticks.ticks) {
     const double y = frame.y(tick.value);
     canvas.line(left, y, right, y, "fs-grid");
@@ -203,16 +208,15 @@ Frame draw_frame(Canvas& canvas, const FrameSpec& spec) {
   }
   if (!x_title.empty())
     canvas.text((left + right) / 2, bottom + kTickHeight + 12, "fs-label", Anchor::middle, x_title);
-  if (!spec.note.empty())
-    canvas.text(kMargin, spec.size.height - 5, "fs-note", Anchor::start, spec.note);
+  if (!spec.note.empty()) canvas.text(0, spec.size.height - 5, "fs-note", Anchor::start, spec.note);
   return frame;
 }
 
 Svg empty_figure(const std::string& title, FigureSize size, const std::string& reason) {
   Canvas canvas;
-  if (!title.empty()) canvas.text(kMargin, kTitleBaseline, "fs-title", Anchor::start, title);
-  canvas.rectangle(kMargin, kTitleHeight + 6, size.width - 2 * kMargin,
-                   size.height - kTitleHeight - 6 - kMargin, "fs-grid", 4, {});
+  if (!title.empty()) canvas.text(0, kTitleBaseline, "fs-title", Anchor::start, title);
+  canvas.rectangle(0.5, kTitleHeight + 6, size.width - 1, size.height - kTitleHeight - 6 - kMargin,
+                   "fs-grid", 4, {});
   canvas.text(size.width / 2.0, (size.height + kTitleHeight) / 2.0, "fs-empty", Anchor::middle,
               reason);
   return canvas.finish(size.width, size.height, title);

@@ -75,11 +75,14 @@ struct Extent {
   void include_limits(const Axis& axis);
 };
 
-/// One key of a legend.
+/// How a legend shows a series: by a piece of line, or by a dot if that is all there is of it.
+enum class LegendKey { line, dot };
+
 struct LegendEntry {
   std::string name = {};
   int colour = 0;
   Stroke stroke = Stroke::solid;
+  LegendKey key = LegendKey::line;
 };
 
 std::string dash_attribute(Stroke stroke);
@@ -89,7 +92,7 @@ std::string dash_attribute(Stroke stroke);
 double draw_legend(Canvas& canvas, const std::vector<LegendEntry>& entries, double left,
                    double right, double y);
 
-/// "12 of 200 points not drawn: not finite" or empty.
+/// "12 of 200 points not drawn (not finite)" or empty.
 std::string skipped_note(int64_t skipped, int64_t total, Scale x, Scale y);
 
 /// The plot area within a figure.

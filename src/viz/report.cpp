@@ -24,11 +24,11 @@ h1{font-size:27px;line-height:1.25;margin:0 0 6px;letter-spacing:-.01em}h2{font-
 nav{font-size:13.5px;margin:0 0 22px;line-height:1.9}nav a{color:var(--fs-link);text-decoration:none;margin-right:16px;white-space:nowrap}nav a:hover{text-decoration:underline}
 section{background:var(--fs-surface);border:1px solid var(--fs-border);border-radius:10px;padding:18px 22px 20px;margin:0 0 18px}
 .figures{display:flex;flex-wrap:wrap;gap:18px 24px;margin:12px 0}figure{margin:0;max-width:100%}
-figcaption{font-size:12.5px;color:var(--fs-ink-2);max-width:64ch;margin-top:4px}
-.scroll{overflow-x:auto;margin:12px 0}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}
+figcaption{font-size:12.5px;color:var(--fs-ink-2);width:0;min-width:100%;margin-top:4px}
+.scroll{overflow-x:auto;margin:12px 0;max-width:100%}.figures .scroll{margin:0}table{border-collapse:collapse;font-size:13.5px;font-variant-numeric:tabular-nums}
 caption{caption-side:bottom;text-align:left;font-size:12.5px;color:var(--fs-ink-2);padding-top:6px}
 th{font-weight:600;color:var(--fs-ink-2);border-bottom:1px solid var(--fs-axis)}td{border-bottom:1px solid var(--fs-grid)}
-th,td{padding:5px 18px 5px 0;text-align:left;vertical-align:baseline}th.r,td.r{text-align:right}
+th,td{padding:5px 18px 5px 0;text-align:left;vertical-align:baseline}th.r,td.r{text-align:right;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:4px 22px;font-size:13.5px;margin:12px 0}dt{color:var(--fs-muted)}dd{margin:0;overflow-wrap:anywhere}
 dd .note{color:var(--fs-muted)}
 pre{background:var(--fs-page);border:1px solid var(--fs-border);border-radius:6px;padding:12px 14px;overflow-x:auto;font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;margin:10px 0}
@@ -57,6 +57,31 @@ std::string cells(const Table& table, const std::vector<std::string>& texts, std
         fmt::format("<{0}{1}>{2}</{0}>", tag,
                     table.columns[i].align == Align::right ? " class=\"r\"" : "", escape(texts[i]));
   return row + "</tr>\n";
+}
+
+std::string markup(const Table& table) {
+  for (std::size_t i = 0; i < table.rows.size(); ++i)
+    require(table.rows[i].size() == table.columns.size(), ErrorCategory::invalid_argument,
+            fmt::format("table '{}': row {} has {} cells, expected {}", table.caption, i,
+                        table.rows[i].size(), table.columns.size()));
+  std::vector<std::string> titles;
+  for (const auto& column : table.columns) titles.push_back(column.title);
+  std::string out = "<div class=\"scroll\"><table>";
+  if (!table.caption.empty()) out += fmt::format("<caption>{}</caption>", escape(table.caption));
+  out += "<thead>" + cells(table, titles, "th") + "</thead><tbody>\n";
+  for (const auto& row : table.rows) out += cells(table, row, "td");
+  return out + "</tbody></table></div>\n";
+}
+
+std::string markup(const std::vector<Figure>& figures) {
+  std::string out;
+  for (const auto& figure : figures) {
+    out += "<figure>" + figure.svg.markup;
+    if (!figure.caption.empty())
+      out += fmt::format("<figcaption>{}</figcaption>", escape(figure.caption));
+    out += "</figure>\n";
+  }
+  return out;
 }
 
 }  // namespace
@@ -98,31 +123,17 @@ Report& Report::remark(const std::string& text) {
 }
 
 Report& Report::figures(const std::vector<Figure>& figures) {
-  auto& out = body();
-  out += "<div class=\"figures\">\n";
-  for (const auto& figure : figures) {
-    out += fmt::format("<figure>{}", figure.svg.markup);
-    if (!figure.caption.empty())
-      out += fmt::format("<figcaption>{}</figcaption>", escape(figure.caption));
-    out += "</figure>\n";
-  }
-  out += "</div>\n";
+  body() += "<div class=\"figures\">\n" + markup(figures) + "</div>\n";
+  return *this;
+}
+
+Report& Report::figures(const std::vector<Figure>& figures, const Table& beside) {
+  body() += "<div class=\"figures\">\n" + markup(figures) + markup(beside) + "</div>\n";
   return *this;
 }
 
 Report& Report::table(const Table& table) {
-  for (std::size_t i = 0; i < table.rows.size(); ++i)
-    require(table.rows[i].size() == table.columns.size(), ErrorCategory::invalid_argument,
-            fmt::format("table '{}': row {} has {} cells, expected {}", table.caption, i,
-                        table.rows[i].size(), table.columns.size()));
-  std::vector<std::string> titles;
-  for (const auto& column : table.columns) titles.push_back(column.title);
-  auto& out = body();
-  out += "<div class=\"scroll\"><table>";
-  if (!table.caption.empty()) out += fmt::format("<caption>{}</caption>", escape(table.caption));
-  out += "<thead>" + cells(table, titles, "th") + "</thead><tbody>\n";
-  for (const auto& row : table.rows) out += cells(table, row, "td");
-  out += "</tbody></table></div>\n";
+  body() += markup(table);
   return *this;
 }
 

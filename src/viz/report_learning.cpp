@@ -9,6 +9,10 @@
 
 namespace foresight::viz {
 
+namespace {
+constexpr FigureSize kThird = {360, 290};  // three in a row on a wide page
+}  // namespace
+
 void add_losses(Report& report, const RunReport& run) {
   if (run.losses.empty()) {
     report.remark(kNothingRecorded);
@@ -17,9 +21,13 @@ void add_losses(Report& report, const RunReport& run) {
   report.prose(
       "One plot per loss term, as weighted in the total. Validation uses held-out episodes.");
   std::vector<Figure> figures;
+  const FigureSize size = run.losses.size() <= 2 ? FigureSize{} : kThird;
   for (const auto& curve : run.losses) {
-    LinePlot plot{
-        curve.term, {"training step"}, {"loss", "", scale_for({&curve.train, &curve.val})}, {}};
+    LinePlot plot{curve.term,
+                  {"training step"},
+                  {"loss", "", scale_for({&curve.train, &curve.val})},
+                  {},
+                  size};
     plot.series.push_back(
         {.name = "training", .x = curve.train_step, .y = curve.train, .colour = kTrainColour});
     if (!curve.val.empty() || !curve.val_step.empty())
@@ -96,12 +104,14 @@ void add_collapse(Report& report, const RunReport& run) {
     LinePlot plot{"Variance of a latent channel",
                   step,
                   {"mean variance", "", scale_for({&collapse.variance})},
-                  {}};
+                  {},
+                  kThird};
+    if (plot.y.scale == Scale::linear) plot.y.low = 0;
     plot.series.push_back({.name = "variance", .x = collapse.step, .y = collapse.variance});
     figures.push_back({draw(plot)});
   }
   if (!collapse.effective_rank.empty()) {
-    LinePlot plot{"Effective rank", step, {"dimensions"}, {}};
+    LinePlot plot{"Effective rank", step, {"dimensions"}, {}, kThird};
     plot.y.low = 0;
     plot.series.push_back(
         {.name = "effective rank", .x = collapse.step, .y = collapse.effective_rank});
@@ -118,8 +128,11 @@ void add_collapse(Report& report, const RunReport& run) {
     figures.push_back({draw(plot)});
   }
   if (!collapse.spectrum.empty()) {
-    LinePlot plot{
-        "Spectrum of the latent covariance", {"index"}, {"eigenvalue", "", Scale::log10}, {}};
+    LinePlot plot{"Spectrum of the latent covariance",
+                  {"index"},
+                  {"eigenvalue", "", Scale::log10},
+                  {},
+                  kThird};
     plot.series.push_back({.name = "eigenvalue",
                            .x = counting(collapse.spectrum.size()),
                            .y = collapse.spectrum,
@@ -149,7 +162,7 @@ std::vector<Figure> imagined_paths(const Imagination& imagination) {
     const auto imagined =
         columns(imagination.paths[i].imagined, 2, fmt::format("imagination.paths[{}].imagined", i));
     LinePlot plot{
-        fmt::format("Clip {}", i + 1), {"principal axis 1"}, {"principal axis 2"}, {}, {360, 300}};
+        fmt::format("Clip {}", i + 1), {"principal axis 1"}, {"principal axis 2"}, {}, {280, 300}};
     plot.series.push_back({.name = "actual",
                            .x = actual[0],
                            .y = actual[1],
@@ -161,6 +174,12 @@ std::vector<Figure> imagined_paths(const Imagination& imagination) {
                            .stroke = Stroke::dashed,
                            .marker = Marker::dot,
                            .colour = kModelColour});
+    if (!actual[0].empty())
+      plot.series.push_back({.name = "start",
+                             .x = {actual[0].front()},
+                             .y = {actual[1].front()},
+                             .marker = Marker::dot,
+                             .colour = kValidationColour});
     figures.push_back({draw(plot)});
   }
   return figures;
@@ -186,7 +205,8 @@ void add_imagination(Report& report, const RunReport& run) {
     LinePlot plot{"Error against the horizon",
                   {"imagined step"},
                   {imagination.metric, "", scale_for({&imagination.model, &copy})},
-                  {}};
+                  {},
+                  {530, 300}};
     plot.y.low = plot.y.scale == Scale::linear ? std::optional(0.0) : std::nullopt;
     plot.series.push_back({.name = "model",
                            .x = counting(imagination.model.size()),

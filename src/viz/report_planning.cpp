@@ -45,8 +45,7 @@ void add_costs(Report& report, const std::vector<CostShare>& costs) {
                           divides ? percent(share.value / total) : std::string("–")});
   }
   table.rows.push_back({"total", "", number(total), ""});
-  report.figures({{draw(bars)}});
-  report.table(table);
+  report.figures({{draw(bars)}}, table);
 }
 
 void add_instances(Report& report, const Success& success) {
@@ -103,8 +102,7 @@ void add_success(Report& report, const RunReport& run) {
     table.rows.push_back({row.planner, std::to_string(row.successes), std::to_string(row.trials),
                           percent(rate), percent_range(row.low, row.high)});
   }
-  report.figures({{draw(bars), "Whiskers: " + success.interval + "."}});
-  report.table(table);
+  report.figures({{draw(bars), "Whiskers: " + success.interval + "."}}, table);
   add_instances(report, success);
 }
 
@@ -158,11 +156,11 @@ void add_trade_offs(Report& report, const RunReport& run) {
   LinePlot plot{"Success against solve time",
                 {"median solve", "ms", scale_for({&points.x})},
                 {"success rate", "%"},
-                {std::move(points)}};
+                {std::move(points)},
+                {400, 290}};
   plot.y.low = 0;
   plot.y.high = 100;
-  report.figures({{draw(plot), "Band: confidence interval."}});
-  report.table(table);
+  report.figures({{draw(plot), "Band: confidence interval."}}, table);
 }
 
 }  // namespace foresight::viz

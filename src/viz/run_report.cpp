@@ -48,7 +48,9 @@ Scale scale_for(const std::vector<const std::vector<double>*>& series) {
   return high > 30 * low ? Scale::log10 : Scale::linear;
 }
 
-std::string percent(double fraction) { return fmt::format("{:.1f} %", 100 * fraction); }
+std::string percent(double fraction) {
+  return fmt::format("{}{:.1f} %", fraction < -0.0005 ? "−" : "", std::abs(100 * fraction));
+}
 
 std::string percent_range(double low, double high) {
   return fmt::format("{:.1f} to {:.1f} %", 100 * low, 100 * high);

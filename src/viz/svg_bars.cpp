@@ -61,7 +61,7 @@ CellStyle cell_style(double value, StripColours colours, const Extent& extent) {
 }
 
 void draw_strip_key(Canvas& canvas, const HeatStrip& plot, const Extent& extent, double y) {
-  double x = kMargin;
+  double x = 0;
   auto say = [&](const std::string& text, const char* style) {
     canvas.text(x, y + 4, style, Anchor::start, text);
     x += text_width(text, 11) + 8;
@@ -111,14 +111,14 @@ Svg draw(const BarPlot& plot) {
   extent.include_limits(plot.value);
 
   const auto ticks = ticks_for(extent, plot.value, Fit::tight, 5);
-  const double left = kMargin + label_space + 10;
+  const double left = label_space + 10;
   const double right = std::max(left + 60, plot.width - kMargin - value_space - 10);
   const double top = kTitleHeight, bottom = top + count * kBarPitch;
   const Mapping x{extent.scale, ticks.low, ticks.high, left, right};
   const double zero = extent.scale == Scale::linear ? x(0) : left;
 
   Canvas canvas;
-  canvas.text(kMargin, kTitleBaseline, "fs-title", Anchor::start, plot.title);
+  canvas.text(0, kTitleBaseline, "fs-title", Anchor::start, plot.title);
   for (const auto& tick : ticks.ticks) {
     canvas.line(x(tick.value), top, x(tick.value), bottom, "fs-grid");
     canvas.text(x(tick.value), bottom + 15, "fs-tick", Anchor::middle, tick.label);
@@ -165,13 +165,13 @@ Svg draw(const HeatStrip& plot) {
   if (columns == 0) return empty_figure(plot.title, {plot.width, 110}, "no data");
   extent.include_limits(plot.value);
 
-  const double left = kMargin + label_space + 10;
+  const double left = label_space + 10;
   const double pitch = std::min(18.0, (plot.width - kMargin - left) / static_cast<double>(columns));
   const double gap = pitch >= 6 ? 2 : 0;
   const double top = kTitleHeight + 20;
 
   Canvas canvas;
-  canvas.text(kMargin, kTitleBaseline, "fs-title", Anchor::start, plot.title);
+  canvas.text(0, kTitleBaseline, "fs-title", Anchor::start, plot.title);
   draw_strip_key(canvas, plot, extent, kTitleHeight + 4);
   double y = top;
   for (const auto& row : plot.rows) {

@@ -132,8 +132,8 @@ void draw_series(Canvas& canvas, const Series& series, int colour, const Frame& 
 /// all others.
 void draw_points(Canvas& canvas, const std::vector<Point>& points, const std::vector<int>& steps) {
   constexpr std::size_t kStretch = 250;
-  const auto attributes =
-      fmt::format("stroke-width=\"{}\" opacity=\"0.8\"", points.size() > 1500 ? 3.5 : 5);
+  const auto attributes = points.size() > 300 ? "stroke-width=\"3.5\" opacity=\"0.7\""
+                                              : "stroke-width=\"5\" opacity=\"0.85\"";
   for (std::size_t begin = 0; begin < points.size(); begin += kStretch) {
     std::array<std::string, kMapColours> data;
     for (std::size_t i = begin; i < std::min(begin + kStretch, points.size()); ++i)
@@ -152,7 +152,7 @@ void draw_points(Canvas& canvas, const std::vector<Point>& points, const std::ve
 void draw_colour_key(Canvas& canvas, const ScatterPlot& plot, const Extent& colours, double y) {
   const auto label = axis_title(plot.colour);
   const auto low = number(colours.low, 3), high = number(colours.high, 3);
-  double x = 8;
+  double x = 0;
   if (!label.empty()) canvas.text(x, y + 4, "fs-label", Anchor::start, label);
   x += label.empty() ? 0 : text_width(label, 11) + 10;
   canvas.text(x, y + 4, "fs-tick", Anchor::start, low);
@@ -184,7 +184,9 @@ Svg draw(const LinePlot& plot) {
       }
     }
     const int colour = series.colour >= 0 ? series.colour : static_cast<int>(s);
-    if (!series.name.empty()) legend.push_back({series.name, colour, series.stroke});
+    if (!series.name.empty())
+      legend.push_back({series.name, colour, series.stroke,
+                        series.x.size() == 1 ? LegendKey::dot : LegendKey::line});
   }
   if (total == skipped)
     return empty_figure(plot.title, plot.size, total == 0 ? "no data" : "no value is finite");
@@ -201,7 +203,7 @@ Svg draw(const LinePlot& plot) {
                  plot.size};
   spec.note = skipped_note(skipped, total, plot.x.scale, plot.y.scale);
   spec.header =
-      draw_legend(canvas, legend, 8, plot.size.width - 8, header_top(spec) + kLegendRow / 2);
+      draw_legend(canvas, legend, 0, plot.size.width - 8, header_top(spec) + kLegendRow / 2);
   const auto frame = draw_frame(canvas, spec);
   for (std::size_t s = 0; s < plot.series.size(); ++s)
     draw_series(canvas, plot.series[s],
@@ -244,7 +246,7 @@ Svg draw(const ScatterPlot& plot) {
   FrameSpec spec{plot.title,
                  plot.x,
                  plot.y,
-                 ticks_for(x, plot.x, Fit::loose, 5),
+                 ticks_for(x, plot.x, Fit::loose, plot.size.width / 70),
                  ticks_for(y, plot.y, Fit::loose, 5),
                  plot.size};
   spec.aspect = plot.aspect;
@@ -267,8 +269,11 @@ Svg draw(const ScatterPlot& plot) {
       steps.push_back(map_colour(plot.value[shown[k]], colours.low, colours.high));
   }
   draw_points(canvas, points, steps);
-  if (plot.reference == Reference::identity && plot.x.scale == plot.y.scale)
-    canvas.line(frame.x(x.low), frame.y(x.low), frame.x(x.high), frame.y(x.high), "fs-reference");
+  if (plot.reference == Reference::identity && plot.x.scale == plot.y.scale) {
+    const double low = std::max(frame.x.low, frame.y.low);
+    const double high = std::min(frame.x.high, frame.y.high);
+    canvas.line(frame.x(low), frame.y(low), frame.x(high), frame.y(high), "fs-reference");
+  }
   return canvas.finish(plot.size.width, plot.size.height, plot.title);
 }
 

@@ -92,7 +92,7 @@ TEST_CASE("values that cannot be drawn break the line and are counted") {
   const auto tag = element_with_class(figure.markup, "fs-line fs-l0");
   CHECK(std::count(tag.begin(), tag.end(), 'M') == 2);
   CHECK(says(draw(LinePlot{"t", {}, {"", "", Scale::log10}, {{"s", {0, 1}, {1, -1}}}}),
-             "not positive"));
+             "not finite or ≤ 0"));
   CHECK_FALSE(says(draw(LinePlot{"t", {}, {}, {{"s", {0, 1}, {1, 2}}}}), "not drawn"));
 }
 

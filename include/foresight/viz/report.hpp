@@ -55,6 +55,8 @@ class FORESIGHT_API Report {
   Report& remark(const std::string& text);
   /// Figures side by side where the page is wide enough.
   Report& figures(const std::vector<Figure>& figures);
+  /// Figures with a table after the last.
+  Report& figures(const std::vector<Figure>& figures, const Table& beside);
   Report& table(const Table& table);
   Report& facts(const std::vector<Fact>& facts);
   /// Preformatted text.
