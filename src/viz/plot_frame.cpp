@@ -97,9 +97,9 @@ Svg Canvas::finish(double width, double height, std::string_view title) const {
 }
 
 int map_colour(double value, double low, double high) {
-  const double position =
-      high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5;  // halves: no overflow
-  return std::clamp(static_cast<int>(position * kMapColours), 0, kMapColours - 1);
+  // Halves, so that the width of the range cannot overflow; clamped before it becomes an integer.
+  const double position = high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5;
+  return static_cast<int>(std::clamp(position * kMapColours, 0.0, kMapColours - 1.0));
 }
 
 double Mapping::operator()(double value) const {
