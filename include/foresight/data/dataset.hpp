@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recorded experience as training sees it: episodes of rows, a row being one frame, the numbers
+// recorded with it and *the action applied in it* (which leads to the next row).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/core/options.hpp"
+#include "foresight/core/tensor.hpp"
+#include "foresight/data/video_reader.hpp"
+
+namespace foresight::data {
+
+/// Frame size in pixels.
+struct ImageSize {
+  int64_t height = 0;
+  int64_t width = 0;
+  bool operator==(const ImageSize&) const = default;
+};
+
+/// What the action in the last row of an episode is. It leads to a row that was not recorded, so
+/// nothing can be learned from it in either case, and neither windows nor action statistics use it.
+enum class LastAction {
+  applied,   ///< an action that was applied, like the others
+  artefact,  ///< whatever the recorder left there: a repeated first action, NaN, zeros
+};
+
+/// Recorded episodes. Const access is thread-safe, so that one data set serves all threads of a
+/// loader.
+class FORESIGHT_API Dataset {
+ public:
+  virtual ~Dataset() = default;
+
+  /// For messages: the path it was opened from.
+  virtual const std::string& name() const = 0;
+  virtual int64_t num_episodes() const = 0;
+  /// Rows (= frames) of an episode, at least 1.
+  virtual int64_t length(int64_t episode) const = 0;
+  /// For messages, e.g. the file name of an episode.
+  virtual std::string episode_name(int64_t episode) const = 0;
+  /// Frames as read_frames() returns them.
+  virtual ImageSize image_size() const = 0;
+  /// Rows per second.
+  virtual double fps() const = 0;
+  /// Names of all columns with numbers.
+  virtual const std::vector<std::string>& columns() const = 0;
+  virtual const std::vector<std::string>& action_columns() const = 0;
+  virtual const std::vector<std::string>& state_columns() const = 0;
+  virtual LastAction last_action() const = 0;
+
+  /// Rows first..first+count-1 of the named columns, float64 [count, columns]. Action columns may
+  /// hold NaN. Throws Error(not_found) for an unknown column, Error(invalid_argument) for rows
+  /// outside the episode.
+  virtual Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                           int64_t count) const = 0;
+  /// Frames in the order asked for, uint8 [N,H,W,3]. Throws Error(bad_file) naming file and frame.
+  virtual Tensor read_frames(int64_t episode, at::IntArrayRef indices) const = 0;
+
+  /// Rows of all episodes together.
+  int64_t total_rows() const;
+  /// All rows of the named columns of an episode.
+  Tensor read_all_rows(const std::vector<std::string>& columns, int64_t episode) const {
+    return read_rows(columns, episode, 0, length(episode));
+  }
+
+ protected:
+  /// Throws Error(invalid_argument) unless the rows exist.
+  void check_rows(int64_t episode, int64_t first, int64_t count) const;
+};
+
+/// How recorded data is opened.
+struct FORESIGHT_API DatasetOptions {
+  VideoReaderOptions video = {};  ///< size and conversion of frames, and what to do with damage
+  std::vector<std::string> actions =
+      {};  ///< action columns; empty: as dataset.json says, else action_*
+  std::vector<std::string> states =
+      {};  ///< state columns; empty: as dataset.json says, else state_*
+  int64_t tail_mismatch =
+      0;  ///< rows or frames that may be dropped at an episode's end so that both agree
+  int64_t threads = 0;  ///< threads that check the files while opening; 0: one per core
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("video", self.video, "size and conversion of frames, and what to do with damage");
+    visit("actions", self.actions, "action columns; empty: as dataset.json says, else action_*");
+    visit("states", self.states, "state columns; empty: as dataset.json says, else state_*");
+    visit("tail_mismatch", self.tail_mismatch,
+          "rows or frames that may be dropped at an episode's end so that both agree");
+    visit("threads", self.threads, "threads that check the files while opening; 0: one per core");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// Opens recorded data: a folder of episode_XXXX.mp4 + episode_XXXX.csv (data/folder_dataset.hpp).
+/// Throws Error(not_found | bad_file), or Error(unsupported) naming the format when it recognises
+/// another one.
+FORESIGHT_API std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
+                                                          const DatasetOptions& options = {});
+
+}  // namespace foresight::data

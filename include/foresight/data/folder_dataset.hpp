@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simplest format of recorded data: a folder with one video and one table per episode.
+//
+//   dataset.json                         optional: {"fps": 10, "action_columns": [...],
+//   "state_columns": [...],
+//                                                   "last_action": "artefact"}; other keys are
+//                                                   ignored
+//   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
+//
+// Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi.
+#pragma once
+
+#include "foresight/data/csv.hpp"
+#include "foresight/data/dataset.hpp"
+
+namespace foresight::data {
+
+/// A plain folder. Tables are held in memory, videos are read on demand by a small pool of open
+/// readers.
+class FORESIGHT_API FolderDataset final : public Dataset {
+ public:
+  /// Opens every file once and checks that each table has as many rows as its video has frames,
+  /// that all frames have one size (unless `options` choose one) and that all tables have the same
+  /// columns. Throws Error(not_found | bad_file) naming the file and the rule.
+  explicit FolderDataset(const std::filesystem::path& folder, const DatasetOptions& options = {});
+  ~FolderDataset() override;
+
+  const std::string& name() const override { return name_; }
+  int64_t num_episodes() const override { return static_cast<int64_t>(episodes_.size()); }
+  int64_t length(int64_t episode) const override;
+  std::string episode_name(int64_t episode) const override;
+  ImageSize image_size() const override { return image_size_; }
+  double fps() const override { return fps_; }
+  const std::vector<std::string>& columns() const override { return columns_; }
+  const std::vector<std::string>& action_columns() const override { return action_columns_; }
+  const std::vector<std::string>& state_columns() const override { return state_columns_; }
+  LastAction last_action() const override { return last_action_; }
+  Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                   int64_t count) const override;
+  Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
+
+ private:
+  struct Episode {
+    std::string name;
+    std::filesystem::path video;
+    CsvTable table;
+    int64_t length = 0;
+    ImageSize size;
+    double rate = 0;
+  };
+  struct ReaderPool;
+
+  void find_episodes(const std::filesystem::path& folder);
+  void read_settings(const std::filesystem::path& file);
+  void open_episodes();
+  void open_episode(Episode& episode) const;
+  void agree();
+  std::vector<std::string> prefixed(std::string_view prefix) const;
+
+  std::string name_;
+  DatasetOptions options_;
+  std::vector<Episode> episodes_;
+  std::vector<std::string> columns_, action_columns_, state_columns_;
+  ImageSize image_size_;
+  double fps_ = 0;
+  LastAction last_action_ = LastAction::applied;
+  std::unique_ptr<ReaderPool> readers_;
+};
+
+}  // namespace foresight::data
+
+template <>
+struct foresight::EnumNames<foresight::data::LastAction> {
+  static constexpr std::array<std::pair<std::string_view, data::LastAction>, 2> names = {
+      {{"applied", data::LastAction::applied}, {"artefact", data::LastAction::artefact}}};
+};

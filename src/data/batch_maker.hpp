@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Window numbers to batches: a pure function that any number of threads may call. Private to the
+// data folder.
+#pragma once
+
+#include <atomic>
+
+#include "foresight/data/loader.hpp"
+
+namespace foresight::data {
+
+class BatchMaker {
+ public:
+  /// See Loader.
+  BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
+             const ActionSpace& actions, HostMemory memory);
+
+  /// The batch of these windows, its position unset. Gives up with an empty batch when `stop`
+  /// becomes true.
+  Batch make(at::IntArrayRef windows, const std::atomic<bool>& stop) const;
+  const WindowIndex& windows() const { return windows_; }
+
+ private:
+  Tensor normalised_actions(int64_t episode, const ActionSpace& actions) const;
+  at::TensorOptions options(at::ScalarType type) const;
+
+  std::shared_ptr<const FrameCache> frames_;
+  WindowIndex windows_;
+  int64_t width_;  // A
+  HostMemory memory_;
+  // Small next to the frames, so they are prepared once: workers only copy, and never run tensor
+  // operations.
+  std::vector<Tensor> actions_;  // per episode, float32 [rows, dim], normalised
+  std::vector<Tensor> states_;   // per episode, float32 [rows, N]
+};
+
+}  // namespace foresight::data

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// A video file opened for demuxing and decoding, and the table of its frames. Private to the data
+// folder.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ffmpeg.hpp"
+#include "foresight/data/video_reader.hpp"
+
+namespace foresight::data {
+
+/// A packet from which decoding can start. `pts` may lie before the first visible frame (edit
+/// lists).
+struct KeyFrame {
+  int64_t pts;
+  int64_t dts;
+};
+
+/// Presentation times in display order, and where decoding can start.
+struct FrameTable {
+  std::vector<int64_t> pts;
+  std::vector<KeyFrame> keys;  // ascending pts
+  /// Times do not identify frames (not ascending, or frames were lost to damage): they must be
+  /// counted from the start.
+  bool counted = false;
+};
+
+/// One decoded picture's state of health, see VideoFile::next_frame().
+struct Damaged {
+  int64_t pts;
+  std::string what;
+};
+
+/// The demuxer and decoder of the main video stream of one file.
+class VideoFile {
+ public:
+  /// Throws Error(not_found | bad_file | unsupported), see VideoReader.
+  explicit VideoFile(std::string path);
+
+  const std::string& path() const { return path_; }
+  const AVFormatContext& input() const { return *input_; }
+  const AVStream& stream() const { return *input_->streams[stream_]; }
+  /// Degrees anticlockwise in [0, 360) that the display matrix asks for.
+  double rotation() const;
+
+  /// Goes back to the beginning by opening the file again: works for every container.
+  void restart();
+  /// Moves to the key frame at `dts` or an earlier one. False if the container cannot seek.
+  bool seek(int64_t dts);
+  /// Decodes the next picture in output order into frame(); false at the end of the stream.
+  bool next_frame();
+  const AVFrame& frame() const { return *frame_; }
+  /// Presentation time of frame(); the decoder's best guess if the file has none.
+  int64_t frame_pts() const;
+  /// Problems since the last call, oldest first: packets that the decoder refused and pictures with
+  /// concealed errors.
+  std::vector<Damaged> take_damage();
+
+  /// Table of frames without decoding; empty if packets cannot tell. Leaves the position at the
+  /// end.
+  std::optional<FrameTable> scan_packets();
+  /// Table of frames by decoding everything. Throws on damage with Damage::fail, warns with
+  /// Damage::skip.
+  FrameTable scan_frames(Damage damage);
+
+ private:
+  void open();
+  void open_decoder();
+  bool feed();
+  bool read_packet();
+
+  std::string path_;
+  ffmpeg::Input input_;
+  ffmpeg::Codec codec_;
+  ffmpeg::Packet packet_;
+  ffmpeg::Frame frame_;
+  int stream_ = -1;
+  bool flushing_ = false;
+  std::vector<Damaged> damage_;
+  int read_error_ = 0;  // how the demuxer ended, 0 for a plain end of file
+};
+
+}  // namespace foresight::data
