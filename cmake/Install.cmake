@@ -40,9 +40,8 @@ install(FILES "${PROJECT_BINARY_DIR}/foresightConfig.cmake" "${PROJECT_BINARY_DI
               "${PROJECT_SOURCE_DIR}/cmake/Findtorch.cmake"
         DESTINATION "${package_dir}" COMPONENT core)
 
-if(TARGET foresight)  # the command
-  set_target_properties(foresight PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}"
-                                             INSTALL_RPATH_USE_LINK_PATH ON)
-  install(TARGETS foresight RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT train)
+if(TARGET foresight_command)
+  set_target_properties(foresight_command PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}"
+                                                     INSTALL_RPATH_USE_LINK_PATH ON)
 endif()
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT core)

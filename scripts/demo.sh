@@ -53,7 +53,7 @@ job() {
       ;;
     quick)
       step record --env two_room --episodes 12 --seed 1 --out "$out/data"
-      step train --data "$out/data" --out "$out/run" --seed 0 --steps 40
+      step train --data "$out/data" --out "$out/run" --seed 0 --steps 40 --critic_training.steps 200
       step eval --bundle "$out/run/bundle" --data "$out/data" --protocol 25/50 --instances 4
       ;;
   esac
@@ -62,9 +62,8 @@ job() {
 
 setup_all
 configure
-build foresight
+build foresight_command
 foresight="$BUILD_DIR/bin/foresight"
-[ -x "$foresight" ] || foresight="$(find "$BUILD_DIR" -type f -name foresight -perm -u+x | head -n 1)"
 rm -rf "$out/data" "$out/run"
 job
 report="$out/run/report.html"
