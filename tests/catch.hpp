@@ -2,6 +2,11 @@
 // Hides the difference between Catch2 2 (Debian) and 3: include this instead of a Catch2 header.
 #pragma once
 
+// LibTorch's logging has a CHECK of its own, which ends the program. Its header comes first, so that no later include
+// can put it back in the place of Catch's.
+#include <c10/util/Logging.h>
+#undef CHECK
+
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 using Catch::Approx;

@@ -129,6 +129,13 @@ Tensor SafeTensors::at(std::string_view name) const {
       data, entry.shape, [mapping = contents_->mapping](void*) {}, options);
 }
 
+NamedTensors SafeTensors::tensors(std::string_view prefix) const {
+  NamedTensors result;
+  for (const auto& name : contents_->names)
+    if (name.starts_with(prefix)) result.emplace_back(name.substr(prefix.size()), at(name));
+  return result;
+}
+
 const std::vector<int64_t>& SafeTensors::shape(std::string_view name) const {
   return contents_->entry(name).shape;
 }

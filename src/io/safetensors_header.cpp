@@ -247,6 +247,9 @@ SafeTensorsHeader parse_safetensors_header(std::string_view text, std::uint64_t 
                                            const std::string& file) {
   require(text.starts_with('{'), ErrorCategory::bad_file,
           file + ": header does not begin with '{'; this is not a safetensors file");
+  // The parser takes a zero byte for the end of its input and would not see what follows.
+  require(text.find('\0') == std::string_view::npos, ErrorCategory::bad_file,
+          file + ": header is not valid JSON: it holds a zero byte");
   HeaderReader reader(file);
   nlohmann::json::sax_parse(text.begin(), text.end(), &reader);  // throws through the reader
   SafeTensorsHeader header = reader.take();

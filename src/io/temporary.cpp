@@ -83,7 +83,8 @@ Temporary create_temporary_folder(const fs::path& target) {
 void remove_abandoned(const fs::path& target) noexcept {
   try {
     for (const auto& entry : fs::directory_iterator(target.parent_path())) {
-      if (!is_temporary_of(entry.path().filename().string(), target) || entry.is_symlink()) continue;
+      if (!is_temporary_of(entry.path().filename().string(), target) || entry.is_symlink())
+        continue;
       Descriptor handle(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
       if (!handle || ::flock(handle.get(), LOCK_EX | LOCK_NB) != 0) continue;  // in use
       std::error_code ignored;

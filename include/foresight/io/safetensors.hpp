@@ -16,6 +16,8 @@
 
 namespace foresight::io {
 
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
 /// An open safetensors file, mapped into memory. Cheap to copy (copies share the mapping), safe to
 /// read from several threads.
 ///
@@ -39,6 +41,10 @@ class FORESIGHT_API SafeTensors {
   /// for a BOOL tensor with other values than 0 and 1.
   Tensor at(std::string_view name) const;
 
+  /// Every tensor whose name begins with `prefix`, under the rest of its name, in alphabetical
+  /// order; all by default.
+  NamedTensors tensors(std::string_view prefix = {}) const;
+
   /// Shape and type without touching the data. Throw as at().
   const std::vector<int64_t>& shape(std::string_view name) const;
   at::ScalarType dtype(std::string_view name) const;
@@ -56,8 +62,6 @@ class FORESIGHT_API SafeTensors {
   explicit SafeTensors(std::shared_ptr<const Contents> contents);
   std::shared_ptr<const Contents> contents_;
 };
-
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Writes `tensors` (any device, strides and order; data is laid out by element size, then name, so
 /// equal content gives equal bytes) with replace_file_atomically(). Throws Error: invalid_argument

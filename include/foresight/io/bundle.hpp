@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A bundle: the folder in which a trained model is kept and shared, config.json +
+// model.safetensors. It is all that planning needs: nothing is looked up in a data set afterwards.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "foresight/core/action_space.hpp"
+#include "foresight/core/model_spec.hpp"
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight::io {
+
+/// Version of the layout of config.json that this library writes. Older ones are read; a newer one
+/// is an error.
+inline constexpr int64_t kBundleSchema = 1;
+
+inline constexpr const char* kBundleConfigFile = "config.json";
+inline constexpr const char* kBundleTensorsFile = "model.safetensors";
+
+/// Names of the tensors of head `name` begin with this; all other tensors are the model's own.
+inline constexpr const char* kHeadPrefix = "heads.";
+
+/// The content of config.json. `planner`, `provenance`, `options` and the values of `heads` are
+/// objects whose meaning belongs to others: the planner, the trainer, the model family.
+struct FORESIGHT_API BundleConfig {
+  std::string family;                                 ///< model family, e.g. "jepa"
+  nlohmann::json options = nlohmann::json::object();  ///< its options, image statistics included
+  std::vector<ObservationField> observation;          ///< what observe() needs
+  ActionSpace action;                                 ///< limits and statistics included
+  int64_t history = 1;                              ///< observed steps that the model makes use of
+  nlohmann::json heads = nlohmann::json::object();  ///< by head name (probe, critic): its options
+  nlohmann::json planner = nlohmann::json::object();  ///< defaults for planning with this model
+  nlohmann::json provenance =
+      nlohmann::json::object();  ///< data, code version, metrics of the training
+
+  /// A configuration with family, observation, action and history of `spec`.
+  static BundleConfig of(const ModelSpec& spec);
+
+  std::vector<std::string> validate() const;
+};
+
+/// config.json of `config`, keys in reading order.
+FORESIGHT_API nlohmann::ordered_json write_bundle_config(const BundleConfig& config);
+
+/// The reverse. `name` opens every message. Throws Error: unsupported for a newer schema; bad_file
+/// for a missing or unknown key (with the nearest known one); invalid_option for a value of the
+/// wrong type or one that makes no sense, e.g. an action block of 0.
+FORESIGHT_API BundleConfig read_bundle_config(const nlohmann::json& object,
+                                              const std::string& name);
+
+/// An opened bundle. The tensors are mapped, not copied.
+struct FORESIGHT_API Bundle {
+  BundleConfig config;
+  SafeTensors tensors;
+
+  /// The model's own tensors (all but the heads').
+  NamedTensors model_tensors() const;
+  /// Tensors of one head, without their prefix. Throws Error(not_found), naming the bundle's heads.
+  NamedTensors head_tensors(std::string_view head) const;
+};
+
+/// Creates or replaces the bundle in `folder` as a whole: a reader or a killed process meets the
+/// previous bundle or this one, never a config of one with tensors of the other. Name a head's
+/// tensors kHeadPrefix + "<head>." + key. An existing folder is replaced only if it is empty or a
+/// bundle and nothing else, so that no user's file is lost. Throws Error: invalid_option,
+/// invalid_argument (as write_safetensors, or a folder with other files), io_failure.
+FORESIGHT_API void write_bundle(const std::filesystem::path& folder, const BundleConfig& config,
+                                const NamedTensors& tensors);
+
+/// Opens and checks a bundle; the tensors' names and shapes are the family's business
+/// (load_into()). Throws Error as read_bundle_config(), read_json() and SafeTensors::open() do.
+FORESIGHT_API Bundle read_bundle(const std::filesystem::path& folder);
+
+/// `tensors` with the prefix of a head, ready for write_bundle().
+FORESIGHT_API NamedTensors with_head_prefix(std::string_view head, const NamedTensors& tensors);
+
+}  // namespace foresight::io

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/io/bundle.hpp"
+
+#include "descriptor.hpp"
+#include "foresight/core/error.hpp"
+#include "foresight/io/json_file.hpp"
+#include "swap_folders.hpp"
+#include "temporary.hpp"
+
+namespace foresight::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int kReadAttempts = 10;
+
+/// Removes a temporary folder unless it was put in place.
+class RemoveFolderOnFailure {
+ public:
+  explicit RemoveFolderOnFailure(const fs::path& path) : path_(&path) {}
+  ~RemoveFolderOnFailure() {
+    std::error_code ignored;
+    if (path_) fs::remove_all(*path_, ignored);
+  }
+  void dismiss() { path_ = nullptr; }
+
+ private:
+  const fs::path* path_;
+};
+
+/// Throws unless replacing `folder` destroys nothing but a bundle.
+void check_replaceable(const fs::path& folder, const fs::path& shown) {
+  std::error_code failure;
+  const auto status = fs::status(folder, failure);
+  if (!fs::exists(status)) return;
+  require(fs::is_directory(status), ErrorCategory::invalid_argument,
+          shown.string() + ": is a file, expected a folder to write the bundle to");
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const auto name = entry.path().filename();
+    require(
+        name == kBundleConfigFile || name == kBundleTensorsFile, ErrorCategory::invalid_argument,
+        shown.string() + ": holds '" + name.string() +
+            "', which is not part of a bundle; a bundle is written to a new or empty folder, or "
+            "over another bundle");
+  }
+}
+
+void check_head_tensors(const BundleConfig& config, const NamedTensors& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!name.starts_with(kHeadPrefix)) continue;
+    const auto rest = name.substr(std::string_view(kHeadPrefix).size());
+    const auto head = rest.substr(0, rest.find('.'));
+    require(config.heads.contains(head), ErrorCategory::invalid_argument,
+            "bundle: tensor '" + name + "' belongs to head '" + head +
+                "', which the configuration does not list");
+  }
+}
+
+/// Both files through one handle of the folder: if the folder is replaced meanwhile, they still
+/// belong together.
+Bundle read_from(const Descriptor& folder, const fs::path& shown) {
+  struct stat status {};
+  const auto config_path = shown / kBundleConfigFile, tensors_path = shown / kBundleTensorsFile;
+  const auto config_file = open_regular(folder.get(), kBundleConfigFile, config_path, status);
+  const auto text = read_all(config_file, status, config_path, kTextLimit);
+  const auto tensors_file = open_regular(folder.get(), kBundleTensorsFile, tensors_path, status);
+  auto config = read_bundle_config(parse_json(text, config_path.string()), config_path.string());
+  return {std::move(config), SafeTensors::from_descriptor(tensors_file.get(), tensors_path)};
+}
+
+/// Whether `path` now leads to another folder than the opened one.
+bool was_replaced(const Descriptor& folder, const fs::path& path) {
+  struct stat opened {
+  }, named{};
+  return ::fstat(folder.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         (opened.st_ino != named.st_ino || opened.st_dev != named.st_dev);
+}
+
+}  // namespace
+
+void write_bundle(const fs::path& folder, const BundleConfig& config, const NamedTensors& tensors) {
+  throw_if_any(config.validate());
+  check_head_tensors(config, tensors);
+  const fs::path target = resolved_target(folder);
+  check_replaceable(target, folder);
+  remove_abandoned(target);
+
+  Temporary temporary = create_temporary_folder(target);
+  RemoveFolderOnFailure guard(temporary.path);
+  write_json(temporary.path / kBundleConfigFile, write_bundle_config(config));
+  write_safetensors(temporary.path / kBundleTensorsFile, tensors, {{"format", "pt"}});
+  check_replaceable(target, folder);  // again: writing took time
+  put_in_place(temporary.path, target);
+  guard.dismiss();
+}
+
+Bundle read_bundle(const fs::path& path) {
+  for (int attempt = 1;; ++attempt) {
+    const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder && errno == ENOTDIR)
+      throw Error(ErrorCategory::bad_file, path.string() +
+                                               ": is a file, expected a bundle: a folder with "
+                                               "config.json and model.safetensors");
+    if (!folder) throw system_error(path, "open the bundle");
+    try {
+      return read_from(folder, path);
+    } catch (const Error& error) {
+      // A writer replaced the bundle and removed the files of the one that we had opened: read the
+      // new one.
+      if (error.category() != ErrorCategory::not_found || attempt == kReadAttempts ||
+          !was_replaced(folder, path))
+        throw;
+    }
+  }
+}
+
+NamedTensors Bundle::model_tensors() const {
+  NamedTensors own;
+  for (const auto& name : tensors.names())
+    if (!name.starts_with(kHeadPrefix)) own.emplace_back(name, tensors.at(name));
+  return own;
+}
+
+NamedTensors Bundle::head_tensors(std::string_view head) const {
+  if (!config.heads.contains(std::string(head))) {
+    std::string known;
+    for (const auto& [name, options] : config.heads.items())
+      known += (known.empty() ? "" : ", ") + name;
+    throw Error(ErrorCategory::not_found,
+                tensors.path().parent_path().string() + ": no head '" + std::string(head) +
+                    "' in this bundle, it has: " + (known.empty() ? "none" : known));
+  }
+  return tensors.tensors(kHeadPrefix + std::string(head) + ".");
+}
+
+NamedTensors with_head_prefix(std::string_view head, const NamedTensors& tensors) {
+  NamedTensors named;
+  for (const auto& [name, tensor] : tensors)
+    named.emplace_back(kHeadPrefix + std::string(head) + "." + name, tensor);
+  return named;
+}
+
+}  // namespace foresight::io

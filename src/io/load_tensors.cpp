@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/io/load_tensors.hpp"
+
+#include <ATen/core/grad_mode.h>
+
+#include <ATen/core/grad_mode.h>
+
+#include <map>
+#include <optional>
+
+#include "foresight/core/error.hpp"
+
+namespace foresight::io {
+
+namespace {
+
+/// Suggestions cost (missing x unexpected) string comparisons: enough of them to recognise a
+/// renaming.
+constexpr std::size_t kSuggestions = 20;
+
+using TensorsByName = std::map<std::string_view, const Tensor*>;
+
+std::string described(const Tensor& tensor) {
+  return std::string(c10::toString(tensor.scalar_type())) + " " + shape_string(tensor.sizes());
+}
+
+/// Collects one line a problem.
+class LoadReport {
+ public:
+  void add(std::string_view name, const std::string& problem) {
+    lines_ += "\n  tensor '" + std::string(name) + "' " + problem;
+    ++count_;
+  }
+  void throw_if_any(std::string_view source) const {
+    if (count_ == 0) return;
+    throw Error(ErrorCategory::bad_file, std::string(source) + ": " + std::to_string(count_) +
+                                             " tensors do not fit the model, nothing was loaded" +
+                                             lines_);
+  }
+
+ private:
+  std::string lines_;
+  std::size_t count_ = 0;
+};
+
+TensorsByName by_name(const NamedTensors& tensors, const char* role, LoadReport& report) {
+  TensorsByName result;
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.defined())
+      report.add(name, std::string("is undefined in the ") + role);
+    else if (!result.emplace(name, &tensor).second)
+      report.add(name, std::string("appears twice in the ") + role);
+  }
+  return result;
+}
+
+bool is_real(at::ScalarType type) { return at::isFloatingType(type); }
+bool is_integer(at::ScalarType type) { return at::isIntegralType(type, /*includeBool=*/false); }
+
+bool fits(at::ScalarType given, at::ScalarType target, DtypeRule rule) {
+  if (given == target) return true;
+  if (rule == DtypeRule::exact) return false;
+  return (is_real(given) && is_real(target)) || (is_integer(given) && is_integer(target));
+}
+
+/// What is wrong with filling `target` from `given`, if anything.
+std::optional<std::string> misfit(const Tensor& given, const Tensor& target, DtypeRule rule) {
+  if (given.sizes() != target.sizes())
+    return "has shape " + shape_string(given.sizes()) + ", expected " +
+           shape_string(target.sizes());
+  if (!fits(given.scalar_type(), target.scalar_type(), rule))
+    return std::string("has type ") + c10::toString(given.scalar_type()) + ", expected " +
+           c10::toString(target.scalar_type());
+  const bool narrows =
+      is_integer(given.scalar_type()) && given.scalar_type() != target.scalar_type();
+  if (narrows && !given.to(target.scalar_type()).to(given.scalar_type()).equal(given))
+    return std::string("holds integers that do not fit ") + c10::toString(target.scalar_type());
+  return std::nullopt;
+}
+
+}  // namespace
+
+void load_into(const NamedTensors& targets, const NamedTensors& given, std::string_view source,
+               DtypeRule rule) {
+  LoadReport report;
+  const auto wanted = by_name(targets, "model", report);
+  const auto available = by_name(given, "file", report);
+
+  std::vector<std::string> unexpected;
+  for (const auto& [name, tensor] : available)
+    if (!wanted.contains(name)) unexpected.emplace_back(name);
+  std::size_t suggestions = 0;
+  for (const auto& [name, target] : wanted) {
+    const auto found = available.find(name);
+    if (found == available.end()) {
+      const auto near = ++suggestions <= kSuggestions && unexpected.size() <= 4096
+                            ? nearest_name(name, unexpected)
+                            : std::string();
+      report.add(name, "is missing, expected " + described(*target) +
+                           (near.empty() ? "" : "; is it '" + near + "'?"));
+    } else if (const auto problem = misfit(*found->second, *target, rule)) {
+      report.add(name, *problem);
+    }
+  }
+  for (const auto& name : unexpected)
+    report.add(name, "is unexpected: " + described(*available.at(name)));
+  report.throw_if_any(source);
+
+  at::NoGradGuard no_grad;
+  for (const auto& [name, target] : wanted) {
+    Tensor destination = *target;
+    destination.copy_(*available.at(name));
+  }
+}
+
+void load_into(const NamedTensors& targets, const SafeTensors& file, DtypeRule rule,
+               std::string_view prefix) {
+  load_into(targets, file.tensors(prefix), file.path().string(), rule);
+}
+
+}  // namespace foresight::io

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Strict loading: everything fits, or everything that does not is reported and nothing is loaded.
+#include "foresight/io/load_tensors.hpp"
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "temporary_folder.hpp"
+
+using namespace foresight;
+using foresight::io::DtypeRule;
+using foresight::io::load_into;
+using foresight::io::NamedTensors;
+
+TEST_CASE("a fitting file fills tensors that require gradients, in place") {
+  TemporaryFolder folder;
+  const auto path = folder / "m.safetensors";
+  io::write_safetensors(path,
+                        {{"net.weight", at::arange(6.0).view({2, 3})}, {"net.bias", at::ones(2)}});
+  Tensor weight = at::zeros({2, 3}).set_requires_grad(true), bias = at::zeros(2);
+  load_into({{"bias", bias}, {"weight", weight}}, io::SafeTensors::open(path), DtypeRule::exact,
+            "net.");
+  CHECK(weight.detach().equal(at::arange(6.0).view({2, 3})));
+  CHECK(weight.requires_grad());
+  CHECK(weight.is_leaf());
+  CHECK(bias.equal(at::ones(2)));
+}
+
+TEST_CASE("every missing, unexpected and misfitting tensor is reported and nothing is loaded") {
+  Tensor fitting = at::zeros(2), renamed = at::zeros(3), misshaped = at::zeros({2, 2}),
+         mistyped = at::zeros(1);
+  const NamedTensors targets{{"fitting", fitting},
+                             {"encoder.weight", renamed},
+                             {"misshaped", misshaped},
+                             {"mistyped", mistyped}};
+  const NamedTensors given{{"fitting", at::ones(2)},
+                           {"encoder.weigth", at::ones(3)},
+                           {"misshaped", at::ones(4)},
+                           {"mistyped", at::ones(1, at::kHalf)},
+                           {"zzz", at::ones({5, 6})}};
+  const auto load = [&] { load_into(targets, given, "model.safetensors"); };
+  const auto message = error_message(ErrorCategory::bad_file, load);
+  INFO(message);
+  for (const char* words :
+       {"model.safetensors: 5 tensors do not fit the model, nothing was loaded",
+        "'encoder.weight' is missing, expected Float [3]; is it 'encoder.weigth'?",
+        "'encoder.weigth' is unexpected: Float [3]", "'misshaped' has shape [4], expected [2, 2]",
+        "'mistyped' has type Half, expected Float", "'zzz' is unexpected: Float [5, 6]"})
+    CHECK(message.find(words) != std::string::npos);
+  for (const auto& [name, target] : targets) CHECK(target.eq(0).all().item<bool>());
+}
+
+TEST_CASE("types may be converted within their kind, if asked") {
+  Tensor real = at::zeros(2), counter = at::zeros({}, at::kLong);
+  const NamedTensors targets{{"real", real}, {"counter", counter}};
+  const NamedTensors given{{"real", at::full(2, 1.5, at::kBFloat16)},
+                           {"counter", at::full({}, 7, at::kInt)}};
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { load_into(targets, given, "m"); }, "'real' has type"));
+  load_into(targets, given, "m", DtypeRule::same_kind);
+  CHECK(real.eq(1.5).all().item<bool>());
+  CHECK(counter.item<int64_t>() == 7);
+
+  Tensor narrow = at::zeros({}, at::kByte);
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        load_into({{"n", narrow}}, {{"n", at::full({}, 300, at::kLong)}}, "m",
+                  DtypeRule::same_kind);
+      },
+      "integers that do not fit"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        load_into({{"n", narrow}}, {{"n", at::ones({})}}, "m", DtypeRule::same_kind);
+      },
+      "has type Float"));
+}
+
+TEST_CASE("repeated and undefined tensors are reported") {
+  Tensor target = at::zeros(1);
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        load_into({{"a", target}, {"a", target}}, {{"a", target}}, "m");
+      },
+      "twice in the model"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        load_into({{"a", target}}, {{"a", Tensor()}}, "m");
+      },
+      "undefined in the file"));
+}
