@@ -156,7 +156,7 @@ int64_t knot_count(const SamplingOptions& options, int64_t horizon) {
 
 KnotProposal::KnotProposal(const SamplingOptions& options, const Problem& problem,
                            const Tensor& mean)
-    : GaussianProposal(options, problem, mean) {
+    : GaussianProposal(options, problem, mean), nominal_(mean) {
   const auto knots = knot_count(options, problem.horizon);
   const auto matrix =
       knot_matrix(problem.horizon, knots, options.knot_kernel, options.kernel_width);
@@ -176,8 +176,12 @@ Tensor KnotProposal::draw(const Tensor& perturbation) const {
 
 Tensor KnotProposal::control_cost(const Tensor&, const Tensor& actions) const {
   if (options_.control_cost <= 0) return {};
-  const auto nominal = mean();
-  return weighted_control_cost(nominal, actions - nominal.unsqueeze(1));
+  return weighted_control_cost(nominal_, actions - nominal_.unsqueeze(1));
+}
+
+void KnotProposal::refit(const Tensor& survivors, const Selection& selection) {
+  GaussianProposal::refit(survivors, selection);
+  nominal_ = mean();
 }
 
 Tensor KnotProposal::std() const { return at::sqrt(at::matmul(weights_.square(), std_.square())); }
@@ -189,7 +193,10 @@ void KnotProposal::remember(WarmStart& warm_start) const {
 
 RateProposal::RateProposal(const SamplingOptions& options, const Problem& problem,
                            const Tensor& mean)
-    : GaussianProposal(options, problem, at::zeros_like(mean)), base_(mean) {
+    : GaussianProposal(options, problem,
+                       per_dimension(options.initial_mean, problem, "SamplingOptions.initial_mean")
+                           .expand_as(mean)),
+      base_(mean) {
   const auto remembered = find_term(problem.warm_start.memory, "rates");
   if (remembered.defined() && remembered.sizes() == mean.sizes())
     mean_ = remembered.to(problem.options);

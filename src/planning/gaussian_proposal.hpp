@@ -51,12 +51,15 @@ class KnotProposal final : public GaussianProposal {
   Tensor decode(const Tensor& variables) const override { return at::matmul(weights_, variables); }
   Tensor encode(const Tensor& variables, const Tensor&) const override { return variables; }
   Tensor control_cost(const Tensor& variables, const Tensor& actions) const override;
+  void refit(const Tensor& survivors, const Selection& selection) override;
   Tensor mean() const override { return at::matmul(weights_, mean_); }
   Tensor std() const override;
   void remember(WarmStart& warm_start) const override;
 
  private:
   Tensor weights_;  // [H,P]
+  Tensor nominal_;  // [B,H,A] what the control cost counts from: the shifted plan, then the
+                    // refitted one
 };
 
 /// Rates of change, integrated over the last plan (SMPPI, arXiv 2112.09988).

@@ -10,31 +10,20 @@
 
 #include "foresight/core/error.hpp"
 #include "gaussian_proposal.hpp"
+#include "verdict.hpp"
 
 namespace foresight {
 namespace {
 
 using Clock = Problem::Clock;
+using detail::choose;
+using detail::picked;
+using detail::rows_at;
+using detail::violation_of;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// [B,S,...] at [B,K] -> [B,K,...].
-Tensor rows_at(const Tensor& values, const Tensor& index) {
-  auto shape = values.sizes().vec();
-  shape[1] = index.size(1);
-  std::vector<int64_t> view{index.size(0), index.size(1)};
-  view.resize(shape.size(), 1);
-  return values.gather(1, index.reshape(view).expand(shape));
-}
-
-// Elementwise choice by row: `better` [B].
-Tensor choose(const Tensor& better, const Tensor& yes, const Tensor& no) {
-  std::vector<int64_t> view(static_cast<std::size_t>(yes.dim()), 1);
-  view[0] = -1;
-  return at::where(better.reshape(view), yes, no);
 }
 
 // One solve: what SamplingPlanner::solve() keeps between iterations.
@@ -54,9 +43,13 @@ class Solve {
       if (pinned_.dim() == 2) pinned_ = pinned_.unsqueeze(0);
       free_ = pinned_.isnan();
     }
-    const auto prior = problem.action.discrete ? at::zeros({problem.width()}, problem.options)
-                                               : per_dimension(options.initial_mean, problem,
-                                                               "SamplingOptions.initial_mean");
+    // The prior is that of what is sampled; symbols have none, and rates count from a plan of
+    // zeros.
+    const bool of_actions = options.proposal != ProposalKind::categorical &&
+                            options.proposal != ProposalKind::action_rates;
+    const auto prior =
+        of_actions ? per_dimension(options.initial_mean, problem, "SamplingOptions.initial_mean")
+                   : at::zeros({problem.width()}, problem.options);
     auto mean = complete_warm_start(problem, prior, options.tail);
     if (pinned_.defined()) mean = at::where(free_, mean, pinned_);
     proposal_ = factory(options, problem, mean);
@@ -77,9 +70,10 @@ class Solve {
       deadline_reached_ = done < options_.iterations;
       finish(plan);
     } catch (const std::exception& error) {
-      give_up(plan, error.what());
+      detail::give_up(plan, error.what(), admissible(proposal_->mean()));
     } catch (...) {
-      give_up(plan, "something that is not a std::exception was thrown");
+      detail::give_up(plan, "something that is not a std::exception was thrown",
+                      admissible(proposal_->mean()));
     }
     plan.timings.total = seconds_since(start_);
     plan.timings.cost = cost_seconds_;
@@ -100,14 +94,6 @@ class Solve {
     return Clock::now() + std::chrono::duration_cast<Clock::duration>(
                               std::chrono::duration<double>(slowest_)) >=
            *problem_.deadline;
-  }
-
-  void give_up(Plan& plan, const char* why) const {
-    plan.status = Status::failed;
-    plan.statuses.assign(static_cast<std::size_t>(problem_.batch), Status::failed);
-    plan.message = std::string("planning stopped: ") + why;
-    plan.actions = admissible(proposal_->mean());
-    plan.cost = at::full({problem_.batch}, std::nan(""), problem_.options);
   }
 
   int64_t samples_of(int64_t iteration) const {
@@ -170,11 +156,6 @@ class Solve {
     check_costs(costs, problem_.batch, actions.size(1));
     cost_seconds_ += seconds_since(begin);
     return costs;
-  }
-
-  static Tensor violation_of(const Costs& costs) {
-    if (!costs.constraint.defined()) return {};
-    return at::nan_to_num(costs.constraint, kInfinity).clamp_min(0.0).sum(2);
   }
 
   void iterate(int64_t iteration, Plan& plan) {
@@ -246,16 +227,6 @@ class Solve {
           at::where(better, now.terms[i].second, best_costs_.terms[i].second);
     if (now.constraint.defined())
       best_costs_.constraint = choose(better, now.constraint, best_costs_.constraint);
-  }
-
-  // One candidate per problem: [B] totals and terms, [B,C] constraints.
-  static Costs picked(const Costs& costs, const Tensor& index) {
-    Costs one;
-    one.total = costs.total.gather(1, index).squeeze(1);
-    for (const auto& [name, value] : costs.terms)
-      one.terms.emplace_back(name, value.gather(1, index).squeeze(1));
-    if (costs.constraint.defined()) one.constraint = rows_at(costs.constraint, index).squeeze(1);
-    return one;
   }
 
   void summarise(const Ranking& ranking) {
@@ -349,7 +320,10 @@ class Solve {
                                        : at::full({problem_.batch}, std::nan(""), problem_.options);
     }
     plan.actions = actions.contiguous();
-    judge(plan);
+    detail::judge(plan, {.best_cost = best_cost_,
+                         .feasible = feasible(plan),
+                         .deadline_reached = deadline_reached_,
+                         .planned_iterations = options_.iterations});
   }
 
   Costs evaluated(const Tensor& actions) {
@@ -366,45 +340,9 @@ class Solve {
     diagnostics.non_finite = at::stack(non_finite_);
   }
 
-  // The one host read: per problem, 1 = plan finite, 2 = a finite cost was seen, 4 = the best plan
-  // is feasible.
-  void judge(Plan& plan) const {
-    auto flags = plan.actions.isfinite().all(2).all(1).to(at::kLong);
-    if (best_cost_.defined()) {
-      flags = flags + best_cost_.isfinite().to(at::kLong) * 2;
-      if (plan.constraint.defined())
-        flags = flags + plan.constraint.le(0).all(1).to(at::kLong) * 4;
-      else if (best_violation_.defined())
-        flags = flags + best_violation_.le(0).to(at::kLong) * 4;
-    }
-    const auto host = flags.cpu();
-    const auto* flag = host.data_ptr<int64_t>();
-    const bool constrained = best_violation_.defined();
-    int64_t non_finite = 0, infeasible = 0;
-    for (int64_t b = 0; b < problem_.batch; ++b) {
-      auto status = deadline_reached_ ? Status::deadline_reached : Status::ok;
-      if (!(flag[b] & 1) || (best_cost_.defined() && !(flag[b] & 2))) {
-        status = Status::non_finite;
-        ++non_finite;
-      } else if (constrained && !(flag[b] & 4)) {
-        status = Status::infeasible;
-        ++infeasible;
-      }
-      plan.statuses.push_back(status);
-    }
-    plan.status = worst(plan.statuses);
-    plan.message.clear();
-    if (deadline_reached_)
-      plan.message = fmt::format("deadline after {} of {} iterations", plan.diagnostics.iterations,
-                                 options_.iterations);
-    if (infeasible > 0)
-      plan.message += fmt::format("{}{} of {} problems: the returned plan breaks a constraint",
-                                  plan.message.empty() ? "" : "; ", infeasible, problem_.batch);
-    if (non_finite > 0)
-      plan.message += fmt::format("{}{} of {} problems: no finite cost or plan",
-                                  plan.message.empty() ? "" : "; ", non_finite, problem_.batch);
-    if (plan.message.empty())
-      plan.message = fmt::format("{} iterations", plan.diagnostics.iterations);
+  Tensor feasible(const Plan& plan) const {
+    if (!best_violation_.defined()) return {};
+    return plan.constraint.defined() ? plan.constraint.le(0).all(1) : best_violation_.le(0);
   }
 
   const SamplingOptions& options_;
@@ -430,6 +368,19 @@ class Solve {
   double slowest_ = 0, cost_seconds_ = 0;
   bool deadline_reached_ = false;
 };
+
+// Shifted rates keep H rows; new ones are the prior mean.
+Tensor advance_rates(const Tensor& rates, const std::vector<int64_t>& raw_steps, int64_t block,
+                     const std::vector<double>& prior) {
+  const auto width = rates.size(2), count = static_cast<int64_t>(prior.size());
+  const auto row = at::tensor(prior, at::kDouble).repeat({width / count}).to(rates.options());
+  // The end is filled by shifting the difference to the prior, which is zero there.
+  auto moved = advance_plan(rates - row, raw_steps, block, Tail::prior);
+  const auto rest = rates.size(1) - (moved.defined() ? moved.size(1) : 0);
+  const auto zeros = at::zeros({rates.size(0), rest, width}, rates.options());
+  moved = moved.defined() ? at::cat({moved, zeros}, 1) : zeros;
+  return moved + row;
+}
 
 }  // namespace
 
@@ -466,13 +417,8 @@ WarmStart SamplingPlanner::advance(const WarmStart& last, const std::vector<int6
                                advance_plan(tensor.flatten(0, 1), steps, block, Tail::repeat_last)
                                    .unflatten(0, {batch, count}));
     } else if (name == "rates") {
-      auto moved = advance_plan(tensor, raw_steps, block, Tail::prior);
-      const auto missing = tensor.size(1) - (moved.defined() ? moved.size(1) : 0);
-      if (missing > 0) {
-        const auto zeros = at::zeros({tensor.size(0), missing, tensor.size(2)}, tensor.options());
-        moved = moved.defined() ? at::cat({moved, zeros}, 1) : zeros;
-      }
-      next.memory.emplace_back(name, moved);
+      next.memory.emplace_back(name,
+                               advance_rates(tensor, raw_steps, block, options_.initial_mean));
     } else if (name == "knots" && last.mean.defined()) {
       std::vector<Tensor> rows;
       for (std::size_t b = 0; b < raw_steps.size(); ++b) {

@@ -23,19 +23,22 @@ inline Tensor raw_actions(const Tensor& actions, const nlohmann::json& cost) {
 }
 
 /// v_t = v_{t-1} + dt a_t; p_t = p_{t-1} + dt v_t; the goal at every step and, tenfold, at the end.
-inline Tensor double_integrator_cost(const Tensor& raw, const Tensor& x0, const Tensor& goal,
-                                     double dt, double scale) {
+/// Positions [B,S,N,2] and the cost.
+inline std::pair<Tensor, Tensor> double_integrator(const Tensor& raw, const Tensor& x0,
+                                                   const Tensor& goal, double dt, double scale) {
   auto p = x0.narrow(1, 0, 2).unsqueeze(1).expand({-1, raw.size(1), -1});
   auto v = x0.narrow(1, 2, 2).unsqueeze(1).expand({-1, raw.size(1), -1});
   const auto g = goal.unsqueeze(1);
   auto cost = at::zeros({raw.size(0), raw.size(1)}, raw.options());
+  std::vector<Tensor> positions;
   for (int64_t t = 0; t < raw.size(2); ++t) {
     const auto a = raw.select(2, t);
     v = v + dt * a;
     p = p + dt * v;
+    positions.push_back(p);
     cost = cost + (p - g).square().sum(-1) + 0.1 * v.square().sum(-1) + 0.01 * a.square().sum(-1);
   }
-  return scale * (cost + 10 * (p - g).square().sum(-1));
+  return {at::stack(positions, 2), scale * (cost + 10 * (p - g).square().sum(-1))};
 }
 
 /// p_t = p_{t-1} + 0.25 tanh(a_t) among Gaussian bumps. Positions [B,S,N,2] and the cost.
@@ -66,11 +69,10 @@ inline CostFunction reference_cost(const nlohmann::json& settings, const Tensor&
   return [settings, x0, goal](const Tensor& actions) {
     const auto raw = raw_actions(actions, settings);
     Costs costs;
-    if (settings.at("name") == "double_integrator") {
-      costs.total = double_integrator_cost(raw, x0, goal, settings.at("dt"), settings.at("scale"));
-      return costs;
-    }
-    auto [positions, total] = obstacle_course(raw, x0, goal, settings);
+    auto [positions, total] =
+        settings.at("name") == "double_integrator"
+            ? double_integrator(raw, x0, goal, settings.at("dt"), settings.at("scale"))
+            : obstacle_course(raw, x0, goal, settings);
     costs.total = total;
     if (settings.contains("constraints")) {
       const auto& limits = settings.at("constraints");

@@ -231,5 +231,34 @@ TEST_CASE("DINO-WM's CEM is a point of the sampling loop") {
   });
 }
 
+TEST_CASE("LeWM's CEM is a point of the sampling loop") {
+  for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
+    const auto& solver = golden.config().at("solver");
+    auto options = replayed(lewm_cem());
+    options.samples = solver.at("num_samples");
+    options.iterations = solver.at("n_steps");
+    options.elites = solver.at("topk");
+    options.initial_std = {solver.at("var_scale").get<double>()};
+    options.noise_sharing = NoiseSharing::per_problem;
+    const auto draws = golden.input("noise");  // [I,B,S,H,A]
+    Problem problem;
+    problem.batch = draws.size(1);
+    problem.horizon = draws.size(3);
+    problem.action.dim = golden.config().at("action_dim");
+    problem.action.block = golden.config().at("action_block");
+    problem.cost = recorded_costs(golden.output("costs"));
+    RecordedNoise noise;
+    for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
+    const auto plan = SamplingPlanner(options).solve(problem, noise);
+    CHECK(plan.status == Status::ok);
+    golden.compare("candidates", candidates(plan));
+    golden.compare("topk_inds", survivors(plan));
+    golden.compare("mean", means(plan));
+    golden.compare("var", deviations(plan));
+    golden.compare("actions", plan.actions);
+    golden.compare("reported_cost", plan.diagnostics.survivor_cost[-1]);
+  });
+}
+
 }  // namespace
 }  // namespace foresight

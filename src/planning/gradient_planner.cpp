@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/planning/gradient_planner.hpp"
+
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "foresight/core/error.hpp"
+#include "gradient_search.hpp"
+#include "verdict.hpp"
+
+namespace foresight {
+namespace {
+
+using Clock = Problem::Clock;
+
+// Runs a search so that nothing escapes it and the timings are filled in.
+template <class Body>
+Plan guarded(detail::GradientSearch& search, Clock::time_point start, Body&& body) {
+  Plan plan;
+  try {
+    body(plan);
+  } catch (const std::exception& error) {
+    detail::give_up(plan, error.what(), search.fallback());
+  } catch (...) {
+    detail::give_up(plan, "something that is not a std::exception was thrown", search.fallback());
+  }
+  plan.timings.total = std::chrono::duration<double>(Clock::now() - start).count();
+  plan.timings.cost = search.cost_seconds();
+  plan.timings.slowest_iteration = search.slowest();
+  return plan;
+}
+
+}  // namespace
+
+std::vector<std::string> GradientOptions::validate() const {
+  Rules rules("GradientOptions");
+  const auto positive = [&](std::string_view name, double value) {
+    rules.check(std::isfinite(value) && value > 0, name, value, "must be positive");
+  };
+  const auto not_negative = [&](std::string_view name, double value) {
+    rules.check(std::isfinite(value) && value >= 0, name, value, "must be >= 0");
+  };
+  rules.check(samples >= 1, "samples", static_cast<double>(samples), "must be >= 1");
+  rules.check(iterations >= 1, "iterations", static_cast<double>(iterations), "must be >= 1");
+  positive("learning_rate", learning_rate);
+  positive("epsilon", epsilon);
+  rules.check(beta1 >= 0 && beta1 < 1, "beta1", beta1, "must be in [0, 1)");
+  rules.check(beta2 >= 0 && beta2 < 1, "beta2", beta2, "must be in [0, 1)");
+  not_negative("weight_decay", weight_decay);
+  not_negative("initial_std", initial_std);
+  not_negative("step_noise", step_noise);
+  not_negative("clip_norm", clip_norm);
+  rules.check(max_candidates >= 0, "max_candidates", static_cast<double>(max_candidates),
+              "must be >= 0");
+  rules.check(max_candidates == 0 || clip_scope == ClipScope::sample || clip_norm == 0,
+              "max_candidates", static_cast<double>(max_candidates),
+              "must be 0 with clip_scope = batch");
+  return rules.problems();
+}
+
+GradientPlanner::GradientPlanner(GradientOptions options) : options_(options) {
+  require_valid(options_);
+}
+
+Plan GradientPlanner::solve(const Problem& problem, Noise& noise) const {
+  problem.check();
+  const auto start = Clock::now();
+  c10::NoGradGuard no_grad;
+  detail::GradientSearch search(options_, problem, noise);
+  return guarded(search, start, [&](Plan& plan) {
+    int64_t done = 0;
+    for (; done < options_.iterations && !search.out_of_time(); ++done)
+      search.step([](const Costs& costs) { return costs.total.sum(); });
+    search.finish(plan, /*by_violation=*/false, done == options_.iterations, options_.iterations);
+  });
+}
+
+WarmStart GradientPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
+                                   int64_t block) const {
+  WarmStart next;
+  next.mean = advance_plan(last.mean, raw_steps, block, options_.tail);
+  return next;
+}
+
+std::vector<std::string> LagrangianOptions::validate() const {
+  Rules rules("LagrangianOptions");
+  rules.nested("inner", inner.validate());
+  rules.check(outer_iterations >= 1, "outer_iterations", static_cast<double>(outer_iterations),
+              "must be >= 1");
+  rules.check(std::isfinite(rho) && rho > 0, "rho", rho, "must be positive");
+  rules.check(std::isfinite(rho_scale) && rho_scale >= 1, "rho_scale", rho_scale, "must be >= 1");
+  rules.check(std::isfinite(rho_max) && rho_max >= rho, "rho_max", rho_max,
+              "must be >= rho = " + std::to_string(rho));
+  return rules.problems();
+}
+
+LagrangianPlanner::LagrangianPlanner(LagrangianOptions options) : options_(std::move(options)) {
+  require_valid(options_);
+}
+
+Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
+  problem.check();
+  const auto start = Clock::now();
+  c10::NoGradGuard no_grad;
+  detail::GradientSearch search(options_.inner, problem, noise);
+  return guarded(search, start, [&](Plan& plan) {
+    Tensor multipliers =
+        options_.keep_multipliers ? find_term(problem.warm_start.memory, "multipliers") : Tensor();
+    double rho = options_.rho;
+    const auto augmented = [&](const Costs& costs) {
+      const auto& g = costs.constraint;
+      auto loss = costs.total.sum();
+      if (!g.defined()) return loss;
+      if (!multipliers.defined()) multipliers = at::zeros({g.size(0), g.size(2)}, g.options());
+      check_shape("multipliers", multipliers, {g.size(0), g.size(2)}, "[B,C]");
+      loss = loss + (g * multipliers.unsqueeze(1)).sum();
+      return loss + rho * at::relu(g).square().sum();
+    };
+    bool complete = true;
+    for (int64_t outer = 0; outer < options_.outer_iterations && complete; ++outer) {
+      search.restart_optimizer();
+      for (int64_t inner = 0; inner < options_.inner.iterations && complete; ++inner) {
+        complete = !search.out_of_time();
+        if (complete) search.step(augmented);
+      }
+      if (!complete) break;
+      const auto g = search.evaluate().constraint;
+      if (g.defined()) {
+        const auto finite = at::nan_to_num(g, 0.0, 0.0, 0.0);
+        multipliers = (multipliers + rho * finite.mean(1)).clamp_min(0.0);
+      }
+      rho = std::min(options_.rho_max, rho * options_.rho_scale);
+    }
+    search.finish(plan, options_.returned == LagrangianAnswer::feasible, complete,
+                  options_.outer_iterations * options_.inner.iterations);
+    if (options_.keep_multipliers && multipliers.defined())
+      plan.warm_start.memory.emplace_back("multipliers", multipliers);
+  });
+}
+
+WarmStart LagrangianPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
+                                     int64_t block) const {
+  WarmStart next;
+  next.mean = advance_plan(last.mean, raw_steps, block, options_.inner.tail);
+  next.memory = last.memory;
+  return next;
+}
+
+GradientOptions pgd() {
+  return {.samples = 100,
+          .iterations = 30,
+          .optimizer = ActionOptimizer::sgd,
+          .learning_rate = 1.0,
+          .initial_std = 1.0,
+          .projection = Projection::simplex,
+          .returned = GradientAnswer::best};
+}
+
+Tensor project_to_simplex(const Tensor& values) {
+  const auto count = values.size(-1);
+  const auto sorted = std::get<0>(values.sort(-1, /*descending=*/true));
+  const auto excess = sorted.cumsum(-1) - 1.0;
+  const auto rank = at::arange(1, count + 1, values.options());
+  // rho: how many of the largest stay positive, at least one.
+  const auto support = (sorted - excess / rank).gt(0).sum(-1, /*keepdim=*/true).clamp_min(1);
+  const auto threshold = excess.gather(-1, support - 1) / support.to(values.scalar_type());
+  return (values - threshold).clamp_min(0.0);
+}
+
+}  // namespace foresight

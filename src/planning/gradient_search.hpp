@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Candidates that follow their own gradients: what the gradient and Lagrangian planners share.
+#pragma once
+
+#include <functional>
+
+#include "foresight/core/noise.hpp"
+#include "foresight/planning/gradient_planner.hpp"
+#include "foresight/planning/proposal.hpp"
+
+namespace foresight::detail {
+
+/// One solve. The scalar to descend is a function of a slice's costs; candidates must enter it as a
+/// sum.
+class GradientSearch {
+ public:
+  using Loss = std::function<Tensor(const Costs& costs)>;
+
+  GradientSearch(const GradientOptions& options, const Problem& problem, Noise& noise);
+
+  /// One gradient step on all candidates.
+  void step(const Loss& loss);
+  /// Forgets the optimizer's moments.
+  void restart_optimizer();
+  /// Costs of the candidates as they are, without gradients.
+  Costs evaluate();
+  bool out_of_time() const;
+
+  /// Chooses, rounds, evaluates and judges. `by_violation` ranks feasible candidates first.
+  void finish(Plan& plan, bool by_violation, bool complete, int64_t planned);
+  Tensor fallback() const { return rounded(start_); }
+
+  const Tensor& candidates() const { return candidates_; }
+  double cost_seconds() const { return cost_seconds_; }
+  double slowest() const { return slowest_; }
+
+ private:
+  Tensor noise_like(at::IntArrayRef sizes);
+  Tensor clipped(Tensor gradient) const;
+  Tensor direction(const Tensor& gradient);
+  Tensor projected(const Tensor& actions) const;
+  Tensor rounded(const Tensor& plans) const;
+  void pin(Tensor& actions) const;
+  void summarise(const Costs& costs, const Tensor& gradient);
+  void stack(Diagnostics& diagnostics) const;
+
+  const GradientOptions& options_;
+  const Problem& problem_;
+  Noise& noise_;
+  Limits limits_;
+  Tensor pinned_, free_;   // [1 or B,1,H,A]
+  Tensor start_;           // [B,H,A]
+  Tensor candidates_;      // [B,S,H,A]
+  Tensor first_, second_;  // Adam's moments
+  int64_t steps_ = 0;      // since the optimizer started
+  int64_t total_steps_ = 0;
+  std::vector<Tensor> best_, mean_, spread_, non_finite_;
+  std::vector<IterationRecord> records_;
+  double cost_seconds_ = 0, slowest_ = 0;
+};
+
+}  // namespace foresight::detail

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// MPPI, SMPPI and KMPPI against pytorch_mppi over consecutive commands on swinging pendulums.
+#include <numbers>
+
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "reference_costs.hpp"
+
+namespace foresight {
+namespace {
+
+Tensor wrapped(const Tensor& angle) {
+  return at::remainder(angle + std::numbers::pi, 2 * std::numbers::pi) - std::numbers::pi;
+}
+
+// One or two pendulums, states [...,2n] = angles then velocities, inputs [...,n].
+Tensor pendulum_step(const Tensor& state, const Tensor& input) {
+  const auto n = input.size(-1);
+  const auto u = input.clamp(-2.0, 2.0);
+  const auto theta = state.narrow(-1, 0, n), omega = state.narrow(-1, n, n);
+  auto acceleration = -15 * at::sin(theta + std::numbers::pi) + 3 * u;
+  if (n == 2) {
+    const auto pull = 2 * at::sin(theta.narrow(-1, 0, 1) - theta.narrow(-1, 1, 1));
+    acceleration = acceleration + at::cat({-pull, pull}, -1);
+  }
+  const auto next = omega + 0.05 * acceleration;
+  return at::cat({theta + 0.05 * next, next.clamp(-8.0, 8.0)}, -1);
+}
+
+struct Command {
+  const nlohmann::json& config;
+  Tensor state;          // [N,nx] or [N,K,nx]
+  Tensor process_noise;  // [T,M*K,nx] or undefined
+};
+
+// Cost [N,K] of candidates [N,K,T,nu]: the reference's rollout, M particles and terminal cost
+// included.
+Tensor swing_up_cost(const Command& command, const Tensor& actions) {
+  const auto& config = command.config;
+  const int64_t particles = config.at("M");
+  const auto n = actions.size(0), k = actions.size(1), horizon = actions.size(2),
+             nu = actions.size(3);
+  const double scale = config.at("u_scale");
+  const auto scaled = actions * scale;
+  auto x = command.state.dim() == 2 ? command.state.unsqueeze(1).expand({n, k, -1}) : command.state;
+  x = x.unsqueeze(0).expand({particles, n, k, -1});
+  auto total = at::zeros({particles, n, k}, actions.options());
+  auto variance = at::zeros({n, k}, actions.options());
+  for (int64_t t = 0; t < horizon; ++t) {
+    const auto u = scaled.select(2, t);
+    x = pendulum_step(x, u.unsqueeze(0).expand({particles, n, k, nu}));
+    if (command.process_noise.defined())
+      x = x + command.process_noise[t].reshape({particles, 1, k, -1});
+    const auto theta = x.narrow(-1, 0, nu), omega = x.narrow(-1, nu, nu);
+    auto cost = wrapped(theta).square().sum(-1) + 0.1 * omega.square().sum(-1) +
+                0.01 * u.square().sum(-1).unsqueeze(0);
+    if (config.at("step_dependent").get<bool>()) cost = cost * (1 + 0.1 * static_cast<double>(t));
+    total = total + cost;
+    if (particles > 1)
+      variance = variance + cost.var(0, /*unbiased=*/true) *
+                                std::pow(config.at("var_discount").get<double>(), t);
+  }
+  if (config.at("terminal").get<bool>()) {
+    const auto theta = x.narrow(-1, 0, nu), omega = x.narrow(-1, nu, nu);
+    total = total + 5 * wrapped(theta).square().sum(-1) + omega.square().sum(-1) +
+            0.3 * scaled.square().mean({2, 3}).unsqueeze(0);
+  }
+  auto cost = total.mean(0) + variance * config.at("var_cost").get<double>();
+  if (config.at("kind") == "smppi")
+    cost = cost + config.at("w_action_seq_cost").get<double>() *
+                      (at::diff(scaled, 1, 2)).square().sum({2, 3});
+  return cost;
+}
+
+std::vector<double> list(const nlohmann::json& value) {
+  return value.is_null() ? std::vector<double>{} : value.get<std::vector<double>>();
+}
+
+// A missing side mirrors the other.
+void set_limits(Problem& problem, const nlohmann::json& low, const nlohmann::json& high) {
+  problem.action.low = list(low);
+  problem.action.high = list(high);
+  if (problem.action.low.empty())
+    for (const double value : problem.action.high) problem.action.low.push_back(-value);
+  if (problem.action.high.empty())
+    for (const double value : problem.action.low) problem.action.high.push_back(-value);
+}
+
+SamplingOptions settings(const nlohmann::json& config) {
+  const std::string kind = config.at("kind");
+  auto options = kind == "smppi" ? smppi() : (kind == "kmppi" ? kmppi() : mppi());
+  options.samples = config.at("K");
+  options.temperature = options.control_cost = config.at("lambda_");
+  options.absolute_noise_cost = config.at("noise_abs_cost");
+  for (const auto& row : config.at("noise_sigma"))
+    for (const auto& value : row) options.covariance.push_back(value);
+  options.noise_mean = list(config.at("noise_mu"));
+  if (!config.at("u_init").is_null()) options.initial_mean = list(config.at("u_init"));
+  options.zero_candidate = config.at("null_action");
+  options.rate_step = config.value("delta_t", 1.0);
+  options.knots = config.value("num_support_pts", int64_t{0});
+  options.kernel_width = config.value("rbf_sigma", 1.0);
+  options.record = PlannerRecord::everything;
+  options.evaluate_result = false;
+  return options;
+}
+
+class Commands {
+ public:
+  explicit Commands(Golden& golden)
+      : golden_(golden),
+        config_(golden.config()),
+        kind_(config_.at("kind")),
+        options_(settings(config_)),
+        planner_(options_) {
+    batched_ = kind_ == "batched";
+    horizon_ = config_.at("T");
+    state_ = golden.input("state0");
+    if (!batched_) state_ = state_.unsqueeze(0);  // [1,nx] or [1,K,nx]
+    const auto start = golden.output("U_start");
+    const auto nu = start.size(-1);
+    last_.mean = batched_ ? start : start.unsqueeze(0);
+    if (kind_ == "kmppi") last_.memory = {{"knots", at::zeros({1, options_.knots, nu})}};
+    if (kind_ == "smppi") {
+      // The reference lifts: its U is the rate, which starts at zero; the plan starts at a given U.
+      last_.memory = {{"rates", at::zeros({1, horizon_, nu})}};
+      last_.mean = golden.has("inputs/U_init") ? golden.input("U_init").unsqueeze(0)
+                                               : at::zeros({1, horizon_, nu});
+    }
+  }
+
+  void run() {
+    const auto count = config_.at("commands").size();
+    for (std::size_t c = 0; c < count; ++c) {
+      INFO("command " << c);
+      issue(static_cast<int64_t>(c), config_.at("commands")[c]);
+    }
+  }
+
+ private:
+  Tensor draws(int64_t c) const {
+    const auto own = "inputs/z" + std::to_string(c);
+    return golden_.has(own) ? golden_.at(own) : golden_.input("z")[c];
+  }
+
+  void change_horizon(int64_t horizon) {
+    const auto rows = std::min(horizon, horizon_);
+    auto mean = last_.mean.narrow(1, 0, rows);
+    if (horizon > rows)
+      mean = at::cat({mean, at::tensor(options_.initial_mean, at::kDouble)
+                                .to(at::kFloat)
+                                .expand({1, horizon - rows, -1})},
+                     1);
+    last_.mean = mean;
+    horizon_ = horizon;
+  }
+
+  void issue(int64_t c, const nlohmann::json& command) {
+    if (command.contains("horizon")) change_horizon(command.at("horizon"));
+    Problem problem;
+    problem.batch = last_.mean.size(0);
+    problem.horizon = horizon_;
+    problem.action.dim = last_.mean.size(2);
+    if (kind_ == "smppi")
+      set_limits(problem, config_.at("action_min"), config_.at("action_max"));
+    else
+      set_limits(problem, config_.at("u_min"), config_.at("u_max"));
+    Command now{config_, state_, {}};
+    if (golden_.has("inputs/process_noise")) now.process_noise = golden_.input("process_noise")[c];
+    problem.cost = [now](const Tensor& actions) {
+      return Costs{swing_up_cost(now, actions), {}, {}};
+    };
+    if (golden_.has("inputs/specific_actions"))
+      problem.proposals = golden_.input("specific_actions")[c].unsqueeze(0);
+    problem.warm_start =
+        command.value("shift", true)
+            ? planner_.advance(last_,
+                               std::vector<int64_t>(static_cast<std::size_t>(problem.batch), 1), 1)
+            : last_;
+    RecordedNoise noise;
+    noise.push(draws(c).unsqueeze(0));
+    const auto plan = planner_.solve(problem, noise);
+    INFO(plan.message);
+    REQUIRE(plan.status == Status::ok);
+    compare(c, plan);
+    last_ = plan.warm_start;
+    advance_state();
+  }
+
+  void compare(int64_t c, const Plan& plan) {
+    const auto key = "command" + std::to_string(c) + "/";
+    const auto one = [&](const Tensor& tensor) { return batched_ ? tensor : tensor[0]; };
+    golden_.compare(key + "state", one(state_));
+    const auto sequence = plan.warm_start.mean;  // [N,T,nu]
+    const auto& record = plan.diagnostics.iteration[0];
+    golden_.compare(key + "U", one(kind_ == "smppi" ? record.mean : sequence));
+    const int64_t per_command = config_.at("u_per_command");
+    const auto action =
+        per_command == 1 ? sequence.select(1, 0) : sequence.narrow(1, 0, per_command);
+    golden_.compare(key + "action", one(action));
+    if (kind_ == "smppi") golden_.compare(key + "action_sequence", one(sequence));
+    if (kind_ == "kmppi")
+      golden_.compare(key + "theta", find_term(plan.warm_start.memory, "knots")[0]);
+    if (batched_) return;
+    golden_.compare(key + "perturbed_action", record.candidates[0]);
+    golden_.compare(key + "cost_total", record.costs[0]);
+    golden_.compare(key + "omega", record.weights[0]);
+  }
+
+  // The plant takes the first returned action, scaled, without noise.
+  void advance_state() {
+    auto u = last_.mean.select(1, 0) * config_.at("u_scale").get<double>();
+    if (state_.dim() == 3) u = u.unsqueeze(1).expand({1, state_.size(1), u.size(1)});
+    state_ = pendulum_step(state_, u);
+  }
+
+  Golden& golden_;
+  const nlohmann::json& config_;
+  std::string kind_;
+  bool batched_ = false;
+  SamplingOptions options_;
+  SamplingPlanner planner_;
+  int64_t horizon_ = 1;
+  Tensor state_;
+  WarmStart last_;
+};
+
+TEST_CASE("MPPI and its smooth and kernel variants follow pytorch_mppi command by command") {
+  for_each_golden("mppi/mppi", [](Golden& golden) { Commands(golden).run(); });
+  for (const auto* variant : {"mppi/smppi", "mppi/kmppi", "mppi/batched"})
+    for_each_golden(variant, [](Golden& golden) { Commands(golden).run(); });
+}
+
+TEST_CASE("KMPPI's interpolation equals the reference's") {
+  for_each_golden("mppi/kmppi", [](Golden& golden) {
+    golden.compare("interp_matrix",
+                   knot_matrix(golden.config().at("T"), golden.config().at("num_support_pts"),
+                               KnotKernel::rbf, golden.config().at("rbf_sigma"))
+                       .to(at::kFloat));
+  });
+}
+
+TEST_CASE("linear and held knots interpolate as their names say") {
+  const auto knots = at::tensor({0.0, 4.0, 2.0}, at::kDouble).unsqueeze(1);
+  CHECK(at::allclose(at::matmul(knot_matrix(5, 3, KnotKernel::linear, 1), knots).flatten(),
+                     at::tensor({0.0, 2.0, 4.0, 3.0, 2.0}, at::kDouble)));
+  CHECK(at::allclose(at::matmul(knot_matrix(5, 3, KnotKernel::hold, 1), knots).flatten(),
+                     at::tensor({0.0, 0.0, 4.0, 4.0, 2.0}, at::kDouble)));
+}
+
+}  // namespace
+}  // namespace foresight

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole way on a tiny LeWM: encoder, predictor, objective and CEM against stable-worldmodel.
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/terms.hpp"
+#include "lewm_golden.hpp"
+#include "reference_costs.hpp"
+
+namespace foresight {
+namespace {
+
+// The state after the fixture's context frames and the blocks between them.
+State context(const Golden& golden, const models::Jepa& model) {
+  const auto frames = golden.input("pixels");
+  auto state = model.initial(frames.size(0));
+  for (int64_t t = 0; t < frames.size(1); ++t)
+    state = model.observe_latent(
+        state, t == 0 ? Tensor() : golden.input("action_history").select(1, t - 1),
+        model.encode_images(frames.select(1, t), nn::Mode::infer).unsqueeze(1));
+  return state;
+}
+
+TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan") {
+  for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
+    c10::NoGradGuard no_grad;
+    const auto model = golden_jepa(golden);
+    const auto& solver = golden.config().at("solver");
+    auto options = lewm_cem();
+    options.samples = solver.at("num_samples");
+    options.iterations = solver.at("n_steps");
+    options.elites = solver.at("topk");
+    options.initial_std = {solver.at("var_scale").get<double>()};
+    options.noise_sharing = NoiseSharing::per_problem;
+    options.record = PlannerRecord::everything;
+
+    RecordedNoise noise;
+    const auto draws = golden.input("noise");  // [I,B,S,H,A]
+    for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
+    Task task(1);
+    const auto goal = golden.input("goal");
+    task.set(kGoal, model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer)
+                        .unsqueeze(1));
+    Objective objective;
+    objective.add("goal", 1.0, goal_distance());
+    Problem problem;
+    problem.batch = draws.size(1);
+    problem.horizon = draws.size(3);
+    problem.action = model->spec().action;
+    problem.cost = objective.cost_function(*model, context(golden, *model), noise, task);
+
+    const auto plan = SamplingPlanner(options).solve(problem, noise);
+    INFO(plan.message);
+    CHECK(plan.status == Status::ok);
+    golden.compare("candidates", per_iteration(plan, [](const auto& r) { return r.candidates; }));
+    golden.compare("costs", per_iteration(plan, [](const auto& r) { return r.costs; }));
+    golden.compare("topk_inds", per_iteration(plan, [](const auto& r) { return r.survivors; }));
+    golden.compare("mean", per_iteration(plan, [](const auto& r) { return r.mean; }));
+    golden.compare("var", per_iteration(plan, [](const auto& r) { return r.std; }));
+    golden.compare("actions", plan.actions);
+    golden.compare("final_var", plan.diagnostics.iteration.back().std);
+    golden.compare("reported_cost", plan.diagnostics.survivor_cost[-1]);
+  });
+}
+
+}  // namespace
+}  // namespace foresight
