@@ -69,8 +69,9 @@ class Reader {
 }  // namespace
 
 std::vector<std::string> planning_protocol_names(const std::filesystem::path& file) {
+  const auto protocols = read_protocols(file);  // items() refers to it
   std::vector<std::string> names;
-  for (const auto& [name, unused] : read_protocols(file).items()) names.push_back(name);
+  for (const auto& [name, unused] : protocols.items()) names.push_back(name);
   return names;
 }
 

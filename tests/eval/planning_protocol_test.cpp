@@ -6,6 +6,7 @@
 
 #include "catch.hpp"
 #include "envs/recordings.hpp"
+#include "error_message.hpp"
 #include "foresight/core/error.hpp"
 #include "temporary_folder.hpp"
 
@@ -38,7 +39,8 @@ TEST_CASE("The recorded planning problems are read in full") {
   CHECK(protocol.instances.back().episode == 222);
   CHECK(protocol.instances.back().start_step == 40);
   CHECK(protocol.instances.back().goal_state[0] == 21);
-  CHECK_THROWS_WITH(read_planning_protocol(file, "code"), Catch::Contains("code_25_50"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { read_planning_protocol(file, "code"); }, "code_25_50"));
 }
 
 TEST_CASE("Damaged problem files fail with file and key") {
@@ -49,18 +51,32 @@ TEST_CASE("Damaged problem files fail with file and key") {
     std::ofstream(path) << text;
     return read_planning_protocol(path, "p");
   };
-  CHECK_THROWS_WITH(attempt("{"), Catch::Contains("protocols"));
-  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 0}}})"),
-                    Catch::Contains("goal_offset"));
-  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
-                               "instances": []}}})"),
-                    Catch::Contains("instances"));
-  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
-                               "instances": [{"episode": 0, "start_step": 3, "goal_step": 3}]}}})"),
-                    Catch::Contains("instances[0]") && Catch::Contains("goal_step"));
-  CHECK_THROWS_WITH(attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4, "instances":
-        [{"episode": 0, "start_step": 3, "goal_step": 5, "start_state": [1, 2], "goal_state": [1, "a"]}]}}})"),
-                    Catch::Contains("goal_state"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { attempt("{"); }, "protocols"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { attempt(R"({"protocols": {"p": {"goal_offset": 0}}})"); },
+      "goal_offset"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
+                               "instances": []}}})");
+      },
+      "instances"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4,
+                               "instances": [{"episode": 0, "start_step": 3, "goal_step": 3}]}}})");
+      },
+      "instances[0]", "goal_step"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        attempt(R"({"protocols": {"p": {"goal_offset": 2, "eval_budget": 4, "instances":
+        [{"episode": 0, "start_step": 3, "goal_step": 5, "start_state": [1, 2], "goal_state": [1, "a"]}]}}})");
+      },
+      "goal_state"));
 }
 
 TEST_CASE("Sampled problems lie inside their episodes and are distinct, sorted and repeatable") {
@@ -87,8 +103,9 @@ TEST_CASE("Sampled problems lie inside their episodes and are distinct, sorted a
   // Candidates: 5 + 0 + 75 + 1 + 0 rows.
   CHECK(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 81}).instances.size() ==
         81);
-  CHECK_THROWS_WITH(sample_planning_protocol(episodes, {.goal_offset = 25, .count = 82}),
-                    Catch::Contains("81"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { sample_planning_protocol(episodes, {.goal_offset = 25, .count = 82}); }, "81"));
   CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 0}), Error);
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.hpp"
+#include "error_message.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/core/noise.hpp"
 #include "foresight/io/safetensors.hpp"
@@ -95,17 +96,20 @@ TEST_CASE("Loading something else than a probe fails with a reason") {
   const auto path = folder.path() / "probe.safetensors";
   CHECK_THROWS_AS(LinearProbe::load(path), Error);
   io::write_safetensors(path, {{"weight", at::ones({3, 2})}, {"bias", at::ones({3})}});
-  CHECK_THROWS_WITH(LinearProbe::load(path), Catch::Contains("[3, 2]"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { LinearProbe::load(path); }, "[3, 2]"));
   io::write_safetensors(path, {{"weight", at::ones({3, 2})}, {"bias", at::ones({2})}},
                         {{"names", "[1, 2]"}});
-  CHECK_THROWS_WITH(LinearProbe::load(path), Catch::Contains("names"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { LinearProbe::load(path); }, "names"));
   io::write_safetensors(path, {{"weight", at::ones({3, 2})}, {"bias", at::full({2}, NAN)}});
   CHECK_THROWS_AS(LinearProbe::load(path), Error);
 }
 
 TEST_CASE("Fitting refuses bad input") {
   const auto ones = at::ones({5, 2});
-  CHECK_THROWS_WITH(fit_linear_probe(ones, ones, {}, 0), Catch::Contains("singular"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { fit_linear_probe(ones, ones, {}, 0); }, "singular"));
   CHECK_THROWS_AS(fit_linear_probe(ones, at::ones({4, 1})), Error);
   CHECK_THROWS_AS(fit_linear_probe(at::ones({1, 2}), at::ones({1, 1})), Error);
   CHECK_THROWS_AS(fit_linear_probe(at::full({5, 2}, NAN), at::ones({5, 1})), Error);
