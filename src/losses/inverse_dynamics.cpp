@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/losses/inverse_dynamics.hpp"
+
+#include "foresight/core/error.hpp"
+
+namespace foresight::losses {
+
+Tensor inverse_dynamics_input(const Tensor& z) {
+  check_shape("z", z, {kAny, kAny, kAny}, "[B,T,D]");
+  require(z.size(1) >= 2, ErrorCategory::invalid_argument,
+          "inverse dynamics of latents " + shape_string(z.sizes()) + " needs T >= 2");
+  return at::cat({z.slice(1, 1), z.slice(1, 0, -1)}, -1);
+}
+
+Tensor inverse_dynamics(const Tensor& predicted, const Tensor& blocks) {
+  check_shape("blocks", blocks, {kAny, kAny, kAny}, "[B,T-1,A]");
+  check_shape("predicted blocks", predicted, blocks.sizes(), "the blocks' shape");
+  return (predicted - blocks.detach()).square().mean();
+}
+
+}  // namespace foresight::losses

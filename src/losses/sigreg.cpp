@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/losses/sigreg.hpp"
+
+#include <cmath>
+
+#include "foresight/core/error.hpp"
+
+namespace foresight::losses {
+
+std::vector<std::string> SigRegOptions::validate() const {
+  Rules rules("SigRegOptions");
+  rules.check(projections >= 1, "projections", static_cast<double>(projections), "must be >= 1");
+  rules.check(knots >= 2, "knots", static_cast<double>(knots), "must be >= 2");
+  rules.check(std::isfinite(t_max) && t_max > 0, "t_max", t_max, "must be positive");
+  return rules.problems();
+}
+
+Quadrature sigreg_quadrature(const SigRegOptions& options,
+                             const at::TensorOptions& tensor_options) {
+  require_valid(options);
+  const auto t = at::linspace(0.0, options.t_max, options.knots, tensor_options);
+  const auto gaussian = at::exp(t.square() * -0.5);
+  const double dt = options.t_max / static_cast<double>(options.knots - 1);
+  auto weights = at::full({options.knots}, 2 * dt, tensor_options);
+  weights.select(0, 0).fill_(dt);
+  weights.select(0, -1).fill_(dt);
+  return {t, gaussian, weights * gaussian};
+}
+
+Tensor sigreg_along(const Tensor& z, const Tensor& directions, const SigRegOptions& options) {
+  check_shape("z", z, {kAny, kAny, kAny}, "[T,B,D]");
+  check_shape("directions", directions, {z.size(2), kAny}, "[D,M]");
+  require(z.numel() > 0 && directions.numel() > 0, ErrorCategory::invalid_argument,
+          "sigreg of an empty tensor " + shape_string(z.sizes()));
+  const auto unit = directions / directions.norm(2, {0}, /*keepdim=*/true);
+  const auto h = at::matmul(z, unit);  // [T,B,M]
+  // Trigonometry in at least float32, whatever the latents are: the statistic is a small
+  // difference.
+  const auto wide = h.scalar_type() == at::kDouble ? h : h.to(at::kFloat);
+  const auto quadrature = sigreg_quadrature(options, wide.options());
+  const auto per_knot = [&](const Tensor& values) { return values.view({-1, 1, 1, 1}); };
+  const auto phase = per_knot(quadrature.knots) * wide;                                 // [K,T,B,M]
+  const auto real = at::cos(phase).mean(2) - per_knot(quadrature.gaussian).squeeze(3);  // [K,T,M]
+  const auto imaginary = at::sin(phase).mean(2);
+  const auto statistic =
+      at::tensordot(quadrature.weights, real.square() + imaginary.square(), {0}, {0}) *
+      static_cast<double>(z.size(1));
+  return statistic.mean().to(z.scalar_type());
+}
+
+Tensor sigreg(const Tensor& z, const SigRegOptions& options, Noise& noise) {
+  check_shape("z", z, {kAny, kAny, kAny}, "[T,B,D]");
+  return sigreg_along(
+      z, noise.normal({z.size(2), options.projections}, z.options().requires_grad(false)), options);
+}
+
+}  // namespace foresight::losses

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pruned rollout of the AdaLN-zero predictor.
+#include <algorithm>
+
+#include "foresight/nn/adaln_predictor.hpp"
+
+namespace foresight::nn {
+namespace {
+
+// [B,...] -> [B*S,...]
+Tensor repeat_rows(const Tensor& x, int64_t samples) {
+  auto shape = x.sizes().vec();
+  shape.insert(shape.begin() + 1, samples);
+  return x.unsqueeze(1).expand(shape).flatten(0, 1);
+}
+
+}  // namespace
+
+// Frames are numbered from the oldest one kept: 0..observed-1 were seen, later ones are imagined.
+// Condition k leaves frame k, so tokens before observed-1 are the same for all candidates of a
+// problem.
+struct AdaLnPredictor::Rollout {
+  const AdaLnPredictor& net;
+  int64_t samples, observed, window;
+  Tensor context;                // [B,observed,D]
+  Tensor past_modulation;        // [B,observed-1,depth,6,width]
+  Tensor future_modulation;      // [N,H,depth,6,width], N = B*S
+  std::vector<Tensor> frames;    // [N,1,D]: frame observed-1 and the imagined ones
+  std::vector<KeyValues> cache;  // per layer, valid while the window starts at frame 0
+
+  // Prediction from the window that ends at frame observed-1+t: [N,output].
+  Tensor predict(int64_t t) {
+    const auto first = std::max<int64_t>(0, observed + t - window);
+    const bool starts_at_zero = first == 0;
+    const auto depth = net.blocks_.size();
+    if (starts_at_zero && t > 0) {  // one token more than last time, all else is in the cache
+      const auto x = net.embed(frames.back(), observed - 1 + t);
+      const auto previous = std::move(cache);
+      cache.assign(depth, {});
+      return net
+          .finish(net.run(x, future_modulation.narrow(1, t, 1), &previous, &cache, Outputs::last,
+                          Mode::infer))
+          .select(1, 0);
+    }
+    const auto shared = std::max<int64_t>(0, observed - 1 - first);
+    const auto before = shared > 0 ? shared_tokens(first, shared) : std::vector<KeyValues>();
+    const auto own_first = std::max(first, observed - 1);  // first frame that differs by candidate
+    const auto begin = own_first - (observed - 1);
+    const auto latents = at::cat(at::TensorList(frames).slice(static_cast<std::size_t>(begin)), 1);
+    const auto modulation = future_modulation.narrow(1, begin, t + 1 - begin);
+    cache.assign(starts_at_zero ? depth : 0, {});
+    return net
+        .finish(net.run(net.embed(latents, shared), modulation, before.empty() ? nullptr : &before,
+                        starts_at_zero ? &cache : nullptr, Outputs::last, Mode::infer))
+        .select(1, 0);
+  }
+
+  // Keys and values of the window's first `count` tokens, once per problem, expanded to N.
+  std::vector<KeyValues> shared_tokens(int64_t first, int64_t count) const {
+    std::vector<KeyValues> result(net.blocks_.size());
+    net.run(net.embed(context.narrow(1, first, count), 0), past_modulation.narrow(1, first, count),
+            nullptr, &result, Outputs::none, Mode::infer);
+    for (auto& layer : result)
+      layer = {repeat_rows(layer.keys, samples), repeat_rows(layer.values, samples)};
+    return result;
+  }
+};
+
+Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
+                               const PredictionHead& head) const {
+  check_rollout(context, past, future);
+  const auto observed = std::min(context.size(1), sizes().frames);
+  const auto kept = context.narrow(1, context.size(1) - observed, observed);
+  const auto samples = future.size(1), horizon = future.size(2);
+  Rollout rollout{*this,
+                  samples,
+                  observed,
+                  sizes().frames,
+                  kept,
+                  modulate(past.narrow(1, past.size(1) - (observed - 1), observed - 1)),
+                  modulate(future.flatten(0, 1)),
+                  {repeat_rows(kept.slice(1, observed - 1), samples)},
+                  {}};
+  for (int64_t t = 0; t < horizon; ++t)
+    rollout.frames.push_back(head(rollout.predict(t)).unsqueeze(1));
+  rollout.frames.erase(rollout.frames.begin());
+  return at::cat(rollout.frames, 1).unflatten(0, {context.size(0), samples});
+}
+
+}  // namespace foresight::nn

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+// Jepa against the reference implementation of LeWM and PLDM: preprocessing, rollouts, costs,
+// training steps.
+#include <torch/optim/adamw.h>
+
+#include "foresight/core/action_space.hpp"
+#include "foresight/losses/inverse_dynamics.hpp"
+#include "foresight/losses/straightening.hpp"
+#include "foresight/losses/temporal.hpp"
+#include "foresight/losses/vicreg.hpp"
+#include "lewm_golden.hpp"
+
+using namespace foresight;
+
+namespace {
+
+constexpr std::array kTypes{at::kFloat, at::kDouble};
+
+void compare_if_there(Golden& golden, const std::string& key, const Tensor& actual) {
+  const bool wide = actual.scalar_type() == at::kDouble;
+  const auto full = (wide ? "outputs64/" : "outputs/") + key;
+  if (golden.has(full)) golden.compare(full, actual);
+}
+
+std::vector<double> row(const Tensor& tensor) {
+  const auto flat = tensor.to(at::kDouble).flatten().contiguous();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+}  // namespace
+
+TEST_CASE("picture preprocessing equals the reference for every size", "[parity]") {
+  for_each_golden("lewm/lewm_preprocess_image", [](Golden& golden) {
+    for (const auto& [name, size] : golden.config().at("target_size").items()) {
+      models::ImageOptions options;
+      options.size = size;
+      options.mean = golden.config().at("mean").get<std::vector<double>>();
+      options.std = golden.config().at("std").get<std::vector<double>>();
+      const auto pixels = golden.input(name);
+      for (const auto type : kTypes) {
+        const auto images = models::preprocess_images(pixels.flatten(0, 1), options, type)
+                                .unflatten(0, {pixels.size(0), pixels.size(1)});
+        compare_if_there(golden, name, images);
+      }
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+TEST_CASE("action blocks equal the reference's, there and back", "[parity]") {
+  for_each_golden("lewm/lewm_preprocess_action", [](Golden& golden) {
+    const auto raw = golden.input("raw_actions");
+    ActionSpace space;
+    space.dim = raw.size(-1);
+    space.block = golden.config().at("action_block");
+    const auto into_blocks = [&](const Tensor& clip) {
+      return clip.reshape({clip.size(0), -1, space.block * space.dim});
+    };
+    for (const auto type : kTypes) {
+      // Statistics over the rows without NaN, population deviation.
+      const auto rows = raw.to(type);
+      const auto kept = rows.index({rows.isnan().any(-1).logical_not()});
+      const auto mean = kept.mean(0), std = kept.std({0}, /*unbiased=*/false);
+      compare_if_there(golden, "train_mean", mean.unsqueeze(0));
+      compare_if_there(golden, "train_std", std.unsqueeze(0));
+      const double smallest = golden.config().at("zscore_eps");
+      space.mean = row(mean);
+      space.std = row(std.clamp_min(smallest));
+      const auto clip = golden.input("clip_raw").to(type);
+      compare_if_there(golden, "clip_blocks", space.normalise(into_blocks(clip)));
+      const auto plan = golden.input("plan_blocks").to(type);
+      // The reference inverts a constant column with deviation 0, we with the smallest one.
+      golden.compare_within(
+          type == at::kDouble ? "outputs64/plan_raw_train" : "outputs/plan_raw_train",
+          space.denormalise(plan).flatten(1, 2),
+          {10 * smallest, type == at::kDouble ? 1e-9 : 1e-5, 0});
+      space.mean = row(golden.output("eval_mean"));
+      space.std = row(golden.output("eval_scale"));
+      if (type == at::kFloat)
+        compare_if_there(golden, "plan_raw_eval", space.denormalise(plan).flatten(1, 2));
+    }
+  });
+}
+
+namespace {
+
+// One case of a rollout fixture, in one precision.
+void check_rollout_case(Golden& golden, const nlohmann::json& config, at::ScalarType type) {
+  const std::string name = config.at("name");
+  INFO("case " << name);
+  auto options = golden_jepa_options(golden.config());
+  options.history = std::min(options.history, config.value("history_size", options.history));
+  const auto model = golden_jepa(golden, options);
+  model->to(type);
+  PhiloxNoise noise(1);
+  const auto input = [&](const std::string& key) {
+    return golden.input(name + "_" + key).to(type);
+  };
+
+  State state;
+  Tensor context, embedded_history;
+  {
+    at::NoGradGuard no_grad;
+    context = model->encode_images(input("pixels"), nn::Mode::infer);
+    compare_if_there(golden, name + "_emb_context", context);
+    state = model->initial(context.size(0));
+    for (int64_t t = 0; t < context.size(1); ++t) {
+      const auto last = t == 0 ? Tensor() : input("action_history").select(1, t - 1);
+      state = model->observe_latent(state, last, context.narrow(1, t, 1));
+    }
+  }
+  for (const bool fused : {true, false}) {
+    const auto candidates = input("candidates").requires_grad_();
+    const auto future = fused ? model->rollout(state, candidates, noise)
+                              : model->looped_rollout(state, candidates, noise);
+    const auto latents = future.states.at("latent").squeeze(3);
+    const auto samples = candidates.size(1);
+    compare_if_there(golden, name + "_predicted_emb",
+                     at::cat({context.unsqueeze(1).expand({-1, samples, -1, -1}), latents}, 2));
+    auto blocks = candidates;
+    if (context.size(1) > 1)
+      blocks = at::cat(
+          {input("action_history").unsqueeze(1).expand({-1, samples, -1, -1}), candidates}, 2);
+    compare_if_there(golden, name + "_act_emb", model->embed_actions(blocks));
+    if (!config.value("goal", false)) continue;
+
+    const auto goal = model->encode_images(input("goal"), nn::Mode::infer).detach();
+    compare_if_there(golden, name + "_goal_emb", goal);
+    const auto error = latents.select(2, -1) - goal.select(1, -1).unsqueeze(1);
+    const auto sum = error.square().sum(-1), mean = error.square().mean(-1);
+    const auto penalty = candidates.square().sum({2, 3});
+    const auto weights = config.at("weights");
+    compare_if_there(golden, name + "_cost_sum", sum);
+    compare_if_there(golden, name + "_cost_mean", mean);
+    compare_if_there(golden, name + "_control_penalty", penalty);
+    compare_if_there(golden, name + "_weighted_sum",
+                     weights[0].get<double>() * sum + weights[1].get<double>() * penalty);
+    sum.sum().backward();
+    compare_if_there(golden, name + "_cost_sum_action_grad", candidates.grad());
+  }
+}
+
+void check_rollouts(Golden& golden) {
+  for (const auto& config : golden.config().at("cases"))
+    for (const auto type : kTypes) check_rollout_case(golden, config, type);
+  CHECK(golden.uncompared("outputs").empty());
+  CHECK(golden.uncompared("outputs64").empty());
+}
+
+}  // namespace
+
+TEST_CASE("fused and looped rollouts equal LeWM's for every history and window", "[parity]") {
+  for_each_golden("lewm/lewm_rollout", check_rollouts);
+}
+
+TEST_CASE("fused and looped rollouts equal PLDM's", "[parity]") {
+  for_each_golden("lewm/pldm_rollout", check_rollouts);
+}
+
+TEST_CASE("the full-size model has the published 303 tensors and parameter count") {
+  const auto released = golden_json("lewm/lewm_released_keys.json");
+  models::Jepa model(models::JepaOptions::lewm());
+  const auto ours = nn::state_dict(model);
+  CHECK(ours.size() == released.at("tensors"));
+  CHECK(nn::parameter_count(model) == released.at("trainable_parameters"));
+  const auto& keys = released.at("keys");
+  REQUIRE(ours.size() == keys.size());
+  for (const auto& [name, tensor] : ours) {
+    INFO(name);
+    REQUIRE(keys.contains(name));
+    CHECK(keys.at(name).get<std::vector<int64_t>>() == tensor.sizes().vec());
+    CHECK(tensor.scalar_type() == (name.ends_with("num_batches_tracked") ? at::kLong : at::kFloat));
+  }
+  auto cube = models::JepaOptions::lewm();
+  cube.action.dim = 5;
+  CHECK(nn::parameter_count(models::Jepa(cube)) == released.at("trainable_parameters_A25"));
+}
+
+TEST_CASE("checkpoint keys are recognised with a wrapper's prefix and in the newer layout") {
+  const auto layouts = golden_json("lewm/lewm_key_layouts.json");
+  for (const auto& [older, newer] : layouts.at("full_size_old_to_new").items()) {
+    CHECK(models::lewm_key(newer.get<std::string>()) == older);
+    CHECK(models::lewm_key("model." + newer.get<std::string>()) == older);
+  }
+  for (const std::string key : layouts.at("unchanged")) {
+    CHECK(models::lewm_key(key) == key);
+    CHECK(models::lewm_key("model." + key) == key);
+  }
+}
+
+namespace {
+
+// Reference keys of a training fixture name our parameter `key` so: PLDM trains a wrapper that
+// holds the model and the inverse-dynamics head side by side.
+std::string reference_name(const Golden& golden, const std::string& key) {
+  const bool wrapped = golden.kind() == "pldm_train_step";
+  return wrapped && !key.starts_with("idm.") ? "model." + key : key;
+}
+
+models::JepaOptions training_options(const Golden& golden) {
+  const auto& config = golden.config();
+  auto options = golden_jepa_options(config);
+  const auto& losses = config.at("recipe").at("loss");
+  const auto weight = [&](const char* name) {
+    if (!losses.contains(name)) return 0.0;
+    const auto& term = losses.at(name);
+    return term.value("enabled", true) ? term.at("weight").get<double>() : 0.0;
+  };
+  options.loss.sigreg = 0.0;  // PLDM lists it but never computes it
+  if (config.contains("sigreg")) {
+    options.loss.sigreg = weight("sigreg");
+    options.loss.sigreg_options.knots = config.at("sigreg").at("knots");
+    options.loss.sigreg_options.projections = config.at("sigreg").at("num_proj");
+  }
+  options.loss.straightening = weight("temp_straight");
+  options.loss.std = weight("std");
+  options.loss.std_t = weight("std_t");
+  options.loss.cov = weight("cov");
+  options.loss.cov_t = weight("cov_t");
+  options.loss.temporal = weight("temp_align");
+  options.loss.inverse_dynamics = weight("idm");
+  if (config.contains("idm")) options.inverse_dynamics_hidden = config.at("idm").at("hidden_dim");
+  return options;
+}
+
+// A training fixture's model, batch and optimisers.
+struct TrainingRun {
+  explicit TrainingRun(Golden& golden)
+      : golden(golden), model(golden_jepa(golden, training_options(golden))) {
+    model->train();
+    images = golden.input("pixels");
+    blocks = golden.input("action").nan_to_num(0.0);
+    blocks = blocks.narrow(1, 0, images.size(1) - 1);
+    const auto& o = golden.config().at("optimizer");
+    const auto settings = torch::optim::AdamWOptions(o.at("lr").get<double>())
+                              .weight_decay(o.at("weight_decay").get<double>());
+    std::vector<Tensor> of_model, of_idm;
+    for (const auto& parameter : model->named_parameters())
+      (parameter.key().starts_with("idm.") ? of_idm : of_model).push_back(parameter.value());
+    groups.push_back(of_model);
+    if (!of_idm.empty()) groups.push_back(of_idm);
+    for (const auto& group : groups)
+      optimizers.push_back(std::make_unique<torch::optim::AdamW>(group, settings));
+  }
+
+  losses::Terms backward(int64_t step) {
+    RecordedNoise noise;
+    if (const auto key = "inputs/sigreg_A_raw_" + std::to_string(step); golden.has(key))
+      noise.push(golden.at(key));
+    for (const auto& optimizer : optimizers) optimizer->zero_grad();
+    auto terms = model->loss_of_images(images, blocks, noise);
+    terms.total().backward();
+    for (const auto& group : groups)
+      for (const auto& parameter : group)
+        if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
+    return terms;
+  }
+
+  // Clips every group by its global norm and takes one step. Returns the norms before clipping.
+  std::vector<Tensor> apply(double lr) {
+    std::vector<Tensor> norms;
+    at::NoGradGuard no_grad;
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      std::vector<Tensor> squares;
+      for (const auto& parameter : groups[g]) squares.push_back(parameter.grad().norm());
+      norms.push_back(at::stack(squares).norm());
+      const double limit = golden.config().at("gradient_clip_val");
+      const double factor = std::min(1.0, limit / (norms.back().item<double>() + 1e-6));
+      for (const auto& parameter : groups[g]) parameter.grad().mul_(factor);
+      for (auto& group : optimizers[g]->param_groups())
+        static_cast<torch::optim::AdamWOptions&>(group.options()).lr(lr);
+      optimizers[g]->step();
+    }
+    return norms;
+  }
+
+  // Adam turns a gradient of rounding noise into a full step: such elements get the file's wider
+  // tolerance.
+  void compare_state(const std::string& section, const std::map<std::string, Tensor>& clipped) {
+    const auto& rule = golden.config().at("small_gradient_rule");
+    for (const auto& [key, value] : nn::state_dict(*model)) {
+      const auto full = section + "/" + reference_name(golden, key);
+      if (!golden.has(full)) continue;
+      const auto gradient = clipped.find(key);
+      if (gradient == clipped.end()) {
+        golden.compare(full, value);
+        continue;
+      }
+      const auto& g = gradient->second;
+      const auto reliable = g.eq(0).logical_or(g.abs().ge(rule.at("threshold").get<double>()));
+      golden.compare_where(full, value, reliable);
+      if (!golden.excluded(full))
+        CHECK((value - golden.at(full)).abs().max().item<double>() <=
+              rule.at("atol").get<double>());
+    }
+  }
+
+  std::map<std::string, Tensor> gradients() const {
+    std::map<std::string, Tensor> result;
+    for (const auto& parameter : model->named_parameters())
+      result[parameter.key()] = parameter.value().grad().clone();
+    return result;
+  }
+
+  Golden& golden;
+  std::shared_ptr<models::Jepa> model;
+  Tensor images, blocks;
+  std::vector<std::vector<Tensor>> groups;
+  std::vector<std::unique_ptr<torch::optim::AdamW>> optimizers;
+};
+
+void compare_gradients(Golden& golden, const TrainingRun& run) {
+  for (const auto& [key, gradient] : run.gradients())
+    golden.compare("grads/" + reference_name(golden, key), gradient);
+  CHECK(golden.uncompared("grads").empty());
+}
+
+}  // namespace
+
+TEST_CASE("a LeWM training step has the reference's losses, gradients and updated weights",
+          "[parity]") {
+  for_each_golden("lewm/lewm_train_step", [](Golden& golden) {
+    const double lr = golden.config().at("optimizer").at("lr");
+    {
+      TrainingRun run(golden);
+      {
+        at::NoGradGuard no_grad;  // on a copy: a pass in training mode moves the batch statistics
+        const auto copy = run.model->copy();
+        golden.compare("outputs/emb", copy->encode_images(run.images, nn::Mode::train));
+        golden.compare("outputs/act_emb",
+                       copy->embed_actions(golden.input("action").nan_to_num(0.0)));
+      }
+      const auto terms = run.backward(0);
+      golden.compare("outputs/loss", terms.total());
+      golden.compare("outputs/pred_loss", terms.at("prediction").value);
+      golden.compare("outputs/sigreg_loss", terms.at("sigreg").value);
+      compare_gradients(golden, run);
+      golden.compare("outputs/grad_norm", run.apply(lr)[0]);
+      run.compare_state("after_step", run.gradients());
+    }
+    TrainingRun run(golden);
+    std::map<std::string, Tensor> first;
+    std::vector<Tensor> losses, predictions, norms;
+    const auto lrs = golden.output("steps3_lr");
+    for (int64_t step = 0; step < lrs.size(0); ++step) {
+      const auto terms = run.backward(step);
+      losses.push_back(terms.total().detach());
+      predictions.push_back(terms.at("prediction").value.detach());
+      norms.push_back(run.apply(lrs[step].item<double>())[0]);
+      if (step == 0) first = run.gradients();
+    }
+    golden.compare("outputs/steps3_loss", at::stack(losses));
+    golden.compare("outputs/steps3_pred_loss", at::stack(predictions));
+    golden.compare("outputs/steps3_grad_norm", at::stack(norms));
+    run.compare_state("after_steps3", first);
+    CHECK(golden.uncompared("after_step").empty());
+    CHECK(golden.uncompared("after_steps3").empty());
+    CHECK(golden.uncompared("outputs") == std::vector<std::string>{"outputs/steps3_lr"});
+  });
+}
+
+TEST_CASE("a PLDM training step has the reference's losses, gradients and updated weights",
+          "[parity]") {
+  for_each_golden("lewm/pldm_train_step", [](Golden& golden) {
+    TrainingRun run(golden);
+    {
+      at::NoGradGuard no_grad;
+      const auto copy = run.model->copy();
+      const auto z = copy->encode_images(run.images, nn::Mode::train);
+      golden.compare("outputs/emb", z);
+      golden.compare("outputs/act_emb",
+                     copy->embed_actions(golden.input("action").nan_to_num(0.0)));
+      golden.compare("outputs/act_pred", copy->infer_actions(z));
+      golden.compare("outputs/act_label", run.blocks);
+      // Terms that the recipe weighs with zero are reported there all the same.
+      golden.compare("outputs/std_loss", losses::vicreg_std(z));
+      golden.compare("outputs/std_t_loss", losses::vicreg_std_t(z));
+      golden.compare("outputs/cov_loss", losses::vicreg_cov(z));
+      golden.compare("outputs/cov_t_loss", losses::vicreg_cov_t(z));
+      golden.compare("outputs/temp_align_loss", losses::temporal_similarity(z));
+      golden.compare("outputs/idm_loss",
+                     losses::inverse_dynamics(copy->infer_actions(z), run.blocks));
+      if (golden.has("outputs/temp_straight_loss"))
+        golden.compare("outputs/temp_straight_loss", losses::straightening(z));
+    }
+    const auto terms = run.backward(0);
+    golden.compare("outputs/loss", terms.total());
+    golden.compare("outputs/pred_loss", terms.at("prediction").value);
+    compare_gradients(golden, run);
+    const auto norms = run.apply(golden.config().at("optimizer").at("lr"));
+    golden.compare("outputs/grad_norm_model", norms[0]);
+    golden.compare("outputs/grad_norm_idm", norms[1]);
+    run.compare_state("after_step", run.gradients());
+    CHECK(golden.uncompared("after_step").empty());
+    CHECK(golden.uncompared("outputs").empty());
+  });
+}
