@@ -63,18 +63,26 @@ CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> critic, Steps ste
   };
 }
 
-Agent Agent::load(const std::filesystem::path& bundle) {
+Agent Agent::load(const std::filesystem::path& folder) {
+  const auto bundle = io::read_bundle(folder);
   Agent agent;
-  agent.bundle_ = models::read_jepa_bundle(bundle);
+  agent.config_ = bundle.config;
+  agent.model_ = models::read_jepa(bundle);
+  agent.critic_ = models::read_value_critic(bundle);
   // Planning needs gradients with respect to actions at most.
-  for (auto& parameter : agent.bundle_.model->parameters()) parameter.set_requires_grad(false);
-  if (agent.bundle_.critic)
-    for (auto& parameter : agent.bundle_.critic->parameters()) parameter.set_requires_grad(false);
-  const auto& planner = agent.bundle_.config.planner;
+  for (auto& parameter : agent.model_->parameters()) parameter.set_requires_grad(false);
+  if (agent.critic_)
+    for (auto& parameter : agent.critic_->parameters()) parameter.set_requires_grad(false);
   agent.options = AgentOptions::lewm();
-  if (!planner.empty()) read_options(agent.options, planner, bundle.string() + ": planner");
+  if (!agent.config_.planner.empty())
+    read_options(agent.options, agent.config_.planner, folder.string() + ": planner");
   require_valid(agent.options);
   return agent;
+}
+
+void Agent::to(const at::Device& device) {
+  model_->to(device);
+  if (critic_) critic_->to(device);
 }
 
 Objective Agent::objective() const {
@@ -82,23 +90,22 @@ Objective Agent::objective() const {
   const auto& weights = options.objective;
   Objective objective;
   if (weights.cost_to_go > 0) {
-    require(bundle_.critic != nullptr, ErrorCategory::unsupported,
+    require(critic_ != nullptr, ErrorCategory::unsupported,
             "objective.cost_to_go needs a bundle with a critic; this one has none");
     objective.add("cost_to_go", weights.cost_to_go,
-                  foresight::cost_to_go(bundle_.critic, weights.cost_to_go_steps));
+                  foresight::cost_to_go(critic_, weights.cost_to_go_steps));
   }
   if (weights.goal_distance > 0)
     objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));
   if (weights.control_effort > 0)
     objective.add("control_effort", weights.control_effort, control_effort());
   if (weights.action_rate > 0)
-    objective.add("action_rate", weights.action_rate,
-                  action_rate(bundle_.model->spec().action.block));
+    objective.add("action_rate", weights.action_rate, action_rate(model_->spec().action.block));
   return objective;
 }
 
 Mpc Agent::controller() const {
-  return Mpc(bundle_.model, objective(), std::make_shared<SamplingPlanner>(options.sampling),
+  return Mpc(model_, objective(), std::make_shared<SamplingPlanner>(options.sampling),
              options.control);
 }
 

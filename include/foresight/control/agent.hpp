@@ -72,11 +72,18 @@ FORESIGHT_API CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> cri
 class FORESIGHT_API Agent {
  public:
   /// Reads a bundle; planner settings are those it holds, else AgentOptions::lewm(). Throws Error
-  /// as read_jepa_bundle() does, and for planner settings that it does not know.
+  /// as io::read_bundle() and models::read_jepa() do, and for planner settings that it does not
+  /// know.
   static Agent load(const std::filesystem::path& bundle);
 
-  const models::JepaBundle& bundle() const noexcept { return bundle_; }
-  const models::Jepa& model() const noexcept { return *bundle_.model; }
+  /// Moves the weights; observations may stay on the CPU.
+  void to(const at::Device& device);
+
+  const models::Jepa& model() const noexcept { return *model_; }
+  /// Null if the bundle has none.
+  const models::ValueCritic* critic() const noexcept { return critic_.get(); }
+  /// The bundle's config.json.
+  const io::BundleConfig& config() const noexcept { return config_; }
 
   /// Settings that apply where none are given; change them freely.
   AgentOptions options;
@@ -88,7 +95,9 @@ class FORESIGHT_API Agent {
   Mpc controller() const;
 
  private:
-  models::JepaBundle bundle_;
+  std::shared_ptr<models::Jepa> model_;
+  std::shared_ptr<models::ValueCritic> critic_;
+  io::BundleConfig config_;
 };
 
 }  // namespace foresight

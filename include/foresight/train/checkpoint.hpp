@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything a training stage needs to go on as if it had never stopped, in one safetensors file
+// that is renamed into place: a kill or a full disk leaves the previous checkpoint valid.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight::train {
+
+/// Content of a checkpoint. Tensor names open with "model/", "optimizer/", "task/" or "random/".
+struct FORESIGHT_API Checkpoint {
+  int64_t step = 0;      ///< steps done
+  std::string position;  ///< the task's own JSON: loader position, noise positions, ...
+  double seconds = 0;    ///< time trained so far
+  double best = 0;       ///< lowest validation loss so far; NaN if none
+  io::NamedTensors tensors;
+
+  /// The tensors whose name opens with `prefix`, without it.
+  io::NamedTensors section(std::string_view prefix) const;
+};
+
+/// "<folder>/step_00001500.safetensors".
+FORESIGHT_API std::filesystem::path checkpoint_path(const std::filesystem::path& folder,
+                                                    int64_t step);
+
+/// Writes a checkpoint and then removes all but the newest `keep` in the folder. Throws
+/// Error(io_failure) with the older ones untouched.
+FORESIGHT_API void write_checkpoint(const std::filesystem::path& folder,
+                                    const Checkpoint& checkpoint, int64_t keep);
+
+/// Throws Error(bad_file) for a file that is no checkpoint or damaged.
+FORESIGHT_API Checkpoint read_checkpoint(const std::filesystem::path& path);
+
+/// The newest checkpoint of the folder that can be read; damaged ones are skipped with a warning.
+/// Nothing if there is none.
+FORESIGHT_API std::optional<Checkpoint> read_newest_checkpoint(const std::filesystem::path& folder);
+
+}  // namespace foresight::train

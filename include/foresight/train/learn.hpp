@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole way from recorded video to a bundle that plans: world model, then cost-to-go, then
+// files.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "foresight/data/frame_cache.hpp"
+#include "foresight/data/loader.hpp"
+#include "foresight/data/windows.hpp"
+#include "foresight/models/jepa.hpp"
+#include "foresight/models/value_critic.hpp"
+#include "foresight/train/critic_task.hpp"
+#include "foresight/train/trainer.hpp"
+
+namespace foresight::train {
+
+/// Everything that defines a training. Defaults train the small world model on 64-pixel video in
+/// minutes on a CPU.
+struct FORESIGHT_API LearnOptions {
+  models::JepaOptions model = models::JepaOptions::small();
+  data::WindowOptions windows = {.frames = 5};  ///< four predicted steps from one frame
+  data::LoaderOptions loader = {.batch = 128};  ///< as LeWM
+  data::FrameCacheOptions cache;                ///< decoded frames in memory
+  TrainOptions training;                        ///< of the world model
+  double validation = 0.1;                      ///< part of the episodes held out
+  int64_t validation_batches = 4;               ///< batches per validation
+  models::ValueCriticOptions critic = {.mlp = {.hidden = {64, 64}}};  ///< cost-to-go network
+  CriticTaskOptions critic_task;                                      ///< how it learns
+  TrainOptions critic_training = {                                    ///< steps = 0: no cost-to-go
+      .steps = 4000,
+      .log_every = 100,
+      .validate_every = 1000,
+      .checkpoint_every = 2000,
+      .optimizer = {.weight_decay = 1e-4, .clip = 0},
+      .schedule = {.final_factor = 0.05}};
+  int64_t seed = 0;  ///< of weights, order, split and noise
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("model", self.model, "the world model");
+    visit("windows", self.windows, "windows of time that it learns from");
+    visit("loader", self.loader, "batches");
+    visit("cache", self.cache, "decoded frames in memory");
+    visit("training", self.training, "training of the world model");
+    visit("validation", self.validation, "part of the episodes held out");
+    visit("validation_batches", self.validation_batches, "batches per validation");
+    visit("critic", self.critic, "the cost-to-go network");
+    visit("critic_task", self.critic_task, "how the cost-to-go learns");
+    visit("critic_training", self.critic_training, "training of the cost-to-go; steps = 0: none");
+    visit("seed", self.seed, "of weights, order, split and noise");
+  }
+  std::vector<std::string> validate() const;
+};
+
+struct LearnResult {
+  Outcome outcome =
+      Outcome::diverged;  ///< finished only if both stages finished and the bundle is written
+  std::string message;
+  TrainResult world_model, critic;
+  std::filesystem::path bundle;  ///< empty unless written
+  double seconds = 0;            ///< this call, decoding included
+  double decode_seconds = 0;     ///< decoding the data set into the cache
+};
+
+/// Trains on `dataset` and writes into `folder.path`: config.json, metrics.jsonl, TensorBoard
+/// events, checkpoints/ and bundle/. Only frames and actions are read, never states. Everything is
+/// computed on `device`. `options.model.action` gives the limits; its dimension, block and
+/// statistics are taken from the data. With folder.resume a run goes on where it stopped, with the
+/// options of its config.json; options that differ are an Error naming them. Without, a folder that
+/// holds a run already is an Error.
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
+                                const RunFolder& folder, at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic);
+
+/// Latents [N,D], on the model's device, of all frames of `episodes`, in order, with the model in
+/// inference mode.
+FORESIGHT_API EpisodeLatents encode_episodes(const models::Jepa& model,
+                                             const data::FrameCache& frames,
+                                             const std::vector<int64_t>& episodes);
+
+}  // namespace foresight::train

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is trained: a module, where its batches come from, and the loss. The Trainer does the rest
+// and knows no model; a task knows no optimiser, file or clock.
+#pragma once
+
+#include <string>
+
+#include "foresight/io/safetensors.hpp"
+#include "foresight/losses/terms.hpp"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace foresight::train {
+
+class FORESIGHT_API Task {
+ public:
+  virtual ~Task() = default;
+
+  /// Short name: of checkpoints, metrics and the progress line.
+  virtual const std::string& name() const = 0;
+  /// What is trained. Its parameters are in checkpoints.
+  virtual torch::nn::Module& module() = 0;
+  /// Samples per step, for samples/s.
+  virtual int64_t samples() const = 0;
+
+  /// Draws the next batch and returns its loss, in training mode, with gradient.
+  virtual losses::Terms loss() = 0;
+  /// Called after every update, e.g. to move a target network.
+  virtual void updated() {}
+
+  /// Mean loss over held-out data, without gradient and without changing the module; empty terms if
+  /// there is none.
+  virtual losses::Terms validate() { return {}; }
+
+  /// All that loss() depends on besides the module: JSON text with loader and noise positions.
+  virtual std::string position() const = 0;
+  /// Goes on from a position(). Throws Error(bad_file) if it is not one.
+  virtual void seek(const std::string& position) = 0;
+  /// Tensors besides the module's that belong in a checkpoint, e.g. a target network's.
+  virtual io::NamedTensors extra_tensors() { return {}; }
+};
+
+}  // namespace foresight::train

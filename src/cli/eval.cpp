@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight eval: does planning with a bundle reach goals, how fast, and what does the model know?
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "commands.hpp"
+#include "flags.hpp"
+#include "foresight/control/agent.hpp"
+#include "foresight/envs/registry.hpp"
+#include "foresight/eval/mpc_policy.hpp"
+#include "foresight/eval/planning_evaluation.hpp"
+#include "foresight/eval/recorded_sources.hpp"
+#include "machine_flags.hpp"
+#include "measure.hpp"
+
+namespace foresight::cli {
+namespace {
+
+struct EvalFlags {
+  std::string bundle, data, env = "two_room", out, problems;
+  std::vector<std::string> protocols = {"25/50", "50/100"};
+  int64_t instances = 50, seed = 42, horizon = 10;
+  bool baselines = true, trade_off = false;
+  MachineFlags machine;
+  OptionFlags options;
+};
+
+// Everything that the parts of an evaluation share.
+struct Setting {
+  Agent agent;
+  std::shared_ptr<const data::Dataset> dataset;
+  envs::EnvFactory environment;
+  eval::EvaluationOptions options;
+};
+
+eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
+                                const std::string& name) {
+  if (!flags.problems.empty()) return eval::read_planning_protocol(flags.problems, name);
+  int64_t offset = 0, budget = 0;
+  char rest = 0;
+  require(
+      std::sscanf(name.c_str(), "%ld/%ld%c", &offset, &budget, &rest) == 2,
+      ErrorCategory::invalid_option,
+      fmt::format("--protocol '{}': expected offset/budget in steps, e.g. 25/50 (or the name of a "
+                  "protocol in the file of --problems)",
+                  name));
+  auto drawn = eval::sample_planning_protocol(
+      eval::recorded_states(*setting.dataset),
+      {.goal_offset = offset, .budget = budget, .count = flags.instances, .seed = flags.seed});
+  drawn.name = name;
+  return drawn;
+}
+
+eval::PlanningReport evaluate(const Setting& setting, const Agent& agent,
+                              const eval::PlanningProtocol& problems, const std::string& name) {
+  eval::MpcEvalPolicy policy(
+      [&](int64_t batch) {
+        auto sized = agent;
+        sized.options.control.batch = batch;
+        return std::make_unique<Mpc>(sized.controller());
+      },
+      name);
+  return eval::evaluate_planning(policy, setting.environment, problems,
+                                 eval::recorded_frames(setting.dataset), setting.options);
+}
+
+// One problem at a time, as a robot plans: milliseconds of a replanning act(), encoding included.
+nlohmann::json single_problem_latency(const Setting& setting,
+                                      const eval::PlanningProtocol& problems) {
+  auto agent = setting.agent;
+  agent.options.control.batch = 1;
+  auto mpc = agent.controller();
+  const auto frames = eval::recorded_frames(setting.dataset);
+  const auto frame = [&](int64_t episode, int64_t step) {
+    return Observation(kPixels, frames(episode, step).unsqueeze(0));
+  };
+  const auto& first = problems.instances.front();
+  mpc.set_goal(frame(first.episode, first.goal_step));
+  mpc.warm_up(frame(first.episode, first.start_step), 5);
+  std::vector<double> total, plan;
+  for (const auto& instance : problems.instances) {
+    mpc.reset();
+    mpc.set_goal(frame(instance.episode, instance.goal_step));
+    const auto decision = mpc.act(frame(instance.episode, instance.start_step));
+    total.push_back(1e3 * decision.total_seconds);
+    plan.push_back(1e3 * decision.plan_seconds);
+  }
+  const auto summary = [](std::vector<double> ms) {
+    std::sort(ms.begin(), ms.end());
+    const auto at = [&](double q) {
+      return ms[std::min(ms.size() - 1,
+                         static_cast<std::size_t>(q * static_cast<double>(ms.size())))];
+    };
+    return nlohmann::json{{"runs", ms.size()},
+                          {"median_ms", at(0.5)},
+                          {"p95_ms", at(0.95)},
+                          {"p99_ms", at(0.99)},
+                          {"worst_ms", ms.back()}};
+  };
+  return {{"act", summary(total)}, {"plan", summary(plan)}};
+}
+
+nlohmann::json baselines(const Setting& setting, const eval::PlanningProtocol& problems,
+                         int64_t seed) {
+  auto rows = nlohmann::json::array();
+  const auto add = [&](eval::EvalPolicy& policy) {
+    const auto report =
+        eval::evaluate_planning(policy, setting.environment, problems,
+                                eval::recorded_frames(setting.dataset), setting.options);
+    fmt::print("  {}\n", eval::summary(report));
+    rows.push_back(eval::to_json(report));
+  };
+  for (const auto* name : {"still", "random", "straight"}) {
+    eval::ScriptedEvalPolicy policy([name] { return envs::make_policy(name); },
+                                    static_cast<std::uint64_t>(seed));
+    add(policy);
+  }
+  eval::ReplayEvalPolicy replay(eval::recorded_actions(setting.dataset));
+  add(replay);
+  return rows;
+}
+
+// What fewer or more candidates, iterations and steps ahead bring, one factor at a time and the
+// corners.
+nlohmann::json trade_off(const Setting& setting,
+                         const std::vector<eval::PlanningProtocol>& protocols) {
+  auto rows = nlohmann::json::array();
+  for (const auto& [samples, iterations, horizon] : {std::array<int64_t, 3>{32, 3, 3},
+                                                     {64, 4, 3},
+                                                     {128, 4, 2},
+                                                     {128, 4, 3},
+                                                     {128, 4, 5},
+                                                     {300, 8, 3},
+                                                     {300, 8, 5}}) {
+    auto agent = setting.agent;
+    agent.options.sampling.samples = samples;
+    agent.options.sampling.iterations = iterations;
+    agent.options.sampling.elites = std::max<int64_t>(samples / 8, 4);
+    agent.options.control.horizon = horizon;
+    Setting changed = setting;
+    changed.agent = agent;
+    nlohmann::json row = {{"samples", samples},
+                          {"iterations", iterations},
+                          {"horizon", horizon},
+                          {"latency", single_problem_latency(changed, protocols.front())["act"]}};
+    std::string line;
+    for (const auto& problems : protocols) {
+      const auto report = evaluate(changed, agent, problems, "planner");
+      row["success"][problems.name] = {{"successes", report.successes}, {"trials", report.trials}};
+      line += fmt::format("  {} {}/{}", problems.name, report.successes, report.trials);
+    }
+    fmt::print("  {} samples x {} iterations x {} blocks: {:.1f} ms{}\n", samples, iterations,
+               horizon, row["latency"]["median_ms"].get<double>(), line);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void eval_command(const EvalFlags& flags) {
+  const auto device = flags.machine.apply();
+  at::NoGradGuard no_grad;
+  Setting setting;
+  setting.agent = Agent::load(flags.bundle);
+  setting.agent.to(device);
+  setting.agent.options = resolve(setting.agent.options, flags.options);
+  setting.dataset = data::open_dataset(flags.data);
+  setting.environment = [name = flags.env] { return envs::make_env(name); };
+  setting.options.image_size = setting.dataset->image_size().width;
+
+  nlohmann::json result = {{"bundle", flags.bundle},
+                           {"data", setting.dataset->name()},
+                           {"environment", flags.env},
+                           {"machine", machine_description()},
+                           {"agent", write_options(setting.agent.options)},
+                           {"protocols", nlohmann::json::array()}};
+  std::vector<eval::PlanningProtocol> protocols;
+  for (const auto& name : flags.protocols) protocols.push_back(protocol(flags, setting, name));
+  for (const auto& problems : protocols) {
+    const auto report = evaluate(setting, setting.agent, problems, "planner");
+    fmt::print("{}\n", eval::summary(report));
+    nlohmann::json entry = {{"planner", eval::to_json(report)},
+                            {"latency", single_problem_latency(setting, problems)}};
+    fmt::print(
+        "  one problem at a time: {:.1f} ms median, {:.1f} ms worst per decision (encoding "
+        "included)\n",
+        entry["latency"]["act"]["median_ms"].get<double>(),
+        entry["latency"]["act"]["worst_ms"].get<double>());
+    if (flags.baselines) entry["baselines"] = baselines(setting, problems, flags.seed);
+    std::fflush(stdout);
+    result["protocols"].push_back(std::move(entry));
+  }
+  if (flags.trade_off) {
+    fmt::print("trade-off:\n");
+    result["trade_off"] = trade_off(setting, protocols);
+  }
+
+  const auto frames = std::make_shared<const data::FrameCache>(setting.dataset);
+  const auto measures = measure(setting.agent.model(), frames,
+                                split_of(setting.agent.config(), *setting.dataset), flags.horizon);
+  result["world_model"] = to_json(measures);
+  if (measures.open_loop) {
+    fmt::print("open loop, error relative to copying the last state:");
+    for (const auto ratio : measures.open_loop->ratio) fmt::print(" {:.3f}", ratio);
+    fmt::print("\n");
+  }
+  for (const auto& column : measures.probe_report.columns)
+    fmt::print("linear probe of {}: r = {:.4f}, rmse {:.2f}\n", column.name, column.pearson_r,
+               column.rmse);
+  fmt::print("latent: effective rank {:.1f} of {}\n", measures.collapse.effective_rank,
+             measures.collapse.channels);
+
+  auto out = std::filesystem::path(flags.out);
+  if (out.empty())
+    out = std::filesystem::absolute(flags.bundle).lexically_normal().parent_path() / "eval.json";
+  io::write_json(out, result);
+  fmt::print("written: {}\n", out.string());
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto flags = std::make_shared<EvalFlags>();
+  auto* command = app.add_subcommand("eval", "Measure planning success, speed and the world model");
+  command->add_option("--bundle", flags->bundle, "trained bundle")->required();
+  command->add_option("--data", flags->data, "recordings: start and goal frames, held-out episodes")
+      ->required();
+  command->add_option("--env", flags->env, "environment to act in")
+      ->check(CLI::IsMember(envs::env_names()))
+      ->capture_default_str();
+  command
+      ->add_option("--protocol", flags->protocols,
+                   "goal offset / step budget, drawn from --data; or names in --problems")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--problems", flags->problems, "JSON file with planning problems")
+      ->check(CLI::ExistingFile);
+  command->add_option("--instances", flags->instances, "problems drawn per protocol")
+      ->check(CLI::Range(int64_t{1}, int64_t{100000}))
+      ->capture_default_str();
+  command->add_option("--seed", flags->seed, "of the problems and of scripted policies")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--open-loop", flags->horizon, "imagined blocks of the open-loop error")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
+      ->capture_default_str();
+  command->add_flag("!--no-baselines", flags->baselines,
+                    "leave out standing still, random, straight and replayed actions");
+  command->add_flag("--trade-off", flags->trade_off, "also try other planner budgets");
+  command->add_option("--out", flags->out, "result file (default: eval.json beside the bundle)");
+  flags->machine.add(*command);
+  add_options(*command, AgentOptions{}, flags->options);
+  command->callback([flags] { eval_command(*flags); });
+}
+
+}  // namespace foresight::cli

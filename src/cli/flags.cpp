@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "flags.hpp"
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+
+namespace foresight::cli {
+namespace {
+
+nlohmann::json number(const nlohmann::json& like, const std::string& text,
+                      const std::string& flag) {
+  const auto parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const bool fits = like.is_number_integer() ? parsed.is_number_integer() : parsed.is_number();
+  require(
+      fits, ErrorCategory::invalid_option,
+      flag + ": '" + text + "' is not " + (like.is_number_integer() ? "an integer" : "a number"));
+  return parsed;
+}
+
+}  // namespace
+
+nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
+                          const std::string& flag) {
+  if (like.is_boolean()) {
+    require(text == "true" || text == "false", ErrorCategory::invalid_option,
+            flag + ": '" + text + "' is neither true nor false");
+    return text == "true";
+  }
+  if (like.is_number()) return number(like, text, flag);
+  if (!like.is_array()) return text;
+  auto list = nlohmann::json::array();
+  std::istringstream stream(text);
+  for (std::string item; std::getline(stream, item, ',');) {
+    // An empty default does not tell its kind: what reads as a number is one.
+    auto parsed = nlohmann::json::parse(item, nullptr, /*allow_exceptions=*/false);
+    list.push_back(parsed.is_number() && (like.empty() || like.front().is_number())
+                       ? parsed
+                       : nlohmann::json(item));
+  }
+  return list;
+}
+
+std::string flag_text(const nlohmann::json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  std::string text;
+  for (const auto& item : value) text += (text.empty() ? "" : ",") + flag_text(item);
+  return text.empty() ? "none" : text;
+}
+
+void OptionFlags::set(const std::string& path, const nlohmann::json& value) {
+  auto* object = &patch;
+  std::istringstream stream(path);
+  std::string key;
+  std::getline(stream, key, '.');
+  for (std::string next; std::getline(stream, next, '.'); key = next) object = &(*object)[key];
+  (*object)[key] = value;
+}
+
+void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {
+  app.add_option("--config", flags.file, "JSON file with these options; flags override it")
+      ->check(CLI::ExistingFile);
+  for (const auto& field : fields) {
+    const auto dot = field.path.rfind('.');
+    app.add_option_function<std::string>(
+           "--" + field.path,
+           [&flags, field](const std::string& text) {
+             flags.set(field.path, flag_value(field.preset, text, "--" + field.path));
+           },
+           field.help)
+        ->default_str(flag_text(field.preset))
+        ->group(dot == std::string::npos ? "Options" : field.path.substr(0, dot));
+  }
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command-line flags from option structs. Every field becomes --path.to.field with its default and
+// help text. What the user gives is collected as a JSON patch, so that a flag and a key of a JSON
+// file mean the same and are checked by the same code (core/options_json.hpp).
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/io/json_file.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace foresight::cli {
+
+/// The JSON value that the text of a flag stands for, given a value of the field's kind. Lists are
+/// comma-separated.
+nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
+                          const std::string& flag);
+
+/// Text of a default as it would be typed.
+std::string flag_text(const nlohmann::json& value);
+
+/// What was given for the options of one sub-command.
+struct OptionFlags {
+  std::string file;                                 ///< --config: JSON with the same keys
+  nlohmann::json patch = nlohmann::json::object();  ///< flags, by path
+
+  void set(const std::string& path, const nlohmann::json& value);
+};
+
+/// One field of an option struct, without its type.
+struct FieldFlag {
+  std::string path;       ///< "training.optimizer.lr"
+  nlohmann::json preset;  ///< its default, which also tells its kind
+  std::string help;
+};
+
+template <OptionStruct Options>
+void list_fields(const Options& defaults, const std::string& path, std::vector<FieldFlag>& list) {
+  Options::fields(defaults, [&](const char* name, const auto& field, const char* help) {
+    const auto full = path.empty() ? std::string(name) : path + "." + name;
+    if constexpr (OptionStruct<std::decay_t<decltype(field)>>)
+      list_fields(field, full, list);
+    else
+      list.push_back({full, foresight::detail::write_value(field), help});
+  });
+}
+
+/// Adds one flag per field, and --config.
+void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags);
+
+template <OptionStruct Options>
+void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags) {
+  std::vector<FieldFlag> fields;
+  list_fields(defaults, {}, fields);
+  add_fields(app, fields, flags);
+}
+
+/// `defaults`, then the file, then the flags; validated. Throws Error(invalid_option).
+template <OptionStruct Options>
+Options resolve(const Options& defaults, const OptionFlags& flags,
+                const std::string& file_key = {}) {
+  Options options = defaults;
+  if (!flags.file.empty()) {
+    auto object = io::read_json(flags.file);
+    // A run's config.json holds the options under a key of its own.
+    if (!file_key.empty() && object.is_object() && object.contains(file_key))
+      object = object[file_key];
+    read_options(options, object, flags.file);
+  }
+  read_options(options, flags.patch, "flags");
+  require_valid(options);
+  return options;
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// --threads and --device, the same for every sub-command that computes.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace foresight::cli {
+
+struct MachineFlags {
+  int threads = 0;  ///< 0: what LibTorch chooses
+  std::string device = "cpu";
+
+  void add(CLI::App& app);
+  /// Sets the number of threads. Throws Error(unsupported) for a device that is not there.
+  at::Device apply() const;
+};
+
+/// "AMD EPYC, 2 threads, LibTorch 2.13.0".
+std::string machine_description();
+
+}  // namespace foresight::cli

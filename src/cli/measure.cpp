@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "measure.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "foresight/data/loader.hpp"
+#include "foresight/data/windows.hpp"
+#include "foresight/train/learn.hpp"
+
+namespace foresight::cli {
+namespace {
+
+Tensor states_of(const data::Dataset& dataset, const std::vector<int64_t>& episodes) {
+  std::vector<Tensor> parts;
+  for (const auto episode : episodes)
+    parts.push_back(dataset.read_all_rows(dataset.state_columns(), episode));
+  return at::cat(parts);
+}
+
+std::optional<eval::OpenLoopReport> open_loop(const models::Jepa& model,
+                                              std::shared_ptr<const data::FrameCache> frames,
+                                              const std::vector<int64_t>& episodes,
+                                              int64_t horizon) {
+  const auto& action = model.spec().action;
+  const auto context = model.spec().history;
+  for (; horizon >= 1; --horizon) {
+    const data::WindowIndex windows(
+        *frames->dataset(), {.frames = context + horizon, .stride = action.block}, episodes);
+    if (windows.size() == 0) continue;
+    data::Loader loader(frames, windows, action,
+                        {.batch = std::min<int64_t>(64, windows.size()),
+                         .threads = 0,
+                         .order = data::Order::sequential,
+                         .last_batch = data::LastBatch::keep});
+    eval::OpenLoopError error(context, horizon);
+    PhiloxNoise noise(0);
+    while (auto batch = loader.next()) {
+      eval::OpenLoopWindows batch_windows;
+      for (int64_t t = 0; t < batch->pixels.size(1); ++t)
+        batch_windows.observations.emplace_back(kPixels, batch->pixels.select(1, t));
+      batch_windows.actions = batch->actions;
+      error.add(model, batch_windows, noise);
+    }
+    return error.report();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) {
+  const auto& provenance = bundle.provenance;
+  const auto count = dataset.num_episodes();
+  std::vector<bool> held(static_cast<std::size_t>(count), false);
+  const bool same = provenance.value("data", std::string()) == dataset.name() &&
+                    provenance.value("episodes", int64_t{-1}) == count;
+  if (same && provenance.contains("validation_episodes")) {
+    for (const auto& episode : provenance["validation_episodes"])
+      if (episode.is_number_integer() && episode >= 0 && episode < count)
+        held[episode.get<std::size_t>()] = true;
+  } else {
+    for (int64_t e = count - std::max<int64_t>(count / 10, 1); e < count; ++e)
+      held[static_cast<std::size_t>(e)] = true;
+  }
+  Episodes episodes;
+  for (int64_t e = 0; e < count; ++e)
+    (held[static_cast<std::size_t>(e)] ? episodes.held_out : episodes.fitted).push_back(e);
+  return episodes;
+}
+
+WorldModelMeasures measure(const models::Jepa& model,
+                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                           int64_t horizon) {
+  require(!episodes.held_out.empty(), ErrorCategory::invalid_argument,
+          "nothing to measure on: no episode is held out");
+  c10::InferenceMode inference;
+  WorldModelMeasures measures;
+  measures.open_loop = open_loop(model, frames, episodes.held_out, horizon);
+  measures.held_latents = train::encode_episodes(model, *frames, episodes.held_out).latents;
+  measures.collapse = eval::measure_collapse(measures.held_latents);
+  const auto& dataset = *frames->dataset();
+  if (dataset.state_columns().empty() || episodes.fitted.empty()) return measures;
+  measures.held_states = states_of(dataset, episodes.held_out);
+  measures.probe =
+      eval::fit_linear_probe(train::encode_episodes(model, *frames, episodes.fitted).latents,
+                             states_of(dataset, episodes.fitted), dataset.state_columns());
+  measures.probe_report =
+      eval::evaluate_probe(*measures.probe, measures.held_latents, measures.held_states);
+  measures.held_predictions = measures.probe->predict(measures.held_latents);
+  return measures;
+}
+
+nlohmann::json to_json(const WorldModelMeasures& measures) {
+  nlohmann::json json = {{"collapse", eval::to_json(measures.collapse)}};
+  if (measures.open_loop) json["open_loop"] = eval::to_json(*measures.open_loop);
+  if (measures.probe) json["probe"] = eval::to_json(measures.probe_report);
+  return json;
+}
+
+}  // namespace foresight::cli

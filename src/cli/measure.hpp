@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a world model knows, measured on held-out episodes: how far imagination holds, whether the
+// latent collapsed, and whether the true state can be read off it.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <vector>
+
+#include "foresight/data/frame_cache.hpp"
+#include "foresight/eval/collapse.hpp"
+#include "foresight/eval/open_loop.hpp"
+#include "foresight/eval/probe.hpp"
+#include "foresight/io/bundle.hpp"
+#include "foresight/models/jepa.hpp"
+
+namespace foresight::cli {
+
+/// Episodes that the bundle was trained on and those it was not.
+struct Episodes {
+  std::vector<int64_t> fitted, held_out;
+};
+
+/// The split that training made, if `dataset` is the data of the bundle; else the last tenth of its
+/// episodes is held out (from the probe; the model has seen none of them).
+Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset);
+
+struct WorldModelMeasures {
+  std::optional<eval::OpenLoopReport> open_loop;  ///< nothing if no held-out episode is long enough
+  eval::CollapseReport collapse;
+  std::optional<eval::LinearProbe>
+      probe;  ///< latent -> state columns; nothing if the data have none
+  eval::ProbeReport probe_report;
+  Tensor held_latents;      ///< [N,D]
+  Tensor held_states;       ///< [N,K] or undefined
+  Tensor held_predictions;  ///< of the probe, [N,K] or undefined
+};
+
+/// `horizon`: imagined blocks of the open-loop error, shortened if episodes are too short.
+WorldModelMeasures measure(const models::Jepa& model,
+                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                           int64_t horizon);
+
+nlohmann::json to_json(const WorldModelMeasures& measures);
+
+}  // namespace foresight::cli

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight record: episodes of a built-in environment as video and tables.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <limits>
+#include <memory>
+
+#include "commands.hpp"
+#include "foresight/core/error.hpp"
+#include "foresight/data/folder_writer.hpp"
+#include "foresight/envs/recording.hpp"
+#include "foresight/envs/registry.hpp"
+#include "foresight/train/progress.hpp"
+
+namespace foresight::cli {
+namespace {
+
+struct RecordFlags {
+  std::string env = "two_room", policy = "expert", out;
+  int64_t episodes = 240, seed = 0, size = 64, crf = 12;
+};
+
+std::vector<std::string> numbered(const char* stem, int64_t count) {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < count; ++i) names.push_back(fmt::format("{}_{}", stem, i));
+  return names;
+}
+
+void record(const RecordFlags& flags) {
+  const auto env = envs::make_env(flags.env);
+  const auto policy = envs::make_policy(flags.policy);
+  data::FolderWriterOptions options;
+  options.video.fps = env->spec().fps;
+  options.video.crf = flags.crf;
+  options.actions = numbered("action", env->spec().action.dim);
+  options.states = numbered("state", static_cast<int64_t>(env->spec().state_names.size()));
+  options.others = {"distance", "terminated", "truncated"};
+  options.notes = {{"environment", flags.env},
+                   {"policy", flags.policy},
+                   {"recorder", fmt::format("foresight {}", FORESIGHT_VERSION)},
+                   {"seed", std::to_string(flags.seed)}};
+  data::FolderWriter writer(flags.out, options);
+
+  train::Progress progress("record", flags.episodes);
+  int64_t rows = 0, reached = 0;
+  for (int64_t i = 0; i < flags.episodes; ++i) {
+    const auto episode = envs::record_episode(
+        *env, *policy, static_cast<std::uint64_t>(flags.seed * flags.episodes + i), flags.size);
+    const auto length = episode.length();
+    auto ends = at::zeros({length, 2}, at::kDouble);
+    ends[length - 1][0] = episode.terminated ? 1.0 : 0.0;
+    ends[length - 1][1] = episode.truncated ? 1.0 : 0.0;
+    writer.write_episode(episode.frames,
+                         at::cat({episode.actions.to(at::kDouble), episode.states.to(at::kDouble),
+                                  episode.distances.unsqueeze(1), ends},
+                                 1));
+    rows += length;
+    reached += episode.terminated ? 1 : 0;
+    progress.update(i + 1, 1, fmt::format("{} frames", rows));
+  }
+  fmt::print("recorded {} episodes, {} frames of {}x{} pixels, in {}; {} reached their goal\n",
+             flags.episodes, rows, flags.size, flags.size, flags.out, reached);
+}
+
+}  // namespace
+
+void add_record(CLI::App& app) {
+  auto flags = std::make_shared<RecordFlags>();
+  auto* command = app.add_subcommand("record", "Record episodes of a built-in environment");
+  command->add_option("--env", flags->env, "environment")
+      ->check(CLI::IsMember(envs::env_names()))
+      ->capture_default_str();
+  command->add_option("--policy", flags->policy, "who acts")
+      ->check(CLI::IsMember(envs::policy_names()))
+      ->capture_default_str();
+  command->add_option("--episodes", flags->episodes, "number of episodes")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000000}))
+      ->capture_default_str();
+  command->add_option("--seed", flags->seed, "seed of starts, goals and actions")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--size", flags->size, "side of the frames, pixels (even)")
+      ->check(CLI::Range(int64_t{16}, int64_t{1024}))
+      ->capture_default_str();
+  command->add_option("--crf", flags->crf, "H.264 quality, 0 (best) to 51")
+      ->check(CLI::Range(int64_t{0}, int64_t{51}))
+      ->capture_default_str();
+  command->add_option("--out", flags->out, "folder to write; episodes are added to one that exists")
+      ->required();
+  command->callback([flags] { record(*flags); });
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report_parts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "foresight/nn/state_dict.hpp"
+#include "measure.hpp"
+
+namespace foresight::cli {
+namespace {
+
+constexpr int64_t kOpenLoopHorizon = 10;
+constexpr int64_t kMapPoints = 1500;  // enough to see the shape, few enough for a light page
+constexpr int64_t kImaginedPaths = 6;
+
+std::vector<double> doubles(const Tensor& tensor) {
+  const auto flat = tensor.to(at::kCPU, at::kDouble).contiguous().flatten();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+// Every k-th row, so that at most `count` remain.
+Tensor thinned(const Tensor& rows, int64_t count) {
+  return rows.slice(0, 0, rows.size(0), std::max<int64_t>(1, (rows.size(0) + count - 1) / count));
+}
+
+// The two principal axes of centred latents.
+struct PrincipalAxes {
+  Tensor mean, directions;  // [D], [D,2]
+  std::vector<double> explained;
+  Tensor project(const Tensor& latents) const {
+    return at::matmul(latents.to(at::kDouble) - mean, directions);
+  }
+};
+
+PrincipalAxes principal_axes(const Tensor& latents, Tensor& spectrum) {
+  const auto z = latents.to(at::kDouble);
+  const auto mean = z.mean(0);
+  const auto centred = z - mean;
+  const auto covariance = at::matmul(centred.t(), centred) / static_cast<double>(z.size(0));
+  const auto [values, vectors] = at::linalg_eigh(covariance);
+  spectrum = values.flip(0).clamp_min(0);
+  const auto total = spectrum.sum().item<double>();
+  PrincipalAxes axes{mean, vectors.flip(1).narrow(1, 0, std::min<int64_t>(2, z.size(1))), {}};
+  for (int64_t i = 0; i < axes.directions.size(1); ++i)
+    axes.explained.push_back(total > 0 ? spectrum[i].item<double>() / total : 0.0);
+  return axes;
+}
+
+std::string percent(double rate) { return fmt::format("{:.0f} %", 100 * rate); }
+
+viz::SuccessRow success_row(const nlohmann::json& report, const std::string& name) {
+  return {.planner = name,
+          .successes = report.at("successes"),
+          .trials = report.at("trials"),
+          .low = report.at("interval").at(0),
+          .high = report.at("interval").at(1)};
+}
+
+viz::InstanceRow instance_row(const nlohmann::json& report, const std::string& name) {
+  viz::InstanceRow row{.planner = name};
+  for (const auto& record : report.at("records"))
+    row.outcome.push_back(record.at("success").get<bool>() ? 1.0 : 0.0);
+  return row;
+}
+
+}  // namespace
+
+std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& metrics) {
+  std::map<std::string, viz::LossCurve> curves;
+  for (const auto& row : metrics) {
+    for (const auto& [name, value] : row.scalars) {
+      for (const auto* part : {"/train/", "/validation/"}) {
+        const auto at = name.find(part);
+        if (at == std::string::npos) continue;
+        auto& curve =
+            curves[name.substr(0, at) + ": " + name.substr(at + std::string(part).size())];
+        const bool train = part == std::string("/train/");
+        (train ? curve.train_step : curve.val_step).push_back(static_cast<double>(row.step));
+        (train ? curve.train : curve.val).push_back(value);
+      }
+    }
+  }
+  std::vector<viz::LossCurve> list;
+  for (auto& [term, curve] : curves) {
+    curve.term = term;
+    list.push_back(std::move(curve));
+  }
+  return list;
+}
+
+void describe_run(viz::RunReport& report, const Agent& agent, const data::Dataset& dataset) {
+  const auto& provenance = agent.config().provenance;
+  report.data_set = {
+      {"recordings", dataset.name()},
+      {"episodes", std::to_string(dataset.num_episodes())},
+      {"frames", fmt::format("{} of {}x{} pixels", dataset.total_rows(), dataset.image_size().width,
+                             dataset.image_size().height)},
+      {"frame rate", fmt::format("{} per second", dataset.fps())},
+      {"used for training", "frames and actions; never the true state"}};
+  for (const auto& [key, value] : provenance.items())
+    if (!value.is_array())
+      report.provenance.push_back(
+          {key, value.is_string() ? value.get<std::string>() : value.dump()});
+  report.headline.push_back({"parameters", fmt::format("{}", nn::parameter_count(agent.model()))});
+  double seconds = 0;
+  for (const auto* stage : {"world_model", "critic"})
+    if (provenance.contains(stage)) seconds += provenance[stage].value("seconds", 0.0);
+  report.headline.push_back({"training", fmt::format("{:.0f} s", seconds)});
+}
+
+void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation) {
+  try {
+    for (const auto& entry : evaluation.at("protocols")) {
+      const auto& planner = entry.at("planner");
+      const auto protocol = planner.at("protocol").get<std::string>();
+      report.headline.push_back({"goals reached, " + protocol,
+                                 fmt::format("{} of {}", planner.at("successes").get<int64_t>(),
+                                             planner.at("trials").get<int64_t>())});
+      const auto add = [&](const nlohmann::json& row, const std::string& policy) {
+        report.success.rows.push_back(success_row(row, policy + ", " + protocol));
+        report.success.instances.push_back(instance_row(row, policy + ", " + protocol));
+      };
+      add(planner, "planner");
+      if (entry.contains("baselines"))
+        for (const auto& baseline : entry.at("baselines"))
+          add(baseline, baseline.at("policy").get<std::string>());
+      for (const auto* part : {"act", "plan"}) {
+        const auto& latency = entry.at("latency").at(part);
+        report.timings.push_back(
+            {.operation = part == std::string("act")
+                              ? "decide: encode, plan, check (" + protocol + ")"
+                              : "plan only (" + protocol + ")",
+             .runs = latency.at("runs"),
+             .median = latency.at("median_ms"),
+             .p95 = latency.at("p95_ms"),
+             .p99 = latency.at("p99_ms"),
+             .max = latency.at("worst_ms")});
+      }
+    }
+    report.success.criterion =
+        "the environment reports success within the protocol's budget; a protocol a/b takes goals "
+        "a "
+        "steps ahead in the recordings and allows b steps";
+    if (!evaluation.contains("trade_off")) return;
+    for (const auto& row : evaluation.at("trade_off")) {
+      const auto& hardest = row.at("success").back();
+      report.trade_offs.push_back(
+          {.setting = "CEM, " + percent(hardest.at("successes").get<double>() /
+                                        hardest.at("trials").get<double>()),
+           .samples = row.at("samples"),
+           .iterations = row.at("iterations"),
+           .horizon = row.at("horizon"),
+           .milliseconds = row.at("latency").at("median_ms"),
+           .success = hardest.at("successes").get<double>() / hardest.at("trials").get<double>()});
+    }
+  } catch (const nlohmann::json::exception& problem) {
+    throw Error(ErrorCategory::bad_file,
+                fmt::format("eval.json is not a result of `foresight eval`: {}", problem.what()));
+  }
+}
+
+void add_world_model(viz::RunReport& report, const Agent& agent,
+                     std::shared_ptr<const data::FrameCache> frames) {
+  const auto episodes = split_of(agent.config(), *frames->dataset());
+  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
+  Tensor spectrum;
+  const auto axes = principal_axes(measures.held_latents, spectrum);
+  report.collapse.spectrum = doubles(spectrum);
+  report.collapse.channels = measures.collapse.channels;
+  report.headline.push_back(
+      {"effective rank",
+       fmt::format("{:.1f} of {}", measures.collapse.effective_rank, measures.collapse.channels)});
+  if (measures.open_loop) {
+    report.imagination.model = measures.open_loop->model_mse;
+    report.imagination.copy_last = measures.open_loop->copy_mse;
+  }
+  if (measures.held_states.defined() && measures.held_states.size(1) >= 2) {
+    report.latent = {.axes = axes.project(thinned(measures.held_latents, kMapPoints)),
+                     .position = thinned(measures.held_states, kMapPoints).narrow(1, 0, 2),
+                     .unit = "px",
+                     .explained = axes.explained};
+    for (std::size_t i = 0; i < measures.probe_report.columns.size(); ++i) {
+      const auto column = static_cast<int64_t>(i);
+      report.probes.push_back(
+          {.target = measures.probe_report.columns[i].name,
+           .unit = "px",
+           .truth = doubles(thinned(measures.held_states, kMapPoints).select(1, column)),
+           .predicted = doubles(thinned(measures.held_predictions, kMapPoints).select(1, column)),
+           .r2 = measures.probe_report.columns[i].r2});
+      report.headline.push_back(
+          {"probe of " + measures.probe_report.columns[i].name,
+           fmt::format("r = {:.4f}", measures.probe_report.columns[i].pearson_r)});
+    }
+  }
+  // Imagined next to actual latents of a few held-out clips.
+  const auto& dataset = *frames->dataset();
+  const auto& action = agent.model().spec().action;
+  PhiloxNoise noise(0);
+  for (const auto episode : episodes.held_out) {
+    const auto blocks =
+        std::min<int64_t>(kOpenLoopHorizon, (dataset.length(episode) - 1) / action.block);
+    if (blocks < 3 || static_cast<int64_t>(report.imagination.paths.size()) >= kImaginedPaths)
+      continue;
+    std::vector<int64_t> rows;
+    for (int64_t t = 0; t <= blocks; ++t) rows.push_back(t * action.block);
+    const auto latents = agent.model().encode_pixels(frames->frames(episode, rows)).squeeze(1);
+    const auto raw = dataset.read_rows(dataset.action_columns(), episode, 0, blocks * action.block);
+    const auto actions = action.normalise(raw.to(at::kFloat).reshape({blocks, -1}));
+    const auto start = agent.model().observe(agent.model().initial(1), {},
+                                             {kPixels, frames->frames(episode, {0})}, noise);
+    const auto imagined = agent.model().rollout(start, actions.unsqueeze(0).unsqueeze(0), noise);
+    report.imagination.paths.push_back(
+        {.actual = axes.project(latents.narrow(0, 1, blocks)),
+         .imagined = axes.project(imagined.states.at("latent").reshape({blocks, -1}))});
+  }
+}
+
+}  // namespace foresight::cli

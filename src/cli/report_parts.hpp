@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fills the sections of a run report from metrics, evaluation results, a bundle and its data.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "foresight/control/agent.hpp"
+#include "foresight/data/frame_cache.hpp"
+#include "foresight/envs/env.hpp"
+#include "foresight/train/event_writer.hpp"
+#include "foresight/viz/run_report.hpp"
+
+namespace foresight::cli {
+
+/// One curve per loss term of each training stage.
+std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& metrics);
+
+/// Headline, data set and provenance.
+void describe_run(viz::RunReport& report, const Agent& agent, const data::Dataset& dataset);
+
+/// Success, timings and trade-offs from the result file of `foresight eval`.
+void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation);
+
+/// Latent map, probe, collapse and open-loop imagination, measured on held-out episodes.
+void add_world_model(viz::RunReport& report, const Agent& agent,
+                     std::shared_ptr<const data::FrameCache> frames);
+
+/// Plans one recorded problem in `env`: frames with what the planner imagined, the cost terms of
+/// the first plan, and a film at `film`.
+void add_planned_episode(viz::RunReport& report, const Agent& agent,
+                         std::shared_ptr<const data::FrameCache> frames, envs::Env& env,
+                         const std::filesystem::path& film);
+
+}  // namespace foresight::cli

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/adamw.hpp"
+
+#include <torch/nn/module.h>
+
+#include <set>
+
+#include "foresight/io/load_tensors.hpp"
+
+namespace foresight::train {
+
+std::vector<std::string> AdamWOptions::validate() const {
+  return Rules("AdamWOptions")
+      .check(lr > 0, "lr", lr, "must be > 0")
+      .check(weight_decay >= 0, "weight_decay", weight_decay, "must be >= 0")
+      .check(beta1 >= 0 && beta1 < 1, "beta1", beta1, "must be in [0, 1)")
+      .check(beta2 >= 0 && beta2 < 1, "beta2", beta2, "must be in [0, 1)")
+      .check(epsilon > 0, "epsilon", epsilon, "must be > 0")
+      .check(clip >= 0, "clip", clip, "must be >= 0")
+      .problems();
+}
+
+AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options) : options_(options) {
+  require_valid(options_);
+  std::set<const void*> seen;
+  for (const auto& item : module.named_parameters()) {
+    const auto& parameter = item.value();
+    if (!parameter.requires_grad() || !seen.insert(parameter.unsafeGetTensorImpl()).second)
+      continue;
+    names_.push_back(item.key());
+    parameters_.push_back(parameter);
+    first_.push_back(at::zeros_like(parameter).detach());
+    second_.push_back(at::zeros_like(parameter).detach());
+    parameter_steps_.push_back(at::zeros({}, parameter.options().dtype(at::kFloat)).detach());
+  }
+  require(!parameters_.empty(), ErrorCategory::invalid_argument,
+          "AdamW: the module has no parameter that requires a gradient");
+}
+
+Tensor AdamW::step(double factor) {
+  c10::NoGradGuard no_grad;
+  // Two groups differ only in whether they decay; each is one fused call.
+  struct Group {
+    std::vector<Tensor> parameters, gradients, first, second, steps;
+  };
+  Group decaying, plain;
+  std::vector<Tensor> gradients;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    auto gradient = parameters_[i].grad();
+    if (!gradient.defined()) continue;
+    gradients.push_back(gradient);
+    auto& group = options_.decay == Decay::all || parameters_[i].dim() >= 2 ? decaying : plain;
+    group.parameters.push_back(parameters_[i]);
+    group.gradients.push_back(gradient);
+    group.first.push_back(first_[i]);
+    group.second.push_back(second_[i]);
+    group.steps.push_back(parameter_steps_[i]);
+  }
+  if (gradients.empty()) return at::zeros({}, parameters_.front().options()).detach();
+
+  const auto norm = at::stack(at::_foreach_norm(gradients)).norm();
+  if (options_.clip > 0)
+    at::_foreach_mul_(gradients, at::clamp_max(options_.clip / (norm + 1e-6), 1.0));
+  for (auto* group : {&decaying, &plain}) {
+    if (group->parameters.empty()) continue;
+    at::_foreach_add_(group->steps, 1);
+    at::_fused_adamw_(group->parameters, group->gradients, group->first, group->second, {},
+                      group->steps, options_.lr * factor, options_.beta1, options_.beta2,
+                      group == &decaying ? options_.weight_decay : 0.0, options_.epsilon,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  }
+  zero_grad();
+  ++steps_;
+  return norm;
+}
+
+void AdamW::zero_grad() {
+  for (auto& parameter : parameters_) parameter.mutable_grad() = Tensor();
+}
+
+io::NamedTensors AdamW::state() const {
+  io::NamedTensors state;
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    state.emplace_back(names_[i] + ".first", first_[i]);
+    state.emplace_back(names_[i] + ".second", second_[i]);
+    state.emplace_back(names_[i] + ".steps", parameter_steps_[i]);
+  }
+  return state;
+}
+
+void AdamW::load(const io::NamedTensors& given, std::string_view source) {
+  c10::NoGradGuard no_grad;
+  io::load_into(state(), given, source);
+  for (const auto& steps : parameter_steps_)
+    steps_ = std::max(steps_, static_cast<int64_t>(steps.item<float>()));
+}
+
+}  // namespace foresight::train

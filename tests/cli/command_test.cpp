@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command as a user meets it: a process, its output and its exit code.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "catch.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/train/event_writer.hpp"
+
+using namespace foresight;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Result {
+  int code = -1;
+  std::string output;  // both streams
+};
+
+Result foresight_command(const std::string& arguments) {
+  const auto line = std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight " + arguments + " 2>&1";
+  Result result;
+  auto* pipe = popen(line.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  char buffer[4096];
+  for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;)
+    result.output.append(buffer, n);
+  const int status = pclose(pipe);
+  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+  return result;
+}
+
+// One folder with a small recording and a short run, made once for all tests of this program.
+const fs::path& workshop() {
+  static const struct Workshop {
+    Workshop() : path(fs::temp_directory_path() / ("foresight_cli_" + std::to_string(getpid()))) {
+      fs::remove_all(path);
+      fs::create_directories(path);
+      const auto data = (path / "data").string();
+      const auto recorded =
+          foresight_command("record --env two_room --episodes 14 --seed 3 --out " + data);
+      INFO(recorded.output);
+      REQUIRE(recorded.code == 0);
+      const auto trained =
+          foresight_command("train --data " + data + " --out " + (path / "run").string() +
+                            " --steps 30 --loader.batch 32 --critic_training.steps 60"
+                            " --training.checkpoint_every 10 --seed 5");
+      INFO(trained.output);
+      REQUIRE(trained.code == 0);
+    }
+    ~Workshop() { fs::remove_all(path); }
+    fs::path path;
+  } made;
+  return made.path;
+}
+
+std::string at(const char* name) { return (workshop() / name).string(); }
+
+std::string read(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+}  // namespace
+
+TEST_CASE("record makes a data set that opens, and adds to one that exists") {
+  const auto dataset = data::open_dataset(at("data"));
+  CHECK(dataset->num_episodes() == 14);
+  CHECK(dataset->action_columns() == std::vector<std::string>{"action_0", "action_1"});
+  CHECK(dataset->last_action() == data::LastAction::artefact);
+  const auto inspected = foresight_command("inspect " + at("data"));
+  CHECK(inspected.code == 0);
+  CHECK_THAT(inspected.output, Catch::Contains("14 episodes") && Catch::Contains("action_1"));
+}
+
+TEST_CASE("train leaves a run folder with everything that the guide promises") {
+  const auto run = workshop() / "run";
+  CHECK(io::read_json(run / "config.json")["learn"]["training"]["steps"] == 30);
+  bool jepa = false, critic = false;
+  for (const auto& row : train::read_metrics(run / "metrics.jsonl"))
+    for (const auto& [name, value] : row.scalars) {
+      jepa = jepa || (name == "jepa/validation/loss" && row.step == 30);
+      critic = critic || (name == "critic/train/expectile" && row.step > 30);
+    }
+  CHECK(jepa);
+  CHECK(critic);
+  CHECK(fs::exists(run / "checkpoints" / "jepa"));
+  const auto inspected = foresight_command("inspect " + at("run/bundle"));
+  CHECK(inspected.code == 0);
+  CHECK_THAT(inspected.output, Catch::Contains("cost-to-go") && Catch::Contains("validation_loss"));
+}
+
+TEST_CASE("eval, plan and report work on what train left") {
+  const auto evaluated =
+      foresight_command("eval --bundle " + at("run/bundle") + " --data " + at("data") +
+                        " --protocol 10/12 --instances 4 --open-loop 3");
+  INFO(evaluated.output);
+  REQUIRE(evaluated.code == 0);
+  const auto result = io::read_json(workshop() / "run" / "eval.json");
+  CHECK(result["protocols"][0]["planner"]["trials"] == 4);
+  CHECK(result["protocols"][0]["baselines"].size() == 4);
+  CHECK(result["world_model"]["open_loop"]["model_mse"].size() == 3);
+
+  const auto planned = foresight_command("plan --bundle " + at("run/bundle") + " --start " +
+                                         at("data/episode_0001.mp4") + ":0 --goal " +
+                                         at("data/episode_0001.mp4") + ":3 --sampling.samples 40");
+  INFO(planned.output);
+  REQUIRE(planned.code == 0);
+  const auto plan = nlohmann::json::parse(planned.output);
+  CHECK(plan["status"] == "ok");
+  CHECK(plan["terms"].contains("cost_to_go"));
+  CHECK(plan["actions"].size() == 15);  // three blocks of five raw actions
+  for (const auto& action : plan["actions"])
+    for (const auto& value : action) CHECK(std::abs(value.get<double>()) <= 1.0 + 1e-6);
+
+  const auto reported = foresight_command("report --run " + at("run"));
+  INFO(reported.output);
+  REQUIRE(reported.code == 0);
+  const auto page = read(workshop() / "run" / "report.html");
+  CHECK_THAT(page, Catch::Contains("<svg") && Catch::Contains("replay, 10/12"));
+  CHECK(fs::file_size(workshop() / "run" / "episode.mp4") > 1000);
+}
+
+TEST_CASE("a run that was interrupted by a signal continues and matches the uninterrupted one") {
+  const auto arguments = " --data " + at("data") + " --out " + at("again") +
+                         " --steps 30 --loader.batch 32 --critic_training.steps 60"
+                         " --training.checkpoint_every 10 --seed 5 --threads 1";
+  const auto command = std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight train" + arguments;
+  // Ctrl-C as soon as the first checkpoint is there.
+  const auto child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    setenv("OMP_NUM_THREADS", "1", 1);
+    execl("/bin/sh", "sh", "-c", ("exec " + command + " >/dev/null 2>&1").c_str(), nullptr);
+    _exit(127);
+  }
+  const auto checkpoints = workshop() / "again" / "checkpoints" / "jepa";
+  for (int i = 0; i < 6000 && !fs::exists(checkpoints / "step_0000000010.safetensors"); ++i)
+    usleep(5000);
+  kill(child, SIGINT);
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  const auto resumed = foresight_command("train --resume" + arguments);
+  INFO(resumed.output);
+  REQUIRE(resumed.code == 0);
+
+  const auto fresh = foresight_command("train --data " + at("data") + " --out " + at("whole") +
+                                       " --steps 30 --loader.batch 32 --critic_training.steps 60"
+                                       " --training.checkpoint_every 10 --seed 5 --threads 1");
+  REQUIRE(fresh.code == 0);
+  CHECK(read(workshop() / "again" / "bundle" / "model.safetensors") ==
+        read(workshop() / "whole" / "bundle" / "model.safetensors"));
+}
+
+TEST_CASE("wrong usage exits with 2 and says what was meant") {
+  const auto unknown = foresight_command("train --data x --out y --stepz 3");
+  CHECK(unknown.code == 2);
+  CHECK_THAT(unknown.output, Catch::Contains("--steps"));
+  CHECK(foresight_command("").code == 2);
+  CHECK(foresight_command("trian").code == 2);
+  const auto text = foresight_command("train --data " + at("data") + " --out " + at("z") +
+                                      " --training.steps many");
+  CHECK(text.code == 2);
+  CHECK_THAT(text.output, Catch::Contains("'many' is not an integer"));
+  const auto rule =
+      foresight_command("train --data " + at("data") + " --out " + at("z") + " --loader.batch 0");
+  CHECK(rule.code == 2);
+  CHECK_THAT(rule.output, Catch::Contains("batch = 0"));
+  std::ofstream(workshop() / "bad.json") << R"({"trainig": {}})";
+  const auto key = foresight_command("train --data " + at("data") + " --out " + at("z") +
+                                     " --config " + at("bad.json"));
+  CHECK(key.code == 2);
+  CHECK_THAT(key.output, Catch::Contains("did you mean 'training'"));
+  CHECK_FALSE(fs::exists(workshop() / "z"));
+}
+
+TEST_CASE("failures exit with 1 and name the file") {
+  const auto missing = foresight_command("train --data " + at("nothing") + " --out " + at("z"));
+  CHECK(missing.code == 1);
+  CHECK_THAT(missing.output, Catch::Contains("nothing"));
+  const auto again = foresight_command("train --data " + at("data") + " --out " + at("run"));
+  CHECK(again.code == 1);
+  CHECK_THAT(again.output, Catch::Contains("holds a run already"));
+  const auto other = foresight_command("train --resume --data " + at("data") + " --out " +
+                                       at("run") + " --steps 31");
+  CHECK(other.code == 2);
+  CHECK_THAT(other.output, Catch::Contains("training.steps"));
+  const auto bundle = foresight_command("eval --bundle " + at("data") + " --data " + at("data"));
+  CHECK(bundle.code == 1);
+}
+
+TEST_CASE("help shows every option with its default") {
+  const auto help = foresight_command("train --help");
+  CHECK(help.code == 0);
+  CHECK_THAT(help.output, Catch::Contains("--training.optimizer.lr") && Catch::Contains("0.001") &&
+                              Catch::Contains("--critic_task.expectile"));
+  CHECK(foresight_command("--version").code == 0);
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <torch/nn.h>
+#include <torch/optim.h>
+
+#include <cmath>
+
+#include "catch.hpp"
+#include "foresight/core/noise.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "foresight/train/adamw.hpp"
+#include "foresight/train/schedule.hpp"
+#include "golden.hpp"
+
+using namespace foresight;
+using namespace foresight::train;
+
+namespace {
+
+struct Net : torch::nn::Module {
+  Net() {
+    a = register_module("a", torch::nn::Linear(5, 7));
+    b = register_module("b", torch::nn::Linear(7, 3));
+  }
+  Tensor loss(const Tensor& x) { return b(at::tanh(a(x))).square().mean(); }
+  torch::nn::Linear a{nullptr}, b{nullptr};
+};
+
+}  // namespace
+
+TEST_CASE("AdamW with clipping follows torch's optimiser and clip_grad_norm_") {
+  torch::manual_seed(3);
+  Net ours, theirs;
+  nn::copy_state(ours, theirs);
+  AdamWOptions options{.lr = 0.05, .weight_decay = 0.1, .clip = 0.2};
+  AdamW optimizer(ours, options);
+  torch::optim::AdamW reference(theirs.parameters(),
+                                torch::optim::AdamWOptions(0.05).weight_decay(0.1).eps(1e-8));
+  PhiloxNoise noise(1);
+  for (int step = 0; step < 20; ++step) {
+    const auto x = noise.normal({4, 5});
+    const double factor = 1.0 / (1 + step);
+    ours.loss(x).backward();
+    const auto norm = optimizer.step(factor);
+
+    reference.zero_grad();
+    theirs.loss(x).backward();
+    const auto expected_norm = torch::nn::utils::clip_grad_norm_(theirs.parameters(), 0.2);
+    static_cast<torch::optim::AdamWOptions&>(reference.param_groups()[0].options())
+        .lr(0.05 * factor);
+    reference.step();
+    CHECK(norm.item<double>() == Approx(expected_norm).epsilon(1e-5));
+    for (const auto& parameter : theirs.named_parameters())
+      CHECK(at::allclose(ours.named_parameters()[parameter.key()], parameter.value(), 1e-5, 1e-6));
+  }
+  CHECK(optimizer.steps_done() == 20);
+}
+
+TEST_CASE("an optimiser continues from its state, and refuses a foreign one") {
+  torch::manual_seed(3);
+  Net first, second;
+  AdamW one(first, {.lr = 0.01}), two(second, {.lr = 0.01});
+  PhiloxNoise noise(1);
+  const auto x = noise.normal({4, 5}), y = noise.normal({4, 5});
+  first.loss(x).backward();
+  one.step(1.0);
+  nn::copy_state(first, second);
+  two.load(one.state(), "checkpoint");
+  CHECK(two.steps_done() == 1);
+  for (auto* net : {&first, &second}) net->loss(y).backward();
+  one.step(1.0);
+  two.step(1.0);
+  CHECK(at::equal(first.a->weight, second.a->weight));
+  auto state = one.state();
+  state.pop_back();
+  CHECK_THROWS_AS(two.load(state, "checkpoint"), Error);
+}
+
+TEST_CASE("biases and norms do not decay when only matrices should") {
+  Net net;
+  {
+    c10::NoGradGuard no_grad;
+    net.a->bias.fill_(1.0);
+    net.a->weight.fill_(1.0);
+  }
+  AdamW optimizer(net, {.lr = 0.1, .weight_decay = 0.5, .decay = Decay::matrices, .clip = 0});
+  (net.a->weight.sum() * 0.0 + net.a->bias.sum() * 0.0).backward();
+  optimizer.step(1.0);
+  CHECK(at::allclose(net.a->bias, at::ones({7})));
+  CHECK(at::allclose(net.a->weight, at::full({7, 5}, 1.0 - 0.1 * 0.5)));
+}
+
+TEST_CASE("the cosine schedule gives LeWM's learning rates") {
+  for_each_golden("lewm/lewm_lr_schedule", [](Golden& golden) {
+    for (const auto& [name, settings] : golden.config()["cases"].items()) {
+      const double lr = settings["lr"];
+      const auto& args = settings["args"];
+      const ScheduleOptions options{.warmup = args["warmup_steps"],
+                                    .warmup_start = args.value("warmup_start_lr", 0.0) / lr,
+                                    .final_factor = args.value("eta_min", 0.0) / lr};
+      // Past its end the reference climbs again; ours stays at the end.
+      const auto steps = std::min<int64_t>(settings["n"], args["max_steps"].get<int64_t>());
+      const auto expected = golden.output("raw_" + name).to(at::kDouble);
+      for (int64_t step = 0; step < steps; ++step) {
+        INFO(name << " step " << step);
+        CHECK(lr * learning_rate_factor(options, step, args["max_steps"]) ==
+              Approx(expected[step].item<double>()).epsilon(1e-9).margin(1e-15));
+      }
+    }
+  });
+}
+
+TEST_CASE("schedules have their corner values") {
+  ScheduleOptions cosine{.warmup = 10};
+  CHECK(learning_rate_factor(cosine, 0, 110) == 0.0);
+  CHECK(learning_rate_factor(cosine, 5, 110) == Approx(0.5));
+  CHECK(learning_rate_factor(cosine, 10, 110) == Approx(1.0));
+  CHECK(learning_rate_factor(cosine, 60, 110) == Approx(0.5));
+  CHECK(learning_rate_factor(cosine, 110, 110) == Approx(0.0).margin(1e-12));
+  ScheduleOptions wsd{.kind = ScheduleKind::wsd, .warmup = 0, .decay_fraction = 0.5};
+  CHECK(learning_rate_factor(wsd, 49, 100) == 1.0);
+  CHECK(learning_rate_factor(wsd, 75, 100) == Approx(0.5));
+  ScheduleOptions constant{.kind = ScheduleKind::constant, .warmup = 0};
+  CHECK(learning_rate_factor(constant, 99, 100) == 1.0);
+  CHECK_THROWS_AS(require_valid(ScheduleOptions{.warmup = -1}), Error);
+}
