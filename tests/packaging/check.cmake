@@ -3,6 +3,8 @@
 # project (PROJECT) against an installation (FIND_IN) or the sources (ADD). With EXPECT_FAILURE, configuring must fail
 # with a message that matches it.
 
+cmake_minimum_required(VERSION 3.24)
+
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ECHO STDOUT RESULT_VARIABLE result)
   if(NOT result EQUAL 0)
@@ -38,18 +40,27 @@ else()
                         "-DTorch_DIR=${TORCH}/share/cmake/Torch" -DCMAKE_CXX_FLAGS=-O0
                         -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs)
 endif()
-if(README)  # the first C++ block is the example
-  file(READ "${README}" text)
-  string(FIND "${text}" "```cpp\n" begin)
-  if(begin EQUAL -1)
+if(README)  # its C++ blocks are the program
+  file(READ "${README}" rest)
+  set(number 0)
+  while(TRUE)
+    string(FIND "${rest}" "```cpp\n" begin)
+    if(begin EQUAL -1)
+      break()
+    endif()
+    math(EXPR begin "${begin} + 7")
+    string(SUBSTRING "${rest}" ${begin} -1 rest)
+    string(FIND "${rest}" "```" end)
+    string(SUBSTRING "${rest}" 0 ${end} block)
+    math(EXPR end "${end} + 3")
+    string(SUBSTRING "${rest}" ${end} -1 rest)
+    math(EXPR number "${number} + 1")
+    file(WRITE "${WORK}/readme/${number}.cpp" "${block}")
+  endwhile()
+  if(number EQUAL 0)
     message(FATAL_ERROR "${README} has no C++ example")
   endif()
-  string(SUBSTRING "${text}" ${begin} -1 text)
-  string(REGEX REPLACE "^```cpp\n" "" text "${text}")
-  string(FIND "${text}" "```" end)
-  string(SUBSTRING "${text}" 0 ${end} text)
-  file(WRITE "${WORK}/readme.cpp" "${text}")
-  list(APPEND arguments "-DPROGRAM=${WORK}/readme.cpp")
+  list(APPEND arguments "-DPROGRAM=${WORK}/readme/*.cpp")
 endif()
 
 if(EXPECT_FAILURE)
