@@ -62,7 +62,7 @@ viz::SuccessRow success_row(const nlohmann::json& report, const std::string& nam
 
 viz::InstanceRow instance_row(const nlohmann::json& report, const std::string& name) {
   viz::InstanceRow row{.planner = name};
-  for (const auto& record : report.at("records"))
+  for (const auto& record : report.at("instances"))
     row.outcome.push_back(record.at("success").get<bool>() ? 1.0 : 0.0);
   return row;
 }

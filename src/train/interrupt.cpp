@@ -37,6 +37,7 @@ InterruptGuard::InterruptGuard() {
 InterruptGuard::~InterruptGuard() {
   sigaction(SIGINT, &previous_interrupt, nullptr);
   sigaction(SIGTERM, &previous_terminate, nullptr);
+  signalled = 0;  // the signal was for what this guard protected, not for what comes later
   guarded = false;
 }
 

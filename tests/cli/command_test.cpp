@@ -58,11 +58,11 @@ const fs::path& workshop() {
     }
     ~Workshop() { fs::remove_all(path); }
     fs::path path;
-  } made;
-  return made.path;
+  } only;
+  return only.path;
 }
 
-std::string at(const char* name) { return (workshop() / name).string(); }
+std::string made(const char* name) { return (workshop() / name).string(); }
 
 std::string read(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
@@ -72,11 +72,11 @@ std::string read(const fs::path& path) {
 }  // namespace
 
 TEST_CASE("record makes a data set that opens, and adds to one that exists") {
-  const auto dataset = data::open_dataset(at("data"));
+  const auto dataset = data::open_dataset(made("data"));
   CHECK(dataset->num_episodes() == 14);
   CHECK(dataset->action_columns() == std::vector<std::string>{"action_0", "action_1"});
   CHECK(dataset->last_action() == data::LastAction::artefact);
-  const auto inspected = foresight_command("inspect " + at("data"));
+  const auto inspected = foresight_command("inspect " + made("data"));
   CHECK(inspected.code == 0);
   CHECK_THAT(inspected.output, Catch::Contains("14 episodes") && Catch::Contains("action_1"));
 }
@@ -93,14 +93,14 @@ TEST_CASE("train leaves a run folder with everything that the guide promises") {
   CHECK(jepa);
   CHECK(critic);
   CHECK(fs::exists(run / "checkpoints" / "jepa"));
-  const auto inspected = foresight_command("inspect " + at("run/bundle"));
+  const auto inspected = foresight_command("inspect " + made("run/bundle"));
   CHECK(inspected.code == 0);
   CHECK_THAT(inspected.output, Catch::Contains("cost-to-go") && Catch::Contains("validation_loss"));
 }
 
 TEST_CASE("eval, plan and report work on what train left") {
   const auto evaluated =
-      foresight_command("eval --bundle " + at("run/bundle") + " --data " + at("data") +
+      foresight_command("eval --bundle " + made("run/bundle") + " --data " + made("data") +
                         " --protocol 10/12 --instances 4 --open-loop 3");
   INFO(evaluated.output);
   REQUIRE(evaluated.code == 0);
@@ -109,9 +109,9 @@ TEST_CASE("eval, plan and report work on what train left") {
   CHECK(result["protocols"][0]["baselines"].size() == 4);
   CHECK(result["world_model"]["open_loop"]["model_mse"].size() == 3);
 
-  const auto planned = foresight_command("plan --bundle " + at("run/bundle") + " --start " +
-                                         at("data/episode_0001.mp4") + ":0 --goal " +
-                                         at("data/episode_0001.mp4") + ":3 --sampling.samples 40");
+  const auto planned = foresight_command("plan --bundle " + made("run/bundle") + " --start " +
+                                         made("data/episode_0001.mp4") + ":0 --goal " +
+                                         made("data/episode_0001.mp4") + ":3 --sampling.samples 40");
   INFO(planned.output);
   REQUIRE(planned.code == 0);
   const auto plan = nlohmann::json::parse(planned.output);
@@ -119,9 +119,9 @@ TEST_CASE("eval, plan and report work on what train left") {
   CHECK(plan["terms"].contains("cost_to_go"));
   CHECK(plan["actions"].size() == 15);  // three blocks of five raw actions
   for (const auto& action : plan["actions"])
-    for (const auto& value : action) CHECK(std::abs(value.get<double>()) <= 1.0 + 1e-6);
+    for (const double value : action) CHECK(std::abs(value) <= 1.0 + 1e-6);
 
-  const auto reported = foresight_command("report --run " + at("run"));
+  const auto reported = foresight_command("report --run " + made("run"));
   INFO(reported.output);
   REQUIRE(reported.code == 0);
   const auto page = read(workshop() / "run" / "report.html");
@@ -130,7 +130,7 @@ TEST_CASE("eval, plan and report work on what train left") {
 }
 
 TEST_CASE("a run that was interrupted by a signal continues and matches the uninterrupted one") {
-  const auto arguments = " --data " + at("data") + " --out " + at("again") +
+  const auto arguments = " --data " + made("data") + " --out " + made("again") +
                          " --steps 30 --loader.batch 32 --critic_training.steps 60"
                          " --training.checkpoint_every 10 --seed 5 --threads 1";
   const auto command = std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight train" + arguments;
@@ -154,7 +154,7 @@ TEST_CASE("a run that was interrupted by a signal continues and matches the unin
   INFO(resumed.output);
   REQUIRE(resumed.code == 0);
 
-  const auto fresh = foresight_command("train --data " + at("data") + " --out " + at("whole") +
+  const auto fresh = foresight_command("train --data " + made("data") + " --out " + made("whole") +
                                        " --steps 30 --loader.batch 32 --critic_training.steps 60"
                                        " --training.checkpoint_every 10 --seed 5 --threads 1");
   REQUIRE(fresh.code == 0);
@@ -168,34 +168,34 @@ TEST_CASE("wrong usage exits with 2 and says what was meant") {
   CHECK_THAT(unknown.output, Catch::Contains("--steps"));
   CHECK(foresight_command("").code == 2);
   CHECK(foresight_command("trian").code == 2);
-  const auto text = foresight_command("train --data " + at("data") + " --out " + at("z") +
+  const auto text = foresight_command("train --data " + made("data") + " --out " + made("z") +
                                       " --training.steps many");
   CHECK(text.code == 2);
   CHECK_THAT(text.output, Catch::Contains("'many' is not an integer"));
   const auto rule =
-      foresight_command("train --data " + at("data") + " --out " + at("z") + " --loader.batch 0");
+      foresight_command("train --data " + made("data") + " --out " + made("z") + " --loader.batch 0");
   CHECK(rule.code == 2);
   CHECK_THAT(rule.output, Catch::Contains("batch = 0"));
   std::ofstream(workshop() / "bad.json") << R"({"trainig": {}})";
-  const auto key = foresight_command("train --data " + at("data") + " --out " + at("z") +
-                                     " --config " + at("bad.json"));
+  const auto key = foresight_command("train --data " + made("data") + " --out " + made("z") +
+                                     " --config " + made("bad.json"));
   CHECK(key.code == 2);
   CHECK_THAT(key.output, Catch::Contains("did you mean 'training'"));
   CHECK_FALSE(fs::exists(workshop() / "z"));
 }
 
 TEST_CASE("failures exit with 1 and name the file") {
-  const auto missing = foresight_command("train --data " + at("nothing") + " --out " + at("z"));
+  const auto missing = foresight_command("train --data " + made("nothing") + " --out " + made("z"));
   CHECK(missing.code == 1);
   CHECK_THAT(missing.output, Catch::Contains("nothing"));
-  const auto again = foresight_command("train --data " + at("data") + " --out " + at("run"));
+  const auto again = foresight_command("train --data " + made("data") + " --out " + made("run"));
   CHECK(again.code == 1);
   CHECK_THAT(again.output, Catch::Contains("holds a run already"));
-  const auto other = foresight_command("train --resume --data " + at("data") + " --out " +
-                                       at("run") + " --steps 31");
+  const auto other = foresight_command("train --resume --data " + made("data") + " --out " +
+                                       made("run") + " --steps 31");
   CHECK(other.code == 2);
   CHECK_THAT(other.output, Catch::Contains("training.steps"));
-  const auto bundle = foresight_command("eval --bundle " + at("data") + " --data " + at("data"));
+  const auto bundle = foresight_command("eval --bundle " + made("data") + " --data " + made("data"));
   CHECK(bundle.code == 1);
 }
 

@@ -122,7 +122,10 @@ TEST_CASE("a line that is walked with detours is judged by its short ways") {
       network, episodes, {}, 1,
       {.batch = 256, .discount = 1.0, .expectile = 0.05, .reach = 5, .future = 0.9, .random = 0.0},
       1);
-  TrainOptions options{.steps = 1500, .log_every = 500, .validate_every = 0, .checkpoint_every = 0};
+  TrainOptions options;
+  options.steps = 1500;
+  options.validate_every = 0;
+  options.checkpoint_every = 0;
   options.optimizer.lr = 5e-3;
   const auto folder = std::filesystem::temp_directory_path() / "foresight_critic_line";
   std::filesystem::remove_all(folder);

@@ -98,7 +98,7 @@ TEST_CASE("the cosine schedule gives LeWM's learning rates") {
                                     .warmup_start = args.value("warmup_start_lr", 0.0) / lr,
                                     .final_factor = args.value("eta_min", 0.0) / lr};
       // Past its end the reference climbs again; ours stays at the end.
-      const auto steps = std::min<int64_t>(settings["n"], args["max_steps"].get<int64_t>());
+      const auto steps = std::min(settings["n"].get<int64_t>(), args["max_steps"].get<int64_t>());
       const auto expected = golden.output("raw_" + name).to(at::kDouble);
       for (int64_t step = 0; step < steps; ++step) {
         INFO(name << " step " << step);
