@@ -32,13 +32,16 @@ if(LAUNCHER)
 endif()
 if(FIND_IN)
   file(REMOVE_RECURSE "${WORK}")
-  list(APPEND arguments "-DCMAKE_PREFIX_PATH=${FIND_IN}" "-DCOMPONENT=${COMPONENT}" -DCMAKE_BUILD_TYPE=Release)
+  list(APPEND arguments "-DCMAKE_PREFIX_PATH=${FIND_IN}" -DCMAKE_BUILD_TYPE=Release)
 else()
   file(REMOVE "${WORK}/build/CMakeCache.txt")
   # -z defs: a library that uses a symbol which another one hides must not link.
   list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON
                         "-DTorch_DIR=${TORCH}/share/cmake/Torch" -DCMAKE_CXX_FLAGS=-O0
                         -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs)
+endif()
+if(COMPONENT)
+  list(APPEND arguments "-DCOMPONENT=${COMPONENT}")
 endif()
 if(README)  # its C++ blocks are the program
   file(READ "${README}" rest)
