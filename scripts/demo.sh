@@ -34,7 +34,17 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ -n "$out" ] || { [ $size = quick ] && out="$SETUP_ROOT/demo/quick" || out="$SETUP_ROOT/demo"; }
+if [ -n "$out" ]; then
+  for folder in "$out/data" "$out/run"; do  # a folder that somebody chose is never emptied
+    if [ -e "$folder" ]; then
+      warn "$folder exists already; name another folder"
+      exit 1
+    fi
+  done
+else
+  if [ $size = quick ]; then out="$SETUP_ROOT/demo/quick"; else out="$SETUP_ROOT/demo"; fi
+  rm -rf "$out/data" "$out/run"
+fi
 
 step() {  # prints a command and runs it
   printf '\n$ foresight'
@@ -64,7 +74,6 @@ setup_all
 configure
 build foresight_command
 foresight="$BUILD_DIR/bin/foresight"
-rm -rf "$out/data" "$out/run"
 job
 report="$out/run/report.html"
 [ -s "$report" ] || { warn "no report at $report"; exit 1; }
