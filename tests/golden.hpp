@@ -207,8 +207,9 @@ class Golden {
     }
     const Tensor mask = where.defined() ? where.to(at::kCPU) : at::ones({}, at::kBool);
     if (!at::isFloatingType(expected.scalar_type()) && !at::isComplexType(expected.scalar_type())) {
-      const Tensor different =
-          actual.detach().to(at::kCPU, at::kDouble).ne(expected.to(at::kDouble));
+      const bool both = at::isIntegralType(actual.scalar_type(), /*includeBool=*/true);
+      const auto wide = both ? at::kLong : at::kDouble;  // int64 does not fit a double
+      const Tensor different = actual.detach().to(at::kCPU, wide).ne(expected.to(wide));
       const auto wrong = different.logical_and(mask).sum().item<int64_t>();
       INFO(wrong << " of " << expected.numel() << " integers differ");
       CHECK(wrong == 0);

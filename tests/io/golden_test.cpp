@@ -3,6 +3,8 @@
 // is a failure.
 #include "golden.hpp"
 
+#include <cmath>
+
 #include "catch.hpp"
 
 using namespace foresight;
@@ -54,4 +56,63 @@ TEST_CASE("a float64 result is held to the float64 reference") {
     golden.compare("few_knots_loss", golden.at("outputs64/few_knots_loss"));
     CHECK(golden.uncompared("outputs64").size() + 1 == golden.section("outputs64").size());
   });
+}
+
+// Each of these fails, as marked, because compare() found the difference.
+
+namespace {
+
+/// The fixture of the SIGReg loss: outputs/recipe_like_loss is a scalar, .._grad [4,8,24].
+Golden sigreg() { return Golden(golden_files("losses/losses_sigreg").at(0)); }
+
+}  // namespace
+
+TEST_CASE("a value outside the tolerance is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  Tensor gradient = golden.output("recipe_like_grad");
+  gradient[3][7][23] += 1e-3;
+  golden.compare("recipe_like_grad", gradient);
+}
+
+TEST_CASE("a NaN is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  golden.compare("recipe_like_loss", at::full({}, std::nan("")));
+}
+
+TEST_CASE("another shape of the same values is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  golden.compare("recipe_like_loss", golden.output("recipe_like_loss").unsqueeze(0));
+}
+
+TEST_CASE("an unknown key is a failure", "[!shouldfail]") {
+  sigreg().compare("recipe_like_los", at::zeros({}));
+}
+
+TEST_CASE("an undefined tensor is a failure", "[!shouldfail]") {
+  sigreg().compare("recipe_like_loss", Tensor());
+}
+
+TEST_CASE("a float32 error in a float64 result is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  golden.compare("recipe_like_loss", golden.output("recipe_like_loss").to(at::kDouble) + 1e-6);
+}
+
+TEST_CASE("an integer that is off by one is a failure", "[!shouldfail]") {
+  Golden golden(golden_files("planners/planners_cem").at(0));
+  for (const auto& key : golden.file().names())
+    if (key.starts_with("outputs/") && golden.file().dtype(key) == at::kLong)
+      golden.compare(key, golden.at(key) + 1);
+}
+
+TEST_CASE("a family without files is a failure", "[!shouldfail]") {
+  for_each_golden("losses/no_such_family", [](Golden&) {});
+}
+
+TEST_CASE("a difference outside the compared elements is not a failure") {
+  auto golden = sigreg();
+  Tensor gradient = golden.output("recipe_like_grad");
+  gradient[0] += 1;
+  Tensor where = at::ones_like(gradient, at::kBool);
+  where[0] = false;
+  golden.compare_where("recipe_like_grad", gradient, where);
 }
