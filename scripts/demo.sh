@@ -59,7 +59,7 @@ job() {
     full)
       step record --env two_room --episodes 240 --seed 1 --out "$out/data"
       step train --data "$out/data" --out "$out/run" --seed 0
-      step eval --bundle "$out/run/bundle" --data "$out/data" --protocol 25/50 --instances 50
+      step eval --bundle "$out/run/bundle" --data "$out/data" --protocol 25/50,50/100 --instances 50 --trade-off
       ;;
     quick)
       step record --env two_room --episodes 12 --seed 1 --out "$out/data"

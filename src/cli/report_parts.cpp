@@ -7,7 +7,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "foresight/nn/state_dict.hpp"
 #include "measure.hpp"
 
 namespace foresight::cli {
@@ -105,7 +104,9 @@ void describe_run(viz::RunReport& report, const Agent& agent, const data::Datase
     if (!value.is_array())
       report.provenance.push_back(
           {key, value.is_string() ? value.get<std::string>() : value.dump()});
-  report.headline.push_back({"parameters", fmt::format("{}", nn::parameter_count(agent.model()))});
+  int64_t parameters = 0;  // all: an agent's are frozen
+  for (const auto& parameter : agent.model().parameters()) parameters += parameter.numel();
+  report.headline.push_back({"parameters", std::to_string(parameters)});
   double seconds = 0;
   for (const auto* stage : {"world_model", "critic"})
     if (provenance.contains(stage)) seconds += provenance[stage].value("seconds", 0.0);
