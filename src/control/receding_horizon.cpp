@@ -163,7 +163,8 @@ Tensor RecedingHorizon::last_block(const std::vector<int64_t>& rows) const {
 WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
                                       const Planner& planner) const {
   check_rows(rows);
-  if (!options_.warm_start || !last_.mean.defined()) return {};
+  const auto is_planned = [&](const Row& row) { return row.planned; };
+  if (!options_.warm_start || std::none_of(rows_.begin(), rows_.end(), is_planned)) return {};
   // Rows without a plan are zero at any shift; they follow the others so that equal shifts stay
   // equal.
   std::vector<int64_t> steps(rows.size(), options_.replan_steps);
@@ -175,7 +176,12 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
   for (std::size_t r = 0; r < rows.size(); ++r)
     if (const auto& entry = rows_[static_cast<std::size_t>(rows[r])]; entry.planned)
       steps[r] = entry.taken;
-  auto next = planner.advance(last_.select(index_tensor(rows)), steps, space_.block);
+  auto left = last_.select(index_tensor(rows));
+  const bool any_own = std::any_of(rows.begin(), rows.end(), [&](int64_t row) {
+    return rows_[static_cast<std::size_t>(row)].planned;
+  });
+  if (!any_own) left.memory.clear();
+  auto next = planner.advance(left, steps, space_.block);
   if (!next.mean.defined()) return {};
   return next;
 }

@@ -127,15 +127,14 @@ Tensor GaussianProposal::control_cost(const Tensor&, const Tensor& actions) cons
 }
 
 void GaussianProposal::refit(const Tensor& survivors, const Selection& selection) {
-  const auto flat_weight = selection.weight.to(survivors.scalar_type());
-  const auto weight = flat_weight.unsqueeze(-1).unsqueeze(-1);
-  const auto any = flat_weight.sum(1).gt(0).reshape({-1, 1, 1});
+  const auto weight = selection.weight.to(survivors.scalar_type()).unsqueeze(-1).unsqueeze(-1);
+  const auto any = selection.any.unsqueeze(-1);
   const auto centre = (survivors * weight).sum(1);
   if (options_.std_update != StdUpdate::fixed) {
     auto variance = ((survivors - centre.unsqueeze(1)).square() * weight).sum(1);
     if (options_.std_update == StdUpdate::unbiased) {
       // 1 / (1 - sum w^2): n / (n - 1) for n equal weights. A single survivor leaves no spread.
-      const auto concentration = flat_weight.square().sum(1).reshape({-1, 1, 1});
+      const auto concentration = selection.concentration.to(survivors.scalar_type()).unsqueeze(-1);
       variance = variance / (1.0 - concentration).clamp_min(1e-6);
     }
     if (options_.variance_offset > 0) variance = variance + options_.variance_offset;

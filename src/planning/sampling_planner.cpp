@@ -174,13 +174,16 @@ class Solve {
     selection_ = update_.select(ranking, survivors);
 
     const auto& index = selection_.index;
-    proposal_->refit(index.defined() ? rows_at(variables, index) : variables, selection_);
+    const auto chosen = index.defined() ? rows_at(variables, index) : variables;
+    // Where the variables are the actions themselves, their survivors serve twice.
+    survivors_ = !index.defined()             ? Tensor()
+                 : variables.is_same(actions) ? chosen
+                                              : rows_at(actions, index);
+    proposal_->refit(chosen, selection_);
     track_best(ranking, actions);
-    if (index.defined()) {
-      const auto keep =
-          std::min(std::max(options_.kept_elites, options_.carried_elites), index.size(1));
-      if (keep > 0) kept_ = rows_at(actions, index.narrow(1, 0, keep));
-    }
+    const auto keep = std::max(options_.kept_elites, options_.carried_elites);
+    if (keep > 0 && survivors_.defined())
+      kept_ = survivors_.narrow(1, 0, std::min(keep, survivors_.size(1)));
     candidates_ = actions;
     summarise(ranking);
     if (options_.record == PlannerRecord::everything) record(ranking, variables, plan);
@@ -188,12 +191,17 @@ class Solve {
 
   void track_best(const Ranking& ranking, const Tensor& actions) {
     // The first survivor is the best; without an index all candidates survived in their own order.
-    best_index_ = selection_.index.defined()
-                      ? selection_.index.narrow(1, 0, 1)
-                      : (ranking.violation.defined() ? UniformUpdate().select(ranking, 1).index
-                                                     : ranking.cost.argmin(1, /*keepdim=*/true));
-    const auto cost = ranking.cost.gather(1, best_index_).squeeze(1);
-    const auto plan = rows_at(actions, best_index_).squeeze(1);
+    Tensor cost, plan;
+    if (survivors_.defined() && !ranking.violation.defined()) {
+      best_index_ = selection_.index.narrow(1, 0, 1);
+      cost = selection_.cost.select(1, 0);
+      plan = survivors_.select(1, 0);
+    } else {
+      best_index_ = UniformUpdate().select(ranking, 1).index;
+      cost = ranking.cost.gather(1, best_index_).squeeze(1);
+      plan = rows_at(actions, best_index_).squeeze(1);
+    }
+    iteration_best_.push_back(cost);
     const auto violation = ranking.violation.defined()
                                ? ranking.violation.gather(1, best_index_).squeeze(1)
                                : Tensor();
@@ -229,15 +237,18 @@ class Solve {
       best_costs_.constraint = choose(better, now.constraint, best_costs_.constraint);
   }
 
+  // Only what cannot wait is computed here; the rest is done once for all iterations, at the end.
   void summarise(const Ranking& ranking) {
-    const auto& weight = selection_.weight;
-    const auto finite_cost =
-        at::nan_to_num(selection_.cost, 0.0, 0.0, 0.0);  // weight 0 wherever it was infinite
-    survivor_cost_.push_back((finite_cost * weight).sum(1));
-    iteration_best_.push_back(ranking.cost.gather(1, best_index_).squeeze(1));
-    effective_.push_back(at::nan_to_num(weight.square().sum(1).reciprocal(), 0.0, 0.0, 0.0));
+    weights_.push_back(selection_.weight);
+    survivor_costs_.push_back(selection_.cost);
+    concentration_.push_back(selection_.concentration);
     spread_.push_back(proposal_->spread());
     non_finite_.push_back(ranking.cost.isinf().sum(1));
+  }
+
+  // Weighted mean cost, [B] or [I,B]; weights are 0 wherever a cost is infinite.
+  static Tensor survivor_cost(const Tensor& cost, const Tensor& weight) {
+    return (at::nan_to_num(cost, 0.0, 0.0, 0.0) * weight).sum(-1);
   }
 
   void record(const Ranking& ranking, const Tensor& variables, Plan& plan) const {
@@ -316,7 +327,7 @@ class Solve {
       actions = choose(usable, actions, best_plan_);
       plan.cost = at::where(usable, costs.total, best_cost_.to(costs.total.scalar_type()));
     } else {
-      plan.cost = best_cost_.defined() ? survivor_cost_.back()
+      plan.cost = best_cost_.defined() ? survivor_cost(survivor_costs_.back(), weights_.back())
                                        : at::full({problem_.batch}, std::nan(""), problem_.options);
     }
     plan.actions = actions.contiguous();
@@ -334,10 +345,14 @@ class Solve {
   void stack_diagnostics(Diagnostics& diagnostics) const {
     if (iteration_best_.empty()) return;
     diagnostics.best_cost = at::stack(iteration_best_);
-    diagnostics.survivor_cost = at::stack(survivor_cost_);
-    diagnostics.effective_samples = at::stack(effective_);
+    diagnostics.effective_samples =
+        at::nan_to_num(at::stack(concentration_).squeeze(-1).reciprocal(), 0.0, 0.0, 0.0);
     diagnostics.spread = at::stack(spread_);
     diagnostics.non_finite = at::stack(non_finite_);
+    std::vector<Tensor> means;  // populations may shrink from iteration to iteration
+    for (std::size_t i = 0; i < weights_.size(); ++i)
+      means.push_back(survivor_cost(survivor_costs_[i], weights_[i]));
+    diagnostics.survivor_cost = at::stack(means);
   }
 
   Tensor feasible(const Plan& plan) const {
@@ -361,7 +376,9 @@ class Solve {
   Tensor best_index_;                              // [B,1] in the last iteration
   Tensor best_cost_, best_plan_, best_violation_;  // [B], [B,H,A], [B]: best ever
   Costs best_costs_;
-  std::vector<Tensor> iteration_best_, survivor_cost_, effective_, spread_, non_finite_;
+  Tensor survivors_;  // [B,K,H,A] actions, best first; undefined where all candidates survived
+  std::vector<Tensor> iteration_best_, weights_, survivor_costs_, concentration_, spread_,
+      non_finite_;
 
   Clock::time_point start_;
   std::optional<Clock::time_point> iteration_start_;

@@ -47,8 +47,11 @@ Selection UniformUpdate::select(const Ranking& ranking, int64_t survivors) const
   } else {
     std::tie(selection.index, selection.cost) = best(ranking, survivors);
   }
-  const auto usable = selection.cost.isfinite().to(selection.cost.scalar_type());
-  selection.weight = usable / usable.sum(1, /*keepdim=*/true).clamp_min(1.0);
+  const auto usable = selection.cost.lt(kInfinity);
+  const auto count = usable.sum(1, /*keepdim=*/true).to(selection.cost.scalar_type());
+  selection.concentration = count.clamp_min(1.0).reciprocal();
+  selection.weight = usable * selection.concentration;
+  selection.any = count.gt(0);
   return selection;
 }
 
@@ -74,7 +77,9 @@ Selection SoftmaxUpdate::select(const Ranking& ranking, int64_t survivors) const
     const auto spread = at::sqrt(centred.square().sum(1, /*keepdim=*/true) / count);
     excess = excess / (spread * temperature_).clamp_min(std::numeric_limits<float>::min());
   }
-  selection.weight = at::softmax(-excess, 1) * any.to(excess.scalar_type());
+  selection.weight = at::softmax(-excess, 1) * any;
+  selection.concentration = selection.weight.square().sum(1, /*keepdim=*/true);
+  selection.any = any;
   return selection;
 }
 

@@ -68,8 +68,8 @@ class FORESIGHT_API RecedingHorizon {
   /// The last block executed by the rows, [rows,A] normalised. Needs block recorded steps; unknown
   /// actions count as 0.
   Tensor last_block(const std::vector<int64_t>& rows) const;
-  /// What the planner may start from. Before the first plan, with warm_start off, or when
-  /// everything was executed: empty. Rows that were never planned are zero.
+  /// What the planner may start from. Empty while no row has a plan, with warm_start off, or when
+  /// everything was executed. Rows without a plan are zero beside rows that have one.
   WarmStart warm_start(const std::vector<int64_t>& rows, const Planner& planner) const;
 
   /// Queues a plan for the rows: plan.actions [rows,H,A] normalised.

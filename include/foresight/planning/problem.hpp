@@ -14,8 +14,8 @@ namespace foresight {
 /// What one solve leaves for the next. Every tensor has B as its first axis, so that single
 /// problems can be picked or cleared by row.
 struct FORESIGHT_API WarmStart {
-  Tensor mean;  ///< [B,h,A] plan to search around; undefined or h = 0: none. h < H: Problem::tail
-                ///< or the planner's tail rule adds the rest; rows beyond H are dropped
+  Tensor mean;   ///< [B,h,A] plan to search around; undefined or h = 0: none. h < H: Problem::tail
+                 ///< or the planner's tail rule adds the rest; rows beyond H are dropped
   Terms memory;  ///< what else the planner remembers, by name ("elites", "rates", "knots",
                  ///< "multipliers")
 

@@ -21,6 +21,8 @@ struct Selection {
   Tensor weight;  ///< [B,K] or [B,S], >= 0, rows sum to 1; all zero where no candidate has a finite
                   ///< cost
   Tensor cost;    ///< [B,K] or [B,S], the costs that belong to the weights
+  Tensor any;     ///< bool [B,1], some weight is positive
+  Tensor concentration;  ///< [B,1], sum of squared weights: 1 / effective number of samples
 };
 
 /// Turns costs into survivors. Must be free of host reads.
