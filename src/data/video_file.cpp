@@ -267,19 +267,25 @@ FrameTable VideoFile::scan_frames(Damage damage) {
       if (problems++ == 0) first = text;
     }
   };
+  std::vector<int64_t> guessed;  // from decoding times, for files whose pts contradict each other
+  bool timed = true;
   while (next_frame()) {
     judge();
-    int64_t pts = frame_pts();
-    if (pts == AV_NOPTS_VALUE) {  // no times at all: count
-      pts = table.pts.empty() ? 0 : table.pts.back() + 1;
-      table.counted = true;
-    }
-    table.pts.push_back(pts);
+    const auto count = static_cast<int64_t>(table.pts.size());
+    const int64_t guess = frame().best_effort_timestamp;
+    timed &= frame_pts() != AV_NOPTS_VALUE;
+    table.pts.push_back(frame_pts() != AV_NOPTS_VALUE ? frame_pts() : count);
+    guessed.push_back(guess != AV_NOPTS_VALUE ? guess : count);
   }
   judge();
   const bool ascending = std::adjacent_find(table.pts.begin(), table.pts.end(),
                                             std::greater_equal<>()) == table.pts.end();
-  table.counted |= !ascending || problems > 0;
+  table.counted = !timed || !ascending || problems > 0;
+  if (!timed || !ascending) {
+    table.pts = std::move(guessed);
+    log(LogLevel::warning,
+        path_ + ": presentation times are missing or do not ascend; frames are counted");
+  }
   if (problems > 0)
     log(LogLevel::warning, path_ + ": damaged, " + std::to_string(problems) +
                                " problem(s), first " + first + "; " +

@@ -82,7 +82,8 @@ TEST_CASE("windows of a recorded folder hold the reference's frames, states and 
   int compared = 0;
   for (const std::string name : {"tworoom/folder", "tworoom/native224"}) {
     const auto dataset = open_dataset(recordings() / name, kAccurate);
-    for (const auto& window : folder_goldens(name).at("windows")) {
+    const auto golden = folder_goldens(name);
+    for (const auto& window : golden.at("windows")) {
       const auto episode = window.at("episode").get<int64_t>();
       const auto rows = window.at("frame_indices").get<std::vector<int64_t>>();
       INFO(name << " episode " << episode << " row " << rows[0]);

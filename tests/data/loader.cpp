@@ -157,8 +157,7 @@ TEST_CASE("what fails in a thread surfaces in next() at its place, and loading g
                   {.batch = 4, .threads = threads, .order = Order::sequential});
     std::vector<int64_t> failed;
     for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
-      const std::string message =
-          error_message(ErrorCategory::bad_file, [&] { REQUIRE(loader.next()); });
+      const std::string message = error_message(ErrorCategory::bad_file, [&] { loader.next(); });
       if (message != "NOTHING WAS THROWN") {
         CHECK(message.find("e3.mp4: frame 8 is damaged") != std::string::npos);
         failed.push_back(i);
