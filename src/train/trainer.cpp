@@ -79,7 +79,7 @@ class Run {
         optimizer_(task.module(), options.optimizer),
         device_(device_of(task.module())) {
     if (folder.resume) restore();
-    remember_position();
+    remember();
   }
 
   TrainResult run(ProgressStyle style);
@@ -87,7 +87,12 @@ class Run {
  private:
   void restore();
   void save();
-  void remember_position() { position_ = task_.position(); }
+  // What the next step depends on besides weights, kept from before it starts: a step that fails
+  // may have drawn from both.
+  void remember() {
+    position_ = task_.position();
+    random_ = random_state();
+  }
   void validate();
   void log_step(const losses::Terms& terms, const std::vector<double>& values, double factor,
                 const Tensor& norm);
@@ -100,6 +105,7 @@ class Run {
   AdamW optimizer_;
   at::DeviceType device_;
   TrainResult result_;
+  Tensor random_;         // state of torch's generator then
   std::string position_;  // of the task after the last whole step
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
   int64_t saved_step_ = -1, validated_step_ = -1, logged_step_ = 0;
@@ -144,7 +150,7 @@ void Run::save() {
   add("model/", nn::state_dict(task_.module()));
   add("optimizer/", optimizer_.state());
   add("task/", task_.extra_tensors());
-  add("random/", {{"cpu", random_state()}});
+  add("random/", {{"cpu", random_}});
   // Metrics first: a checkpoint never claims steps whose metrics were lost.
   metrics_.flush();
   write_checkpoint(folder_, checkpoint, options_.keep_checkpoints);
@@ -218,7 +224,7 @@ TrainResult Run::run(ProgressStyle style) {
       const auto factor = learning_rate_factor(options_.schedule, result_.step, options_.steps);
       const auto norm = optimizer_.step(factor);
       task_.updated();
-      remember_position();
+      remember();
       ++result_.step;
       result_.loss = values[0];
       stepping += seconds_since(step_start);
