@@ -130,7 +130,7 @@ void add_planned_episode(viz::RunReport& report, const Agent& given,
   }
   const auto steps = static_cast<int64_t>(pictures.size());
   report.headline.push_back(
-      {"film", fmt::format("goal {} after {} steps", reached ? "reached" : "not reached", steps)});
+      {"film: steps to the goal", reached ? std::to_string(steps) : "not reached"});
   viz::write_episode_film({.frames = at::stack(pictures),
                            .goal = goal_frame[0],
                            .positions = position.of_states(at::stack(path)).narrow(0, 0, steps),
