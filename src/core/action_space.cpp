@@ -7,12 +7,31 @@
 namespace foresight {
 namespace {
 
-// A per-dimension list as [A], each raw dimension repeated for every action of the block.
-Tensor tiled(const ActionSpace& space, const std::vector<double>& values, double fallback,
+// Per-dimension numbers as [A], each raw dimension repeated for every action of the block.
+template <class Number>
+Tensor tiled(const ActionSpace& space, Number&& number, const at::TensorOptions& options) {
+  std::vector<double> row;
+  for (int64_t i = 0; i < space.width(); ++i)
+    row.push_back(number(static_cast<std::size_t>(i % space.dim)));
+  return at::tensor(row, options.has_dtype() ? options : options.dtype(at::kDouble));
+}
+Tensor tiled(const ActionSpace& space, const std::vector<double>& values,
              const at::TensorOptions& options) {
-  auto row = values.empty() ? at::full({space.dim}, fallback, at::kDouble)
-                            : at::tensor(values, at::kDouble);
-  return row.repeat({space.block}).to(options);
+  return tiled(
+      space, [&](std::size_t d) { return values[d]; }, options);
+}
+
+// A raw limit in normalised units.
+Tensor limit(const ActionSpace& space, const std::vector<double>& values, double unlimited,
+             const at::TensorOptions& options) {
+  return tiled(
+      space,
+      [&](std::size_t d) {
+        const double raw = values.empty() ? unlimited : values[d];
+        return (raw - (space.mean.empty() ? 0.0 : space.mean[d])) /
+               (space.std.empty() ? 1.0 : space.std[d]);
+      },
+      options);
 }
 
 at::TensorOptions options_of(const Tensor& tensor) {
@@ -63,8 +82,8 @@ Tensor ActionSpace::normalise(const Tensor& raw) const {
               std::to_string(width()) + "]");
   if (discrete) return blocks;
   const auto options = options_of(blocks);
-  if (!mean.empty()) blocks = blocks - tiled(*this, mean, 0.0, options);
-  if (!std.empty()) blocks = blocks / tiled(*this, std, 1.0, options);
+  if (!mean.empty()) blocks = blocks - tiled(*this, mean, options);
+  if (!std.empty()) blocks = blocks / tiled(*this, std, options);
   return at::nan_to_num(blocks, 0.0, std::numeric_limits<double>::infinity(),
                         -std::numeric_limits<double>::infinity());
 }
@@ -77,8 +96,8 @@ Tensor ActionSpace::denormalise(const Tensor& blocks) const {
               ", expected [..., " + std::to_string(width()) + "]");
   Tensor raw = blocks;
   const auto options = options_of(blocks);
-  if (!discrete && !std.empty()) raw = raw * tiled(*this, std, 1.0, options);
-  if (!discrete && !mean.empty()) raw = raw + tiled(*this, mean, 0.0, options);
+  if (!discrete && !std.empty()) raw = raw * tiled(*this, std, options);
+  if (!discrete && !mean.empty()) raw = raw + tiled(*this, mean, options);
   auto shape = raw.sizes().vec();
   shape.back() = block;
   shape.push_back(dim);
@@ -86,15 +105,11 @@ Tensor ActionSpace::denormalise(const Tensor& blocks) const {
 }
 
 Tensor ActionSpace::block_low(const at::TensorOptions& options) const {
-  const auto raw = tiled(*this, low, -std::numeric_limits<double>::infinity(), at::kDouble);
-  return ((raw - tiled(*this, mean, 0.0, at::kDouble)) / tiled(*this, std, 1.0, at::kDouble))
-      .to(options);
+  return limit(*this, low, -std::numeric_limits<double>::infinity(), options);
 }
 
 Tensor ActionSpace::block_high(const at::TensorOptions& options) const {
-  const auto raw = tiled(*this, high, std::numeric_limits<double>::infinity(), at::kDouble);
-  return ((raw - tiled(*this, mean, 0.0, at::kDouble)) / tiled(*this, std, 1.0, at::kDouble))
-      .to(options);
+  return limit(*this, high, std::numeric_limits<double>::infinity(), options);
 }
 
 Tensor ActionSpace::clamp_raw(const Tensor& raw) const {

@@ -3,10 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <numbers>
 #include <numeric>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/lanes.hpp"
 
 namespace foresight {
 namespace {
@@ -40,6 +43,230 @@ std::pair<Tensor, Tensor> multiply_halves(const Tensor& a, std::uint32_t b) {
   const auto product = a * static_cast<std::int64_t>(b);
   return {at::bitwise_and(at::bitwise_right_shift(product, 32), kMask),
           at::bitwise_and(product, kMask)};
+}
+
+// On the CPU: blocks are computed kChunk at a time, word by word, in loops that the compiler turns
+// into vector code. Counter = (position low, position high, stream low, stream high), key = seed.
+constexpr int kChunk = 64;
+struct Chunk {
+  std::uint32_t word[4][kChunk];
+};
+struct Source {
+  std::uint64_t seed, stream;
+};
+
+inline std::uint32_t low32(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
+inline std::uint32_t high32(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+
+// The keys of all rounds.
+struct Schedule {
+  std::uint32_t key0[kRounds], key1[kRounds];
+  explicit Schedule(std::uint64_t seed) {
+    for (std::uint32_t r = 0; r < kRounds; ++r) {
+      key0[r] = low32(seed) + r * kWeyl0;
+      key1[r] = high32(seed) + r * kWeyl1;
+    }
+  }
+};
+
+#ifdef __SSE2__
+// 32-bit numbers in the lower halves of 64-bit ones, as the processor multiplies them; what is in
+// the upper halves does not matter.
+template <int kBytes>
+struct Wide;
+template <>
+struct Wide<16> {
+  typedef std::uint64_t Vector __attribute__((vector_size(16)));
+  static void multiply(const Vector& a, std::uint64_t b, Vector& product) {
+    product = reinterpret_cast<Vector>(
+        _mm_mul_epu32(reinterpret_cast<__m128i>(a), _mm_set1_epi64x(static_cast<long long>(b))));
+  }
+};
+template <>
+struct Wide<32> {
+  typedef std::uint64_t Vector __attribute__((vector_size(32)));
+  [[gnu::target("avx2")]] static void multiply(const Vector& a, std::uint64_t b, Vector& product) {
+    product = reinterpret_cast<Vector>(_mm256_mul_epu32(
+        reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(static_cast<long long>(b))));
+  }
+};
+
+// T: Lanes<float, N>, whose registers are used.
+template <class T>
+void draw(const Source& source, const Schedule& schedule, std::uint64_t position, Chunk& chunk) {
+  using W = Wide<sizeof(T)>;
+  using Vector = typename W::Vector;
+  constexpr int kBlocks = sizeof(Vector) / 8;
+  constexpr int kAbreast = 2;  // independent vectors, which fill each other's waiting times
+  for (int first = 0; first < kChunk; first += kAbreast * kBlocks) {
+    Vector c0[kAbreast] = {}, c1[kAbreast] = {}, c2[kAbreast] = {}, c3[kAbreast] = {}, p0, p1;
+    for (int a = 0; a < kAbreast; ++a) {
+      for (int i = 0; i < kBlocks; ++i) {
+        const auto block = position + static_cast<std::uint64_t>(first + a * kBlocks + i);
+        c0[a][i] = block;
+        c1[a][i] = high32(block);
+      }
+      c2[a] += low32(source.stream);
+      c3[a] += high32(source.stream);
+    }
+    for (int r = 0; r < kRounds; ++r)
+      for (int a = 0; a < kAbreast; ++a) {
+        W::multiply(c0[a], kMultiplier0, p0);
+        W::multiply(c2[a], kMultiplier1, p1);
+        c0[a] = (p1 >> 32) ^ c1[a] ^ schedule.key0[r];
+        c1[a] = p1;
+        c2[a] = (p0 >> 32) ^ c3[a] ^ schedule.key1[r];
+        c3[a] = p0;
+      }
+    for (int a = 0; a < kAbreast; ++a)
+      for (int i = 0; i < kBlocks; ++i) {
+        const int block = first + a * kBlocks + i;
+        chunk.word[0][block] = low32(c0[a][i]);
+        chunk.word[1][block] = low32(c1[a][i]);
+        chunk.word[2][block] = low32(c2[a][i]);
+        chunk.word[3][block] = low32(c3[a][i]);
+      }
+  }
+}
+#else
+template <class T>
+void draw(const Source& source, const Schedule& schedule, std::uint64_t position, Chunk& chunk) {
+  for (int i = 0; i < kChunk; ++i) {
+    const auto block = position + static_cast<std::uint64_t>(i);
+    std::uint32_t c0 = low32(block), c1 = high32(block), c2 = low32(source.stream),
+                  c3 = high32(source.stream);
+    for (int r = 0; r < kRounds; ++r) {
+      const std::uint64_t p0 = std::uint64_t{kMultiplier0} * c0;
+      const std::uint64_t p1 = std::uint64_t{kMultiplier1} * c2;
+      c0 = high32(p1) ^ c1 ^ schedule.key0[r];
+      c1 = low32(p1);
+      c2 = high32(p0) ^ c3 ^ schedule.key1[r];
+      c3 = low32(p0);
+    }
+    chunk.word[0][i] = c0;
+    chunk.word[1][i] = c1;
+    chunk.word[2][i] = c2;
+    chunk.word[3][i] = c3;
+  }
+}
+#endif
+
+// (top 24 bits + 1/2) / 2^24 in (0, 1). The half needs a 25th bit of mantissa in the upper half of
+// the range, where float32 rounds to even; the largest value, 1 - 2^-25, would round to 1 and is
+// pulled below it.
+constexpr float kUnit = 0x1.0p-24F;
+constexpr float kBelowOne = 0x1.fffffep-1F;
+constexpr float kTwoPi = static_cast<float>(2.0 * std::numbers::pi);
+
+// T: Lanes<float, N>, N words at a time.
+template <class T>
+T unit(const std::uint32_t* words) {
+  using B = detail::LaneBits<T>;
+  typename B::Integer::Vector loaded;
+  std::memcpy(&loaded, words, sizeof(loaded));
+  const typename B::Integer top((loaded >> 8) & 0xffffff);
+  return min((B::convert(top) + T(0.5F)) * T(kUnit), T(kBelowOne));
+}
+
+// What a chunk becomes: out[4 * i + w] from word w of block i.
+struct AsWords {
+  using Value = std::int64_t;
+  template <class T>
+  static void put(const Chunk& chunk, Value* out) {
+    for (int i = 0; i < kChunk; ++i)
+      for (int w = 0; w < 4; ++w) out[4 * i + w] = chunk.word[w][i];
+  }
+};
+struct AsUniform {
+  using Value = float;
+  template <class T>
+  static void put(const Chunk& chunk, Value* out) {
+    alignas(64) float value[4][kChunk];
+    for (int w = 0; w < 4; ++w)
+      for (int i = 0; i < kChunk; i += T::kWidth) {
+        const auto u = unit<T>(chunk.word[w] + i);
+        std::memcpy(value[w] + i, &u.v, sizeof(u.v));
+      }
+    for (int i = 0; i < kChunk; ++i)
+      for (int w = 0; w < 4; ++w) out[4 * i + w] = value[w][i];
+  }
+};
+// Box-Muller: words (0,1) and (2,3) give two normals each.
+struct AsNormal {
+  using Value = float;
+  template <class T>
+  static void put(const Chunk& chunk, Value* out) {
+    alignas(64) float value[4][kChunk];
+    for (int w = 0; w < 4; w += 2)
+      for (int i = 0; i < kChunk; i += T::kWidth) {
+        const T radius = sqrt(detail::log_of(unit<T>(chunk.word[w] + i)) * T(-2.0F));
+        const auto turn = detail::sin_cos(unit<T>(chunk.word[w + 1] + i) * T(kTwoPi));
+        const T x = radius * turn.cos, y = radius * turn.sin;
+        std::memcpy(value[w] + i, &x.v, sizeof(x.v));
+        std::memcpy(value[w + 1] + i, &y.v, sizeof(y.v));
+      }
+    for (int i = 0; i < kChunk; ++i)
+      for (int w = 0; w < 4; ++w) out[4 * i + w] = value[w][i];
+  }
+};
+
+template <class As, class T>
+void fill_chunks(const Source& source, std::uint64_t position, typename As::Value* out,
+                 std::int64_t count) {
+  const Schedule schedule(source.seed);
+  Chunk chunk;
+  while (count > 0) {
+    draw<T>(source, schedule, position, chunk);
+    if (count >= 4 * kChunk) {
+      As::template put<T>(chunk, out);
+    } else {
+      typename As::Value rest[4 * kChunk];
+      As::template put<T>(chunk, rest);
+      std::copy_n(rest, count, out);
+    }
+    position += kChunk;
+    out += 4 * kChunk;
+    count -= 4 * kChunk;
+  }
+}
+
+template <class As>
+[[gnu::flatten]] void fill_portable(const Source& source, std::uint64_t position,
+                                    typename As::Value* out, std::int64_t count) {
+  fill_chunks<As, Lanes<float>>(source, position, out, count);
+}
+
+#if defined(__x86_64__) && !defined(__AVX2__)
+// The same operations in wider registers. Fused multiply-add stays off, so that the numbers are
+// those of fill_portable() bit for bit.
+template <class As>
+[[gnu::flatten, gnu::target("avx2")]] void fill_avx2(const Source& source, std::uint64_t position,
+                                                     typename As::Value* out, std::int64_t count) {
+  fill_chunks<As, Lanes<float, 8>>(source, position, out, count);
+}
+#endif
+
+template <class As>
+void fill(const Source& source, std::uint64_t position, typename As::Value* out,
+          std::int64_t count) {
+#if defined(__x86_64__) && !defined(__AVX2__)
+  static const bool wide = __builtin_cpu_supports("avx2") != 0;
+  if (wide) {
+    fill_avx2<As>(source, position, out, count);
+    return;
+  }
+#endif
+  fill_portable<As>(source, position, out, count);
+}
+
+// Off the CPU: the first elements of blocks [n,4] as a tensor of `shape`.
+Tensor shaped(const Tensor& blocks, at::IntArrayRef shape) {
+  return blocks.flatten().narrow(0, 0, element_count(shape)).reshape(shape);
+}
+
+Tensor unit(const Tensor& words) {
+  const auto top = at::bitwise_right_shift(words, 8).to(at::kFloat);
+  return at::clamp_max((top + 0.5F) * kUnit, kBelowOne);
 }
 
 }  // namespace
@@ -79,82 +306,51 @@ Tensor PhiloxNoise::words(std::uint64_t seed, std::uint64_t stream, std::uint64_
 
 PhiloxNoise::PhiloxNoise(std::uint64_t seed, std::uint64_t stream) : seed_(seed), stream_(stream) {}
 
-// Counter = (position low, position high, stream low, stream high), key = seed. On the CPU a plain
-// loop, elsewhere the same integer arithmetic composed of tensor operations; the test compares the
-// two.
-Tensor PhiloxNoise::blocks(std::int64_t count, const at::Device& device) {
-  const auto low32 = [](std::uint64_t v) { return static_cast<std::uint32_t>(v); };
-  const std::array<std::uint32_t, 2> key{low32(seed_), low32(seed_ >> 32)};
-  const std::uint32_t s0 = low32(stream_), s1 = low32(stream_ >> 32);
-  const std::uint64_t start = position_;
-  position_ += static_cast<std::uint64_t>(count);
-  if (device.is_cpu()) {
-    auto drawn = at::empty({count, 4}, at::kLong);
-    auto* out = drawn.data_ptr<std::int64_t>();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint64_t p = start + static_cast<std::uint64_t>(i);
-      const auto block = philox4x32({low32(p), low32(p >> 32), s0, s1}, key);
-      for (int lane = 0; lane < 4; ++lane) out[4 * i + lane] = block[lane];
-    }
-    return drawn;
-  }
-  return words(seed_, stream_, start, count, device);
-}
-
-// (top 24 bits + 1/2) / 2^24 in (0, 1). The half needs a 25th bit of mantissa in the upper half of
-// the range, where float32 rounds to even; the largest value, 1 - 2^-25, would round to 1 and is
-// pulled below it.
-Tensor PhiloxNoise::uniform_blocks(std::int64_t count, const at::Device& device) {
-  constexpr float kScale = 0x1.0p-24F;
-  constexpr float kBelowOne = 0x1.fffffep-1F;
-  if (device.is_cpu()) {
-    const std::uint64_t start = position_;
-    position_ += static_cast<std::uint64_t>(count);
-    const auto low32 = [](std::uint64_t v) { return static_cast<std::uint32_t>(v); };
-    const std::array<std::uint32_t, 2> key{low32(seed_), low32(seed_ >> 32)};
-    auto u = at::empty({count, 4}, at::kFloat);
-    auto* out = u.data_ptr<float>();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint64_t p = start + static_cast<std::uint64_t>(i);
-      const auto block =
-          philox4x32({low32(p), low32(p >> 32), low32(stream_), low32(stream_ >> 32)}, key);
-      for (int lane = 0; lane < 4; ++lane)
-        out[4 * i + lane] =
-            std::min((static_cast<float>(block[lane] >> 8) + 0.5F) * kScale, kBelowOne);
-    }
-    return u;
-  }
-  const auto top = at::bitwise_right_shift(blocks(count, device), 8).to(at::kFloat);
-  return at::clamp_max((top + 0.5F) * kScale, kBelowOne);
+std::uint64_t PhiloxNoise::advance(std::int64_t count) {
+  const auto start = position_;
+  position_ += static_cast<std::uint64_t>((count + 3) / 4);
+  return start;
 }
 
 Tensor PhiloxNoise::uniform(at::IntArrayRef shape, const at::TensorOptions& options) {
+  const auto type = float_type(options);
   const auto count = element_count(shape);
-  return uniform_blocks((count + 3) / 4, options.device())
-      .flatten()
-      .narrow(0, 0, count)
-      .reshape(shape)
-      .to(float_type(options));
+  const auto start = advance(count);
+  if (!options.device().is_cpu())
+    return shaped(unit(words(seed_, stream_, start, (count + 3) / 4, options.device())), shape)
+        .to(type);
+  auto drawn = at::empty(shape, at::kFloat);
+  fill<AsUniform>({seed_, stream_}, start, drawn.data_ptr<float>(), count);
+  return drawn.to(type);
 }
 
 Tensor PhiloxNoise::normal(at::IntArrayRef shape, const at::TensorOptions& options) {
+  const auto type = float_type(options);
   const auto count = element_count(shape);
-  const auto u = uniform_blocks((count + 3) / 4, options.device());
-  // Box-Muller: lanes (0,1) and (2,3) give two normals each.
-  const auto radius = at::sqrt(at::log(u.slice(1, 0, 4, 2)) * -2.0F);
-  const auto angle = u.slice(1, 1, 4, 2) * static_cast<float>(2.0 * std::numbers::pi);
-  return at::stack({radius * at::cos(angle), radius * at::sin(angle)}, -1)
-      .flatten()
-      .narrow(0, 0, count)
-      .reshape(shape)
-      .to(float_type(options));
+  const auto start = advance(count);
+  if (!options.device().is_cpu()) {
+    const auto u = unit(words(seed_, stream_, start, (count + 3) / 4, options.device()));
+    const auto radius = at::sqrt(at::log(u.slice(1, 0, 4, 2)) * -2.0F);
+    const auto angle = u.slice(1, 1, 4, 2) * kTwoPi;
+    return shaped(at::stack({radius * at::cos(angle), radius * at::sin(angle)}, -1), shape)
+        .to(type);
+  }
+  auto drawn = at::empty(shape, at::kFloat);
+  fill<AsNormal>({seed_, stream_}, start, drawn.data_ptr<float>(), count);
+  return drawn.to(type);
+}
+
+Tensor PhiloxNoise::integer_words(std::int64_t count) {
+  auto drawn = at::empty({count}, at::kLong);
+  fill<AsWords>({seed_, stream_}, advance(count), drawn.data_ptr<std::int64_t>(), count);
+  return drawn;
 }
 
 Tensor PhiloxNoise::integers(std::int64_t bound, at::IntArrayRef shape) {
   require(bound > 0 && bound <= kMask, ErrorCategory::invalid_argument,
           fmt::format("integers: bound = {} must be in 1..2^32-1", bound));
   const auto count = element_count(shape);
-  const auto drawn = blocks((count + 3) / 4, at::kCPU).flatten().narrow(0, 0, count);
+  const auto drawn = integer_words(count);
   return multiply_halves(drawn, static_cast<std::uint32_t>(bound)).first.reshape(shape);
 }
 
@@ -163,7 +359,7 @@ std::vector<std::int64_t> PhiloxNoise::permutation(std::int64_t n) {
           fmt::format("permutation: n = {} must be in 0..2^32-1", n));
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), std::int64_t{0});
-  const auto drawn = blocks((n + 3) / 4, at::kCPU);
+  const auto drawn = integer_words(n);
   const auto* word = drawn.data_ptr<std::int64_t>();
   for (std::int64_t i = n - 1; i > 0; --i) {
     const auto j = static_cast<std::int64_t>(

@@ -37,17 +37,58 @@ TEST_CASE("the tensor form of Philox used off the CPU equals the scalar form bit
   }
 }
 
-TEST_CASE("normal draws are Box-Muller on the documented uniforms") {
-  PhiloxNoise noise(7, 3);
-  const auto z = noise.normal({5});
-  for (std::uint32_t pair = 0; pair < 2; ++pair) {
-    const auto words = philox4x32({0, 0, 3, 0}, {7, 0});
-    const double u1 = ((words[2 * pair] >> 8) + 0.5) / 16777216.0;
-    const double u2 = ((words[2 * pair + 1] >> 8) + 0.5) / 16777216.0;
-    const double radius = std::sqrt(-2.0 * std::log(u1)), angle = 2.0 * M_PI * u2;
-    CHECK(z[2 * pair].item<float>() == Approx(radius * std::cos(angle)).margin(2e-6));
-    CHECK(z[2 * pair + 1].item<float>() == Approx(radius * std::sin(angle)).margin(2e-6));
+namespace {
+
+// Box-Muller in double precision on the documented uniforms; the angle is rounded to float32 first,
+// as everywhere.
+std::vector<double> exact_normals(std::uint32_t seed, std::uint32_t stream, std::uint32_t blocks) {
+  std::vector<double> values;
+  for (std::uint32_t i = 0; i < blocks; ++i) {
+    const auto words = philox4x32({i, 0, stream, 0}, {seed, 0});
+    for (int pair = 0; pair < 2; ++pair) {
+      const auto unit = [&](std::uint32_t word) {
+        return std::min((static_cast<float>(word >> 8) + 0.5F) * 0x1.0p-24F, 0x1.fffffep-1F);
+      };
+      const double radius = std::sqrt(-2.0 * std::log(double{unit(words[2 * pair])}));
+      const double angle = unit(words[2 * pair + 1]) * static_cast<float>(2.0 * M_PI);
+      values.push_back(radius * std::cos(angle));
+      values.push_back(radius * std::sin(angle));
+    }
   }
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("normal draws are Box-Muller on the documented uniforms, within 4 ulp") {
+  // 1003 is not a whole number of blocks, nor of what the loop computes at a time.
+  PhiloxNoise noise(7, 3);
+  const auto z = noise.normal({17, 59});
+  const auto expected = exact_normals(7, 3, 251);
+  const auto* value = z.data_ptr<float>();
+  double worst = 0;
+  for (int64_t i = 0; i < z.numel(); ++i) {
+    const double exact = expected[static_cast<std::size_t>(i)];
+    const float size = std::abs(static_cast<float>(exact));
+    worst = std::max(worst, std::abs(value[i] - exact) / (std::nextafter(size, INFINITY) - size));
+  }
+  CHECK(worst < 4.0);
+}
+
+TEST_CASE("uniform draws are the documented function of the words, bit for bit") {
+  PhiloxNoise noise(7, 3);
+  const auto u = noise.uniform({1003});
+  const auto words = PhiloxNoise::words(7, 3, 0, 251, at::kCPU).flatten();
+  for (int64_t i = 0; i < 1003; ++i) {
+    const auto top = static_cast<float>(words[i].item<int64_t>() >> 8);
+    CHECK(u[i].item<float>() == std::min((top + 0.5F) * 0x1.0p-24F, 0x1.fffffep-1F));
+  }
+}
+
+TEST_CASE("a draw of any length begins like a longer one") {
+  const auto all = PhiloxNoise(3).normal({1000});
+  for (const int64_t n : {1, 3, 4, 255, 256, 257, 511, 513})
+    CHECK(at::equal(PhiloxNoise(3).normal({n}), all.narrow(0, 0, n)));
 }
 
 TEST_CASE("draws have the moments of their distribution and never reach the ends") {

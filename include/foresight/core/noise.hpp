@@ -54,8 +54,9 @@ class FORESIGHT_API PhiloxNoise final : public Noise {
   void seek(std::uint64_t position) noexcept { position_ = position; }
 
  private:
-  Tensor blocks(std::int64_t count, const at::Device& device);  // uint32 values as int64 [count, 4]
-  Tensor uniform_blocks(std::int64_t count, const at::Device& device);  // float32 [count, 4]
+  // Takes the blocks of `count` words and returns the first of them.
+  std::uint64_t advance(std::int64_t count);
+  Tensor integer_words(std::int64_t count);  // uint32 values as int64 [count], on the CPU
 
   std::uint64_t seed_, stream_, position_ = 0;
 };

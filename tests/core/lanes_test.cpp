@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/core/lanes.hpp"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "catch.hpp"
+
+using namespace foresight;
+
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+// Distance of `got` from the exact value, in units of the last place of the exact value in float.
+double ulps(float got, double exact) {
+  if (std::isnan(exact)) return std::isnan(got) ? 0 : INFINITY;
+  const auto rounded = static_cast<float>(exact);
+  if (std::isinf(rounded) || std::isinf(got)) return got == rounded ? 0 : INFINITY;
+  const float size = std::abs(rounded);
+  const double unit = static_cast<double>(std::nextafter(size, kInf)) - static_cast<double>(size);
+  return std::abs(static_cast<double>(got) - exact) / unit;
+}
+
+// Every `stride`-th float of [low, high], both signs if `low` is negative.
+std::vector<float> floats(float low, float high, std::uint32_t stride) {
+  std::vector<float> values;
+  const auto largest = std::bit_cast<std::uint32_t>(high);
+  for (std::uint32_t bits = low > 0 ? std::bit_cast<std::uint32_t>(low) : 0; bits <= largest;
+       bits += stride) {
+    values.push_back(std::bit_cast<float>(bits));
+    if (low < 0) values.push_back(-values.back());
+  }
+  return values;
+}
+
+// The worst error of `mine`, on lanes of width N, against `exact` in double precision.
+template <int N, class Mine, class Exact>
+double worst(const std::vector<float>& values, Mine mine, Exact exact) {
+  double most = 0;
+  for (std::size_t first = 0; first < values.size(); first += N) {
+    Lanes<float, N> x(0);
+    for (int i = 0; i < N; ++i) x.v[i] = values[std::min(first + i, values.size() - 1)];
+    const auto y = mine(x);
+    for (int i = 0; i < N; ++i) most = std::max(most, ulps(y[i], exact(static_cast<double>(x[i]))));
+  }
+  return most;
+}
+
+const auto kSin = [](auto x) { return sin(x); };
+const auto kCos = [](auto x) { return cos(x); };
+const auto kExp = [](auto x) { return exp(x); };
+const auto kLog = [](auto x) { return log(x); };
+const auto kTanh = [](auto x) { return tanh(x); };
+
+}  // namespace
+
+TEST_CASE("sin and cos of lanes stay within 2 ulp of double precision, at every size") {
+  const auto exact_sin = [](double x) { return std::sin(x); };
+  const auto exact_cos = [](double x) { return std::cos(x); };
+  auto values = floats(-1.0F, 3e38F, 2003);
+  // The hard cases: floats beside multiples of pi/2, where the result is close to zero.
+  for (int k = 1; k < 700; ++k) {
+    const auto zero = static_cast<float>(k * M_PI_2);
+    for (const float x : {zero, std::nextafter(zero, 0.0F), std::nextafter(zero, kInf)})
+      values.insert(values.end(), {x, -x});
+  }
+  CHECK(worst<4>(values, kSin, exact_sin) < 2.0);
+  CHECK(worst<4>(values, kCos, exact_cos) < 2.0);
+  CHECK(worst<8>({1.0F, 2000.0F, 1e30F, kInf, -kInf, kNaN}, kSin, exact_sin) < 2.0);
+  CHECK(worst<8>({1.0F, 2000.0F, 1e30F, kInf, -kInf, kNaN}, kCos, exact_cos) < 2.0);
+}
+
+TEST_CASE("exp, log and tanh of lanes stay within 2 ulp of double precision, at every size") {
+  const auto everything = floats(-1.0F, 3.4e38F, 2003);
+  const std::vector<float> ends{0.0F,    -0.0F,   1.0F,   -1.0F,   88.72F, 88.73F, -87.0F,
+                                -103.0F, -104.5F, 1e-45F, -1e-45F, kInf,   -kInf,  kNaN};
+  const auto exact_exp = [](double x) { return std::exp(x); };
+  const auto exact_log = [](double x) { return std::log(x); };
+  const auto exact_tanh = [](double x) { return std::tanh(x); };
+  CHECK(worst<4>(everything, kExp, exact_exp) < 2.0);
+  CHECK(worst<4>(everything, kLog, exact_log) < 2.0);
+  CHECK(worst<4>(everything, kTanh, exact_tanh) < 2.0);
+  CHECK(worst<4>(ends, kExp, exact_exp) < 2.0);
+  CHECK(worst<4>(ends, kLog, exact_log) < 2.0);
+  CHECK(worst<4>(ends, kTanh, exact_tanh) < 2.0);
+}
+
+TEST_CASE("double lanes are the standard library's numbers") {
+  const Lanes<double, 2> x(Lanes<double, 2>::Vector{0.3, -2.5});
+  for (int i = 0; i < 2; ++i) {
+    CHECK(sin(x)[i] == std::sin(x[i]));
+    CHECK(cos(x)[i] == std::cos(x[i]));
+    CHECK(exp(x)[i] == std::exp(x[i]));
+    CHECK(tanh(x)[i] == std::tanh(x[i]));
+    CHECK(floor(x)[i] == std::floor(x[i]));
+    CHECK(log(abs(x))[i] == std::log(std::abs(x[i])));
+    CHECK(sqrt(abs(x))[i] == std::sqrt(std::abs(x[i])));
+  }
+}
+
+TEST_CASE("lanes compute, compare and select as their numbers do") {
+  using L = Lanes<float, 8>;
+  const std::vector<float> a{1.5F, -2.0F, 0.0F, 1e30F, -7.25F, 3.0F, 1e-3F, -0.5F};
+  const std::vector<float> b{0.5F, -2.0F, 4.0F, -1e30F, 2.0F, 8.0F, 1e3F, 0.25F};
+  L x(0), y(0);
+  for (int i = 0; i < 8; ++i) x.v[i] = a[i], y.v[i] = b[i];
+  const auto each = [&](const L& got, auto expected) {
+    for (int i = 0; i < 8; ++i) CHECK(got[i] == expected(a[i], b[i]));
+  };
+  each(x + y, [](float p, float q) { return p + q; });
+  each(x - y, [](float p, float q) { return p - q; });
+  each(x * y, [](float p, float q) { return p * q; });
+  each(x / y, [](float p, float q) { return p / q; });
+  each(-x, [](float p, float) { return -p; });
+  each(2.5 * x + 1, [](float p, float) { return 2.5F * p + 1.0F; });
+  each(min(x, y), [](float p, float q) { return std::min(p, q); });
+  each(max(x, y), [](float p, float q) { return std::max(p, q); });
+  each(clamp(x, -2.0F, 2.0F), [](float p, float) { return std::clamp(p, -2.0F, 2.0F); });
+  each(abs(x), [](float p, float) { return std::abs(p); });
+  each(sqrt(abs(x)), [](float p, float) { return std::sqrt(std::abs(p)); });
+  each(floor(x), [](float p, float) { return std::floor(p); });
+  each(select((x < y) & !(x == y), x, y), [](float p, float q) { return p < q ? p : q; });
+  each(select((x > 0) | (y >= 8), L(1), L(0)),
+       [](float p, float q) { return p > 0 || q >= 8 ? 1.0F : 0.0F; });
+  CHECK(any(x > 1e29));
+  CHECK_FALSE(any(x != x));
+  CHECK(std::isnan(clamp(L(kNaN), -1, 1)[3]));
+}
+
+TEST_CASE("floor_mod is Python's remainder, for lanes and for numbers") {
+  const std::vector<std::pair<double, double>> cases{{7.0, 3.0}, {-1.0, 3.0}, {-3.0, 3.0},
+                                                     {0.0, 3.0}, {2.5, 3.0},  {-7.5, 3.0}};
+  for (const auto& [x, period] : cases) {
+    const double expected = std::fmod(std::fmod(x, period) + period, period);
+    CHECK(floor_mod(x, period) == Approx(expected).margin(1e-12));
+    CHECK(floor_mod(Lanes<float, 4>(x), static_cast<float>(period))[0] ==
+          Approx(expected).margin(1e-6));
+  }
+}
