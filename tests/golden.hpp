@@ -10,7 +10,9 @@
 //     });
 //   }
 //
-// Files are looked for in $FORESIGHT_GOLDENS, or tests/data/goldens where that is unset.
+// Files are looked for in $FORESIGHT_GOLDENS, or tests/data/goldens where that is unset. Where
+// $FORESIGHT_PARITY_OUT names a file, every comparison of real numbers is appended to it as one
+// line of JSON: what was compared, the largest differences, the tolerance.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -18,6 +20,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -75,7 +78,9 @@ inline Tolerance tolerance_from_prose(const std::string& prose, std::string_view
 class Golden {
  public:
   explicit Golden(const std::filesystem::path& file)
-      : file_(io::SafeTensors::open(file)), name_(file.stem().string()) {
+      : file_(io::SafeTensors::open(file)),
+        name_(file.stem().string()),
+        folder_(file.parent_path().filename().string()) {
     const auto& metadata = file_.metadata();
     if (auto it = metadata.find("config"); it != metadata.end()) {
       config_ = nlohmann::json::parse(it->second);
@@ -215,8 +220,38 @@ class Golden {
       CHECK(wrong == 0);
       return;
     }
-    compare_real(actual.detach().to(at::kCPU, at::kDouble), expected.to(at::kDouble), mask,
-                 own ? *own : tolerance_of(key));
+    const auto tolerance = own ? *own : tolerance_of(key);
+    const auto computed = actual.detach().to(at::kCPU, at::kDouble);
+    record(key, c10::toString(actual.scalar_type()), computed, expected.to(at::kDouble), mask,
+           tolerance);
+    compare_real(computed, expected.to(at::kDouble), mask, tolerance);
+  }
+
+  // Appends the differences to $FORESIGHT_PARITY_OUT. max_rel is relative to the largest value of
+  // the tensor; of_tolerance is the largest share of the tolerance that an element used.
+  void record(const std::string& key, const char* dtype, const Tensor& actual,
+              const Tensor& expected, const Tensor& mask, const Tolerance& tolerance) const {
+    const char* path = std::getenv("FORESIGHT_PARITY_OUT");
+    if (!path || !*path || expected.numel() == 0) return;
+    const auto counts = mask.logical_and(expected.isfinite());
+    const auto error = at::where(counts, actual - expected, at::zeros({}, at::kDouble)).abs();
+    const auto size = at::where(counts, expected, at::zeros({}, at::kDouble)).abs();
+    const double max_abs = error.max().item<double>(), largest = size.max().item<double>();
+    const auto allowed = tolerance.atol + tolerance.rtol * size + tolerance.of_max * largest;
+    const nlohmann::ordered_json line{
+        {"folder", folder_},
+        {"fixture", name_},
+        {"key", key},
+        {"dtype", dtype},
+        {"elements", expected.numel()},
+        {"largest", largest},
+        {"max_abs", max_abs},
+        {"max_rel", largest > 0 ? max_abs / largest : 0.0},
+        {"atol", tolerance.atol},
+        {"rtol", tolerance.rtol},
+        {"of_max", tolerance.of_max},
+        {"of_tolerance", (error / allowed).nan_to_num(0.0).max().item<double>()}};
+    std::ofstream(path, std::ios::app) << line.dump() + "\n";
   }
 
   void compare_real(const Tensor& actual, const Tensor& expected, const Tensor& mask,
@@ -246,7 +281,7 @@ class Golden {
   }
 
   io::SafeTensors file_;
-  std::string name_;
+  std::string name_, folder_;
   nlohmann::json config_ = nlohmann::json::object();
   nlohmann::ordered_json ordered_config_ = nlohmann::ordered_json::object();
   nlohmann::json tolerance_;

@@ -6,36 +6,23 @@
 namespace foresight::nn {
 namespace {
 
-constexpr double kPlainEpsilon = 1e-6;   // of the LayerNorm that is modulated
-constexpr double kAffineEpsilon = 1e-5;  // of the one inside attention and feed-forward
+constexpr double kPlainEpsilon = 1e-6;  // of the LayerNorm that is modulated
+constexpr int64_t kParts = 6;           // shift, scale and gate, twice
 
 Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& one_plus_scale) {
   return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, kPlainEpsilon), one_plus_scale);
 }
 
-// New token i of n sees the m earlier tokens and the new ones up to itself.
-Tensor causal_mask(int64_t n, int64_t m, const Tensor& like) {
-  return at::ones({n, m + n}, like.options().dtype(at::kBool)).tril(m);
-}
-
 }  // namespace
 
-AdaLnBlock::AdaLnBlock(const AdaLnBlockSizes& sizes) : sizes_(sizes) {
-  const auto inner = sizes.heads * sizes.head_width;
-  const auto norm = [&](const char* path) {
-    return place(
-        *this, path,
-        torch::nn::LayerNorm(torch::nn::LayerNormOptions({sizes.width}).eps(kAffineEpsilon)));
-  };
-  attention_norm_ = norm("attn.norm");
-  qkv_ = place(*this, "attn.to_qkv",
-               torch::nn::Linear(torch::nn::LinearOptions(sizes.width, 3 * inner).bias(false)));
-  if (sizes.heads != 1 || sizes.head_width != sizes.width)
-    out_ = place(*this, "attn.to_out.0", torch::nn::Linear(inner, sizes.width));
-  mlp_norm_ = norm("mlp.net.0");
-  mlp_in_ = place(*this, "mlp.net.1", torch::nn::Linear(sizes.width, sizes.mlp_width));
-  mlp_out_ = place(*this, "mlp.net.4", torch::nn::Linear(sizes.mlp_width, sizes.width));
-  modulation_ = place(*this, "adaLN_modulation.1", torch::nn::Linear(sizes.width, 6 * sizes.width));
+AdaLnBlock::AdaLnBlock(const AdaLnBlockSizes& sizes) {
+  attention_ =
+      register_module("attn", std::make_shared<FrameAttention>(FrameAttentionSizes{
+                                  sizes.width, sizes.heads, sizes.head_width, sizes.dropout}));
+  feed_forward_ = register_module(
+      "mlp", std::make_shared<NormedFeedForward>(sizes.width, sizes.mlp_width, sizes.dropout));
+  modulation_ =
+      place(*this, "adaLN_modulation.1", torch::nn::Linear(sizes.width, kParts * sizes.width));
 }
 
 void AdaLnBlock::initialise(Noise& noise) {
@@ -46,59 +33,36 @@ void AdaLnBlock::initialise(Noise& noise) {
 
 Tensor AdaLnBlock::forward(const Tensor& x, const Tensor& modulation, const KeyValues* past,
                            KeyValues* present, Outputs outputs, Mode mode) const {
-  const auto part = [](const Tensor& m, int64_t i) { return m.select(-2, i); };
+  const auto part = [&x](const Tensor& m, int64_t i) {
+    const auto of_frames = m.select(-2, i);
+    return x.dim() == 4 ? of_frames.unsqueeze(-2) : of_frames;  // the same for a frame's tokens
+  };
   const auto u = modulated(x, part(modulation, 0), part(modulation, 1));
-  const auto attended = attend(through(attention_norm_, u), past, present, outputs, mode);
+  const auto attended = attention_->forward(u, past, present, outputs, mode);
   if (outputs == Outputs::none) return {};
   const bool only_last = outputs == Outputs::last;
   const auto m = only_last ? modulation.slice(1, modulation.size(1) - 1) : modulation;
   auto y = only_last ? x.slice(1, x.size(1) - 1) : x;
   y = at::addcmul(y, part(m, 2), attended);
-  return at::addcmul(y, part(m, 5), feed_forward(modulated(y, part(m, 3), part(m, 4)), mode));
+  const auto fed = feed_forward_->forward(modulated(y, part(m, 3), part(m, 4)), mode);
+  return at::addcmul(y, part(m, 5), fed);
 }
 
-Tensor AdaLnBlock::attend(const Tensor& u, const KeyValues* past, KeyValues* present,
-                          Outputs outputs, Mode mode) const {
-  const auto inner = sizes_.heads * sizes_.head_width;
-  const auto split = [&](const Tensor& x) {
-    return x.unflatten(-1, {sizes_.heads, sizes_.head_width}).transpose(1, 2);
-  };
-  Tensor query, keys, values;
-  if (outputs == Outputs::all || u.size(1) == 1) {
-    const auto qkv = at::linear(u, qkv_->weight).chunk(3, -1);
-    query = split(qkv[0]), keys = split(qkv[1]), values = split(qkv[2]);
-  } else {
-    const auto kv = at::linear(u, qkv_->weight.slice(0, inner)).chunk(2, -1);
-    keys = split(kv[0]), values = split(kv[1]);
-    if (outputs == Outputs::last)
-      query = split(at::linear(u.slice(1, u.size(1) - 1), qkv_->weight.slice(0, 0, inner)));
+// The 1 of (1 + scale) is added to the bias.
+Tensor modulations(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks,
+                   const Tensor& condition) {
+  std::vector<Tensor> weights, biases;
+  for (const auto& block : blocks) {
+    weights.push_back(block->modulation_layer()->weight);
+    biases.push_back(block->modulation_layer()->bias);
   }
-  if (past) {
-    keys = at::cat({past->keys, keys}, 2);
-    values = at::cat({past->values, values}, 2);
-  }
-  if (present) *present = {keys, values};
-  if (outputs == Outputs::none) return {};
-
-  const auto n = query.size(2), total = keys.size(2);
-  const double dropout = mode == Mode::train ? sizes_.dropout : 0.0;
-  Tensor o;
-  if (total == 1 && dropout == 0.0)
-    o = values;  // softmax over one key is 1
-  else if (n == 1)
-    o = at::scaled_dot_product_attention(query, keys, values, {}, dropout);
-  else if (n == total)
-    o = at::scaled_dot_product_attention(query, keys, values, {}, dropout, /*is_causal=*/true);
-  else
-    o = at::scaled_dot_product_attention(query, keys, values, causal_mask(n, total - n, u),
-                                         dropout);
-  o = o.transpose(1, 2).flatten(2);
-  return out_ ? drop(through(out_, o), sizes_.dropout, mode) : o;
-}
-
-Tensor AdaLnBlock::feed_forward(const Tensor& u, Mode mode) const {
-  const auto hidden = at::gelu(through(mlp_in_, through(mlp_norm_, u)));
-  return drop(through(mlp_out_, drop(hidden, sizes_.dropout, mode)), sizes_.dropout, mode);
+  const auto width = weights.front().size(1);
+  const std::vector<int64_t> shape{static_cast<int64_t>(blocks.size()), kParts, width};
+  auto one = at::zeros({1, kParts, 1}, biases.front().options());
+  one.select(1, 1).fill_(1);
+  one.select(1, 4).fill_(1);
+  const auto bias = (at::cat(biases).view(shape) + one).flatten();
+  return at::linear(at::silu(condition), at::cat(weights), bias).unflatten(-1, shape);
 }
 
 }  // namespace foresight::nn

@@ -49,21 +49,9 @@ void AdaLnPredictor::initialise(Noise& noise) {
   init_normal(positions_, 1.0, noise);
 }
 
-// The modulations depend on the condition alone, so those of all layers are one matrix product. The
-// 1 of (1 + scale) is added to the bias.
+// The modulations depend on the condition alone.
 Tensor AdaLnPredictor::modulate(const Tensor& conditions) const {
-  std::vector<Tensor> weights, biases;
-  for (const auto& block : blocks_) {
-    weights.push_back(block->modulation_layer()->weight);
-    biases.push_back(block->modulation_layer()->bias);
-  }
-  const std::vector<int64_t> shape{options_.depth, 6, options_.width};
-  auto one = at::zeros({1, 6, 1}, biases.front().options());
-  one.select(1, 1).fill_(1);
-  one.select(1, 4).fill_(1);
-  const auto bias = (at::cat(biases).view(shape) + one).flatten();
-  const auto c = condition_ ? through(condition_, conditions) : conditions;
-  return at::linear(at::silu(c), at::cat(weights), bias).unflatten(-1, shape);
+  return modulations(blocks_, condition_ ? through(condition_, conditions) : conditions);
 }
 
 Tensor AdaLnPredictor::embed(const Tensor& latents, int64_t first_position) const {

@@ -21,7 +21,7 @@ Tensor repeat_rows(const Tensor& x, int64_t samples) {
 // problem.
 struct AdaLnPredictor::Rollout {
   const AdaLnPredictor& net;
-  int64_t samples, observed, window;
+  int64_t observed, window;
   Tensor context;                // [B,observed,D]
   Tensor past_modulation;        // [B,observed-1,depth,6,width]
   Tensor future_modulation;      // [N,H,depth,6,width], N = B*S
@@ -55,13 +55,11 @@ struct AdaLnPredictor::Rollout {
         .select(1, 0);
   }
 
-  // Keys and values of the window's first `count` tokens, once per problem, expanded to N.
+  // Keys and values of the window's first `count` tokens, once per problem: [B,...].
   std::vector<KeyValues> shared_tokens(int64_t first, int64_t count) const {
     std::vector<KeyValues> result(net.blocks_.size());
     net.run(net.embed(context.narrow(1, first, count), 0), past_modulation.narrow(1, first, count),
             nullptr, &result, Outputs::none, Mode::infer);
-    for (auto& layer : result)
-      layer = {repeat_rows(layer.keys, samples), repeat_rows(layer.values, samples)};
     return result;
   }
 };
@@ -73,7 +71,6 @@ Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const 
   const auto kept = context.narrow(1, context.size(1) - observed, observed);
   const auto samples = future.size(1), horizon = future.size(2);
   Rollout rollout{*this,
-                  samples,
                   observed,
                   sizes().frames,
                   kept,

@@ -22,29 +22,43 @@ std::vector<std::string> VitOptions::validate() const {
                 "must be a multiple of heads = " + std::to_string(heads));
   rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
               "must be positive");
+  rules.check(registers >= 0, "registers", static_cast<double>(registers), "must be >= 0");
+  rules.check(registers == 0 || class_token, "registers", static_cast<double>(registers),
+              "needs class_token = true: registers stand behind it");
   return rules.problems();
 }
 
-// x += attention(LN x); x += feed_forward(LN x).
+namespace {
+
+torch::nn::LayerNorm norm_of(torch::nn::Module& root, const char* path, const VitOptions& o) {
+  return place(root, path,
+               torch::nn::LayerNorm(torch::nn::LayerNormOptions({o.width}).eps(o.norm_epsilon)));
+}
+
+}  // namespace
+
+// x += scale1 * attention(LN x); x += scale2 * feed_forward(LN x).
 class VitLayer : public torch::nn::Module {
  public:
-  explicit VitLayer(const VitOptions& o) : heads_(o.heads) {
-    const auto linear = [&](const char* path, int64_t in, int64_t out) {
-      return place(*this, path, torch::nn::Linear(in, out));
+  explicit VitLayer(const VitOptions& o)
+      : heads_(o.heads), gated_(o.gated), activation_(o.activation) {
+    const auto linear = [&](const char* path, int64_t in, int64_t out, bool bias) {
+      return place(*this, path, torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(bias)));
     };
-    const auto norm = [&](const char* path) {
-      return place(
-          *this, path,
-          torch::nn::LayerNorm(torch::nn::LayerNormOptions({o.width}).eps(o.norm_epsilon)));
+    query_ = linear("attention.attention.query", o.width, o.width, o.qkv_bias);
+    key_ = linear("attention.attention.key", o.width, o.width, o.qkv_bias);
+    value_ = linear("attention.attention.value", o.width, o.width, o.qkv_bias);
+    out_ = linear("attention.output.dense", o.width, o.width, true);
+    mlp_in_ = linear("intermediate.dense", o.width, (o.gated ? 2 : 1) * o.mlp_width, true);
+    mlp_out_ = linear("output.dense", o.mlp_width, o.width, true);
+    before_ = norm_of(*this, "layernorm_before", o);
+    after_ = norm_of(*this, "layernorm_after", o);
+    if (!o.layer_scale) return;
+    const auto scale = [&](const char* name) {
+      return scope(*this, name).register_parameter("lambda1", at::ones({o.width}));
     };
-    query_ = linear("attention.attention.query", o.width, o.width);
-    key_ = linear("attention.attention.key", o.width, o.width);
-    value_ = linear("attention.attention.value", o.width, o.width);
-    out_ = linear("attention.output.dense", o.width, o.width);
-    mlp_in_ = linear("intermediate.dense", o.width, o.mlp_width);
-    mlp_out_ = linear("output.dense", o.mlp_width, o.width);
-    before_ = norm("layernorm_before");
-    after_ = norm("layernorm_after");
+    scale1_ = scale("layer_scale1");
+    scale2_ = scale("layer_scale2");
   }
 
   /// [N,n,D] -> [N,n,D], or [N,1,D] when only the first token is wanted.
@@ -53,19 +67,34 @@ class VitLayer : public torch::nn::Module {
     const auto o =
         at::scaled_dot_product_attention(split(through(query_, u.narrow(1, 0, wanted))),
                                          split(through(key_, u)), split(through(value_, u)));
-    auto y = x.narrow(1, 0, wanted) + through(out_, o.transpose(1, 2).flatten(2));
-    return y + through(mlp_out_, at::gelu(through(mlp_in_, through(after_, y))));
+    const auto y =
+        add(x.narrow(1, 0, wanted), through(out_, o.transpose(1, 2).flatten(2)), scale1_);
+    return add(y, feed_forward(through(after_, y)), scale2_);
   }
 
  private:
+  static Tensor add(const Tensor& x, const Tensor& branch, const Tensor& scale) {
+    return scale.defined() ? at::addcmul(x, branch, scale) : x + branch;
+  }
+
+  Tensor feed_forward(const Tensor& u) const {
+    auto hidden = through(mlp_in_, u);
+    if (!gated_) return through(mlp_out_, activate_temporary(std::move(hidden), activation_));
+    const auto halves = hidden.chunk(2, -1);
+    return through(mlp_out_, at::silu(halves[0]) * halves[1]);
+  }
+
   Tensor split(const Tensor& x) const {
     return x.view({x.size(0), x.size(1), heads_, -1}).transpose(1, 2);
   }
 
   int64_t heads_;
+  bool gated_;
+  Activation activation_;
   torch::nn::Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr};
   torch::nn::Linear mlp_in_{nullptr}, mlp_out_{nullptr};
   torch::nn::LayerNorm before_{nullptr}, after_{nullptr};
+  Tensor scale1_, scale2_;
 };
 
 Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
@@ -77,17 +106,21 @@ Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
   throw_if_any(problems);
   const int64_t grid = image_size / options.patch;
   auto& embeddings = scope(*this, "embeddings");
-  class_token_ = embeddings.register_parameter("cls_token", at::zeros({1, 1, options.width}));
-  positions_ = embeddings.register_parameter("position_embeddings",
-                                             at::zeros({1, grid * grid + 1, options.width}));
+  const auto tokens = [&](const char* name, int64_t count) {
+    return embeddings.register_parameter(name, at::zeros({1, count, options.width}));
+  };
+  if (options.class_token) class_token_ = tokens("cls_token", 1);
+  positions_ = tokens("position_embeddings", grid * grid + (options.class_token ? 1 : 0));
+  if (options.registers > 0) registers_ = tokens("register_tokens", options.registers);
+  if (options.mask_token) mask_token_ = tokens("mask_token", 1);
   patches_ = place(*this, "embeddings.patch_embeddings",
                    std::make_shared<PatchEmbedding>(channels, options.patch, options.width));
   for (int64_t i = 0; i < options.depth; ++i)
     layers_.push_back(
         place(*this, "encoder.layer." + std::to_string(i), std::make_shared<VitLayer>(options)));
-  norm_ = place(
-      *this, "layernorm",
-      torch::nn::LayerNorm(torch::nn::LayerNormOptions({options.width}).eps(options.norm_epsilon)));
+  norm_ = norm_of(*this, "layernorm", options);
+  if (options.pooler)
+    pooler_ = place(*this, "pooler.dense", torch::nn::Linear(options.width, options.width));
 }
 
 void Vit::initialise(Noise& noise) {
@@ -96,7 +129,7 @@ void Vit::initialise(Noise& noise) {
     const auto& name = parameter.key();
     if (name.ends_with("bias"))
       init_constant(parameter.value(), 0.0);
-    else if (name.find("layernorm") != std::string::npos)
+    else if (name.find("layernorm") != std::string::npos || name.ends_with("lambda1"))
       init_constant(parameter.value(), 1.0);
     else
       init_normal(parameter.value(), kStd, noise);
@@ -104,41 +137,78 @@ void Vit::initialise(Noise& noise) {
 }
 
 // The table belongs to a square grid: a picture with as many patches but another shape is resampled
-// as well (bicubic, A = -0.75, no antialias), as ViTModel does with interpolate_pos_encoding.
+// as well, as the published networks do.
 Tensor Vit::positions(int64_t height, int64_t width) const {
   const int64_t rows = height / options_.patch, columns = width / options_.patch;
-  if (height == width && rows * columns + 1 == positions_.size(1)) return positions_;
   const int64_t grid = image_size_ / options_.patch;
-  const auto table =
-      positions_.slice(1, 1).view({1, grid, grid, options_.width}).permute({0, 3, 1, 2});
-  const auto resampled = at::upsample_bicubic2d(table, {rows, columns}, /*align_corners=*/false);
-  return at::cat({positions_.slice(1, 0, 1), resampled.flatten(2).transpose(1, 2)}, 1);
+  const int64_t first = options_.class_token ? 1 : 0;
+  if (height == width && rows * columns == grid * grid) return positions_;
+  auto table =
+      positions_.slice(1, first).view({1, grid, grid, options_.width}).permute({0, 3, 1, 2});
+  if (options_.positions != PositionResize::bicubic) table = table.to(at::kFloat);
+  constexpr bool kAlignCorners = false;
+  Tensor resampled;
+  if (options_.positions == PositionResize::bicubic_antialiased) {
+    resampled = at::_upsample_bicubic2d_aa(table, {rows, columns}, kAlignCorners);
+  } else if (options_.positions == PositionResize::bicubic_offset) {
+    constexpr double kOffset = 0.1;  // DINOv2's guard against rounding down, part of its features
+    const auto factor = [&](int64_t n) {
+      return (static_cast<double>(n) + kOffset) / static_cast<double>(grid);
+    };
+    resampled = at::upsample_bicubic2d(table, {rows, columns}, kAlignCorners, factor(rows),
+                                       factor(columns));
+  } else {
+    resampled = at::upsample_bicubic2d(table, {rows, columns}, kAlignCorners);
+  }
+  resampled = resampled.flatten(2).transpose(1, 2).to(positions_.scalar_type());
+  return first == 0 ? resampled : at::cat({positions_.slice(1, 0, 1), resampled}, 1);
 }
 
-Tensor Vit::embed(const Tensor& images) const {
-  const auto patches = patches_->forward(images);
-  const auto first = class_token_.expand({images.size(0), 1, options_.width});
-  return at::cat({first, patches}, 1) + positions(images.size(2), images.size(3));
+Tensor Vit::embed(const Tensor& images, const Tensor& masked) const {
+  auto x = patches_->forward(images);
+  if (masked.defined()) {
+    require(mask_token_.defined(), ErrorCategory::unsupported,
+            "this network has no mask token (VitOptions.mask_token = false)");
+    check_shape("masked", masked, {x.size(0), x.size(1)}, "[N,n]");
+    x = at::where(masked.unsqueeze(-1), mask_token_, x);
+  }
+  const auto for_all = [&](const Tensor& tokens) { return tokens.expand({x.size(0), -1, -1}); };
+  const auto table = positions(images.size(2), images.size(3));
+  if (!options_.class_token) return x + table;
+  if (!registers_.defined()) return at::cat({for_all(class_token_), x}, 1) + table;
+  return at::cat(
+      {for_all(class_token_ + table.slice(1, 0, 1)), for_all(registers_), x + table.slice(1, 1)},
+      1);
 }
 
 Tensor Vit::encode(const Tensor& images, Mode) const {
+  if (!options_.class_token) return tokens(images).mean(1);
   auto x = embed(images);
   for (std::size_t i = 0; i < layers_.size(); ++i)
     x = layers_[i]->forward(x, i + 1 == layers_.size() ? 1 : x.size(1));
   return through(norm_, x.select(1, 0));
 }
 
-Tensor Vit::tokens(const Tensor& images) const {
-  auto x = embed(images);
+Tensor Vit::tokens(const Tensor& images, const Tensor& masked) const {
+  auto x = embed(images, masked);
   for (const auto& layer : layers_) x = layer->forward(x, x.size(1));
   return through(norm_, x);
 }
+
+Tensor Vit::patch_tokens(const Tensor& images) const { return tokens(images).slice(1, prefix()); }
 
 std::vector<Tensor> Vit::hidden_states(const Tensor& images) const {
   std::vector<Tensor> states{embed(images)};
   for (const auto& layer : layers_)
     states.push_back(layer->forward(states.back(), states.back().size(1)));
   return states;
+}
+
+Tensor Vit::pool(const Tensor& tokens) const {
+  require(!pooler_.is_empty(), ErrorCategory::unsupported,
+          "this network has no pooler (VitOptions.pooler = false)");
+  check_shape("tokens", tokens, {kAny, kAny, options_.width}, "[N,n,D]");
+  return at::tanh(through(pooler_, tokens.select(1, 0)));
 }
 
 }  // namespace foresight::nn

@@ -7,23 +7,13 @@
 
 #include <torch/nn/module.h>
 
+#include <memory>
+#include <vector>
+
 #include "foresight/core/noise.hpp"
-#include "foresight/nn/module.hpp"
+#include "foresight/nn/frame_attention.hpp"
 
 namespace foresight::nn {
-
-/// Keys and values of the tokens so far, [N, heads, m, head_width] each.
-struct KeyValues {
-  Tensor keys, values;
-};
-
-/// Which tokens' outputs a block computes.
-enum class Outputs {
-  all,
-  last,  ///< only the last token's: queries, output projection and feed-forward of the others are
-         ///< skipped
-  none,  ///< only keys and values
-};
 
 struct AdaLnBlockSizes {
   int64_t width = 192;
@@ -39,9 +29,9 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
  public:
   explicit AdaLnBlock(const AdaLnBlockSizes& sizes);
 
-  /// x [N,n,width]: the newest n tokens; modulation [N,n,6,width]: shift, 1+scale, gate of
-  /// attention, then of feed-forward. `past` (may be null) holds earlier tokens; `present` (may be
-  /// null) receives past and new ones. Result: [N,n,width], [N,1,width] or undefined, by `outputs`.
+  /// x [N,L,width] or, with several tokens a frame, [N,L,P,width]: the newest L frames; modulation
+  /// [N,L,6,width]: shift, 1+scale, gate of attention, then of feed-forward, for all tokens of a
+  /// frame. `past`, `present` and `outputs` as in FrameAttention::forward().
   Tensor forward(const Tensor& x, const Tensor& modulation, const KeyValues* past,
                  KeyValues* present, Outputs outputs, Mode mode) const;
 
@@ -52,14 +42,14 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   void initialise(Noise& noise);
 
  private:
-  Tensor attend(const Tensor& u, const KeyValues* past, KeyValues* present, Outputs outputs,
-                Mode mode) const;
-  Tensor feed_forward(const Tensor& u, Mode mode) const;
-
-  AdaLnBlockSizes sizes_;
-  torch::nn::LayerNorm attention_norm_{nullptr}, mlp_norm_{nullptr};
-  torch::nn::Linear qkv_{nullptr}, out_{nullptr}, mlp_in_{nullptr}, mlp_out_{nullptr};
+  std::shared_ptr<FrameAttention> attention_;
+  std::shared_ptr<NormedFeedForward> feed_forward_;
   torch::nn::Linear modulation_{nullptr};
 };
+
+/// The modulations of all blocks from SiLU(condition) [...,width] in one product: [...,depth,6,
+/// width], ready for AdaLnBlock::forward().
+FORESIGHT_API Tensor modulations(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks,
+                                 const Tensor& condition);
 
 }  // namespace foresight::nn

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/nn/frame_attention.hpp"
+
+#include <vector>
+
+#include "foresight/nn/activation.hpp"
+
+namespace foresight::nn {
+namespace {
+
+torch::nn::LayerNorm layer_norm(int64_t width) {
+  return torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(1e-5));
+}
+
+// New token i of n sees the m earlier tokens and the new ones up to itself.
+Tensor causal_mask(int64_t n, int64_t m, const Tensor& like) {
+  return at::ones({n, m + n}, like.options().dtype(at::kBool)).tril(m);
+}
+
+// Earlier keys (or values) [N,heads,m,w], or [B,heads,m,w] shared by N/B rows each, then own ones.
+Tensor joined(const Tensor& past, const Tensor& own) {
+  if (past.size(0) == own.size(0)) return at::cat({past, own}, 2);
+  const auto samples = own.size(0) / past.size(0);
+  const auto shared = past.unsqueeze(1).expand({-1, samples, -1, -1, -1});
+  return at::cat({shared, own.unflatten(0, {past.size(0), samples})}, 3).flatten(0, 1);
+}
+
+}  // namespace
+
+FrameAttention::FrameAttention(const FrameAttentionSizes& sizes) : sizes_(sizes) {
+  const auto inner = sizes.heads * sizes.head_width;
+  norm_ = register_module("norm", layer_norm(sizes.width));
+  qkv_ = register_module(
+      "to_qkv", torch::nn::Linear(torch::nn::LinearOptions(sizes.width, 3 * inner).bias(false)));
+  if (sizes.heads != 1 || sizes.head_width != sizes.width)
+    out_ = place(*this, "to_out.0", torch::nn::Linear(inner, sizes.width));
+}
+
+Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues* present,
+                               Outputs outputs, Mode mode) const {
+  const auto inner = sizes_.heads * sizes_.head_width;
+  const bool grid = x.dim() == 4;
+  const auto tokens = grid ? x.size(2) : 1;
+  auto u = through(norm_, x);
+  if (grid) u = u.flatten(1, 2);
+  const auto split = [&](const Tensor& y) {
+    return y.unflatten(-1, {sizes_.heads, sizes_.head_width}).transpose(1, 2);
+  };
+  Tensor query, keys, values;
+  if (outputs == Outputs::all || u.size(1) == tokens) {
+    const auto qkv = at::linear(u, qkv_->weight).chunk(3, -1);
+    query = split(qkv[0]), keys = split(qkv[1]), values = split(qkv[2]);
+  } else {
+    const auto kv = at::linear(u, qkv_->weight.slice(0, inner)).chunk(2, -1);
+    keys = split(kv[0]), values = split(kv[1]);
+    if (outputs == Outputs::last)
+      query = split(at::linear(u.slice(1, u.size(1) - tokens), qkv_->weight.slice(0, 0, inner)));
+  }
+  if (past) {
+    keys = joined(past->keys, keys);
+    values = joined(past->values, values);
+  }
+  if (present) *present = {keys, values};
+  if (outputs == Outputs::none) return {};
+  const double dropout = mode == Mode::train ? sizes_.dropout : 0.0;
+  auto o = attend(query, keys, values, tokens, dropout).transpose(1, 2).flatten(2);
+  if (out_) o = drop(through(out_, o), sizes_.dropout, mode);
+  return grid ? o.unflatten(1, {-1, tokens}) : o;
+}
+
+// All of the last query.size(2) tokens, frame by frame of `tokens`: each frame's queries meet its
+// own and the earlier frames' keys, so that no mask is needed and nothing masked is computed. For
+// one token a frame a causal mask is cheaper than as many calls.
+Tensor FrameAttention::attend(const Tensor& query, const Tensor& keys, const Tensor& values,
+                              int64_t tokens, double dropout) const {
+  const auto n = query.size(2), total = keys.size(2);
+  if (total == 1 && dropout == 0.0) return values;  // softmax over one key is 1
+  if (n == tokens) return at::scaled_dot_product_attention(query, keys, values, {}, dropout);
+  if (tokens == 1 && n == total)
+    return at::scaled_dot_product_attention(query, keys, values, {}, dropout, /*is_causal=*/true);
+  if (tokens == 1)
+    return at::scaled_dot_product_attention(query, keys, values, causal_mask(n, total - n, query),
+                                            dropout);
+  std::vector<Tensor> frames;
+  for (int64_t begin = 0; begin < n; begin += tokens) {
+    const auto seen = total - n + begin + tokens;
+    frames.push_back(at::scaled_dot_product_attention(query.narrow(2, begin, tokens),
+                                                      keys.narrow(2, 0, seen),
+                                                      values.narrow(2, 0, seen), {}, dropout));
+  }
+  return at::cat(frames, 2);
+}
+
+NormedFeedForward::NormedFeedForward(int64_t width, int64_t hidden, double dropout)
+    : dropout_(dropout) {
+  norm_ = place(*this, "net.0", layer_norm(width));
+  in_ = place(*this, "net.1", torch::nn::Linear(width, hidden));
+  out_ = place(*this, "net.4", torch::nn::Linear(hidden, width));
+}
+
+Tensor NormedFeedForward::forward(const Tensor& x, Mode mode) const {
+  const auto hidden = activate_temporary(through(in_, through(norm_, x)), Activation::gelu);
+  return drop(through(out_, drop(hidden, dropout_, mode)), dropout_, mode);
+}
+
+}  // namespace foresight::nn
