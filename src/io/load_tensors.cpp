@@ -3,8 +3,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include <ATen/core/grad_mode.h>
-
 #include <map>
 #include <optional>
 
@@ -78,14 +76,9 @@ std::optional<std::string> misfit(const Tensor& given, const Tensor& target, Dty
   return std::nullopt;
 }
 
-}  // namespace
-
-void load_into(const NamedTensors& targets, const NamedTensors& given, std::string_view source,
-               DtypeRule rule) {
-  LoadReport report;
-  const auto wanted = by_name(targets, "model", report);
-  const auto available = by_name(given, "file", report);
-
+/// Throws unless every target has one tensor that fits and nothing is left over.
+void check_all(const TensorsByName& wanted, const TensorsByName& available, LoadReport& report,
+               std::string_view source, DtypeRule rule) {
   std::vector<std::string> unexpected;
   for (const auto& [name, tensor] : available)
     if (!wanted.contains(name)) unexpected.emplace_back(name);
@@ -105,11 +98,38 @@ void load_into(const NamedTensors& targets, const NamedTensors& given, std::stri
   for (const auto& name : unexpected)
     report.add(name, "is unexpected: " + described(*available.at(name)));
   report.throw_if_any(source);
+}
+
+bool can_share(const Tensor& given, const Tensor& target) {
+  return given.scalar_type() == target.scalar_type() && given.device() == target.device() &&
+         given.is_contiguous() && target.is_contiguous() && target.layout() == given.layout();
+}
+
+}  // namespace
+
+void check_fit(const NamedTensors& targets, const NamedTensors& given, std::string_view source,
+               DtypeRule rule) {
+  LoadReport report;
+  const auto wanted = by_name(targets, "model", report);
+  const auto available = by_name(given, "file", report);
+  check_all(wanted, available, report, source, rule);
+}
+
+void load_into(const NamedTensors& targets, const NamedTensors& given, std::string_view source,
+               DtypeRule rule, Placement placement) {
+  LoadReport report;
+  const auto wanted = by_name(targets, "model", report);
+  const auto available = by_name(given, "file", report);
+  check_all(wanted, available, report, source, rule);
 
   at::NoGradGuard no_grad;
   for (const auto& [name, target] : wanted) {
     Tensor destination = *target;
-    destination.copy_(*available.at(name));
+    const Tensor& values = *available.at(name);
+    if (placement == Placement::share && can_share(values, destination))
+      destination.set_data(values.detach());
+    else
+      destination.copy_(values);
   }
 }
 

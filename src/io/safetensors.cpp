@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/io/safetensors.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include "descriptor.hpp"
 #include "foresight/core/error.hpp"
+#include "mapping.hpp"
 #include "safetensors_header.hpp"
 
 namespace foresight::io {
@@ -16,31 +15,6 @@ namespace foresight::io {
 namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
-
-namespace {
-
-/// A private mapping of a whole file.
-class Mapping {
- public:
-  Mapping(int descriptor, std::uint64_t size, const fs::path& path) : size_(size) {
-    // Writable and private: ATen may write into a tensor (copy on write), the file never changes.
-    // Without NORESERVE the system would set memory aside for pages that nobody writes.
-    void* address =
-        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
-    if (address == MAP_FAILED) throw system_error(path, "map it into memory");
-    bytes_ = static_cast<char*>(address);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() { ::munmap(bytes_, size_); }
-  char* bytes() const noexcept { return bytes_; }
-
- private:
-  char* bytes_ = nullptr;
-  std::uint64_t size_ = 0;
-};
-
-}  // namespace
 
 struct SafeTensors::Contents {
   fs::path path;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/state_dict.hpp"
 
-#include "foresight/io/load_tensors.hpp"
-
 namespace foresight::nn {
 
 io::NamedTensors state_dict(const torch::nn::Module& module) {
@@ -21,8 +19,8 @@ io::NamedTensors state_dict(const torch::nn::Module& module) {
 }
 
 void load_state_dict(torch::nn::Module& module, const io::NamedTensors& tensors,
-                     std::string_view source) {
-  io::load_into(state_dict(module), tensors, source, io::DtypeRule::same_kind);
+                     std::string_view source, io::Placement placement) {
+  io::load_into(state_dict(module), tensors, source, io::DtypeRule::same_kind, placement);
 }
 
 void copy_state(const torch::nn::Module& from, torch::nn::Module& to) {

@@ -1,32 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bytes as a safetensors file. Accepted files must be readable to the last byte of every tensor.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstring>
 
 #include "foresight/io/safetensors.hpp"
+#include "memory_file.hpp"
 #include "target.hpp"
 
 namespace {
 
 using foresight::Tensor;
 using foresight::io::SafeTensors;
-
-/// A file in memory.
-class MemoryFile {
- public:
-  explicit MemoryFile(std::string_view bytes) : descriptor_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    foresight::fuzz::promise(descriptor_ >= 0 && ::write(descriptor_, bytes.data(), bytes.size()) ==
-                                                     static_cast<ssize_t>(bytes.size()),
-                             "cannot create a file in memory");
-  }
-  ~MemoryFile() { ::close(descriptor_); }
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 void read_all(const SafeTensors& file) {
   for (const auto& name : file.names()) {
@@ -40,7 +23,7 @@ void read_all(const SafeTensors& file) {
 }
 
 void open(std::string_view bytes) {
-  const MemoryFile memory(bytes);
+  const foresight::fuzz::MemoryFile memory(bytes);
   foresight::fuzz::accepts(
       [&] { read_all(SafeTensors::from_descriptor(memory.descriptor(), "fuzz")); });
 }

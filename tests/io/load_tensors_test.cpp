@@ -91,3 +91,42 @@ TEST_CASE("repeated and undefined tensors are reported") {
       },
       "undefined in the file"));
 }
+
+TEST_CASE("sharing takes over the file's memory where it can, and copies where it cannot") {
+  const TemporaryFolder folder;
+  io::write_safetensors(folder / "w", {{"same", at::full({2, 3}, 1.0)},
+                                       {"half", at::full({2, 3}, 2.0, at::kHalf)},
+                                       {"counter", at::full({}, 3, at::kLong)}});
+  const auto file = io::SafeTensors::open(folder / "w");
+  Tensor same = at::zeros({2, 3}).requires_grad_(), half = at::zeros({2, 3}),
+         counter = at::zeros({}, at::kLong);
+  const Tensor alias = same;  // as a module holds a parameter twice: as a member and by its name
+  load_into({{"same", same}, {"half", half}, {"counter", counter}}, file.tensors(), "w",
+            DtypeRule::same_kind, io::Placement::share);
+  CHECK(same.const_data_ptr() == file.at("same").const_data_ptr());
+  CHECK(counter.const_data_ptr() == file.at("counter").const_data_ptr());
+  CHECK(alias.eq(1.0).all().item<bool>());
+  CHECK(same.requires_grad());
+  CHECK(half.scalar_type() == at::kFloat);
+  CHECK(half.eq(2.0).all().item<bool>());
+  same.sum().backward();
+  CHECK(same.grad().eq(1.0).all().item<bool>());
+
+  Tensor transposed = at::zeros({3, 2});
+  const auto strided = at::arange(6, at::kFloat).view({2, 3}).t();
+  load_into({{"t", transposed}}, {{"t", strided}}, "w", DtypeRule::exact, io::Placement::share);
+  CHECK(transposed.is_contiguous());
+  CHECK(at::equal(transposed, strided));
+}
+
+TEST_CASE("the checks alone say the same and change nothing") {
+  Tensor target = at::zeros(2);
+  io::check_fit({{"a", target}}, {{"a", at::ones(2)}}, "m");
+  CHECK(target.eq(0).all().item<bool>());
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] {
+        io::check_fit({{"a", target}}, {{"b", at::ones(2)}}, "m");
+      },
+      "'a' is missing", "'b'"));
+}

@@ -16,11 +16,23 @@ enum class DtypeRule {
               ///< values fit
 };
 
-/// Copies `given` into `targets` by name; targets keep their device and type, and may require
+/// How a target gets its values.
+enum class Placement {
+  copy,   ///< into the target's own memory
+  share,  ///< the target takes over the given tensor's memory where type, device and layout allow
+          ///< it, so that weights mapped from a file exist once; both change together from then on
+};
+
+/// Fills `targets` from `given` by name; targets keep their device and type, and may require
 /// gradients. Unless the names are the same and all shapes and types fit, throws Error(bad_file)
 /// that opens with `source` and lists every missing, unexpected and misfitting tensor (one a line,
 /// missing ones with the nearest unexpected name), and no target is changed.
 FORESIGHT_API void load_into(const NamedTensors& targets, const NamedTensors& given,
+                             std::string_view source, DtypeRule rule = DtypeRule::exact,
+                             Placement placement = Placement::copy);
+
+/// The checks of load_into() alone.
+FORESIGHT_API void check_fit(const NamedTensors& targets, const NamedTensors& given,
                              std::string_view source, DtypeRule rule = DtypeRule::exact);
 
 /// load_into() from all tensors of a file whose names begin with `prefix`, without that prefix.

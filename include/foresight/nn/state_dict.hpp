@@ -6,7 +6,7 @@
 
 #include <string_view>
 
-#include "foresight/io/safetensors.hpp"
+#include "foresight/io/load_tensors.hpp"
 
 namespace foresight::nn {
 
@@ -14,11 +14,13 @@ namespace foresight::nn {
 /// storage with the module.
 FORESIGHT_API io::NamedTensors state_dict(const torch::nn::Module& module);
 
-/// Copies `tensors` into the module's parameters and buffers, which keep their device and floating
-/// type: io::load_into() with DtypeRule::same_kind. Strict: a missing, unexpected or misshaped
+/// Fills the module's parameters and buffers, which keep their device and floating type, from
+/// `tensors`: io::load_into() with DtypeRule::same_kind. Strict: a missing, unexpected or misshaped
 /// tensor is an Error(bad_file) that lists all of them, opens with `source`, and changes nothing.
+/// Placement::share leaves large weights in the file that they are mapped from.
 FORESIGHT_API void load_state_dict(torch::nn::Module& module, const io::NamedTensors& tensors,
-                                   std::string_view source);
+                                   std::string_view source,
+                                   io::Placement placement = io::Placement::copy);
 
 /// Copies every parameter and buffer of `from` into `to`, a module of the same structure, with
 /// their requires_grad flags and the training flag.

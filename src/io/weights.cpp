@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/io/weights.hpp"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+
+#include "foresight/core/error.hpp"
+#include "foresight/io/hf_folder.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/io/torch_checkpoint.hpp"
+#include "zip_directory.hpp"
+
+namespace foresight::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kModelGroup = "state_dict";
+constexpr std::array<std::string_view, 5> kExtensions{".safetensors", ".pt", ".pth", ".ckpt",
+                                                      ".bin"};
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none" : text;
+}
+
+/// Formats are told apart by their first bytes: people rename files.
+bool is_zip(const fs::path& path) {
+  std::string bytes(4, '\0');
+  std::ifstream(path, std::ios::binary)
+      .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return starts_like_zip(bytes);
+}
+
+bool is_torch_pickle(const fs::path& path) {
+  const auto extension = path.extension();
+  return is_zip(path) || extension == ".pt" || extension == ".pth" || extension == ".ckpt" ||
+         extension == ".bin";
+}
+
+/// The one file of weights in a folder.
+fs::path weights_file(const fs::path& folder) {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (std::find(kExtensions.begin(), kExtensions.end(), entry.path().extension().string()) !=
+        kExtensions.end())
+      found.push_back(entry.path().filename().string());
+  std::sort(found.begin(), found.end());
+  require(!found.empty(), ErrorCategory::not_found,
+          folder.string() + ": no file of weights here, expected " + kHfTensorsFile +
+              ", or one .safetensors, .pt, .pth, .ckpt or .bin");
+  require(found.size() == 1, ErrorCategory::invalid_argument,
+          folder.string() + ": several files of weights, name one: " + listed(found));
+  return folder / found.front();
+}
+
+}  // namespace
+
+NamedTensors Weights::group(std::string_view name) const {
+  const bool known = std::find(groups.begin(), groups.end(), name) != groups.end();
+  require(known, ErrorCategory::not_found,
+          path.string() + ": no group '" + std::string(name) + "', it has: " + listed(groups));
+  const auto prefix = std::string(name) + ".";
+  NamedTensors chosen;
+  for (const auto& [key, tensor] : tensors)
+    if (key.starts_with(prefix)) chosen.emplace_back(key.substr(prefix.size()), tensor);
+  return chosen;
+}
+
+NamedTensors Weights::model(std::string_view name) const {
+  if (!name.empty()) return group(name);
+  if (groups.empty()) return tensors;
+  require(std::find(groups.begin(), groups.end(), kModelGroup) != groups.end(),
+          ErrorCategory::invalid_option,
+          path.string() + ": holds several groups of tensors, choose one: " + listed(groups));
+  return group(kModelGroup);
+}
+
+Weights open_weights(const fs::path& path) {
+  Weights weights;
+  weights.path = path;
+  if (fs::is_directory(path)) {
+    if (fs::exists(path / kHfTensorsFile) || fs::exists(path / kHfIndexFile)) {
+      const auto folder = read_hf_folder(path);
+      return {folder.tensors_name(), folder.tensors(), {}, folder.config};
+    }
+    weights.path = weights_file(path);
+  }
+  if (is_torch_pickle(weights.path)) {
+    const auto file = TorchCheckpoint::open(weights.path);
+    weights.tensors = file.tensors();
+    weights.groups = file.groups();
+  } else {
+    weights.tensors = SafeTensors::open(weights.path).tensors();
+  }
+  const auto config = weights.path.parent_path() / kHfConfigFile;
+  if (fs::exists(config)) weights.config = read_json(config);
+  return weights;
+}
+
+NamedTensors without_wrappers(const NamedTensors& tensors, const std::vector<std::string>& others) {
+  std::vector<std::string> prefixes{"module.", "_orig_mod."};
+  prefixes.insert(prefixes.end(), others.begin(), others.end());
+  std::size_t length = 0;
+  const auto all_begin_with = [&](const std::string& prefix) {
+    return std::all_of(tensors.begin(), tensors.end(), [&](const auto& item) {
+      return std::string_view(item.first).substr(length).starts_with(prefix);
+    });
+  };
+  for (bool found = !tensors.empty(); found;) {
+    found = false;
+    for (const auto& prefix : prefixes) {
+      if (prefix.empty() || !all_begin_with(prefix)) continue;
+      length += prefix.size();
+      found = true;
+    }
+  }
+  NamedTensors bare;
+  for (const auto& [name, tensor] : tensors) bare.emplace_back(name.substr(length), tensor);
+  return bare;
+}
+
+NamedTensors without(const NamedTensors& tensors, const std::vector<std::string>& prefixes) {
+  NamedTensors kept;
+  std::vector<bool> used(prefixes.size());
+  for (const auto& [name, tensor] : tensors) {
+    bool left_out = false;
+    for (std::size_t i = 0; i < prefixes.size(); ++i) {
+      if (!name.starts_with(prefixes[i])) continue;
+      left_out = used[i] = true;
+    }
+    if (!left_out) kept.emplace_back(name, tensor);
+  }
+  for (std::size_t i = 0; i < prefixes.size(); ++i)
+    require(used[i], ErrorCategory::invalid_option,
+            "no tensor's name begins with '" + prefixes[i] + "', nothing to leave out");
+  return kept;
+}
+
+}  // namespace foresight::io

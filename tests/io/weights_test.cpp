@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/io/weights.hpp"
+
+#include <filesystem>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "raw_file.hpp"
+#include "temporary_folder.hpp"
+
+using namespace foresight;
+using io::NamedTensors;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kTorch = FORESIGHT_TEST_DATA "/torch";
+
+std::vector<std::string> names(const NamedTensors& tensors) {
+  std::vector<std::string> list;
+  for (const auto& [name, tensor] : tensors) list.push_back(name);
+  return list;
+}
+
+NamedTensors named(const std::vector<std::string>& list) {
+  NamedTensors tensors;
+  for (const auto& name : list) tensors.emplace_back(name, at::zeros(1));
+  return tensors;
+}
+
+using Names = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("weights are opened by their content, whatever the file is called") {
+  const TemporaryFolder folder;
+  fs::copy_file(kTorch / "state_dict_protocol_2.pt", folder / "a.safetensors");
+  fs::copy_file(kTorch / "expected.safetensors", folder / "b.weights");
+  CHECK(io::open_weights(folder / "a.safetensors").tensors.size() == 7);
+  CHECK(io::open_weights(folder / "b.weights").tensors.size() > 50);
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [] { io::open_weights(kTorch / "legacy.pt"); }, "before 1.6"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { io::open_weights(folder / "none.pt"); }, "none.pt"));
+}
+
+TEST_CASE("a folder with one file of weights stands for it, config.json included") {
+  const TemporaryFolder folder;
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { io::open_weights(folder.path()); }, "no file of weights"));
+  fs::copy_file(kTorch / "groups.pt", folder / "weights.pt");
+  CHECK(io::open_weights(folder.path()).config.is_null());
+  write_bytes(folder / "config.json", R"({"encoder": {"size": "tiny"}})");
+  const auto weights = io::open_weights(folder.path());
+  CHECK(weights.path == folder / "weights.pt");
+  CHECK(weights.config["encoder"]["size"] == "tiny");
+  CHECK(weights.groups == Names{"encoder", "target_encoder"});
+  fs::copy_file(kTorch / "groups.pt", folder / "other.ckpt");
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { io::open_weights(folder.path()); },
+      "other.ckpt, weights.pt"));
+  fs::copy_file(kTorch / "expected.safetensors", folder / "model.safetensors");
+  CHECK(io::open_weights(folder.path()).tensors.size() > 50);  // what transformers writes
+}
+
+TEST_CASE("one of several state dicts must be chosen, except where one is called state_dict") {
+  const auto groups = io::open_weights(kTorch / "groups.pt");
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { groups.model(""); }, "encoder, target_encoder"));
+  CHECK(names(groups.model("encoder")) == Names{"module.norm.weight"});
+  CHECK_FALSE(
+      at::equal(groups.model("encoder")[0].second, groups.model("target_encoder")[0].second));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { groups.model("teacher"); }, "'teacher'", "target_encoder"));
+  CHECK(io::open_weights(kTorch / "training.ckpt").model("").size() == 7);
+  CHECK(io::open_weights(kTorch / "state_dict_protocol_4.pt").model("").size() == 7);
+}
+
+TEST_CASE("wrappers' prefixes are removed where all names have them, and only there") {
+  CHECK(names(io::without_wrappers(named({"module.a", "module.b"}))) == Names{"a", "b"});
+  CHECK(names(io::without_wrappers(named({"module._orig_mod.module.a"}))) == Names{"a"});
+  CHECK(names(io::without_wrappers(named({"module.a", "b"}))) == Names{"module.a", "b"});
+  CHECK(names(io::without_wrappers(named({"module.backbone.a"}))) == Names{"backbone.a"});
+  CHECK(names(io::without_wrappers(named({"module.backbone.a"}), {"backbone."})) == Names{"a"});
+  CHECK(io::without_wrappers({}).empty());
+}
+
+TEST_CASE("tensors are left out by prefix, and a prefix of none is an error") {
+  const auto tensors = named({"model.a", "sigreg.t", "sigreg.w"});
+  CHECK(names(io::without(tensors, {"sigreg."})) == Names{"model.a"});
+  CHECK(io::without(tensors, {}).size() == 3);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] {
+        io::without(tensors, {"sigreg.", "probe."});
+      },
+      "'probe.'"));
+}
