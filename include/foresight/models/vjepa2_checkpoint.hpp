@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights of V-JEPA 2, V-JEPA 2-AC and their probes in the layouts in which they are published: the
+// original checkpoints (wrappers "module." and "backbone.") and Hugging Face's VJEPA2Model.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "foresight/io/safetensors.hpp"
+#include "foresight/models/vjepa2.hpp"
+#include "foresight/models/vjepa2_ac.hpp"
+
+namespace foresight::models {
+
+/// Which of an original checkpoint's two encoders: their weights differ.
+enum class EncoderWeights {
+  online,  ///< "encoder", the one that gradients reached; what torch.hub loads
+  target,  ///< "target_encoder", its moving average; what the published evaluations use
+};
+
+/// An original key without the wrappers "module." and "backbone.", wherever they stand:
+/// "encoder.module.backbone.norm.weight" -> "encoder.norm.weight".
+FORESIGHT_API std::string vjepa2_key(std::string_view key);
+
+/// The tensors of one part ("encoder", "target_encoder", "predictor") of a flattened original
+/// checkpoint under our names below that part, sharing memory. Position tables are left out where
+/// `positions` is rope: released files hold them although nothing reads them. Throws
+/// Error(bad_file) if there are none, naming the parts that are there.
+FORESIGHT_API io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint,
+                                           std::string_view part, nn::PositionKind positions,
+                                           std::string_view source);
+
+/// Copies encoder and predictor of an original checkpoint into `model`. Strict: throws
+/// Error(bad_file) as nn::load_state_dict() does and changes nothing then.
+FORESIGHT_API void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint,
+                               EncoderWeights encoder, std::string_view source);
+
+/// Copies encoder and predictor of an original V-JEPA 2-AC checkpoint into `model`. Strict, as
+/// load_vjepa2(). (The public file holds two encoders that are equal; "encoder" is read.)
+FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint,
+                                  std::string_view source);
+
+/// Options of an original checkpoint from the shapes of its tensors and, for what shapes do not
+/// tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22; predictor 384: 12).
+/// Throws Error(unsupported) for a width that was never published. `image_size` in pixels.
+FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
+                                            std::string_view source);
+/// The same for V-JEPA 2-AC (predictor 1024: 16 heads).
+FORESIGHT_API VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint,
+                                                 int64_t image_size, std::string_view source);
+
+/// Tensors named as in Hugging Face's VJEPA2Model or VJEPA2ForVideoClassification under our names
+/// (encoder.*, predictor.*, pooler.*, linear.*): queries, keys and values fused, mask tokens
+/// apart. Names of none of them are returned unchanged, so that the strict loader names them.
+FORESIGHT_API io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors);
+/// The reverse. `prefix` goes before encoder.* and predictor.*: "vjepa2." for classifiers.
+FORESIGHT_API io::NamedTensors vjepa2_to_hf(const io::NamedTensors& tensors,
+                                            std::string_view prefix = {});
+
+}  // namespace foresight::models
+
+template <>
+struct foresight::EnumNames<foresight::models::EncoderWeights> {
+  using E = foresight::models::EncoderWeights;
+  static constexpr std::array<std::pair<std::string_view, E>, 2> names{
+      {{"online", E::online}, {"target", E::target}}};
+};

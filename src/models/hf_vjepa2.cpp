@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/models/hf_vjepa2.hpp"
+
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "foresight/core/log.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/models/hf_config.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
+#include "foresight/nn/state_dict.hpp"
+
+namespace foresight::models {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The network that a configuration describes, and the numbers of its probe.
+struct Description {
+  VJepa2Options options;
+  nn::AttentivePoolerOptions pooler;
+};
+
+int64_t scaled(int64_t width, double ratio) {
+  return static_cast<int64_t>(static_cast<double>(width) * ratio);
+}
+
+Description read_config(const io::HfFolder& folder) {
+  require(folder.model_type() == "vjepa2", ErrorCategory::unsupported,
+          folder.config_name() + ": model_type '" + folder.model_type() + "', expected 'vjepa2'");
+  HfConfig config(folder.config, folder.config_name());
+  Description d;
+  auto& e = d.options.encoder;
+  e.width = config.positive("hidden_size", 1024);
+  e.depth = config.positive("num_hidden_layers", 24);
+  e.heads = config.positive("num_attention_heads", 16);
+  e.mlp_width = scaled(e.width, config.number("mlp_ratio", 4));
+  e.patch = config.edge("patch_size", 16);
+  e.tubelet = config.positive("tubelet_size", 2);
+  e.frames = config.positive("frames_per_clip", 64);
+  e.image_height = e.image_width = config.edge("crop_size", 256);
+  e.channels = config.positive("in_chans", 3);
+  e.qkv_bias = config.flag("qkv_bias", true);
+  e.norm_epsilon = config.number("layer_norm_eps", 1e-6);
+  config.expect("hidden_act", "gelu");
+  auto& p = d.options.predictor;
+  p.width = config.positive("pred_hidden_size", 384);
+  p.depth = config.positive("pred_num_hidden_layers", 12);
+  p.heads = config.positive("pred_num_attention_heads", 12);
+  p.mlp_width = scaled(p.width, config.number("pred_mlp_ratio", 4));
+  p.mask_tokens = config.positive("pred_num_mask_tokens", 10);
+  p.qkv_bias = e.qkv_bias;
+  p.norm_epsilon = e.norm_epsilon;
+  d.options.image.size = e.image_height;
+  // The pooler's feed-forward parts are four times the width whatever mlp_ratio says.
+  d.pooler = {config.count("num_pooler_layers", 3), e.heads, 4 * e.width, e.norm_epsilon};
+  config.ignore({"attention_dropout", "attention_probs_dropout_prob", "drop_path_rate",
+                 "initializer_range", "pred_zero_init_mask_tokens", "image_size",
+                 "attention_probs_dropout"});
+  config.finish();
+  throw_if_any(d.options.validate());
+  return d;
+}
+
+// The tensors under our names, apart: network, probe.
+struct Tensors {
+  io::NamedTensors network, probe;
+};
+
+Tensors our_tensors(const io::HfFolder& folder) {
+  Tensors tensors;
+  for (auto& item : vjepa2_from_hf(folder.tensors())) {
+    const bool probe = item.first.starts_with("pooler.") || item.first.starts_with("linear.");
+    (probe ? tensors.probe : tensors.network).push_back(std::move(item));
+  }
+  return tensors;
+}
+
+// Sizes are compared with those of existing tensors before a network of these sizes is allocated.
+void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
+                 const io::HfFolder& folder) {
+  std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
+  const auto expect = [&](const std::string& name, const std::vector<int64_t>& shape,
+                          const std::string& setting) {
+    const auto found = by_name.find(name);
+    require(found != by_name.end(), ErrorCategory::bad_file,
+            folder.tensors_name() + ": lacks the tensor that becomes '" + name + "'");
+    require(found->second.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
+            folder.config_name() + ": " + setting + " disagrees with the tensor that becomes '" +
+                name + "', of shape " + shape_string(found->second.sizes()) +
+                ", which would have to be " + shape_string(shape));
+  };
+  const auto layers = [&](std::string_view list) {
+    std::set<std::string> numbers;
+    for (const auto& [name, tensor] : by_name)
+      if (name.starts_with(list))
+        numbers.insert(name.substr(list.size(), name.find('.', list.size()) - list.size()));
+    return static_cast<int64_t>(numbers.size());
+  };
+  const auto expect_layers = [&](std::string_view list, int64_t depth, const char* key) {
+    require(layers(list) == depth, ErrorCategory::bad_file,
+            folder.config_name() + ": " + key + " = " + std::to_string(depth) +
+                ", but the tensors are those of " + std::to_string(layers(list)) + " layers");
+  };
+  const auto& e = o.encoder;
+  const auto& p = o.predictor;
+  expect("encoder.patch_embed.proj.weight", {e.width, e.channels, e.tubelet, e.patch, e.patch},
+         "hidden_size, in_chans, tubelet_size or patch_size");
+  expect_layers("encoder.blocks.", e.depth, "num_hidden_layers");
+  expect("encoder.blocks.0.mlp.fc1.weight", {e.mlp_width, e.width}, "mlp_ratio");
+  expect("predictor.predictor_embed.weight", {p.width, e.width}, "pred_hidden_size");
+  expect_layers("predictor.predictor_blocks.", p.depth, "pred_num_hidden_layers");
+  expect("predictor.predictor_blocks.0.mlp.fc1.weight", {p.mlp_width, p.width}, "pred_mlp_ratio");
+  expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
+}
+
+void need(bool holds, const std::string& what) {
+  require(holds, ErrorCategory::unsupported,
+          "write_hf_vjepa2: transformers' VJEPA2Model has no " + what);
+}
+
+// The ratio from which transformers computes our width.
+double ratio(int64_t wide, int64_t width) {
+  const double exact = static_cast<double>(wide) / static_cast<double>(width);
+  for (const double r : {exact, std::nextafter(exact, 1e9)})
+    if (scaled(width, r) == wide) return r;
+  need(false, "feed-forward width of " + std::to_string(wide));
+  return 0;
+}
+
+}  // namespace
+
+VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder) {
+  const auto options = read_config(folder).options;
+  check_sizes(options, our_tensors(folder).network, folder);
+  return options;
+}
+
+std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder) {
+  const auto options = read_config(folder).options;
+  const auto tensors = our_tensors(folder);
+  check_sizes(options, tensors.network, folder);
+  auto model = std::make_shared<VJepa2>(options, std::nullopt);
+  nn::load_state_dict(*model, tensors.network, folder.tensors_name());
+  if (!tensors.probe.empty())
+    log(LogLevel::info, folder.tensors_name() +
+                            ": encoder and predictor were loaded without pooler and classifier");
+  model->eval();
+  return model;
+}
+
+std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder) {
+  const auto d = read_config(folder);
+  const auto tensors = our_tensors(folder);
+  if (tensors.probe.empty()) return nullptr;
+  check_sizes(d.options, tensors.network, folder);
+  int64_t classes = 0;
+  for (const auto& [name, tensor] : tensors.probe)
+    if (name == "linear.weight" && tensor.dim() == 2) classes = tensor.size(0);
+  require(classes >= 1, ErrorCategory::bad_file,
+          folder.tensors_name() + ": lacks tensor 'classifier.weight' of shape [classes, width]");
+  auto probe = std::make_shared<AttentiveProbe>(d.options.encoder.width, classes, d.pooler);
+  nn::load_state_dict(*probe, tensors.probe, folder.tensors_name());
+  probe->eval();
+  return probe;
+}
+
+void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model) {
+  const auto& e = model.options().encoder;
+  const auto& p = model.options().predictor;
+  const auto tiled = [](nn::PositionKind kind, nn::RopeConvention rope) {
+    return kind == nn::PositionKind::rope && rope == nn::RopeConvention::tiled;
+  };
+  need(tiled(e.positions, e.rope) && tiled(p.positions, p.rope), "positions but tiled rotary ones");
+  need(e.feed_forward == nn::FeedForward::gelu && p.feed_forward == nn::FeedForward::gelu,
+       "gated feed-forward");
+  need(e.image_height == e.image_width, "pictures that are not square");
+  need(!e.is_picture(), "encoder of single pictures");
+  need(e.qkv_bias == p.qkv_bias && e.norm_epsilon == p.norm_epsilon,
+       "predictor with settings of its own");
+  const Json config = {{"architectures", {"VJEPA2Model"}},
+                       {"model_type", "vjepa2"},
+                       {"crop_size", e.image_height},
+                       {"frames_per_clip", e.frames},
+                       {"hidden_act", "gelu"},
+                       {"hidden_size", e.width},
+                       {"in_chans", e.channels},
+                       {"layer_norm_eps", e.norm_epsilon},
+                       {"mlp_ratio", ratio(e.mlp_width, e.width)},
+                       {"num_attention_heads", e.heads},
+                       {"num_hidden_layers", e.depth},
+                       {"patch_size", e.patch},
+                       {"pred_hidden_size", p.width},
+                       {"pred_mlp_ratio", ratio(p.mlp_width, p.width)},
+                       {"pred_num_attention_heads", p.heads},
+                       {"pred_num_hidden_layers", p.depth},
+                       {"pred_num_mask_tokens", p.mask_tokens},
+                       {"qkv_bias", e.qkv_bias},
+                       {"tubelet_size", e.tubelet}};
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  require(!error, ErrorCategory::io_failure,
+          "cannot create " + folder.string() + ": " + error.message());
+  io::write_safetensors(folder / io::kHfTensorsFile, vjepa2_to_hf(nn::state_dict(model)),
+                        {{"format", "pt"}});
+  io::write_json(folder / io::kHfConfigFile, config);
+}
+
+}  // namespace foresight::models

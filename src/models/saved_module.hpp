@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Filling a freshly built module with the tensors of a bundle.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <string>
+
+#include "foresight/nn/state_dict.hpp"
+
+namespace foresight::models {
+
+/// Copies `tensors` strictly into `module`, which takes the floating type they were saved in (of
+/// several, one that holds all), so that nothing is rounded, and goes into inference mode.
+template <class Module>
+void fill_from_bundle(Module& module, const io::NamedTensors& tensors, const std::string& source) {
+  auto type = at::ScalarType::Undefined;
+  for (const auto& [name, tensor] : tensors) {
+    const auto own = tensor.scalar_type();
+    if (at::isFloatingType(own))
+      type = type == at::ScalarType::Undefined ? own : c10::promoteTypes(type, own);
+  }
+  if (type != at::ScalarType::Undefined) module.to(type);
+  nn::load_state_dict(module, tensors, source);
+  module.eval();
+}
+
+}  // namespace foresight::models

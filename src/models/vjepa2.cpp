@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/models/vjepa2.hpp"
+
+#include "foresight/nn/init.hpp"
+
+namespace foresight::models {
+
+std::vector<std::string> VJepa2Options::validate() const {
+  Rules rules("VJepa2Options");
+  rules.nested("image", image.validate());
+  rules.nested("encoder", encoder.validate());
+  rules.nested("predictor", predictor.validate());
+  return rules.problems();
+}
+
+VJepa2Options VJepa2Options::large() { return {}; }
+
+VJepa2Options VJepa2Options::huge() {
+  VJepa2Options options;
+  options.encoder = nn::VideoVitOptions::huge();
+  return options;
+}
+
+VJepa2Options VJepa2Options::giant() {
+  VJepa2Options options;
+  options.encoder = nn::VideoVitOptions::giant();
+  return options;
+}
+
+VJepa2Options VJepa2Options::tiny() {
+  VJepa2Options options;
+  options.image.size = 64;
+  options.encoder = nn::VideoVitOptions::tiny();
+  options.predictor.width = 48;
+  options.predictor.depth = 2;
+  options.predictor.heads = 2;
+  options.predictor.mlp_width = 192;
+  options.predictor.mask_tokens = 2;
+  options.predictor.rope = options.encoder.rope;
+  return options;
+}
+
+VJepa2::VJepa2(const VJepa2Options& options, std::optional<std::uint64_t> seed)
+    : options_(options) {
+  require_valid(options);
+  encoder_ = register_module("encoder", std::make_shared<nn::VideoVit>(options.encoder));
+  predictor_ = register_module(
+      "predictor", std::make_shared<nn::MaskedVideoPredictor>(
+                       options.predictor, options.encoder.width, options.encoder.grid()));
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
+  encoder_->initialise(noise);
+  predictor_->initialise(noise);
+}
+
+Tensor VJepa2::preprocess(const Tensor& pixels) const {
+  check_shape("pixels", pixels, {kAny, kAny, kAny, kAny, 3}, "[B,T,H,W,3]");
+  const auto like = encoder_->parameters().front().options().requires_grad(false);
+  auto clips = preprocess_images(pixels.flatten(0, 1), options_.image, like)
+                   .unflatten(0, {pixels.size(0), pixels.size(1)})
+                   .transpose(1, 2);
+  if (pixels.size(1) == 1 && !options_.encoder.is_picture())
+    clips = clips.expand({-1, -1, options_.encoder.tubelet, -1, -1});
+  return options_.encoder.is_picture() ? clips.squeeze(2) : clips;
+}
+
+AttentiveProbe::AttentiveProbe(int64_t width, int64_t outputs,
+                               const nn::AttentivePoolerOptions& options, std::uint64_t seed) {
+  require(outputs >= 1, ErrorCategory::invalid_option,
+          "AttentiveProbe: outputs = " + std::to_string(outputs) + " must be >= 1");
+  pooler_ = register_module("pooler", std::make_shared<nn::AttentivePooler>(width, options));
+  linear_ = register_module("linear", torch::nn::Linear(width, outputs));
+  PhiloxNoise noise(seed);
+  pooler_->initialise(noise);
+  nn::init_uniform_fan_in(linear_->weight, linear_->bias, noise);
+}
+
+Tensor AttentiveProbe::forward(const Tensor& tokens) const {
+  return nn::through(linear_, pooler_->forward(tokens));
+}
+
+}  // namespace foresight::models

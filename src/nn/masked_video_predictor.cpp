@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/nn/masked_video_predictor.hpp"
+
+#include <cmath>
+
+#include "foresight/nn/init.hpp"
+
+namespace foresight::nn {
+
+std::vector<std::string> MaskedVideoPredictorOptions::validate() const {
+  Rules rules("MaskedVideoPredictorOptions");
+  const auto positive = [&](int64_t value, std::string_view name) {
+    rules.check(value >= 1, name, static_cast<double>(value), "must be >= 1");
+  };
+  positive(width, "width");
+  positive(depth, "depth");
+  positive(heads, "heads");
+  positive(mlp_width, "mlp_width");
+  positive(mask_tokens, "mask_tokens");
+  if (heads >= 1)
+    rules.check(width % heads == 0, "width", static_cast<double>(width),
+                "must be a multiple of heads = " + std::to_string(heads));
+  if (heads >= 1 && positions == PositionKind::rope)
+    rules.check(width / heads >= 6, "width", static_cast<double>(width),
+                "must give heads of at least 6 channels for rotary positions");
+  rules.check(positions != PositionKind::none, "positions", enum_name(positions),
+              "must be rope, sincos or sincos_uniform: nothing else tells the hidden places apart");
+  rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
+              "must be positive");
+  return rules.problems();
+}
+
+MaskedVideoPredictor::MaskedVideoPredictor(const MaskedVideoPredictorOptions& options,
+                                           int64_t token_width, const TokenGrid& grid)
+    : options_(options), token_width_(token_width), grid_(grid) {
+  require_valid(options);
+  const auto width = options.width;
+  embed_ = place(*this, "predictor_embed", torch::nn::Linear(token_width, width));
+  auto& tokens = scope(*this, "mask_tokens");
+  for (int64_t k = 0; k < options.mask_tokens; ++k)
+    mask_tokens_.push_back(tokens.register_parameter(std::to_string(k), at::zeros({1, 1, width})));
+  if (options.positions != PositionKind::rope) {
+    const auto share =
+        options.positions == PositionKind::sincos ? AxisShare::time_half : AxisShare::uniform;
+    positions_ = register_parameter("predictor_pos_embed",
+                                    grid.frames == 1 ? sincos_image_positions(grid, width)
+                                                     : sincos_video_positions(grid, width, share),
+                                    /*requires_grad=*/false);
+  }
+  const VideoBlockSizes sizes{width,
+                              options.heads,
+                              options.mlp_width,
+                              options.feed_forward,
+                              options.qkv_bias,
+                              options.norm_epsilon};
+  for (int64_t i = 0; i < options.depth; ++i)
+    blocks_.push_back(
+        place(*this, "predictor_blocks." + std::to_string(i), std::make_shared<VideoBlock>(sizes)));
+  norm_ =
+      place(*this, "predictor_norm",
+            torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options.norm_epsilon)));
+  proj_ = place(*this, "predictor_proj", torch::nn::Linear(width, token_width));
+}
+
+void MaskedVideoPredictor::initialise(Noise& noise) {
+  constexpr double kStd = 0.02;
+  for (const auto& linear : {embed_, proj_}) {
+    init_normal(linear->weight, kStd, noise);
+    init_constant(linear->bias, 0.0);
+  }
+  for (const auto& token : mask_tokens_) init_constant(token, 0.0);
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i]->initialise(static_cast<int64_t>(i) + 1, noise);
+  init_constant(norm_->weight, 1.0);
+  init_constant(norm_->bias, 0.0);
+}
+
+// Context and target tokens through the blocks, [B,c+m,width]. Attention does not depend on the
+// order of tokens, so they are not sorted by id as in the reference: positions come from the ids.
+Tensor MaskedVideoPredictor::run(const Tensor& context, const Tensor& context_ids,
+                                 const Tensor& target_ids, int64_t mask_index) const {
+  check_shape("context", context, {kAny, kAny, token_width_}, "[B,c,D]");
+  check_shape("context ids", context_ids, {context.size(0), context.size(1)}, "[B,c]");
+  check_shape("target ids", target_ids, {context.size(0), kAny}, "[B,m]");
+  require(mask_index >= 0, ErrorCategory::invalid_argument,
+          "mask index = " + std::to_string(mask_index) + " must be >= 0");
+  const auto& mask = mask_tokens_[static_cast<std::size_t>(mask_index % options_.mask_tokens)];
+  auto x = at::cat({through(embed_, context),
+                    mask.expand({target_ids.size(0), target_ids.size(1), options_.width})},
+                   1);
+  const auto ids = at::cat({context_ids, target_ids}, 1);
+  if (positions_.defined())
+    x = x + positions_.squeeze(0).index_select(0, ids.flatten()).view(x.sizes());
+  Attention attention;
+  RopeTable rope;
+  if (options_.positions == PositionKind::rope) {
+    auto grid = grid_;
+    if (options_.grid == PredictorGrid::square) grid.columns = grid.rows;
+    rope = grid_rope(ids, grid, options_.width / options_.heads, options_.rope,
+                     x.options().requires_grad(false));
+    attention.rope = &rope;
+  }
+  for (const auto& block : blocks_) x = block->forward(x, attention);
+  return x;
+}
+
+Tensor MaskedVideoPredictor::forward(const Tensor& context, const Tensor& context_ids,
+                                     const Tensor& target_ids, int64_t mask_index) const {
+  const auto x = run(context, context_ids, target_ids, mask_index);
+  return through(proj_, through(norm_, x.slice(1, context.size(1))));
+}
+
+Tensor MaskedVideoPredictor::all_tokens(const Tensor& context, const Tensor& context_ids,
+                                        const Tensor& target_ids, int64_t mask_index) const {
+  const auto x = run(context, context_ids, target_ids, mask_index);
+  const auto order = at::argsort(at::cat({context_ids, target_ids}, 1), /*stable=*/true, 1, false);
+  return through(proj_, through(norm_, gather_tokens(x, order)));
+}
+
+}  // namespace foresight::nn

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/nn/video_vit.hpp"
+
+#include <cmath>
+#include <optional>
+
+#include "foresight/nn/init.hpp"
+
+namespace foresight::nn {
+
+TokenGrid VideoVitOptions::grid() const {
+  return {is_picture() ? 1 : frames / tubelet, image_height / patch, image_width / patch};
+}
+
+std::vector<std::string> VideoVitOptions::validate() const {
+  Rules rules("VideoVitOptions");
+  const auto positive = [&](int64_t value, std::string_view name) {
+    rules.check(value >= 1, name, static_cast<double>(value), "must be >= 1");
+  };
+  positive(width, "width");
+  positive(depth, "depth");
+  positive(heads, "heads");
+  positive(mlp_width, "mlp_width");
+  positive(patch, "patch");
+  positive(tubelet, "tubelet");
+  positive(frames, "frames");
+  positive(channels, "channels");
+  if (heads >= 1)
+    rules.check(width % heads == 0, "width", static_cast<double>(width),
+                "must be a multiple of heads = " + std::to_string(heads));
+  if (heads >= 1 && positions == PositionKind::rope)
+    rules.check(width / heads >= 6, "width", static_cast<double>(width),
+                "must give heads of at least 6 channels for rotary positions");
+  if (tubelet >= 1 && frames > 1)
+    rules.check(frames % tubelet == 0, "frames", static_cast<double>(frames),
+                "must be 1 or a multiple of tubelet = " + std::to_string(tubelet));
+  rules.check(image_height >= patch, "image_height", static_cast<double>(image_height),
+              "must be >= patch = " + std::to_string(patch));
+  rules.check(image_width >= patch, "image_width", static_cast<double>(image_width),
+              "must be >= patch = " + std::to_string(patch));
+  rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
+              "must be positive");
+  return rules.problems();
+}
+
+VideoVitOptions VideoVitOptions::huge() {
+  VideoVitOptions options;
+  options.width = 1280;
+  options.depth = 32;
+  options.mlp_width = 5120;
+  return options;
+}
+
+VideoVitOptions VideoVitOptions::giant() {
+  VideoVitOptions options;
+  options.width = 1408;
+  options.depth = 40;
+  options.heads = 22;
+  options.mlp_width = 6144;
+  return options;
+}
+
+VideoVitOptions VideoVitOptions::tiny() {
+  VideoVitOptions options;
+  options.width = 96;
+  options.depth = 4;
+  options.heads = 4;
+  options.mlp_width = 384;
+  options.patch = 8;
+  options.frames = 8;
+  options.image_height = 64;
+  options.image_width = 64;
+  options.rope = RopeConvention::interleaved;  // no checkpoint to be compatible with
+  return options;
+}
+
+RopeTable grid_rope(const Tensor& ids, const TokenGrid& grid, int64_t head_width,
+                    RopeConvention convention, const at::TensorOptions& options) {
+  const auto in_frame = ids.remainder(grid.per_frame());
+  return rope_table({ids.floor_divide(grid.per_frame()), in_frame.floor_divide(grid.columns),
+                     in_frame.remainder(grid.columns)},
+                    rope_axis_width(head_width), convention, options);
+}
+
+Tensor gather_tokens(const Tensor& tokens, const Tensor& ids) {
+  check_shape("token ids", ids, {kAny, kAny}, "[M*B,n]");
+  require(
+      ids.scalar_type() == at::kLong, ErrorCategory::invalid_argument,
+      std::string("token ids have dtype ") + c10::toString(ids.scalar_type()) + ", expected Long");
+  const auto batch = tokens.size(0);
+  require(batch > 0 && ids.size(0) % batch == 0, ErrorCategory::invalid_argument,
+          "token ids " + shape_string(ids.sizes()) + ": rows must be a multiple of the " +
+              std::to_string(batch) + " clips");
+  const auto groups = ids.size(0) / batch;
+  const auto repeated = groups == 1 ? tokens : tokens.repeat({groups, 1, 1});
+  return repeated.gather(1, ids.unsqueeze(-1).expand({-1, -1, tokens.size(2)}));
+}
+
+Tensor normalise_tokens(const Tensor& tokens) {
+  constexpr double kEpsilon = 1e-5;
+  return at::layer_norm(tokens, {tokens.size(-1)}, {}, {}, kEpsilon);
+}
+
+VideoVit::VideoVit(const VideoVitOptions& options) : options_(options) {
+  require_valid(options);
+  const auto width = options.width, patch = options.patch;
+  if (options.is_picture())
+    patches_ = place(
+        *this, "patch_embed.proj",
+        torch::nn::Conv2d(torch::nn::Conv2dOptions(options.channels, width, patch).stride(patch)));
+  else
+    tubelets_ = place(*this, "patch_embed.proj",
+                      torch::nn::Conv3d(torch::nn::Conv3dOptions(options.channels, width,
+                                                                 {options.tubelet, patch, patch})
+                                            .stride({options.tubelet, patch, patch})));
+  if (options.positions == PositionKind::sincos ||
+      options.positions == PositionKind::sincos_uniform) {
+    const auto share =
+        options.positions == PositionKind::sincos ? AxisShare::time_half : AxisShare::uniform;
+    const auto table = options.is_picture() ? sincos_image_positions(options.grid(), width)
+                                            : sincos_video_positions(options.grid(), width, share);
+    positions_ = register_parameter("pos_embed", table, /*requires_grad=*/false);
+  }
+  const VideoBlockSizes sizes{width,
+                              options.heads,
+                              options.mlp_width,
+                              options.feed_forward,
+                              options.qkv_bias,
+                              options.norm_epsilon};
+  for (int64_t i = 0; i < options.depth; ++i)
+    blocks_.push_back(
+        place(*this, "blocks." + std::to_string(i), std::make_shared<VideoBlock>(sizes)));
+  norm_ =
+      place(*this, "norm",
+            torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options.norm_epsilon)));
+}
+
+void VideoVit::initialise(Noise& noise) {
+  constexpr double kStd = 0.02;
+  const auto& weight = patches_ ? patches_->weight : tubelets_->weight;
+  init_normal(weight, kStd, noise);
+  init_constant(patches_ ? patches_->bias : tubelets_->bias, 0.0);
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i]->initialise(static_cast<int64_t>(i) + 1, noise);
+  init_constant(norm_->weight, 1.0);
+  init_constant(norm_->bias, 0.0);
+}
+
+TokenGrid VideoVit::grid(const Tensor& clips) const {
+  const auto& o = options_;
+  if (o.is_picture())
+    check_shape("images", clips, {kAny, o.channels, kAny, kAny}, "[B,C,h,w]");
+  else
+    check_shape("clips", clips, {kAny, o.channels, kAny, kAny, kAny}, "[B,C,T,h,w]");
+  const TokenGrid grid{o.is_picture() ? 1 : clips.size(2) / o.tubelet, clips.size(-2) / o.patch,
+                       clips.size(-1) / o.patch};
+  require(grid.count() >= 1 && (o.is_picture() || clips.size(2) % o.tubelet == 0),
+          ErrorCategory::invalid_argument,
+          "clips " + shape_string(clips.sizes()) + " do not fill tubelets of " +
+              std::to_string(o.tubelet) + " frames by " + std::to_string(o.patch) + " pixels");
+  return grid;
+}
+
+Tensor VideoVit::embed(const Tensor& clips) const {
+  const auto p = options_.patch;
+  const auto x =
+      patches_ ? at::conv2d(clips, patches_->weight, patches_->bias, {p, p})
+               : at::conv3d(clips, tubelets_->weight, tubelets_->bias, {options_.tubelet, p, p});
+  return x.flatten(2).transpose(1, 2);
+}
+
+// Tokens as the first block takes them, and their rotation.
+struct VideoVit::Input {
+  Tensor tokens;
+  std::optional<RopeTable> rope;
+  Attention attention() const {
+    Attention attention;
+    attention.rope = rope ? &*rope : nullptr;
+    return attention;
+  }
+};
+
+VideoVit::Input VideoVit::prepare(const Tensor& clips, const Tensor& ids) const {
+  const auto shape = grid(clips);
+  Input input{embed(clips), std::nullopt};
+  if (positions_.defined())
+    input.tokens = input.tokens + resized_positions(positions_, options_.grid(), shape,
+                                                    options_.is_picture() ? Resampling::bicubic
+                                                                          : Resampling::trilinear);
+  if (ids.defined()) input.tokens = gather_tokens(input.tokens, ids);
+  if (options_.positions == PositionKind::rope) {
+    const auto which =
+        ids.defined() ? ids : at::arange(shape.count(), clips.options().dtype(at::kLong));
+    input.rope = grid_rope(which, shape, options_.width / options_.heads, options_.rope,
+                           input.tokens.options().requires_grad(false));
+  }
+  return input;
+}
+
+Tensor VideoVit::forward(const Tensor& clips, const Tensor& ids) const {
+  const auto input = prepare(clips, ids);
+  auto x = input.tokens;
+  for (const auto& block : blocks_) x = block->forward(x, input.attention());
+  return through(norm_, x);
+}
+
+std::vector<Tensor> VideoVit::hidden_states(const Tensor& clips) const {
+  const auto input = prepare(clips, {});
+  std::vector<Tensor> states{input.tokens};
+  for (const auto& block : blocks_)
+    states.push_back(block->forward(states.back(), input.attention()));
+  return states;
+}
+
+std::vector<Tensor> VideoVit::layers(const Tensor& clips,
+                                     const std::vector<int64_t>& blocks) const {
+  for (const auto block : blocks)
+    require(block >= 0 && block < options_.depth, ErrorCategory::invalid_argument,
+            "block " + std::to_string(block) + " of an encoder with " +
+                std::to_string(options_.depth) + " blocks");
+  const auto states = hidden_states(clips);
+  std::vector<Tensor> outputs;
+  for (const auto block : blocks)
+    outputs.push_back(through(norm_, states[static_cast<std::size_t>(block) + 1]));
+  return outputs;
+}
+
+}  // namespace foresight::nn

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Published weights: names, sizes, which of two encoders, and what is refused.
+#include "foresight/models/vjepa2_checkpoint.hpp"
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/models/hf_models.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "golden.hpp"
+
+using namespace foresight;
+
+namespace {
+
+models::VJepa2Options tiny() {
+  auto options = models::VJepa2Options::tiny();
+  options.encoder.depth = 2;
+  options.encoder.image_height = options.encoder.image_width = options.image.size = 16;
+  return options;
+}
+
+/// An original checkpoint of `model`, flattened, with a target encoder of `shift` larger weights.
+io::NamedTensors checkpoint_of(const models::VJepa2& model, double shift) {
+  io::NamedTensors tensors;
+  for (const auto& [name, tensor] : nn::state_dict(model)) {
+    const auto dot = name.find('.');
+    const auto wrapped = ".module.backbone" + name.substr(dot);
+    tensors.emplace_back(name.substr(0, dot) + wrapped, tensor.detach().clone());
+    if (name.starts_with("encoder."))
+      tensors.emplace_back("target_encoder" + wrapped, tensor.detach() + shift);
+  }
+  tensors.emplace_back("encoder.module.backbone.pos_embed", at::zeros({1, 4, 8}));
+  tensors.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
+  return tensors;
+}
+
+// Parameters of a network of `depth` equal blocks, from those of one and of two blocks.
+template <class Make>
+int64_t parameters_at_depth(int64_t depth, Make&& make) {
+  const auto one = nn::parameter_count(*make(1)), two = nn::parameter_count(*make(2));
+  return one + (two - one) * (depth - 1);
+}
+
+}  // namespace
+
+TEST_CASE("wrappers leave a key wherever they stand") {
+  CHECK(models::vjepa2_key("encoder.module.backbone.blocks.3.attn.qkv.weight") ==
+        "encoder.blocks.3.attn.qkv.weight");
+  CHECK(models::vjepa2_key("module.backbone.norm.bias") == "norm.bias");
+  CHECK(models::vjepa2_key("predictor.mask_tokens.7") == "predictor.mask_tokens.7");
+  CHECK(models::vjepa2_key("backbones.module_x.y") == "backbones.module_x.y");
+}
+
+TEST_CASE("an original checkpoint loads the encoder that is asked for, and leaves the rest") {
+  const models::VJepa2 original(tiny(), 3);
+  const auto checkpoint = checkpoint_of(original, 0.5);
+  for (const auto which : {models::EncoderWeights::online, models::EncoderWeights::target}) {
+    models::VJepa2 model(tiny(), 4);
+    models::load_vjepa2(model, checkpoint, which, "vitl.pt");
+    const double shift = which == models::EncoderWeights::target ? 0.5 : 0.0;
+    const auto expected = nn::state_dict(original), actual = nn::state_dict(model);
+    REQUIRE(expected.size() == actual.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+      INFO(actual[i].first);
+      const double own = actual[i].first.starts_with("encoder.") ? shift : 0.0;
+      CHECK(at::equal(actual[i].second, expected[i].second + own));
+    }
+  }
+}
+
+TEST_CASE("a checkpoint that lacks a part or a tensor changes nothing and says what is missing") {
+  const models::VJepa2 original(tiny(), 3);
+  auto checkpoint = checkpoint_of(original, 0.0);
+  std::erase_if(checkpoint,
+                [](const auto& item) { return item.first.starts_with("target_encoder"); });
+  models::VJepa2 model(tiny(), 4);
+  const auto before = model.encoder().parameters().front().clone();
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] { models::load_vjepa2(model, checkpoint, models::EncoderWeights::target, "vitl.pt"); },
+      "vitl.pt", "no part 'target_encoder'", "encoder", "predictor"));
+  std::erase_if(checkpoint,
+                [](const auto& item) { return item.first.ends_with("blocks.1.norm2.bias"); });
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] { models::load_vjepa2(model, checkpoint, models::EncoderWeights::online, "vitl.pt"); },
+      "vitl.pt", "encoder.blocks.1.norm2.bias"));
+  CHECK(at::equal(model.encoder().parameters().front(), before));
+}
+
+TEST_CASE("sizes are read from a checkpoint's shapes; unknown widths are refused") {
+  auto options = models::VJepa2Options::large();
+  options.encoder.depth = 2;
+  options.predictor.depth = 3;
+  options.predictor.mask_tokens = 4;
+  const models::VJepa2 model(options, std::nullopt);
+  const auto read = models::describe_vjepa2(checkpoint_of(model, 0.0), 256, "vitl.pt");
+  CHECK(read.encoder.width == 1024);
+  CHECK(read.encoder.heads == 16);
+  CHECK(read.encoder.depth == 2);
+  CHECK(read.encoder.mlp_width == 4096);
+  CHECK(read.predictor.depth == 3);
+  CHECK(read.predictor.heads == 12);
+  CHECK(read.predictor.mask_tokens == 4);
+  const models::VJepa2 small(tiny());
+  CHECK(fails_with(
+      ErrorCategory::unsupported,
+      [&] { models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt"); }, "width 96",
+      "1408"));
+}
+
+TEST_CASE("published sizes have the published numbers of parameters") {
+  const auto encoder = [](nn::VideoVitOptions options) {
+    return parameters_at_depth(options.depth, [&](int64_t depth) {
+      options.depth = depth;
+      return std::make_shared<nn::VideoVit>(options);
+    });
+  };
+  const auto millions = [](int64_t count) { return static_cast<double>(count) * 1e-6; };
+  CHECK(millions(encoder(nn::VideoVitOptions::large())) == Approx(303.9).epsilon(3e-4));
+  CHECK(millions(encoder(nn::VideoVitOptions::huge())) == Approx(631.6).epsilon(3e-4));
+  CHECK(millions(encoder(nn::VideoVitOptions::giant())) == Approx(1012.2).epsilon(3e-4));
+  nn::MaskedVideoPredictorOptions masked;
+  CHECK(millions(parameters_at_depth(12, [&](int64_t depth) {
+          masked.depth = depth;
+          return std::make_shared<nn::MaskedVideoPredictor>(masked, 1024, nn::TokenGrid{8, 16, 16});
+        })) == Approx(22.1).epsilon(3e-3));
+  nn::FrameCausalPredictorOptions causal;
+  CHECK(millions(parameters_at_depth(24, [&](int64_t depth) {
+          causal.depth = depth;
+          return std::make_shared<nn::FrameCausalPredictor>(causal, 1408, nn::TokenGrid{8, 16, 16});
+        })) == Approx(305.2).epsilon(1e-3));
+}
+
+TEST_CASE("names go to Hugging Face's and back, and what is not theirs stays as it is") {
+  const auto folder = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vjepa2");
+  const auto given = folder.tensors();
+  auto there_and_back = models::vjepa2_to_hf(models::vjepa2_from_hf(given));
+  std::sort(there_and_back.begin(), there_and_back.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  REQUIRE(there_and_back.size() == given.size());
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    CHECK(there_and_back[i].first == given[i].first);
+    CHECK(at::equal(there_and_back[i].second, given[i].second));
+  }
+  // A key without its value and query cannot be fused: it is handed on under its own name.
+  const io::NamedTensors lonely{{"encoder.layer.0.attention.key.weight", at::zeros({4, 4})},
+                                {"something.else", at::zeros({1})}};
+  for (const auto& [name, tensor] : models::vjepa2_from_hf(lonely))
+    CHECK((name == lonely[0].first || name == lonely[1].first));
+}
+
+TEST_CASE("the table of Hugging Face families knows V-JEPA 2") {
+  const auto model = models::load_hf_model(goldens_folder() / "hf/checkpoints/vjepa2");
+  CHECK(model.model_type == "vjepa2");
+  CHECK(std::dynamic_pointer_cast<models::VJepa2>(model.module) != nullptr);
+}

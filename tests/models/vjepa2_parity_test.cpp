@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// V-JEPA 2 against the reference implementation: masks, poses, and the Hugging Face model.
+#include <fstream>
+
+#include "foresight/io/json_file.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
+#include "foresight/models/multiblock_masks.hpp"
+#include "foresight/models/pose.hpp"
+#include "temporary_folder.hpp"
+#include "vjepa2_golden.hpp"
+
+using namespace foresight;
+
+namespace {
+
+constexpr std::array kTypes{at::kFloat, at::kDouble};
+
+models::MultiblockMaskOptions mask_options(const nlohmann::json& generator) {
+  models::MultiblockMaskOptions options;
+  options.blocks = generator.at("npred");
+  options.spatial_scale = generator.at("spatial_pred_mask_scale").get<std::vector<double>>();
+  options.temporal_scale = generator.at("temporal_pred_mask_scale").get<std::vector<double>>();
+  options.aspect = generator.at("aspect_ratio").get<std::vector<double>>();
+  options.context_frames = generator.value("max_context_frames_ratio", 1.0);
+  options.max_context = generator.value("max_keep", int64_t{0});
+  if (generator.value("full_complement", false))
+    options.complement = models::MaskComplement::targets;
+  if (generator.value("pred_full_complement", false))
+    options.complement = models::MaskComplement::context;
+  if (generator.value("inv_block", false)) options.meaning = models::MaskBlocks::context;
+  return options;
+}
+
+nn::TokenGrid mask_grid(const nlohmann::json& generator) {
+  return {generator.at("num_frames").get<int64_t>() /
+              generator.at("temporal_patch_size").get<int64_t>(),
+          generator.at("crop_size")[0].get<int64_t>() /
+              generator.at("spatial_patch_size")[0].get<int64_t>(),
+          generator.at("crop_size")[1].get<int64_t>() /
+              generator.at("spatial_patch_size")[1].get<int64_t>()};
+}
+
+}  // namespace
+
+TEST_CASE("multi-block masks are the reference's for its draws", "[parity]") {
+  for_each_golden("vjepa2/masks", [](Golden& golden) {
+    for (const auto& config : golden.config().at("cases")) {
+      const models::MultiblockMasks masks(mask_options(config.at("generator")),
+                                          mask_grid(config.at("generator")));
+      const int64_t blocks = config.at("generator").at("npred");
+      for (std::size_t call = 0; call < config.at("batches").size(); ++call) {
+        const auto name = config.at("name").get<std::string>() + ".call" + std::to_string(call);
+        INFO(name);
+        const auto uniforms = golden.input(name + ".size_uniforms");
+        const auto offsets = golden.input(name + ".offsets").view({-1, blocks, 3});
+        const auto size = masks.block_size(uniforms);
+        const auto placed = masks.masks(size, offsets);
+        golden.compare(name + ".context", placed.context);
+        golden.compare(name + ".target", placed.targets);
+
+        // The sampler makes the same of the same draws: uniforms in the middle of each integer.
+        const auto grid = mask_grid(config.at("generator"));
+        const auto choices = at::tensor({grid.rows - size.rows + 1, grid.columns - size.columns + 1,
+                                         grid.frames - size.frames + 1},
+                                        at::kDouble);
+        RecordedNoise noise;
+        noise.push(uniforms);
+        for (const auto& clip : offsets.unbind(0))
+          noise.push(((clip.to(at::kDouble) + 0.5) / choices).to(at::kFloat));
+        const auto sampled = masks.sample(offsets.size(0), noise);
+        CHECK(noise.remaining() == 0);
+        CHECK(at::equal(sampled.context, placed.context));
+        CHECK(at::equal(sampled.targets, placed.targets));
+      }
+    }
+    CHECK(golden.uncompared("outputs").empty());
+  });
+}
+
+TEST_CASE("poses are integrated and compared as the reference does", "[parity]") {
+  for_each_golden("vjepa2/pose", [](Golden& golden) {
+    for (const auto type : kTypes) {
+      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      const auto input = [&](const char* key) { return golden.input(key).to(type); };
+      const auto pose = input("pose"), next = models::integrate_pose(pose, input("action"));
+      golden.compare(section + "new_pose", next);
+      const auto matrix = [](const Tensor& p) {
+        return models::euler_to_matrix(p.narrow(-1, 3, 3)).squeeze(1);
+      };
+      golden.compare(section + "pose_matrix", matrix(pose));
+      golden.compare(section + "new_pose_matrix", matrix(next));
+      golden.compare(section + "diff_action",
+                     models::pose_difference(input("start"), input("end")));
+      const auto trajectory = input("traj");
+      golden.compare(section + "traj_actions",
+                     models::pose_difference(trajectory.slice(0, 0, -1), trajectory.slice(0, 1)));
+      golden.compare(section + "camera_frame_states",
+                     models::in_camera_frame(trajectory, input("traj_extrinsics")));
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+namespace {
+
+// The fixture as the folder that a user has.
+io::HfFolder folder_of(const Golden& golden, const std::filesystem::path& path) {
+  io::write_json(path / io::kHfConfigFile, golden.config().at("hf_config"));
+  io::write_safetensors(path / io::kHfTensorsFile, golden_section(golden, "params"));
+  return io::read_hf_folder(path);
+}
+
+// [B,T,3,h,w] as Hugging Face takes it -> [B,3,T,h,w], a short clip repeated to a tubelet.
+Tensor clip_of(const Tensor& video, int64_t tubelet) {
+  const auto whole = video.size(1) < tubelet ? video.repeat({1, tubelet, 1, 1, 1}) : video;
+  return whole.transpose(1, 2);
+}
+
+void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run,
+               const std::string& key, at::ScalarType type) {
+  constexpr int64_t kMaskToken = 1;  // the one that Hugging Face's predictor uses
+  const auto& names = run.at("tensors");
+  const auto clip =
+      clip_of(golden.input(names.at("pixel_values_videos").get<std::string>()).to(type),
+              model.options().encoder.tubelet);
+  const auto tokens = model.encode(clip);
+  golden.compare(key + "last_hidden_state", tokens);
+  if (run.value("trace", false)) {
+    const auto states = model.encoder().hidden_states(clip);
+    for (std::size_t i = 0; i < states.size(); ++i)
+      golden.compare(key + "hidden_states." + std::to_string(i), states[i]);
+  }
+  const auto ids = [&](const char* which) {
+    if (names.contains(which)) return golden.input(names.at(which)[0].get<std::string>());
+    return at::arange(tokens.size(1)).expand({tokens.size(0), tokens.size(1)}).contiguous();
+  };
+  const auto context = ids("context_mask"), targets = ids("target_mask");
+  const auto visible = nn::gather_tokens(tokens, context);
+  golden.compare(key + "masked_hidden_state", visible);
+  if (run.value("options", nlohmann::json::object()).value("skip_predictor", false)) return;
+  golden.compare(key + "predictor.target_hidden_state", nn::gather_tokens(tokens, targets));
+  golden.compare(key + "predictor.last_hidden_state",
+                 model.predict_targets(visible, context, targets, kMaskToken));
+}
+
+}  // namespace
+
+TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity]") {
+  for_each_golden("hf/hf_vjepa2", [](Golden& golden) {
+    at::NoGradGuard no_grad;
+    TemporaryFolder temporary;
+    const auto folder = folder_of(golden, temporary.path());
+    const auto model = models::load_hf_vjepa2(folder);
+    const auto probe = models::load_hf_vjepa2_probe(folder);
+    const bool classifies = golden.config().at("class") == "VJEPA2ForVideoClassification";
+    REQUIRE((probe != nullptr) == classifies);
+    for (const auto type : kTypes) {
+      model->to(type);
+      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      for (const auto& run : golden.config().at("runs")) {
+        const auto key = section + run.at("name").get<std::string>() + ".";
+        if (!classifies) {
+          check_run(golden, *model, run, key, type);
+          continue;
+        }
+        probe->to(type);
+        const auto video =
+            golden.input(run.at("tensors").at("pixel_values_videos").get<std::string>());
+        const auto clip = clip_of(video.to(type), model->options().encoder.tubelet);
+        golden.compare(key + "logits", probe->forward(model->encode(clip)));
+      }
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
+  const auto given = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vjepa2");
+  const auto model = models::load_hf_vjepa2(given);
+  TemporaryFolder temporary;
+  models::write_hf_vjepa2(temporary.path() / "out", *model);
+  const auto written = io::read_hf_folder(temporary.path() / "out");
+  const auto before = given.tensors(), after = written.tensors();
+  REQUIRE(before.size() == after.size());
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    INFO(before[i].first);
+    CHECK(after[i].first == before[i].first);
+    CHECK(at::equal(after[i].second, before[i].second));
+  }
+  for (const auto& [key, value] : written.config.items()) {
+    INFO(key);
+    CHECK(given.config.at(key) == value);
+  }
+  CHECK(models::describe_hf_vjepa2(written).predictor.mask_tokens ==
+        model->options().predictor.mask_tokens);
+}
