@@ -14,11 +14,10 @@
 namespace foresight {
 namespace {
 
-using Clock = Problem::Clock;
-
 // Runs a search so that nothing escapes it and the timings are filled in.
 template <class Body>
-Plan guarded(detail::GradientSearch& search, Clock::time_point start, Body&& body) {
+Plan guarded(const Problem& problem, detail::GradientSearch& search, Body&& body) {
+  const auto start = problem.now();
   Plan plan;
   try {
     body(plan);
@@ -27,7 +26,7 @@ Plan guarded(detail::GradientSearch& search, Clock::time_point start, Body&& bod
   } catch (...) {
     detail::give_up(plan, "something that is not a std::exception was thrown", search.fallback());
   }
-  plan.timings.total = std::chrono::duration<double>(Clock::now() - start).count();
+  plan.timings.total = std::chrono::duration<double>(problem.now() - start).count();
   plan.timings.cost = search.cost_seconds();
   plan.timings.slowest_iteration = search.slowest();
   return plan;
@@ -37,24 +36,17 @@ Plan guarded(detail::GradientSearch& search, Clock::time_point start, Body&& bod
 
 std::vector<std::string> GradientOptions::validate() const {
   Rules rules("GradientOptions");
-  const auto positive = [&](std::string_view name, double value) {
-    rules.check(std::isfinite(value) && value > 0, name, value, "must be positive");
-  };
-  const auto not_negative = [&](std::string_view name, double value) {
-    rules.check(std::isfinite(value) && value >= 0, name, value, "must be >= 0");
-  };
-  rules.check(samples >= 1, "samples", static_cast<double>(samples), "must be >= 1");
-  rules.check(iterations >= 1, "iterations", static_cast<double>(iterations), "must be >= 1");
-  positive("learning_rate", learning_rate);
-  positive("epsilon", epsilon);
-  rules.check(beta1 >= 0 && beta1 < 1, "beta1", beta1, "must be in [0, 1)");
-  rules.check(beta2 >= 0 && beta2 < 1, "beta2", beta2, "must be in [0, 1)");
-  not_negative("weight_decay", weight_decay);
-  not_negative("initial_std", initial_std);
-  not_negative("step_noise", step_noise);
-  not_negative("clip_norm", clip_norm);
-  rules.check(max_candidates >= 0, "max_candidates", static_cast<double>(max_candidates),
-              "must be >= 0");
+  rules.at_least("samples", static_cast<double>(samples), 1)
+      .at_least("iterations", static_cast<double>(iterations), 1)
+      .positive("learning_rate", learning_rate)
+      .positive("epsilon", epsilon)
+      .check(beta1 >= 0 && beta1 < 1, "beta1", beta1, "must be in [0, 1)")
+      .check(beta2 >= 0 && beta2 < 1, "beta2", beta2, "must be in [0, 1)")
+      .within("weight_decay", weight_decay, 0)
+      .within("initial_std", initial_std, 0)
+      .within("step_noise", step_noise, 0)
+      .within("clip_norm", clip_norm, 0)
+      .at_least("max_candidates", static_cast<double>(max_candidates), 0);
   rules.check(max_candidates == 0 || clip_scope == ClipScope::sample || clip_norm == 0,
               "max_candidates", static_cast<double>(max_candidates),
               "must be 0 with clip_scope = batch");
@@ -67,10 +59,9 @@ GradientPlanner::GradientPlanner(GradientOptions options) : options_(options) {
 
 Plan GradientPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  const auto start = Clock::now();
   c10::NoGradGuard no_grad;
   detail::GradientSearch search(options_, problem, noise);
-  return guarded(search, start, [&](Plan& plan) {
+  return guarded(problem, search, [&](Plan& plan) {
     int64_t done = 0;
     for (; done < options_.iterations && !search.out_of_time(); ++done)
       search.step([](const Costs& costs) { return costs.total.sum(); });
@@ -88,10 +79,9 @@ WarmStart GradientPlanner::advance(const WarmStart& last, const std::vector<int6
 std::vector<std::string> LagrangianOptions::validate() const {
   Rules rules("LagrangianOptions");
   rules.nested("inner", inner.validate());
-  rules.check(outer_iterations >= 1, "outer_iterations", static_cast<double>(outer_iterations),
-              "must be >= 1");
-  rules.check(std::isfinite(rho) && rho > 0, "rho", rho, "must be positive");
-  rules.check(std::isfinite(rho_scale) && rho_scale >= 1, "rho_scale", rho_scale, "must be >= 1");
+  rules.at_least("outer_iterations", static_cast<double>(outer_iterations), 1)
+      .positive("rho", rho)
+      .within("rho_scale", rho_scale, 1);
   rules.check(std::isfinite(rho_max) && rho_max >= rho, "rho_max", rho_max,
               "must be >= rho = " + std::to_string(rho));
   return rules.problems();
@@ -103,10 +93,9 @@ LagrangianPlanner::LagrangianPlanner(LagrangianOptions options) : options_(std::
 
 Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  const auto start = Clock::now();
   c10::NoGradGuard no_grad;
   detail::GradientSearch search(options_.inner, problem, noise);
-  return guarded(search, start, [&](Plan& plan) {
+  return guarded(problem, search, [&](Plan& plan) {
     Tensor multipliers =
         options_.keep_multipliers ? find_term(problem.warm_start.memory, "multipliers") : Tensor();
     double rho = options_.rho;

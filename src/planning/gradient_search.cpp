@@ -19,22 +19,21 @@ namespace {
 using Clock = Problem::Clock;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_since(const Problem& problem, Clock::time_point start) {
+  return std::chrono::duration<double>(problem.now() - start).count();
 }
 
 }  // namespace
 
 GradientSearch::GradientSearch(const GradientOptions& options, const Problem& problem, Noise& noise)
-    : options_(options), problem_(problem), noise_(noise), limits_(block_limits(problem)) {
+    : options_(options),
+      problem_(problem),
+      noise_(noise),
+      admissible_(problem,
+                  options.projection == Projection::box ? BoundKind::box : BoundKind::none) {
   require((options.projection == Projection::simplex) == problem.action.discrete,
           ErrorCategory::invalid_argument,
           "projection = simplex goes with a discrete ActionSpace, and only with it");
-  if (problem.pinned.defined()) {
-    pinned_ = problem.pinned.to(problem.options);
-    pinned_ = (pinned_.dim() == 2 ? pinned_.unsqueeze(0) : pinned_).unsqueeze(1);
-    free_ = pinned_.isnan();
-  }
   const auto samples = options.samples;
   start_ =
       complete_warm_start(problem, at::zeros({problem.width()}, problem.options), options.tail);
@@ -53,7 +52,12 @@ GradientSearch::GradientSearch(const GradientOptions& options, const Problem& pr
           .copy_((noise_like({samples, missing, problem.width()}) * options.initial_std)
                      .expand({problem.batch, samples, missing, problem.width()}));
   }
-  pin(candidates_);
+  if (problem.proposals.defined() && samples > 1) {
+    const auto given = problem.proposals.to(problem.options);
+    const auto count = std::min(given.size(1), samples - 1);
+    candidates_.narrow(1, 1, count).copy_(given.narrow(1, 0, count));
+  }
+  candidates_ = admissible_(candidates_);
 }
 
 Tensor GradientSearch::noise_like(at::IntArrayRef sizes) {
@@ -62,17 +66,11 @@ Tensor GradientSearch::noise_like(at::IntArrayRef sizes) {
   return noise_.normal(shape, problem_.options);
 }
 
-void GradientSearch::pin(Tensor& actions) const {
-  if (pinned_.defined()) actions = at::where(free_, actions, pinned_);
-}
-
 bool GradientSearch::out_of_time() const {
   if (!problem_.deadline) return false;
   if (!problem_.options.device().is_cpu())
     (void)candidates_.flatten()[0].item<double>();  // the host runs ahead of an accelerator
-  return Clock::now() +
-             std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(slowest_)) >=
-         *problem_.deadline;
+  return std::chrono::duration<double>(*problem_.deadline - problem_.now()).count() <= slowest_;
 }
 
 void GradientSearch::restart_optimizer() {
@@ -104,15 +102,13 @@ Tensor GradientSearch::direction(const Tensor& gradient) {
 }
 
 Tensor GradientSearch::projected(const Tensor& actions) const {
-  if (options_.projection == Projection::box && limits_.active())
-    return at::clamp(actions, limits_.low, limits_.high);
   if (options_.projection != Projection::simplex) return actions;
   return project_to_simplex(actions.unflatten(-1, {problem_.action.block, problem_.action.dim}))
       .flatten(-2);
 }
 
 void GradientSearch::step(const Loss& loss) {
-  const auto begin = Clock::now();
+  const auto begin = problem_.now();
   const auto samples = candidates_.size(1);
   const auto slice =
       options_.max_candidates > 0 ? std::min(options_.max_candidates, samples) : samples;
@@ -123,10 +119,10 @@ void GradientSearch::step(const Loss& loss) {
     c10::AutoGradMode enable(true);
     const auto count = std::min(slice, samples - from);
     auto part = candidates_.narrow(1, from, count).detach().clone().requires_grad_();
-    const auto cost_begin = Clock::now();
+    const auto cost_begin = problem_.now();
     costs = problem_.cost(part);
     check_costs(costs, problem_.batch, count);
-    cost_seconds_ += seconds_since(cost_begin);
+    cost_seconds_ += seconds_since(problem_, cost_begin);
     require(costs.total.requires_grad(), ErrorCategory::invalid_argument,
             "the cost function is not differentiable in the actions");
     gradients.push_back(torch::autograd::grad({loss(costs)}, {part})[0]);
@@ -144,18 +140,17 @@ void GradientSearch::step(const Loss& loss) {
   if (options_.step_noise > 0)
     next = next + noise_like({samples, problem_.horizon, problem_.width()}) * options_.step_noise;
   next = projected(next);
-  candidates_ = at::where(next.isfinite(), next, candidates_);
-  pin(candidates_);
+  candidates_ = admissible_(at::where(next.isfinite(), next, candidates_));
   ++total_steps_;
-  slowest_ = std::max(slowest_, seconds_since(begin));
+  slowest_ = std::max(slowest_, seconds_since(problem_, begin));
 }
 
 Costs GradientSearch::evaluate() {
   c10::NoGradGuard no_grad;
-  const auto begin = Clock::now();
+  const auto begin = problem_.now();
   auto costs = in_slices(problem_.cost, options_.max_candidates)(candidates_);
   check_costs(costs, problem_.batch, candidates_.size(1));
-  cost_seconds_ += seconds_since(begin);
+  cost_seconds_ += seconds_since(problem_, begin);
   return costs;
 }
 
@@ -187,16 +182,10 @@ void GradientSearch::stack(Diagnostics& diagnostics) const {
 
 // Symbols are one-hot in the answer; limits and pinned values hold.
 Tensor GradientSearch::rounded(const Tensor& plans) const {
-  auto result = plans;
-  if (options_.projection == Projection::simplex) {
-    const auto symbols = plans.unflatten(-1, {problem_.action.block, problem_.action.dim});
-    result =
-        at::zeros_like(symbols).scatter_(-1, symbols.argmax(-1, /*keepdim=*/true), 1.0).flatten(-2);
-  } else if (options_.projection == Projection::box && limits_.active()) {
-    result = at::clamp(plans, limits_.low, limits_.high);
-  }
-  if (pinned_.defined()) result = at::where(free_.squeeze(1), result, pinned_.squeeze(1));
-  return result;
+  if (options_.projection != Projection::simplex) return admissible_(plans);
+  const auto symbols = plans.unflatten(-1, {problem_.action.block, problem_.action.dim});
+  return admissible_(
+      at::zeros_like(symbols).scatter_(-1, symbols.argmax(-1, /*keepdim=*/true), 1.0).flatten(-2));
 }
 
 void GradientSearch::finish(Plan& plan, bool by_violation, bool complete, int64_t planned) {

@@ -4,9 +4,9 @@
 
 #include <functional>
 
+#include "admissible.hpp"
 #include "foresight/core/noise.hpp"
 #include "foresight/planning/gradient_planner.hpp"
-#include "foresight/planning/proposal.hpp"
 
 namespace foresight::detail {
 
@@ -40,15 +40,13 @@ class GradientSearch {
   Tensor direction(const Tensor& gradient);
   Tensor projected(const Tensor& actions) const;
   Tensor rounded(const Tensor& plans) const;
-  void pin(Tensor& actions) const;
   void summarise(const Costs& costs, const Tensor& gradient);
   void stack(Diagnostics& diagnostics) const;
 
   const GradientOptions& options_;
   const Problem& problem_;
   Noise& noise_;
-  Limits limits_;
-  Tensor pinned_, free_;   // [1 or B,1,H,A]
+  Admissible admissible_;
   Tensor start_;           // [B,H,A]
   Tensor candidates_;      // [B,S,H,A]
   Tensor first_, second_;  // Adam's moments

@@ -2,6 +2,7 @@
 #include "foresight/planning/presets.hpp"
 
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "foresight/core/error.hpp"
@@ -139,6 +140,27 @@ SamplingOptions eb_jepa_mppi() {
           .tail = Tail::prior};
 }
 
+SamplingOptions pldm() {
+  return {.samples = 2000,
+          .iterations = 1,
+          .elites = 0,
+          .proposal = ProposalKind::gaussian,
+          .initial_mean = {0.0},
+          .initial_std = {std::sqrt(12.0)},
+          .mean_candidate = MeanCandidate::never,
+          .bound = BoundKind::radial,
+          .radius = 2.45,
+          .weights = WeightKind::softmax,
+          .temperature = 0.005,
+          .temperature_rule = TemperatureRule::divide,
+          .std_update = StdUpdate::fixed,
+          .mean_momentum = {0.0},
+          .std_momentum = {0.0},
+          .control_cost = 0.005,
+          .returned = Returned::mean,
+          .tail = Tail::prior};
+}
+
 SamplingOptions tdmpc2(int64_t action_dim) {
   return {.samples = 512,
           .iterations = action_dim >= 20 ? 8 : 6,
@@ -220,6 +242,12 @@ SamplingOptions mppi() {
           .tail = Tail::prior};
 }
 
+SamplingOptions pytorch_mppi() {
+  auto options = mppi();
+  options.samples = 100;
+  return options;
+}
+
 SamplingOptions smppi() {
   auto options = mppi();
   options.proposal = ProposalKind::action_rates;
@@ -269,18 +297,23 @@ SamplingOptions categorical_cem() {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, SamplingOptions (*)()>, 15> kPresets{
-    {{"lewm_cem", lewm_cem},
+constexpr std::array<std::pair<std::string_view, SamplingOptions (*)()>, 20> kPresets{
+    {{"lewm", lewm_cem},
+     {"lewm_cem", lewm_cem},
      {"lewm_icem", lewm_icem},
      {"lewm_mppi", lewm_mppi},
+     {"dino_wm", dino_wm_cem},
      {"dino_wm_cem", dino_wm_cem},
+     {"vjepa2_ac", [] { return vjepa2_ac_cem(); }},
      {"vjepa2_ac_cem", [] { return vjepa2_ac_cem(); }},
      {"eb_jepa_cem", eb_jepa_cem},
      {"eb_jepa_mppi", eb_jepa_mppi},
+     {"pldm", pldm},
      {"tdmpc2", [] { return tdmpc2(); }},
      {"planet_cem", planet_cem},
      {"icem", icem},
      {"mppi", mppi},
+     {"pytorch_mppi", pytorch_mppi},
      {"smppi", smppi},
      {"kmppi", kmppi},
      {"predictive_sampling", predictive_sampling},

@@ -2,14 +2,15 @@
 #include "foresight/planning/sampling_planner.hpp"
 
 #include <c10/core/GradMode.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "admissible.hpp"
 #include "foresight/core/error.hpp"
-#include "gaussian_proposal.hpp"
+#include "incumbent.hpp"
+#include "search_log.hpp"
 #include "verdict.hpp"
 
 namespace foresight {
@@ -22,10 +23,6 @@ using detail::rows_at;
 using detail::violation_of;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // One solve: what SamplingPlanner::solve() keeps between iterations.
 class Solve {
  public:
@@ -35,14 +32,11 @@ class Solve {
         problem_(problem),
         update_(update),
         noise_(noise),
-        limits_(block_limits(problem)),
-        cost_(in_slices(problem.cost, options.max_candidates)) {
-    start_ = Clock::now();
-    if (problem.pinned.defined()) {
-      pinned_ = problem.pinned.to(problem.options);
-      if (pinned_.dim() == 2) pinned_ = pinned_.unsqueeze(0);
-      free_ = pinned_.isnan();
-    }
+        admissible_(problem, options.bound, options.radius),
+        cost_(in_slices(problem.cost, options.max_candidates)),
+        best_(options.returned == Returned::best_ever ? detail::KeepCosts::yes
+                                                      : detail::KeepCosts::no) {
+    start_ = problem.now();
     // The prior is that of what is sampled; symbols have none, and rates count from a plan of
     // zeros.
     const bool of_actions = options.proposal != ProposalKind::categorical &&
@@ -51,7 +45,12 @@ class Solve {
         of_actions ? per_dimension(options.initial_mean, problem, "SamplingOptions.initial_mean")
                    : at::zeros({problem.width()}, problem.options);
     auto mean = complete_warm_start(problem, prior, options.tail);
-    if (pinned_.defined()) mean = at::where(free_, mean, pinned_);
+    if (problem.pinned.defined()) {
+      const auto pinned = problem.pinned.to(problem.options);
+      mean = at::where(pinned.isnan(), mean, pinned);
+    }
+    // Clamping around a start that is out of reach would throw most draws into one corner.
+    if (problem.max_step.defined()) mean = admissible_(mean);
     proposal_ = factory(options, problem, mean);
     kept_ = find_term(problem.warm_start.memory, "elites");
     if (problem.proposals.defined()) proposals_ = problem.proposals.to(problem.options);
@@ -62,7 +61,7 @@ class Solve {
     try {
       int64_t done = 0;
       for (; done < options_.iterations && !out_of_time(); ++done) {
-        iteration_start_ = Clock::now();
+        iteration_start_ = problem_.now();
         iterate(done, plan);
         slowest_ = std::max(slowest_, seconds_since(*iteration_start_));
       }
@@ -70,10 +69,10 @@ class Solve {
       deadline_reached_ = done < options_.iterations;
       finish(plan);
     } catch (const std::exception& error) {
-      detail::give_up(plan, error.what(), admissible(proposal_->mean()));
+      detail::give_up(plan, error.what(), admissible_(proposal_->mean()));
     } catch (...) {
       detail::give_up(plan, "something that is not a std::exception was thrown",
-                      admissible(proposal_->mean()));
+                      admissible_(proposal_->mean()));
     }
     plan.timings.total = seconds_since(start_);
     plan.timings.cost = cost_seconds_;
@@ -82,18 +81,20 @@ class Solve {
   }
 
  private:
+  double seconds_since(Clock::time_point start) const {
+    return std::chrono::duration<double>(problem_.now() - start).count();
+  }
+
   // Another iteration is started only if the slowest one so far would still fit. On an accelerator
   // the host runs ahead of the work, so it waits for the last result first; that is the only wait
   // inside the loop.
   bool out_of_time() {
     if (!problem_.deadline) return false;
-    if (!problem_.options.device().is_cpu() && best_cost_.defined()) {
-      (void)best_cost_.select(0, 0).item<double>();
+    if (!problem_.options.device().is_cpu() && best_.defined()) {
+      (void)best_.cost().select(0, 0).item<double>();
       slowest_ = std::max(slowest_, seconds_since(*iteration_start_));
     }
-    return Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                              std::chrono::duration<double>(slowest_)) >=
-           *problem_.deadline;
+    return std::chrono::duration<double>(*problem_.deadline - problem_.now()).count() <= slowest_;
   }
 
   int64_t samples_of(int64_t iteration) const {
@@ -131,27 +132,8 @@ class Solve {
     if (usable) fill(kept_, iteration == 0 ? options_.carried_elites : options_.kept_elites);
   }
 
-  // Limits and pinned values, for candidates [B,S,H,A] (in place where possible) and plans [B,H,A].
-  Tensor admissible(Tensor actions) const {
-    if (options_.bound == BoundKind::radial) {
-      auto shape = actions.sizes().vec();
-      auto split = shape;
-      split.back() = problem_.action.block;
-      split.push_back(problem_.action.dim);
-      const auto raw = actions.reshape(split);
-      const auto length = at::sqrt(raw.square().sum(-1, /*keepdim=*/true));
-      actions = (raw * (length.clamp_max(options_.radius) / (length + 1e-6))).reshape(shape);
-    } else if (options_.bound != BoundKind::none && limits_.active()) {
-      actions = at::clamp(actions, limits_.low, limits_.high);
-    }
-    if (!pinned_.defined()) return actions;
-    const bool candidates = actions.dim() == 4;
-    return at::where(candidates ? free_.unsqueeze(1) : free_, actions,
-                     candidates ? pinned_.unsqueeze(1) : pinned_);
-  }
-
   Costs evaluate(const Tensor& actions) {
-    const auto begin = Clock::now();
+    const auto begin = problem_.now();
     auto costs = cost_(actions);
     check_costs(costs, problem_.batch, actions.size(1));
     cost_seconds_ += seconds_since(begin);
@@ -162,7 +144,7 @@ class Solve {
     auto variables = proposal_->draw(perturbation(samples_of(iteration)));
     auto actions = proposal_->decode(variables);
     fill_fixed_slots(actions, iteration);
-    actions = admissible(actions);
+    actions = admissible_(actions);
     variables = proposal_->encode(variables, actions);
 
     costs_ = evaluate(actions);
@@ -180,75 +162,13 @@ class Solve {
                  : variables.is_same(actions) ? chosen
                                               : rows_at(actions, index);
     proposal_->refit(chosen, selection_);
-    track_best(ranking, actions);
+    best_.meet(ranking, selection_, survivors_, actions, costs_);
     const auto keep = std::max(options_.kept_elites, options_.carried_elites);
     if (keep > 0 && survivors_.defined())
       kept_ = survivors_.narrow(1, 0, std::min(keep, survivors_.size(1)));
     candidates_ = actions;
-    summarise(ranking);
+    log_.add(ranking, best_.last_cost(), selection_, proposal_->spread());
     if (options_.record == PlannerRecord::everything) record(ranking, variables, plan);
-  }
-
-  void track_best(const Ranking& ranking, const Tensor& actions) {
-    // The first survivor is the best; without an index all candidates survived in their own order.
-    Tensor cost, plan;
-    if (survivors_.defined() && !ranking.violation.defined()) {
-      best_index_ = selection_.index.narrow(1, 0, 1);
-      cost = selection_.cost.select(1, 0);
-      plan = survivors_.select(1, 0);
-    } else {
-      best_index_ = UniformUpdate().select(ranking, 1).index;
-      cost = ranking.cost.gather(1, best_index_).squeeze(1);
-      plan = rows_at(actions, best_index_).squeeze(1);
-    }
-    iteration_best_.push_back(cost);
-    const auto violation = ranking.violation.defined()
-                               ? ranking.violation.gather(1, best_index_).squeeze(1)
-                               : Tensor();
-    if (!best_cost_.defined()) {
-      best_cost_ = cost;
-      best_plan_ = plan;
-      best_violation_ = violation;
-      remember_best_terms({});
-      return;
-    }
-    auto better = cost.lt(best_cost_);
-    if (violation.defined())
-      better = violation.lt(best_violation_) | (violation.eq(best_violation_) & better);
-    best_cost_ = at::where(better, cost, best_cost_);
-    best_plan_ = choose(better, plan, best_plan_);
-    if (violation.defined()) best_violation_ = at::where(better, violation, best_violation_);
-    remember_best_terms(better);
-  }
-
-  // Only best_ever answers with terms of an old iteration.
-  void remember_best_terms(const Tensor& better) {
-    if (options_.returned != Returned::best_ever) return;
-    const auto now = picked(costs_, best_index_);
-    if (!better.defined()) {
-      best_costs_ = now;
-      return;
-    }
-    best_costs_.total = at::where(better, now.total, best_costs_.total);
-    for (std::size_t i = 0; i < now.terms.size(); ++i)
-      best_costs_.terms[i].second =
-          at::where(better, now.terms[i].second, best_costs_.terms[i].second);
-    if (now.constraint.defined())
-      best_costs_.constraint = choose(better, now.constraint, best_costs_.constraint);
-  }
-
-  // Only what cannot wait is computed here; the rest is done once for all iterations, at the end.
-  void summarise(const Ranking& ranking) {
-    weights_.push_back(selection_.weight);
-    survivor_costs_.push_back(selection_.cost);
-    concentration_.push_back(selection_.concentration);
-    spread_.push_back(proposal_->spread());
-    non_finite_.push_back(ranking.cost.isinf().sum(1));
-  }
-
-  // Weighted mean cost, [B] or [I,B]; weights are 0 wherever a cost is infinite.
-  static Tensor survivor_cost(const Tensor& cost, const Tensor& weight) {
-    return (at::nan_to_num(cost, 0.0, 0.0, 0.0) * weight).sum(-1);
   }
 
   void record(const Ranking& ranking, const Tensor& variables, Plan& plan) const {
@@ -283,11 +203,11 @@ class Solve {
 
   // The answer before limits; its costs too where they are already known.
   std::pair<Tensor, Costs> answer() {
-    if (!best_cost_.defined() || options_.returned == Returned::mean)
-      return {proposal_->mean(), {}};
-    if (options_.returned == Returned::best_ever) return {best_plan_, best_costs_};
+    if (!best_.defined() || options_.returned == Returned::mean) return {proposal_->mean(), {}};
+    if (options_.returned == Returned::best_ever) return {best_.plan(), best_.costs()};
     if (options_.returned == Returned::best_last)
-      return {rows_at(candidates_, best_index_).squeeze(1), picked(costs_, best_index_)};
+      return {rows_at(candidates_, best_.last_index()).squeeze(1),
+              picked(costs_, best_.last_index())};
     return {sampled_survivor(), {}};
   }
 
@@ -308,30 +228,36 @@ class Solve {
       actions = actions.masked_fill(actions.abs().lt(zone), 0.0);
       costs = {};
     }
-    actions = admissible(actions);
+    actions = admissible_(actions);
     proposal_->remember(plan.warm_start);
     if (options_.carried_elites > 0 && kept_.defined())
       plan.warm_start.memory.emplace_back("elites", kept_);
-    stack_diagnostics(plan.diagnostics);
+    log_.stack(plan.diagnostics);
 
-    if (!costs.total.defined() && options_.evaluate_result && best_cost_.defined() &&
-        !(problem_.deadline && Clock::now() >= *problem_.deadline))
+    if (!costs.total.defined() && options_.evaluate_result && best_.defined() &&
+        !(problem_.deadline && problem_.now() >= *problem_.deadline))
       costs = evaluated(actions);
     if (costs.total.defined()) {
       plan.diagnostics.result_evaluated = true;
+      // A mean can be worse than what it averages: where it is unusable, or breaks a constraint
+      // that some candidate kept, the best candidate stands in.
+      auto usable = costs.total.isfinite() | best_.cost().isinf();
+      if (costs.constraint.defined()) {
+        usable = usable & (costs.constraint.le(0).all(1) | best_.violation().gt(0));
+        costs = choose(usable, costs, best_.costs());
+      } else {
+        costs.total = at::where(usable, costs.total, best_.cost().to(costs.total.scalar_type()));
+      }
+      actions = choose(usable, actions, best_.plan());
+      plan.cost = costs.total;
       plan.terms = costs.terms;
       plan.constraint = costs.constraint;
-      // A mean can be worse than what it averages: where it is unusable, the best candidate stands
-      // in.
-      const auto usable = costs.total.isfinite() | best_cost_.isinf();
-      actions = choose(usable, actions, best_plan_);
-      plan.cost = at::where(usable, costs.total, best_cost_.to(costs.total.scalar_type()));
     } else {
-      plan.cost = best_cost_.defined() ? survivor_cost(survivor_costs_.back(), weights_.back())
-                                       : at::full({problem_.batch}, std::nan(""), problem_.options);
+      plan.cost = best_.defined() ? log_.last_survivor_cost()
+                                  : at::full({problem_.batch}, std::nan(""), problem_.options);
     }
     plan.actions = actions.contiguous();
-    detail::judge(plan, {.best_cost = best_cost_,
+    detail::judge(plan, {.best_cost = best_.cost(),
                          .feasible = feasible(plan),
                          .deadline_reached = deadline_reached_,
                          .planned_iterations = options_.iterations});
@@ -342,62 +268,32 @@ class Solve {
                   at::zeros({problem_.batch, 1}, problem_.options.dtype(at::kLong)));
   }
 
-  void stack_diagnostics(Diagnostics& diagnostics) const {
-    if (iteration_best_.empty()) return;
-    diagnostics.best_cost = at::stack(iteration_best_);
-    diagnostics.effective_samples =
-        at::nan_to_num(at::stack(concentration_).squeeze(-1).reciprocal(), 0.0, 0.0, 0.0);
-    diagnostics.spread = at::stack(spread_);
-    diagnostics.non_finite = at::stack(non_finite_);
-    std::vector<Tensor> means;  // populations may shrink from iteration to iteration
-    for (std::size_t i = 0; i < weights_.size(); ++i)
-      means.push_back(survivor_cost(survivor_costs_[i], weights_[i]));
-    diagnostics.survivor_cost = at::stack(means);
-  }
-
   Tensor feasible(const Plan& plan) const {
-    if (!best_violation_.defined()) return {};
-    return plan.constraint.defined() ? plan.constraint.le(0).all(1) : best_violation_.le(0);
+    if (!best_.violation().defined()) return {};
+    return plan.constraint.defined() ? plan.constraint.le(0).all(1) : best_.violation().le(0);
   }
 
   const SamplingOptions& options_;
   const Problem& problem_;
   const Update& update_;
   Noise& noise_;
-  Limits limits_;
+  detail::Admissible admissible_;
   CostFunction cost_;
   std::unique_ptr<Proposal> proposal_;
-  Tensor pinned_, free_;  // [1 or B,H,A]
   Tensor proposals_, reused_, kept_;
 
   Tensor candidates_;  // of the last iteration
   Costs costs_;
   Selection selection_;
-  Tensor best_index_;                              // [B,1] in the last iteration
-  Tensor best_cost_, best_plan_, best_violation_;  // [B], [B,H,A], [B]: best ever
-  Costs best_costs_;
   Tensor survivors_;  // [B,K,H,A] actions, best first; undefined where all candidates survived
-  std::vector<Tensor> iteration_best_, weights_, survivor_costs_, concentration_, spread_,
-      non_finite_;
+  detail::Incumbent best_;
+  detail::SearchLog log_;
 
   Clock::time_point start_;
   std::optional<Clock::time_point> iteration_start_;
   double slowest_ = 0, cost_seconds_ = 0;
   bool deadline_reached_ = false;
 };
-
-// Shifted rates keep H rows; new ones are the prior mean.
-Tensor advance_rates(const Tensor& rates, const std::vector<int64_t>& raw_steps, int64_t block,
-                     const std::vector<double>& prior) {
-  const auto width = rates.size(2), count = static_cast<int64_t>(prior.size());
-  const auto row = at::tensor(prior, at::kDouble).repeat({width / count}).to(rates.options());
-  // The end is filled by shifting the difference to the prior, which is zero there.
-  auto moved = advance_plan(rates - row, raw_steps, block, Tail::prior);
-  const auto rest = rates.size(1) - (moved.defined() ? moved.size(1) : 0);
-  const auto zeros = at::zeros({rates.size(0), rest, width}, rates.options());
-  moved = moved.defined() ? at::cat({moved, zeros}, 1) : zeros;
-  return moved + row;
-}
 
 }  // namespace
 
@@ -416,62 +312,6 @@ Plan SamplingPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
   c10::NoGradGuard no_grad;
   return Solve(options_, proposal_, *update_, problem, noise).run();
-}
-
-WarmStart SamplingPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
-                                   int64_t block) const {
-  c10::NoGradGuard no_grad;
-  WarmStart next;
-  next.mean = advance_plan(last.mean, raw_steps, block, options_.tail);
-  for (const auto& [name, tensor] : last.memory) {
-    if (name == "elites") {
-      // Elites keep H rows: their end repeats the last action.
-      const auto batch = tensor.size(0), count = tensor.size(1);
-      std::vector<int64_t> steps;
-      for (const auto row : raw_steps)
-        steps.insert(steps.end(), static_cast<std::size_t>(count), row);
-      next.memory.emplace_back(name,
-                               advance_plan(tensor.flatten(0, 1), steps, block, Tail::repeat_last)
-                                   .unflatten(0, {batch, count}));
-    } else if (name == "rates") {
-      next.memory.emplace_back(name,
-                               advance_rates(tensor, raw_steps, block, options_.initial_mean));
-    } else if (name == "knots" && last.mean.defined()) {
-      std::vector<Tensor> rows;
-      for (std::size_t b = 0; b < raw_steps.size(); ++b) {
-        const auto shift = knot_shift_matrix(
-            last.mean.size(1), tensor.size(1), options_.knot_kernel, options_.kernel_width,
-            static_cast<double>(raw_steps[b]) / static_cast<double>(block));
-        rows.push_back(at::matmul(shift.to(tensor.options()), tensor[static_cast<int64_t>(b)]));
-      }
-      next.memory.emplace_back(name, at::stack(rows));
-    } else {
-      next.memory.emplace_back(name, tensor);
-    }
-  }
-  return next;
-}
-
-Tensor complete_warm_start(const Problem& problem, const Tensor& prior, Tail tail) {
-  const auto batch = problem.batch, horizon = problem.horizon, width = problem.width();
-  const auto& given = problem.warm_start.mean;
-  const auto rows = given.defined() ? std::min(given.size(1), horizon) : 0;
-  if (rows == 0 && !problem.tail) return prior.expand({batch, horizon, width}).contiguous();
-  const auto prefix = rows == 0 ? at::zeros({batch, 0, width}, problem.options)
-                                : given.narrow(1, 0, rows).to(problem.options);
-  if (rows == horizon) return prefix.contiguous();
-  const auto missing = horizon - rows;
-  Tensor rest;
-  if (problem.tail) {
-    rest = problem.tail(prefix);
-    check_shape("Problem.tail's result", rest, {batch, missing, width}, "[B,H-h,A]");
-    rest = rest.to(problem.options);
-  } else if (tail == Tail::repeat_last) {
-    rest = prefix.narrow(1, rows - 1, 1).expand({batch, missing, width});
-  } else {
-    rest = prior.expand({batch, missing, width});
-  }
-  return at::cat({prefix, rest}, 1);
 }
 
 }  // namespace foresight

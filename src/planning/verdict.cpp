@@ -9,9 +9,6 @@
 namespace foresight::detail {
 namespace {
 
-// Bits per problem, packed on the device so that one copy tells all.
-constexpr int64_t kFinitePlan = 1, kFiniteCost = 2, kFeasible = 4;
-
 void append(std::string& message, const std::string& text) {
   message += (message.empty() ? "" : "; ") + text;
 }
@@ -19,21 +16,24 @@ void append(std::string& message, const std::string& text) {
 }  // namespace
 
 void judge(Plan& plan, const Evidence& evidence) {
-  auto flags = plan.actions.isfinite().all(2).all(1).to(at::kLong) * kFinitePlan;
-  const bool evaluated = evidence.best_cost.defined();
-  if (evaluated) flags = flags + evidence.best_cost.isfinite().to(at::kLong) * kFiniteCost;
-  if (evidence.feasible.defined()) flags = flags + evidence.feasible.to(at::kLong) * kFeasible;
-  const auto host = flags.cpu();
-  const auto* flag = host.data_ptr<int64_t>();
-  const auto batch = host.numel();
+  // One row a question, stacked on the device so that one copy tells all.
+  std::vector<Tensor> answers{finite_rows(plan.actions)};
+  answers.push_back(evidence.best_cost.defined() ? finite_rows(evidence.best_cost.unsqueeze(1))
+                                                 : answers.front());
+  answers.push_back(evidence.feasible.defined() ? evidence.feasible
+                                                : at::ones_like(answers.front()));
+  const auto host = at::stack(answers).cpu();
+  const auto batch = host.size(1);
+  const auto *finite_plan = host.data_ptr<bool>(), *finite_cost = finite_plan + batch,
+             *feasible = finite_cost + batch;
   int64_t non_finite = 0, infeasible = 0;
   plan.statuses.clear();
   for (int64_t b = 0; b < batch; ++b) {
     auto status = evidence.deadline_reached ? Status::deadline_reached : Status::ok;
-    if (!(flag[b] & kFinitePlan) || (evaluated && !(flag[b] & kFiniteCost))) {
+    if (!finite_plan[b] || !finite_cost[b]) {
       status = Status::non_finite;
       ++non_finite;
-    } else if (evidence.feasible.defined() && !(flag[b] & kFeasible)) {
+    } else if (!feasible[b]) {
       status = Status::infeasible;
       ++infeasible;
     }
@@ -62,18 +62,21 @@ void give_up(Plan& plan, const std::string& why, const Tensor& fallback) {
   plan.cost = at::full({fallback.size(0)}, std::nan(""), fallback.options());
 }
 
-Tensor rows_at(const Tensor& values, const Tensor& index) {
-  auto shape = values.sizes().vec();
-  shape[1] = index.size(1);
-  std::vector<int64_t> view{index.size(0), index.size(1)};
-  view.resize(shape.size(), 1);
-  return values.gather(1, index.reshape(view).expand(shape));
-}
-
 Tensor choose(const Tensor& condition, const Tensor& yes, const Tensor& no) {
   std::vector<int64_t> view(static_cast<std::size_t>(yes.dim()), 1);
   view[0] = -1;
   return at::where(condition.reshape(view), yes, no);
+}
+
+Costs choose(const Tensor& condition, const Costs& yes, const Costs& no) {
+  Costs chosen;
+  chosen.total = at::where(condition, yes.total, no.total);
+  for (std::size_t i = 0; i < yes.terms.size(); ++i)
+    chosen.terms.emplace_back(yes.terms[i].first,
+                              at::where(condition, yes.terms[i].second, no.terms.at(i).second));
+  if (yes.constraint.defined())
+    chosen.constraint = choose(condition, yes.constraint, no.constraint);
+  return chosen;
 }
 
 Costs picked(const Costs& costs, const Tensor& index) {

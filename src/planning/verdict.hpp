@@ -3,6 +3,7 @@
 // read of a solve.
 #pragma once
 
+#include "cpu_loops.hpp"
 #include "foresight/planning/plan.hpp"
 
 namespace foresight::detail {
@@ -22,10 +23,10 @@ void judge(Plan& plan, const Evidence& evidence);
 /// A search that was stopped by an exception: status failed, the fallback as actions, unknown cost.
 void give_up(Plan& plan, const std::string& why, const Tensor& fallback);
 
-/// [B,S,...] at [B,K] -> [B,K,...].
-Tensor rows_at(const Tensor& values, const Tensor& index);
 /// Elementwise choice by problem: `condition` [B].
 Tensor choose(const Tensor& condition, const Tensor& yes, const Tensor& no);
+/// The same of [B] totals and terms and [B,C] constraints; both sides have the same terms.
+Costs choose(const Tensor& condition, const Costs& yes, const Costs& no);
 /// One candidate per problem, index [B,1]: [B] totals and terms, [B,C] constraints.
 Costs picked(const Costs& costs, const Tensor& index);
 /// Sum over constraints of how far each is broken, [B,S]; undefined where unconstrained. NaN counts

@@ -2,15 +2,16 @@
 // The sampling loop on problems with known answers, and each option's own promise.
 #include "foresight/planning/sampling_planner.hpp"
 
-#include <nlohmann/json.hpp>
 #include <thread>
 
-#include "foresight/core/options_json.hpp"
 #include "foresight/planning/presets.hpp"
 #include "planner_conformance.hpp"
 
 namespace foresight {
 namespace {
+
+using testing::quadratic_problem;
+using testing::quadratic_target;
 
 Plan solve(const SamplingOptions& options, const Problem& problem, std::uint64_t seed = 1) {
   PhiloxNoise noise(seed);
@@ -22,64 +23,6 @@ SamplingOptions small(SamplingOptions options, int64_t samples = 128, int64_t it
   options.iterations = iterations;
   if (options.elites > 1) options.elites = 12;
   return options;
-}
-
-TEST_CASE("CEM keeps the promises of a planner") {
-  auto options = small(lewm_cem());
-  options.bound = BoundKind::box;
-  planner_conformance(SamplingPlanner(options));
-}
-
-TEST_CASE("CEM without limits keeps the other promises") {
-  planner_conformance(SamplingPlanner(small(lewm_cem())), {.keeps_limits = false});
-}
-
-TEST_CASE("CEM with truncated sampling keeps the promises of a planner") {
-  auto options = small(lewm_cem());
-  options.bound = BoundKind::truncated;
-  planner_conformance(SamplingPlanner(options));
-}
-
-TEST_CASE("iCEM keeps the promises of a planner") {
-  planner_conformance(SamplingPlanner(small(icem(), 128, 20)));
-  planner_conformance(SamplingPlanner(small(lewm_icem())));
-}
-
-TEST_CASE("MPPI keeps the promises of a planner") {
-  auto options = small(mppi(), 256, 40);
-  options.control_cost = 0;
-  options.temperature = 0.1;
-  options.temperature_rule = TemperatureRule::divide_by_spread;
-  options.initial_std = {0.4};
-  planner_conformance(SamplingPlanner(options), {.accuracy = 0.3});
-}
-
-TEST_CASE("TD-MPC2's MPPI keeps the promises of a planner") {
-  auto options = small(tdmpc2(), 256, 30);
-  options.returned = Returned::mean;
-  // Its temperature is in units of the cost, hence the accuracy.
-  options.temperature = 20;
-  planner_conformance(SamplingPlanner(options), {.accuracy = 0.3});
-}
-
-TEST_CASE("knots and rates keep the promises of a planner") {
-  auto options = small(kmppi(), 256, 40);
-  options.control_cost = 0;
-  options.temperature = 0.05;
-  options.temperature_rule = TemperatureRule::divide_by_spread;
-  options.initial_std = {0.5};
-  options.knots = 3;
-  planner_conformance(SamplingPlanner(options), {.accuracy = 0.4});
-  options.proposal = ProposalKind::action_rates;
-  planner_conformance(SamplingPlanner(options), {.accuracy = 0.4});
-}
-
-TEST_CASE("predictive sampling keeps the promises of a planner") {
-  auto options = predictive_sampling();
-  options.samples = 512;
-  options.iterations = 30;
-  options.initial_std = {0.3};
-  planner_conformance(SamplingPlanner(options), {.accuracy = 0.4});
 }
 
 // Finite-horizon LQR by the Riccati recursion in double: the optimal cost of a double integrator.
@@ -130,28 +73,6 @@ TEST_CASE("CEM on a double integrator comes close to the Riccati solution") {
   INFO("optimal " << best << ", found " << plan.cost.item<double>());
   CHECK(plan.cost.item<double>() >= best - 1e-9);
   CHECK(plan.cost.item<double>() < best * 1.01);
-}
-
-// A shallow valley at -1 and a deeper one at +1.5, along every action.
-CostFunction two_valleys() {
-  return [](const Tensor& actions) {
-    const auto x = actions.mean({2, 3});
-    Costs costs;
-    costs.total = -at::exp(-(x + 1).square() / 0.3) - 2.0 * at::exp(-(x - 1.5).square() / 0.3) +
-                  0.01 * actions.square().sum({2, 3});
-    return costs;
-  };
-}
-
-TEST_CASE("sampling planners find the deeper of two valleys") {
-  Problem problem;
-  problem.horizon = 1;
-  problem.cost = two_valleys();
-  for (auto options : {small(lewm_cem()), small(icem()), small(lewm_mppi())}) {
-    options.initial_std = {2.0};
-    const auto plan = solve(options, problem);
-    CHECK(plan.actions.item<double>() == Approx(1.5).margin(0.2));
-  }
 }
 
 TEST_CASE("a mean candidate makes the best cost of an iteration monotone when the mean is kept") {
@@ -405,54 +326,6 @@ TEST_CASE("categorical search finds the best symbols of every problem") {
   CHECK(at::equal(plan.actions.reshape({2, 6, 4}).argmax(2), wanted));
   CHECK(at::equal(plan.actions.reshape({2, 6, 4}).sum(2), at::ones({2, 6})));
   CHECK(plan.cost.eq(0).all().item<bool>());
-}
-
-TEST_CASE("a plan is advanced by raw actions across block borders") {
-  const auto plan =
-      at::arange(12, at::kFloat).reshape({1, 3, 4});  // blocks of 2 raw actions of dim 2
-  CHECK(at::equal(advance_plan(plan, {2}, 2, Tail::prior), plan.narrow(1, 1, 2)));
-  CHECK_FALSE(advance_plan(plan, {6}, 2, Tail::prior).defined());
-  CHECK(at::equal(advance_plan(plan, {1}, 2, Tail::repeat_last).flatten(),
-                  at::tensor({2.F, 3.F, 4.F, 5.F, 6.F, 7.F, 8.F, 9.F, 10.F, 11.F, 10.F, 11.F})));
-  CHECK(at::equal(advance_plan(plan, {3}, 2, Tail::prior).flatten(),
-                  at::tensor({6.F, 7.F, 8.F, 9.F, 10.F, 11.F, 0.F, 0.F, 0.F, 0.F, 0.F, 0.F})));
-  const auto two = at::cat({plan, plan + 100});
-  const auto mixed = advance_plan(two, {0, 4}, 2, Tail::prior);
-  CHECK(at::equal(mixed[0], plan[0]));
-  CHECK(at::equal(mixed[1].flatten().narrow(0, 0, 4), at::tensor({108.F, 109.F, 110.F, 111.F})));
-  CHECK(mixed[1].flatten().narrow(0, 4, 8).eq(0).all().item<bool>());
-}
-
-TEST_CASE("bad options are refused with the field, value and rule") {
-  SamplingOptions options;
-  options.elites = 400;
-  CHECK(fails_with(
-      ErrorCategory::invalid_option, [&] { SamplingPlanner{options}; }, "elites", "400", "300"));
-  options = {};
-  options.temperature = -1;
-  CHECK(fails_with(
-      ErrorCategory::invalid_option, [&] { SamplingPlanner{options}; }, "temperature"));
-  options = {};
-  options.initial_std = {1.0, 2.0, 3.0};
-  PhiloxNoise noise(1);
-  CHECK(fails_with(
-      ErrorCategory::invalid_option,
-      [&] { SamplingPlanner(options).solve(quadratic_problem(1, 1), noise); }, "initial_std",
-      "3 values"));
-}
-
-TEST_CASE("every preset is valid and survives a round trip through JSON") {
-  for (const auto& name : sampling_preset_names()) {
-    INFO("preset " << name);
-    const auto options = sampling_preset(name);
-    CHECK(options.validate().empty());
-    const auto json = write_options(options);
-    SamplingOptions again;
-    read_options(again, json, name);
-    CHECK(write_options(again) == json);
-  }
-  CHECK(fails_with(
-      ErrorCategory::not_found, [] { sampling_preset("lewm_cen"); }, "lewm_cem"));
 }
 
 }  // namespace

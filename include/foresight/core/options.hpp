@@ -16,6 +16,7 @@
 #pragma once
 
 #include <array>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,11 +61,24 @@ concept OptionStruct = requires(T& options) {
 /// Collects broken rules: each line reads "CemOptions.elites = 400 must be <= samples = 300".
 class FORESIGHT_API Rules {
  public:
+  static constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+
   explicit Rules(std::string struct_name) : struct_name_(std::move(struct_name)) {}
 
   /// Records a problem with `field` unless `holds`; `rule` completes "Struct.field = value <rule>".
   Rules& check(bool holds, std::string_view field, double value, std::string_view rule);
   Rules& check(bool holds, std::string_view field, std::string_view value, std::string_view rule);
+  /// value >= low.
+  Rules& at_least(std::string_view field, double value, double low);
+  /// Finite and > 0.
+  Rules& positive(std::string_view field, double value);
+  /// Finite and in [low, high].
+  Rules& within(std::string_view field, double value, double low, double high = kUnlimited);
+  /// Every value finite and in [low, high].
+  Rules& all_within(std::string_view field, const std::vector<double>& values,
+                    double low = -kUnlimited, double high = kUnlimited);
+  /// At least one value.
+  Rules& not_empty(std::string_view field, const std::vector<double>& values);
   /// Adds the problems of a nested struct under "field: ".
   Rules& nested(std::string_view field, const std::vector<std::string>& problems);
 

@@ -28,6 +28,10 @@ FORESIGHT_API SamplingOptions vjepa2_ac_cem(double maxnorm = 0.075);
 FORESIGHT_API SamplingOptions eb_jepa_cem();
 /// eb_jepa Two Rooms: MPPI 200 / 20 / 20; the temperature multiplies.
 FORESIGHT_API SamplingOptions eb_jepa_mppi();
+/// PLDM Two Rooms: MPPI of 2000 samples, covariance 12, radial bound 2.45 (arXiv 2502.14819; its
+/// maze: 500 samples, covariance 5, temperature and control cost 0.0025). Its first plan of an
+/// episode is noise; here it is the prior mean, unless a warm start says otherwise.
+FORESIGHT_API SamplingOptions pldm();
 /// TD-MPC2: MPPI 512 / 64 / 6 (8 iterations from 20 action dimensions on); policy rollouts enter as
 /// Problem::proposals (arXiv 2310.16828).
 FORESIGHT_API SamplingOptions tdmpc2(int64_t action_dim = 6);
@@ -36,9 +40,10 @@ FORESIGHT_API SamplingOptions planet_cem();
 /// iCEM as published (Pinneri et al., CoRL 2020): decaying population, elites kept and carried
 /// over.
 FORESIGHT_API SamplingOptions icem();
-/// Information-theoretic MPPI as in pytorch_mppi: one iteration over all samples, fixed std,
-/// control cost.
+/// Information-theoretic MPPI: one iteration over all samples, fixed std, control cost.
 FORESIGHT_API SamplingOptions mppi();
+/// pytorch_mppi 0.9: mppi() with its default of 100 samples; control_cost equals the temperature.
+FORESIGHT_API SamplingOptions pytorch_mppi();
 /// Smooth MPPI (arXiv 2112.09988): samples rates; the natural choice under rate limits.
 FORESIGHT_API SamplingOptions smppi();
 /// Kernel MPPI: samples control points.
@@ -48,7 +53,8 @@ FORESIGHT_API SamplingOptions predictive_sampling();
 /// Categorical CEM for discrete actions.
 FORESIGHT_API SamplingOptions categorical_cem();
 
-/// Names that sampling_preset() knows: those of the functions above.
+/// Names that sampling_preset() knows: those of the functions above, and `lewm`, `dino_wm` and
+/// `vjepa2_ac` for the CEM of these projects.
 FORESIGHT_API std::vector<std::string> sampling_preset_names();
 /// A preset by name; an unknown one is an Error that suggests the nearest.
 FORESIGHT_API SamplingOptions sampling_preset(std::string_view name);

@@ -39,13 +39,22 @@ struct FORESIGHT_API Problem {
   /// tail rule.
   std::function<Tensor(const Tensor& prefix)> tail;
   /// [B,N,H,A] plans that join the candidates of every iteration (policy rollouts, hand-made
-  /// plans).
+  /// plans); gradient planners start further candidates from them.
   Tensor proposals;
   /// [H,A] or [B,H,A]: values that every plan takes, NaN where the planner is free (gripper closed
   /// from block k on, unused dimensions). They win over limits.
   Tensor pinned;
+  /// [dim], normalised: the largest change of each raw action from the one before it, also from
+  /// block to block; +infinity where a dimension is free. Undefined: no rate limits. Every
+  /// candidate and answer keeps them together with the action limits. Continuous actions only.
+  Tensor max_step;
+  /// [B,dim], normalised: the raw action applied just before the first candidate action. Within the
+  /// action limits, or the limits win over the rate. Undefined: the first action is free.
+  Tensor previous_action;
 
   std::optional<Clock::time_point> deadline;  ///< unset: as long as it takes
+  /// Reads the time that `deadline` is in: a test, or a simulator with a time of its own, sets it.
+  std::function<Clock::time_point()> now = Clock::now;
   at::TensorOptions options =
       at::TensorOptions().dtype(at::kFloat);  ///< dtype and device of the search
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "admissible.hpp"
+
+#include <limits>
+
+#include "cpu_loops.hpp"
+
+namespace foresight::detail {
+namespace {
+
+// Shortens vectors that are longer than `radius`, as eb_jepa does it: the length is never divided
+// by zero, and what is within the radius shrinks by a millionth of a unit.
+Tensor shortened(const Tensor& raw, double radius) {
+  const auto length = at::sqrt(raw.square().sum(-1, /*keepdim=*/true));
+  return raw * (length.clamp_max(radius) / (length + 1e-6));
+}
+
+// The point of the way from `from` (inside the ball) to `to` at which the ball ends, or `to`.
+// Unlike shortening `to`, this keeps every coordinate between the two.
+Tensor last_inside(const Tensor& from, const Tensor& to, double radius) {
+  const auto way = to - from;
+  const auto a = way.square().sum(-1, /*keepdim=*/true);
+  const auto b = (from * way).sum(-1, /*keepdim=*/true);
+  const auto c = (from.square().sum(-1, /*keepdim=*/true) - radius * radius).clamp_max(0.0);
+  const auto share =
+      (at::sqrt(b.square() - a * c) - b) / a.clamp_min(std::numeric_limits<float>::min());
+  return from + way * share.clamp(0.0, 1.0);
+}
+
+}  // namespace
+
+Admissible::Admissible(const Problem& problem, BoundKind bound, double radius)
+    : block_(problem.action.block), dim_(problem.action.dim), bound_(bound), radius_(radius) {
+  if (bound == BoundKind::box || bound == BoundKind::truncated) limits_ = block_limits(problem);
+  if (problem.pinned.defined()) {
+    pinned_ = problem.pinned.to(problem.options);
+    if (pinned_.dim() == 2) pinned_ = pinned_.unsqueeze(0);
+    free_ = pinned_.isnan();
+  }
+  if (!problem.max_step.defined()) return;
+  max_step_ = problem.max_step.to(problem.options);
+  if (problem.previous_action.defined()) previous_ = problem.previous_action.to(problem.options);
+}
+
+Tensor Admissible::operator()(const Tensor& given) const {
+  if (max_step_.defined()) return step_by_step(given);
+  auto actions = given;
+  if (bound_ == BoundKind::radial) {
+    auto split = given.sizes().vec();
+    split.back() = block_;
+    split.push_back(dim_);
+    actions = shortened(given.reshape(split), radius_).reshape(given.sizes());
+  } else if (limits_.active()) {
+    actions = clamp_rows(given, limits_.low, limits_.high);
+  }
+  if (!pinned_.defined()) return actions;
+  const bool candidates = actions.dim() == 4;
+  return at::where(candidates ? free_.unsqueeze(1) : free_, actions,
+                   candidates ? pinned_.unsqueeze(1) : pinned_);
+}
+
+Tensor Admissible::step_by_step(const Tensor& actions) const {
+  const auto steps_of = [&](const Tensor& plans) {  // [...,H,A] -> H*block tensors [...,dim]
+    auto split = plans.sizes().vec();
+    split.end()[-2] *= block_;
+    split.back() = dim_;
+    return plans.reshape(split).unbind(-2);
+  };
+  const auto lead = [&](const Tensor& rows) {  // [B,...] as broadcast over candidates
+    return actions.dim() == 4 && rows.defined() ? rows.unsqueeze(1) : rows;
+  };
+  auto steps = steps_of(actions);
+  std::vector<Tensor> pinned, free;
+  if (pinned_.defined()) {
+    pinned = steps_of(lead(pinned_));
+    free = steps_of(lead(free_));
+  }
+  auto previous = lead(previous_);
+  for (std::size_t t = 0; t < steps.size(); ++t) {
+    auto& raw = steps[t];
+    if (previous.defined()) raw = at::clamp(raw, previous - max_step_, previous + max_step_);
+    raw = within_limits(raw, previous);
+    if (pinned_.defined()) raw = at::where(free[t], raw, pinned[t]);
+    previous = raw;
+  }
+  return at::stack(steps, -2).reshape(actions.sizes());
+}
+
+Tensor Admissible::within_limits(const Tensor& raw, const Tensor& previous) const {
+  if (bound_ == BoundKind::radial) {
+    const auto inside = previous.defined() ? last_inside(previous, raw, radius_) : raw;
+    const auto length = at::sqrt(inside.square().sum(-1, /*keepdim=*/true));
+    return at::where(length.gt(radius_), shortened(inside, radius_), inside);
+  }
+  if (!limits_.active()) return raw;  // the same for every raw action of a block
+  return at::clamp(raw, limits_.low.narrow(0, 0, dim_), limits_.high.narrow(0, 0, dim_));
+}
+
+}  // namespace foresight::detail

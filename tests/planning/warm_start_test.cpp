@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plans shifted by what was executed.
+#include "catch.hpp"
+#include "foresight/planning/problem.hpp"
+
+namespace foresight {
+namespace {
+
+TEST_CASE("a plan is advanced by raw actions across block borders") {
+  const auto plan =
+      at::arange(12, at::kFloat).reshape({1, 3, 4});  // blocks of 2 raw actions of dim 2
+  CHECK(at::equal(advance_plan(plan, {2}, 2, Tail::prior), plan.narrow(1, 1, 2)));
+  CHECK_FALSE(advance_plan(plan, {6}, 2, Tail::prior).defined());
+  CHECK(at::equal(advance_plan(plan, {1}, 2, Tail::repeat_last).flatten(),
+                  at::tensor({2.F, 3.F, 4.F, 5.F, 6.F, 7.F, 8.F, 9.F, 10.F, 11.F, 10.F, 11.F})));
+  CHECK(at::equal(advance_plan(plan, {3}, 2, Tail::prior).flatten(),
+                  at::tensor({6.F, 7.F, 8.F, 9.F, 10.F, 11.F, 0.F, 0.F, 0.F, 0.F, 0.F, 0.F})));
+  const auto two = at::cat({plan, plan + 100});
+  const auto mixed = advance_plan(two, {0, 4}, 2, Tail::prior);
+  CHECK(at::equal(mixed[0], plan[0]));
+  CHECK(at::equal(mixed[1].flatten().narrow(0, 0, 4), at::tensor({108.F, 109.F, 110.F, 111.F})));
+  CHECK(mixed[1].flatten().narrow(0, 4, 8).eq(0).all().item<bool>());
+}
+
+}  // namespace
+}  // namespace foresight
