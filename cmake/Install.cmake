@@ -30,6 +30,10 @@ foreach(component IN LISTS components)
           DESTINATION "${package_dir}" COMPONENT ${component})
 endforeach()
 
+# Suites for tests of users' own models and planners: headers alone, beside a Catch2 that the user brings.
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/foresight/testing"
+        DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/foresight" COMPONENT core FILES_MATCHING PATTERN "*.hpp")
+
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/foresightConfig.cmake.in" "${PROJECT_BINARY_DIR}/foresightConfig.cmake"
   INSTALL_DESTINATION "${package_dir}" NO_SET_AND_CHECK_MACRO)

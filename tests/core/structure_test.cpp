@@ -20,9 +20,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 13> kFolderOrder = {
+constexpr std::array<std::string_view, 14> kFolderOrder = {
     "core", "io",   "nn",   "losses", "models", "planning", "control",
-    "data", "envs", "eval", "train",  "viz",    "cli"};
+    "data", "envs", "eval", "train",  "viz",    "cli",      "testing"};
 
 std::optional<std::size_t> rank(const std::string& folder) {
   const auto* found = std::find(kFolderOrder.begin(), kFolderOrder.end(), folder);
