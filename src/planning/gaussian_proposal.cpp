@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu_loops.hpp"
 #include "foresight/core/error.hpp"
 
 namespace foresight::detail {
@@ -60,7 +61,7 @@ GaussianProposal::GaussianProposal(const SamplingOptions& options, const Problem
   require(!problem.action.discrete, ErrorCategory::invalid_argument,
           "Gaussian search needs a continuous ActionSpace; use categorical for a discrete one");
   const auto deviation = per_dimension(options.initial_std, problem, "SamplingOptions.initial_std");
-  std_ = deviation.expand_as(mean_);
+  std_ = deviation.expand_as(mean_).contiguous();
   if (!options.covariance.empty()) {
     const auto covariance = covariance_matrix(options.covariance, problem);
     factor_ = cholesky_factor(covariance).to(problem.options);
@@ -100,38 +101,38 @@ Tensor GaussianProposal::perturb(int64_t samples, Noise& noise) const {
 }
 
 Tensor GaussianProposal::draw(const Tensor& perturbation) const {
-  const auto centre = (offset_.defined() ? mean_ + offset_ : mean_).unsqueeze(1);
-  if (factor_.defined()) return centre + perturbation;
+  const auto centre = offset_.defined() ? mean_ + offset_ : mean_;
+  if (factor_.defined()) return centre.unsqueeze(1) + perturbation;
   if (options_.bound == BoundKind::truncated) {
     auto deviation = std_;
     if (limits_.active())
       deviation =
           at::minimum(deviation, at::minimum((mean_ - limits_.low) / 2, (limits_.high - mean_) / 2))
               .clamp_min(0.0);
-    return at::addcmul(centre, truncated_at_two(perturbation), deviation.unsqueeze(1));
+    return spread_around(centre, truncated_at_two(perturbation), deviation);
   }
-  return at::addcmul(centre, perturbation, std_.unsqueeze(1));
+  return spread_around(centre, perturbation, std_);
 }
 
-Tensor GaussianProposal::weighted_control_cost(const Tensor& nominal, const Tensor& noise) const {
+Tensor GaussianProposal::weighted_control_cost(const Tensor& nominal, const Tensor& values) const {
   if (options_.control_cost <= 0) return {};
-  const auto magnitude = options_.absolute_noise_cost ? noise.abs() : noise;
-  const auto scaled =
-      precision_.dim() == 2 ? at::matmul(magnitude, precision_) : magnitude * precision_;
-  return (scaled * nominal.unsqueeze(1)).sum({2, 3}) * options_.control_cost;
+  const auto pull =
+      (precision_.dim() == 2 ? at::matmul(nominal, precision_) : nominal * precision_) *
+      options_.control_cost;
+  return weighted_deviation(values, nominal, pull,
+                            options_.absolute_noise_cost ? Deviation::absolute : Deviation::plain);
 }
 
 Tensor GaussianProposal::control_cost(const Tensor&, const Tensor& actions) const {
-  if (options_.control_cost <= 0) return {};
-  return weighted_control_cost(mean_, actions - mean_.unsqueeze(1));
+  return weighted_control_cost(mean_, actions);
 }
 
 void GaussianProposal::refit(const Tensor& survivors, const Selection& selection) {
-  const auto weight = selection.weight.to(survivors.scalar_type()).unsqueeze(-1).unsqueeze(-1);
+  const auto weight = selection.weight.to(survivors.scalar_type());
   const auto any = selection.any.unsqueeze(-1);
-  const auto centre = (survivors * weight).sum(1);
+  const auto centre = weighted_mean(survivors, weight);
   if (options_.std_update != StdUpdate::fixed) {
-    auto variance = ((survivors - centre.unsqueeze(1)).square() * weight).sum(1);
+    auto variance = weighted_variance(survivors, weight, centre);
     if (options_.std_update == StdUpdate::unbiased) {
       // 1 / (1 - sum w^2): n / (n - 1) for n equal weights. A single survivor leaves no spread.
       const auto concentration = selection.concentration.to(survivors.scalar_type()).unsqueeze(-1);
@@ -174,8 +175,7 @@ Tensor KnotProposal::draw(const Tensor& perturbation) const {
 }
 
 Tensor KnotProposal::control_cost(const Tensor&, const Tensor& actions) const {
-  if (options_.control_cost <= 0) return {};
-  return weighted_control_cost(nominal_, actions - nominal_.unsqueeze(1));
+  return weighted_control_cost(nominal_, actions);
 }
 
 void KnotProposal::refit(const Tensor& survivors, const Selection& selection) {
@@ -217,8 +217,7 @@ Tensor RateProposal::encode(const Tensor&, const Tensor& actions) const {
 }
 
 Tensor RateProposal::control_cost(const Tensor& variables, const Tensor&) const {
-  if (options_.control_cost <= 0) return {};
-  return weighted_control_cost(mean_, variables - mean_.unsqueeze(1));
+  return weighted_control_cost(mean_, variables);
 }
 
 void RateProposal::remember(WarmStart& warm_start) const {

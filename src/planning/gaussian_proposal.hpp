@@ -25,8 +25,8 @@ class GaussianProposal : public Proposal {
   void remember(WarmStart& warm_start) const override { warm_start.mean = mean(); }
 
  protected:
-  /// lambda * sum_t u_t' Sigma^-1 e_t for u [B,H,A] and e [B,S,H,A].
-  Tensor weighted_control_cost(const Tensor& nominal, const Tensor& noise) const;
+  /// lambda * sum_t u_t' Sigma^-1 (v - u)_t for u [B,H,A] and v [B,S,H,A]; undefined if lambda = 0.
+  Tensor weighted_control_cost(const Tensor& nominal, const Tensor& values) const;
 
   const SamplingOptions& options_;
   const Problem& problem_;

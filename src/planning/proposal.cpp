@@ -26,9 +26,9 @@ Tensor per_dimension(const std::vector<double>& values, const Problem& problem,
           fmt::format("{} has {} values, expected 1, {} (one per raw dimension) or {} (one per "
                       "element of a block)",
                       name, count, dim, width));
-  auto row = at::tensor(values, at::kDouble);
-  if (count != width) row = row.repeat({count == 1 ? width : problem.action.block});
-  return row.to(problem.options);
+  std::vector<double> row;
+  for (int64_t i = 0; i < width; ++i) row.push_back(values[static_cast<std::size_t>(i % count)]);
+  return at::tensor(row, problem.options);
 }
 
 namespace {

@@ -3,6 +3,8 @@
 
 #include <limits>
 
+#include "cpu_loops.hpp"
+
 namespace foresight {
 namespace {
 
@@ -60,26 +62,22 @@ Selection SoftmaxUpdate::select(const Ranking& ranking, int64_t survivors) const
   selection.cost = effective_cost(ranking);
   if (survivors != 0 && survivors < ranking.cost.size(1))
     std::tie(selection.index, selection.cost) = best({selection.cost, {}}, survivors);
-  const auto lowest = selection.cost.amin(1, /*keepdim=*/true);
-  const auto any = lowest.isfinite();
-  const auto usable = selection.cost.isfinite();
-  // Rows without a finite cost: infinity - infinity, silenced here and weighted zero below.
-  auto excess = (selection.cost - lowest).masked_fill(any.logical_not(), 0.0);
-  if (rule_ == TemperatureRule::multiply) {
-    excess = excess * temperature_;
-  } else if (rule_ == TemperatureRule::divide) {
-    excess = excess / temperature_;
-  } else {
-    const auto finite = excess.masked_fill(usable.logical_not(), 0.0);
-    const auto count = usable.sum(1, /*keepdim=*/true).clamp_min(1);
-    const auto centred =
-        (excess - finite.sum(1, /*keepdim=*/true) / count).masked_fill(usable.logical_not(), 0.0);
-    const auto spread = at::sqrt(centred.square().sum(1, /*keepdim=*/true) / count);
-    excess = excess / (spread * temperature_).clamp_min(std::numeric_limits<float>::min());
+  if (rule_ != TemperatureRule::divide_by_spread) {
+    const double factor = rule_ == TemperatureRule::multiply ? temperature_ : 1.0 / temperature_;
+    detail::softmax_weights(selection.cost, factor, selection);
+    return selection;
   }
-  selection.weight = at::softmax(-excess, 1) * any;
-  selection.concentration = selection.weight.square().sum(1, /*keepdim=*/true);
-  selection.any = any;
+  // In units of the spread of the usable costs. Infinity - infinity is unusable too.
+  const auto lowest = selection.cost.amin(1, /*keepdim=*/true);
+  const auto excess = at::nan_to_num(selection.cost - lowest, kInfinity, kInfinity);
+  const auto unusable = excess.isinf();
+  const auto count = unusable.logical_not().sum(1, /*keepdim=*/true).clamp_min(1);
+  const auto mean = excess.masked_fill(unusable, 0.0).sum(1, /*keepdim=*/true) / count;
+  const auto centred = (excess - mean).masked_fill(unusable, 0.0);
+  const auto spread = at::sqrt(centred.square().sum(1, /*keepdim=*/true) / count);
+  detail::softmax_weights(
+      excess / (spread * temperature_).clamp_min(std::numeric_limits<float>::min()), 1.0,
+      selection);
   return selection;
 }
 
