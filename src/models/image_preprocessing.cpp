@@ -10,6 +10,9 @@ std::vector<std::string> ImageOptions::validate() const {
   constexpr std::size_t kChannels = 3;
   Rules rules("ImageOptions");
   rules.check(size >= 1, "size", static_cast<double>(size), "must be >= 1");
+  rules.check(width >= 0, "width", static_cast<double>(width), "must be >= 0");
+  rules.check(width == 0 || resize != ResizeRule::shorter_edge, "width", static_cast<double>(width),
+              "must be 0 with resize = shorter_edge: the picture's shape gives the other edge");
   rules.check(std::isfinite(scale) && scale > 0, "scale", scale, "must be positive");
   rules.check(mean.size() == kChannels, "mean", static_cast<double>(mean.size()),
               "values, expected one per channel, 3");
@@ -25,11 +28,11 @@ std::vector<std::string> ImageOptions::validate() const {
 namespace {
 
 std::pair<int64_t, int64_t> resized(int64_t height, int64_t width, const ImageOptions& options) {
-  const auto size = options.size;
-  if (options.resize == ResizeRule::stretch) return {size, size};
-  const auto longer = [&](int64_t edge, int64_t shorter) { return size * edge / shorter; };
-  return height <= width ? std::pair{size, longer(width, height)}
-                         : std::pair{longer(height, width), size};
+  const auto rows = options.size, columns = options.columns();
+  if (options.resize == ResizeRule::stretch) return {rows, columns};
+  // The smallest picture of this shape that covers [rows, columns]; the other edge is truncated.
+  return rows * width >= columns * height ? std::pair{rows, rows * width / height}
+                                          : std::pair{columns * height / width, columns};
 }
 
 }  // namespace
@@ -54,8 +57,17 @@ Tensor preprocess_images(const Tensor& pixels, const ImageOptions& options,
   auto x = pixels.to(like.device()).permute({0, 3, 1, 2}).to(compute.dtype());
   x = at::addcmul(shift, x, factor);
   const auto [height, width] = resized(pixels.size(1), pixels.size(2), options);
-  if (x.size(0) > 0 && (height != x.size(2) || width != x.size(3)))
-    x = at::_upsample_bilinear2d_aa(x, {height, width}, /*align_corners=*/false);
+  if (height != x.size(2) || width != x.size(3))
+    x = x.size(0) > 0 ? at::_upsample_bilinear2d_aa(x, {height, width}, /*align_corners=*/false)
+                      : x.new_empty({0, 3, height, width});
+  if (options.resize == ResizeRule::crop) {
+    // The offset rounds half to even, as torchvision's CenterCrop does.
+    const auto centre = [](const Tensor& y, int64_t axis, int64_t length) {
+      const auto free = static_cast<double>(y.size(axis) - length);
+      return y.narrow(axis, static_cast<int64_t>(std::nearbyint(free / 2.0)), length);
+    };
+    x = centre(centre(x, 2, options.size), 3, options.columns());
+  }
   return x.to(wanted);
 }
 

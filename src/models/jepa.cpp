@@ -6,6 +6,7 @@
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/nn/residual_predictor.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "history.hpp"
 
 namespace foresight::models {
 namespace {
@@ -49,14 +50,6 @@ ModelSpec make_spec(const JepaOptions& options) {
   spec.imagined = {kLatent};
   return spec;
 }
-
-// The last `count` rows of [N,W-1,C].
-Tensor newest(const Tensor& ring, int64_t count) {
-  return ring.narrow(1, ring.size(1) - count, count);
-}
-
-// A ring [N,W-1,C] without its oldest row and with `row` [N,1,C] as its newest.
-Tensor pushed(const Tensor& ring, const Tensor& row) { return at::cat({ring.slice(1, 1), row}, 1); }
 
 }  // namespace
 
@@ -140,17 +133,9 @@ State Jepa::observe_latent(const State& previous, const Tensor& last_action,
   return state;
 }
 
-// Actions [batch...,A] in the latent's dtype. A tensor on another device is an error rather than a
-// hidden copy.
 Tensor Jepa::checked_actions(const Tensor& actions, at::IntArrayRef batch,
                              const Tensor& latent) const {
-  auto expected = batch.vec();
-  expected.push_back(options_.action.width());
-  check_shape("action", actions, expected, "[...,A]");
-  require(
-      actions.device() == latent.device(), ErrorCategory::invalid_argument,
-      "actions are on " + actions.device().str() + ", the state is on " + latent.device().str());
-  return actions.to(latent.scalar_type());
+  return models::checked_actions(actions, batch, options_.action.width(), latent);
 }
 
 Transition Jepa::step(const State& state, const Tensor& action, Noise&) const {

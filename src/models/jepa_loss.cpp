@@ -9,16 +9,9 @@
 #include "foresight/losses/temporal.hpp"
 #include "foresight/losses/vicreg.hpp"
 #include "foresight/models/jepa.hpp"
+#include "history.hpp"
 
 namespace foresight::models {
-namespace {
-
-// Every run of `length` consecutive rows of [B,T,C], the first `count` starts: [B*count,length,C].
-Tensor runs(const Tensor& rows, int64_t length, int64_t count) {
-  return rows.unfold(1, length, 1).narrow(1, 0, count).transpose(2, 3).flatten(0, 1);
-}
-
-}  // namespace
 
 losses::Terms Jepa::loss(const Tensor& pixels, const Tensor& blocks, Noise& noise) {
   check_shape("pixels", pixels, {kAny, kAny, kAny, kAny, 3}, "[B,T,H,W,3]");

@@ -45,6 +45,8 @@ std::vector<std::string> JepaOptions::validate() const {
   rules.nested("loss", loss.validate());
 
   rules.check(latent >= 1, "latent", number(latent), "must be >= 1");
+  rules.check(image.width == 0 || image.width == image.size, "image.width", number(image.width),
+              "must be 0: pictures are square");
   rules.check(history >= 1, "history", number(history), "must be >= 1");
   rules.check(predicted_steps >= 1, "predicted_steps", number(predicted_steps), "must be >= 1");
   rules.check(inverse_dynamics_hidden >= 0, "inverse_dynamics_hidden",

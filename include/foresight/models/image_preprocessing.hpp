@@ -14,12 +14,14 @@ namespace foresight::models {
 enum class ResizeRule {
   shorter_edge,  ///< shorter edge to `size`, the other in proportion (truncated); no crop
   stretch,       ///< both edges to `size`
+  crop,          ///< scaled to cover `size`, then its centre: as shorter_edge plus centre square
 };
 
 /// Defaults: ImageNet statistics at 224 pixels.
 struct FORESIGHT_API ImageOptions {
-  int64_t size = 224;                                ///< edge after resizing, pixels
-  double scale = 1.0 / 255.0;                        ///< of the bytes, before normalising
+  int64_t size = 224;          ///< edge after resizing, pixels
+  int64_t width = 0;           ///< horizontal edge for stretch and crop, pixels; 0: as `size`
+  double scale = 1.0 / 255.0;  ///< of the bytes, before normalising
   std::vector<double> mean = {0.485, 0.456, 0.406};  ///< per channel, of scaled values
   std::vector<double> std = {0.229, 0.224, 0.225};   ///< per channel, of scaled values
   ResizeRule resize = ResizeRule::shorter_edge;
@@ -27,12 +29,16 @@ struct FORESIGHT_API ImageOptions {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("size", self.size, "edge after resizing, pixels");
+    visit("width", self.width, "horizontal edge for stretch and crop, pixels; 0: as size");
     visit("scale", self.scale, "factor on the bytes before normalising");
     visit("mean", self.mean, "mean per channel of scaled values");
     visit("std", self.std, "standard deviation per channel of scaled values");
-    visit("resize", self.resize, "shorter_edge keeps the aspect ratio, stretch does not");
+    visit("resize", self.resize, "shorter_edge and crop keep the aspect ratio, stretch does not");
   }
   std::vector<std::string> validate() const;
+
+  /// Horizontal edge of stretch and crop.
+  int64_t columns() const { return width > 0 ? width : size; }
 };
 
 /// RGB bytes [N,H,W,3] -> normalised images [N,3,h,w] with the dtype and device of `like`. Bilinear
@@ -46,6 +52,6 @@ FORESIGHT_API Tensor preprocess_images(const Tensor& pixels, const ImageOptions&
 template <>
 struct foresight::EnumNames<foresight::models::ResizeRule> {
   using E = foresight::models::ResizeRule;
-  static constexpr std::array<std::pair<std::string_view, E>, 2> names{
-      {{"shorter_edge", E::shorter_edge}, {"stretch", E::stretch}}};
+  static constexpr std::array<std::pair<std::string_view, E>, 3> names{
+      {{"shorter_edge", E::shorter_edge}, {"stretch", E::stretch}, {"crop", E::crop}}};
 };

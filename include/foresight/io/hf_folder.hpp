@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model folder as Hugging Face's transformers writes it: config.json and model.safetensors, or
+// several files listed in model.safetensors.index.json. Reading it needs no network and executes
+// nothing.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight::io {
+
+inline constexpr const char* kHfConfigFile = "config.json";
+inline constexpr const char* kHfTensorsFile = "model.safetensors";
+inline constexpr const char* kHfIndexFile = "model.safetensors.index.json";
+
+/// An opened folder. The tensors are mapped, not copied.
+struct FORESIGHT_API HfFolder {
+  std::filesystem::path path;
+  nlohmann::json config;           ///< config.json, an object
+  std::vector<SafeTensors> files;  ///< one, or the shards
+
+  /// config.model_type, e.g. "dinov2". Throws Error(bad_file) where it is missing.
+  std::string model_type() const;
+  /// Tensors of all files under the names on disk.
+  NamedTensors tensors() const;
+  /// How messages name the files.
+  std::string config_name() const { return (path / kHfConfigFile).string(); }
+  std::string tensors_name() const;
+};
+
+/// Opens a folder. Throws Error: not_found for a missing folder or file (a folder with PyTorch
+/// pickles only is named as such); bad_file for damaged files, an index that names files outside
+/// the folder, or shards that do not hold exactly the tensors that the index lists.
+FORESIGHT_API HfFolder read_hf_folder(const std::filesystem::path& folder);
+
+}  // namespace foresight::io

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights of DINO-WM (gaoyuezhou/dino_wm) and of PreJEPA (stable-worldmodel), once they are plain
+// tensors: both publish pickles of whole Python modules, whose state dicts must be saved first.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "foresight/io/safetensors.hpp"
+#include "foresight/models/dino_wm.hpp"
+
+namespace foresight::models {
+
+/// Copies predictor and embeddings into `model`; the backbone stays as it is. Keys: predictor.*,
+/// action_encoder.* and proprio_encoder.* (PreJEPA: extra_encoders.action.*,
+/// extra_encoders.proprio.*), below an optional "model." or "module.". What belongs to other parts
+/// (encoder, backbone, decoder) and PreJEPA's stored attention mask are left out. Strict in
+/// everything else: throws Error(bad_file) as nn::load_state_dict() does, also when two keys mean
+/// one tensor, and changes nothing then. The files hold no statistics of actions and
+/// proprioception: put them into DinoWmOptions.
+FORESIGHT_API void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors,
+                                std::string_view source);
+
+/// Copies a backbone's tensors, in any published layout (nn/vit_layouts.hpp), below an optional
+/// "encoder.base_model.", "encoder.", "backbone." or "model.", into the model's encoder. Tensors of
+/// other parts are left out if any has such a prefix. Throws as load_dino_wm().
+FORESIGHT_API void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors,
+                                         std::string_view source);
+
+/// Predictor and embeddings under DINO-WM's names, sharing memory with `model`.
+FORESIGHT_API io::NamedTensors dino_wm_tensors(const DinoWm& model);
+
+}  // namespace foresight::models

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every world-model family does alike with bundles: the configuration of a model, and the
+// options of a bundle. Action space and history are kept at the bundle's top level, where every
+// reader looks for them, and therefore not in the options.
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/io/bundle.hpp"
+
+namespace foresight::models {
+
+inline constexpr std::array kTopLevelOptions{"action", "history"};
+
+inline std::string bundle_name(const io::Bundle& bundle) { return bundle.tensors.path().string(); }
+
+/// The configuration that describes `model`, whose options have `action` and `history`.
+template <class Model>
+io::BundleConfig family_config(const Model& model) {
+  auto config = io::BundleConfig::of(model.spec());
+  config.options = write_options(model.options());
+  for (const auto* key : kTopLevelOptions) config.options.erase(key);
+  return config;
+}
+
+inline void check_family_to_write(const io::BundleConfig& config, const std::string& family) {
+  require(
+      config.family == family, ErrorCategory::invalid_argument,
+      "the configuration to write is of family '" + config.family + "', expected '" + family + "'");
+}
+
+/// The options of a bundle of `family`. Throws Error: unsupported for another family; bad_file or
+/// invalid_option for options that are not its own.
+template <class Options>
+Options family_options(const io::Bundle& bundle, const std::string& family) {
+  const auto& config = bundle.config;
+  require(
+      config.family == family, ErrorCategory::unsupported,
+      bundle_name(bundle) + ": model family '" + config.family + "', expected '" + family + "'");
+  for (const auto* key : kTopLevelOptions)
+    require(!config.options.contains(key), ErrorCategory::bad_file,
+            bundle_name(bundle) + ": options must not repeat '" + std::string(key) +
+                "', which is a key of config.json itself");
+  Options options;
+  read_options(options, config.options, bundle_name(bundle) + ": options");
+  options.action = config.action;
+  options.history = config.history;
+  return options;
+}
+
+}  // namespace foresight::models

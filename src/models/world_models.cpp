@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/models/world_models.hpp"
+
+#include "foresight/core/error.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+
+namespace foresight::models {
+namespace {
+
+template <auto read>
+LoadedWorldModel loaded(const io::Bundle& bundle) {
+  const auto model = read(bundle);
+  return {model, model};
+}
+
+std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) { return read_jepa(bundle); }
+
+}  // namespace
+
+const std::vector<WorldModelFamily>& world_model_families() {
+  static const std::vector<WorldModelFamily> families{
+      {kJepaFamily, loaded<jepa>},
+      {kDinoWmFamily, loaded<read_dino_wm>},
+      {kVJepa2AcFamily, loaded<read_vjepa2_ac>},
+  };
+  return families;
+}
+
+LoadedWorldModel read_world_model(const io::Bundle& bundle) {
+  std::string known;
+  for (const auto& family : world_model_families()) {
+    if (bundle.config.family == family.name) return family.read(bundle);
+    known += (known.empty() ? "" : ", ") + std::string(family.name);
+  }
+  throw Error(ErrorCategory::unsupported, bundle.tensors.path().string() + ": model family '" +
+                                              bundle.config.family +
+                                              "' is not a world model known here, known: " + known);
+}
+
+LoadedWorldModel read_world_model(const std::filesystem::path& folder) {
+  return read_world_model(io::read_bundle(folder));
+}
+
+}  // namespace foresight::models

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// DinoWm against gaoyuezhou/dino_wm and against stable-worldmodel's PreJEPA: latents, losses,
+// gradients, a training step, rollouts, goal costs.
+#include <torch/optim/adamw.h>
+
+#include "dino_wm_golden.hpp"
+
+using namespace foresight;
+
+namespace {
+
+constexpr std::array kTypes{at::kFloat, at::kDouble};
+
+std::string section_of(at::ScalarType type) {
+  return type == at::kDouble ? "outputs64/" : "outputs/";
+}
+
+void compare_if_there(Golden& golden, const std::string& key, const Tensor& actual) {
+  const auto full = section_of(actual.scalar_type()) + key;
+  if (golden.has(full)) golden.compare(full, actual);
+}
+
+// The model's state after observing features [B,n,P,D] and proprioception [B,n,N].
+State observed(const models::DinoWm& model, const Tensor& features, const Tensor& proprio,
+               const Tensor& blocks) {
+  auto state = model.initial(features.size(0));
+  for (int64_t t = 0; t < features.size(1); ++t)
+    state = model.observe_features(state, t == 0 ? Tensor() : blocks.select(1, t - 1),
+                                   features.select(1, t), proprio.select(1, t));
+  return state;
+}
+
+// All frames [B,H,P',D'] of one candidate [B,H,A], by steps.
+Tensor imagined_frames(const models::DinoWm& model, State state, const Tensor& blocks) {
+  PhiloxNoise noise(1);
+  std::vector<Tensor> frames;
+  for (int64_t h = 0; h < blocks.size(1); ++h) {
+    state = model.step(state, blocks.select(1, h), noise).next;
+    frames.push_back(state.at("frame"));
+  }
+  return at::stack(frames, 1);
+}
+
+// Upstream's latents of n observed and k imagined frames: every frame but the last is joined with
+// the action that leaves it, the last keeps what the predictor put into the action's place.
+Tensor upstream_latents(const models::DinoWm& model, const Tensor& frames, const Tensor& blocks) {
+  const auto count = blocks.size(1);
+  const auto joined =
+      model.predictor().join(frames.narrow(1, 0, count), model.embed_actions(blocks));
+  const auto window = std::min(count, model.options().history);
+  const auto last = whole_prediction(model, joined.narrow(1, count - window, window));
+  return at::cat({joined, last.narrow(1, window - 1, 1)}, 1);
+}
+
+void compare_separated(Golden& golden, const models::DinoWm& model, const Tensor& frames,
+                       const Tensor& blocks) {
+  const auto parts = model.separate(frames);
+  compare_if_there(golden, "separated_visual", parts.features);
+  compare_if_there(golden, "separated_proprio", parts.proprio.squeeze(2));
+  compare_if_there(golden, "separated_action",
+                   model.embed_actions(blocks).narrow(-1, 0, model.options().action_width));
+}
+
+}  // namespace
+
+TEST_CASE("a DINO-WM training step has the reference's latents, losses, gradients and weights",
+          "[parity]") {
+  for_each_golden("dino_wm/train", [](Golden& golden) {
+    const auto options = golden_dino_wm_options(golden.config().at("model"));
+    for (const auto type : kTypes) {
+      const auto model = golden_dino_wm(golden, options, type);
+      const auto input = [&](const char* key) { return golden.input(key).to(type); };
+      const auto features = golden_features(golden, input("visual"));
+      const auto proprio = input("proprio"), actions = input("actions");
+      const auto frames = model->join(features, model->encode_proprio(proprio));
+      const auto joined = model->predictor().join(frames, model->embed_actions(actions));
+      compare_if_there(golden, "latent", joined);
+      compare_if_there(golden, "prediction",
+                       whole_prediction(*model, joined.narrow(1, 0, options.history)));
+      compare_separated(golden, *model, frames, actions);
+      const auto terms =
+          model->loss_of_features(features, proprio, actions.narrow(1, 0, actions.size(1) - 1));
+      compare_if_there(golden, "loss", terms.total());
+      compare_if_there(golden, "z_loss", terms.at("prediction").value);
+      compare_if_there(golden, "z_visual_loss", terms.at("visual").value);
+      compare_if_there(golden, "z_proprio_loss", terms.at("proprio").value);
+      if (type == at::kDouble) continue;
+
+      terms.total().backward();
+      const auto& config = golden.config();
+      std::vector<Tensor> predictor, embeddings;
+      for (const auto& [key, tensor] : models::dino_wm_tensors(*model)) {
+        golden.compare("grads/" + key, tensor.grad());
+        (key.starts_with("predictor.") ? predictor : embeddings).push_back(tensor);
+      }
+      const auto settings = [&](const char* lr) {
+        const auto& adamw = config.at("adamw");
+        return torch::optim::AdamWOptions(config.at(lr).get<double>())
+            .betas({adamw.at("betas")[0], adamw.at("betas")[1]})
+            .eps(adamw.at("eps"))
+            .weight_decay(adamw.at("weight_decay"));
+      };
+      torch::optim::AdamW(predictor, settings("predictor_lr")).step();
+      torch::optim::AdamW(embeddings, settings("action_encoder_lr")).step();
+      // Adam turns a gradient of rounding size into a full step: such elements are not compared.
+      for (const auto& [key, tensor] : models::dino_wm_tensors(*model))
+        golden.compare_where("after_step/" + key, tensor, tensor.grad().abs().gt(1e-6));
+      for (const auto* key : {"encoder.proj.weight", "encoder.proj.bias"})  // frozen
+        golden.compare(std::string("after_step/") + key, golden.param(key));
+      CHECK(golden.uncompared("grads").empty());
+      CHECK(golden.uncompared("after_step").empty());
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+TEST_CASE("fused and stepped rollouts equal DINO-WM's from one or several observations",
+          "[parity]") {
+  for_each_golden("dino_wm/rollout", [](Golden& golden) {
+    at::NoGradGuard no_grad;
+    PhiloxNoise noise(1);
+    for (const auto type : kTypes) {
+      const auto model =
+          golden_dino_wm(golden, golden_dino_wm_options(golden.config().at("model")), type);
+      for (const auto& run : golden.config().at("runs")) {
+        const std::string name = run.at("name");
+        const auto input = [&](const char* key) { return golden.input(name + "." + key).to(type); };
+        const auto features = golden_features(golden, input("visual"));
+        const auto proprio = input("proprio"), actions = input("actions");
+        const auto seen = features.size(1);
+        const auto state = observed(*model, features, proprio, actions);
+        const auto future = actions.slice(1, seen - 1);
+        const auto context = model->join(features, model->encode_proprio(proprio));
+        const auto frames = at::cat({context, imagined_frames(*model, state, future)}, 1);
+        compare_if_there(golden, name + ".latent", upstream_latents(*model, frames, actions));
+        const auto parts = model->separate(context);
+        const auto imagined = model->rollout(state, future.unsqueeze(1), noise).states;
+        compare_if_there(golden, name + ".visual",
+                         at::cat({parts.features, imagined.at("latent").squeeze(1)}, 1));
+        compare_if_there(
+            golden, name + ".proprio",
+            at::cat({parts.proprio.squeeze(2), imagined.at("proprio").squeeze(1).squeeze(2)}, 1));
+      }
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+namespace {
+
+// One history length of a PreJEPA rollout fixture, in one precision.
+void check_prejepa_case(Golden& golden, const std::string& name, at::ScalarType type) {
+  INFO("case " << name);
+  const auto model =
+      golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")), type);
+  const auto key = [&](const char* rest) { return name + "_" + rest; };
+  const auto input = [&](const char* rest) { return golden.input(key(rest)).to(type); };
+  const auto features = input("features"), proprio = input("proprio");
+  const auto seen = features.size(1);
+  const auto history = seen > 1 ? input("action_history") : Tensor();
+  const auto candidates = input("candidates").requires_grad_();
+  const auto samples = candidates.size(1), horizon = candidates.size(2);
+  PhiloxNoise noise(1);
+  const auto state = observed(*model, features, proprio, history);
+  const auto imagined = model->rollout(state, candidates, noise).states;
+  const auto for_all = [&](const Tensor& x) {
+    auto shape = x.unsqueeze(1).sizes().vec();
+    shape[1] = samples;
+    return x.unsqueeze(1).expand(shape);
+  };
+
+  const auto context = model->join(features, model->encode_proprio(proprio));
+  auto blocks = candidates;
+  if (seen > 1) blocks = at::cat({for_all(history), candidates}, 2);
+  std::vector<Tensor> latents;
+  for (int64_t s = 0; s < samples; ++s) {
+    const auto future = imagined_frames(*model, state, candidates.select(1, s));
+    latents.push_back(upstream_latents(*model, at::cat({context, future}, 1), blocks.select(1, s)));
+  }
+  const auto emb = at::stack(latents, 1);
+  const auto d = model->spec().channels, e = model->options().proprio.width;
+  compare_if_there(golden, key("predicted_emb"), emb);
+  compare_if_there(golden, key("context_emb"), emb.narrow(2, 0, seen));
+  compare_if_there(golden, key("predicted_action"),
+                   emb.narrow(-1, d + e, model->options().action_width).select(3, 0));
+  const auto pixels = at::cat({for_all(features), imagined.at("latent")}, 2);
+  compare_if_there(golden, key("predicted_pixels"), pixels);
+  const auto own = at::cat({for_all(model->separate(context).proprio), imagined.at("proprio")}, 2);
+  compare_if_there(golden, key("predicted_proprio"), own.squeeze(3));
+
+  const auto goal_features = input("goal_features");
+  const auto goal_proprio = model->encode_proprio(input("goal_proprio"));
+  compare_if_there(golden, key("goal_emb"), model->join(goal_features, goal_proprio));
+  compare_if_there(golden, key("goal_pixels"), goal_features);
+  compare_if_there(golden, key("goal_proprio"), goal_proprio);
+  const auto last = [&](const char* field) { return imagined.at(field).select(2, horizon - 1); };
+  const auto pixel_error = (last("latent") - goal_features).square().flatten(2);
+  const auto proprio_error = (last("proprio").squeeze(2) - goal_proprio).square();
+  compare_if_there(golden, key("cost_pixels"), pixel_error.mean(-1));
+  compare_if_there(golden, key("cost_pixels_sum"), pixel_error.sum(-1));
+  compare_if_there(golden, key("cost_proprio"), proprio_error.mean(-1));
+  compare_if_there(golden, key("cost_proprio_sum"), proprio_error.sum(-1));
+  const auto cost = pixel_error.mean(-1) + proprio_error.mean(-1);
+  compare_if_there(golden, key("cost"), cost);
+  cost.sum().backward();
+  compare_if_there(golden, key("cost_grad"), candidates.grad());
+}
+
+}  // namespace
+
+TEST_CASE("rollouts, goal costs and action gradients equal PreJEPA's for every history",
+          "[parity]") {
+  for_each_golden("lewm/prejepa_rollout", [](Golden& golden) {
+    for (const auto& config : golden.config().at("cases"))
+      for (const auto type : kTypes) check_prejepa_case(golden, config.at("name"), type);
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity]") {
+  for_each_golden("lewm/prejepa_train", [](Golden& golden) {
+    for (const auto type : kTypes) {
+      const auto model =
+          golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")), type);
+      const auto input = [&](const char* key) { return golden.input(key).to(type); };
+      const auto features = input("features"), proprio = input("proprio");
+      const auto action = input("action").nan_to_num(0.0);  // the block of a reset step
+      const auto frames = model->join(features, model->encode_proprio(proprio));
+      compare_if_there(golden, "emb",
+                       model->predictor().join(frames, model->embed_actions(action)));
+      const auto terms =
+          model->loss_of_features(features, proprio, action.narrow(1, 0, action.size(1) - 1));
+      compare_if_there(golden, "loss", terms.total());
+      compare_if_there(golden, "pixels_loss", terms.at("visual").value);
+      compare_if_there(golden, "proprio_loss", terms.at("proprio").value);
+      if (type == at::kDouble) continue;
+      terms.total().backward();
+      for (auto [key, tensor] : models::dino_wm_tensors(*model)) {
+        for (const std::string part : {"action", "proprio"})
+          if (key.starts_with(part + "_encoder."))
+            key = "extra_encoders." + part + key.substr(part.size() + 8);
+        golden.compare("grads/" + key, tensor.grad());
+      }
+      CHECK(golden.uncompared("grads").empty());
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
