@@ -27,6 +27,12 @@ Tensor last_inside(const Tensor& from, const Tensor& to, double radius) {
   return from + way * share.clamp(0.0, 1.0);
 }
 
+// NaN stays NaN.
+template <class T>
+T clamped(T value, T low, T high) {
+  return value < low ? low : value > high ? high : value;
+}
+
 }  // namespace
 
 Admissible::Admissible(const Problem& problem, BoundKind bound, double radius)
@@ -38,7 +44,7 @@ Admissible::Admissible(const Problem& problem, BoundKind bound, double radius)
     free_ = pinned_.isnan();
   }
   if (!problem.max_step.defined()) return;
-  max_step_ = problem.max_step.to(problem.options);
+  max_step_ = problem.max_step.to(problem.options).contiguous();
   if (problem.previous_action.defined()) previous_ = problem.previous_action.to(problem.options);
 }
 
@@ -59,7 +65,44 @@ Tensor Admissible::operator()(const Tensor& given) const {
                    candidates ? pinned_.unsqueeze(1) : pinned_);
 }
 
+// As step_by_step(), number by number: on the CPU five tensor operations a raw action cost far more
+// than their arithmetic.
+template <class T>
+void Admissible::step_by_loop(Tensor& actions) const {
+  const auto rows = actions.numel() / (actions.size(-2) * actions.size(-1));
+  const auto problems = actions.size(0), length = actions.size(-2) * actions.size(-1);
+  const auto data = [](const Tensor& tensor) {
+    return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
+  };
+  const auto previous = previous_.defined() ? previous_.contiguous() : Tensor();
+  const auto pinned = pinned_.defined() ? pinned_.contiguous() : Tensor();
+  const T *step = data(max_step_), *first = data(previous), *low = data(limits_.low),
+          *high = data(limits_.high);
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto problem = row / (rows / problems);
+    T* value = actions.mutable_data_ptr<T>() + row * length;
+    const T* before = first ? first + problem * dim_ : nullptr;
+    const T* fixed = pinned.defined() ? data(pinned) + problem % pinned.size(0) * length : nullptr;
+    for (int64_t i = 0; i < length; ++i) {
+      const auto d = i % dim_;
+      auto v = value[i];
+      if (i >= dim_) before = value + i - dim_ - d;
+      if (before) v = clamped(v, before[d] - step[d], before[d] + step[d]);
+      if (low) v = clamped(v, low[d], high[d]);
+      if (fixed && fixed[i] == fixed[i]) v = fixed[i];
+      value[i] = v;
+    }
+  }
+}
+
 Tensor Admissible::step_by_step(const Tensor& actions) const {
+  if (actions.is_cpu() && bound_ != BoundKind::radial) {
+    auto result = actions.clone(at::MemoryFormat::Contiguous);
+    const auto type = actions.scalar_type();
+    if (type == at::kFloat) step_by_loop<float>(result);
+    if (type == at::kDouble) step_by_loop<double>(result);
+    if (type == at::kFloat || type == at::kDouble) return result;
+  }
   const auto steps_of = [&](const Tensor& plans) {  // [...,H,A] -> H*block tensors [...,dim]
     auto split = plans.sizes().vec();
     split.end()[-2] *= block_;

@@ -23,6 +23,8 @@ class Admissible {
 
  private:
   Tensor step_by_step(const Tensor& actions) const;
+  template <class T>
+  void step_by_loop(Tensor& actions) const;
   Tensor within_limits(const Tensor& raw, const Tensor& previous) const;
 
   int64_t block_, dim_;
