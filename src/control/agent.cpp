@@ -50,19 +50,6 @@ AgentOptions AgentOptions::cost_to_go() {
   return options;
 }
 
-CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> critic, Steps steps) {
-  require(critic != nullptr, ErrorCategory::invalid_argument, "cost_to_go needs a critic");
-  require(steps != Steps::discounted, ErrorCategory::invalid_option,
-          "cost_to_go: steps must be last or sum");
-  return [critic = std::move(critic), steps](const Trajectory& trajectory, const Task& task) {
-    const auto latents = trajectory.states.at("latent").flatten(-2);        // [B,S,H,P*D]
-    const auto goal = task.at(kGoal).flatten(1).unsqueeze(1).unsqueeze(1);  // [B,1,1,P*D]
-    if (steps == Steps::last)
-      return critic->forward(latents.select(2, latents.size(2) - 1), goal.squeeze(2));
-    return critic->forward(latents, goal).sum(-1);
-  };
-}
-
 Agent Agent::load(const std::filesystem::path& folder) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;
@@ -93,7 +80,11 @@ Objective Agent::objective() const {
     require(critic_ != nullptr, ErrorCategory::unsupported,
             "objective.cost_to_go needs a bundle with a critic; this one has none");
     objective.add("cost_to_go", weights.cost_to_go,
-                  foresight::cost_to_go(critic_, weights.cost_to_go_steps));
+                  foresight::cost_to_go(
+                      [critic = critic_](const Tensor& latents, const Tensor& goals) {
+                        return critic->forward(latents, goals);
+                      },
+                      {.steps = weights.cost_to_go_steps}));
   }
   if (weights.goal_distance > 0)
     objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "foresight/core/error.hpp"
 
@@ -32,6 +33,15 @@ Tensor find_term(const Terms& terms, std::string_view name) {
   for (const auto& [term, value] : terms)
     if (term == name) return value;
   return {};
+}
+
+Tensor worst_violation(const Tensor& constraint) {
+  if (!constraint.defined()) return {};
+  require(constraint.dim() >= 1 && constraint.size(-1) >= 1, ErrorCategory::invalid_argument,
+          fmt::format("worst_violation: constraints have shape {}, expected [...,C]",
+                      shape_string(constraint.sizes())));
+  constexpr auto kBroken = std::numeric_limits<double>::infinity();
+  return at::nan_to_num(constraint, kBroken, kBroken).amax(-1).clamp_min(0.0);
 }
 
 CostFunction in_slices(CostFunction cost, int64_t max_candidates) {

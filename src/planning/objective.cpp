@@ -7,17 +7,36 @@
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/particles.hpp"
 
 namespace foresight {
 namespace {
 
-Tensor checked(const Tensor& value, const Tensor& actions, std::string_view name) {
+void check_weight(std::string_view name, double weight) {
+  require(std::isfinite(weight), ErrorCategory::invalid_argument,
+          fmt::format("objective term '{}': weight = {} must be finite", name, weight));
+}
+
+// The value of a term, weighted, [B,S].
+Tensor term_value(std::string_view name, double weight, const Tensor& value,
+                  const Trajectory& trajectory) {
+  const auto& actions = trajectory.actions;
   require(value.defined(), ErrorCategory::invalid_argument,
           fmt::format("objective term '{}' returned an undefined tensor", name));
   check_shape(fmt::format("objective term '{}'", name), value, {actions.size(0), actions.size(1)},
               "[B,S]");
-  return value;
+  return weight == 1.0 ? value : value * weight;
 }
+
+// [B,S,C].
+Tensor constraint_value(std::string_view name, const Tensor& value) {
+  require(value.defined() && (value.dim() == 2 || value.dim() == 3),
+          ErrorCategory::invalid_argument,
+          fmt::format("constraint '{}' must return [B,S] or [B,S,C]", name));
+  return value.dim() == 2 ? value.unsqueeze(-1) : value;
+}
+
+Tensor plus(const Tensor& sum, const Tensor& value) { return sum.defined() ? sum + value : value; }
 
 int64_t bytes_of(const Tensor& tensor, int64_t batch) {
   return tensor.numel() / std::max<int64_t>(1, batch) * static_cast<int64_t>(tensor.element_size());
@@ -25,35 +44,32 @@ int64_t bytes_of(const Tensor& tensor, int64_t batch) {
 
 }  // namespace
 
-void Objective::check_name(const std::string& name) const {
-  require(!name.empty(), ErrorCategory::invalid_argument, "objective: a term needs a name");
-  for (const auto* parts : {&terms_, &constraints_})
-    for (const auto& part : *parts)
-      require(part.name != name, ErrorCategory::invalid_argument,
-              fmt::format("objective: '{}' was already added", name));
+void Objective::add_part(std::vector<Part>& parts, Part part) {
+  require(!part.name.empty(), ErrorCategory::invalid_argument, "objective: a term needs a name");
+  require(part.name != kRiskPremium, ErrorCategory::invalid_argument,
+          fmt::format("objective: the name '{}' is taken by risk measures", part.name));
+  for (const auto* known : {&terms_, &constraints_})
+    for (const auto& other : *known)
+      require(other.name != part.name, ErrorCategory::invalid_argument,
+              fmt::format("objective: '{}' was already added", part.name));
+  require(static_cast<bool>(part.term), ErrorCategory::invalid_argument,
+          fmt::format("objective term '{}' is empty", part.name));
+  check_weight(part.name, part.weight);
+  parts.push_back(std::move(part));
 }
 
-Objective& Objective::add(std::string name, double weight, CostTerm term) {
-  check_name(name);
-  require(static_cast<bool>(term), ErrorCategory::invalid_argument,
-          fmt::format("objective term '{}' is empty", name));
-  require(std::isfinite(weight), ErrorCategory::invalid_argument,
-          fmt::format("objective term '{}': weight = {} must be finite", name, weight));
-  terms_.push_back({std::move(name), weight, std::move(term)});
+Objective& Objective::add(std::string name, double weight, CostTerm term, TermView view) {
+  add_part(terms_, {std::move(name), weight, std::move(term), view});
   return *this;
 }
 
-Objective& Objective::constrain(std::string name, CostTerm constraint) {
-  check_name(name);
-  require(static_cast<bool>(constraint), ErrorCategory::invalid_argument,
-          fmt::format("constraint '{}' is empty", name));
-  constraints_.push_back({std::move(name), 1.0, std::move(constraint)});
+Objective& Objective::constrain(std::string name, CostTerm constraint, TermView view) {
+  add_part(constraints_, {std::move(name), 1.0, std::move(constraint), view});
   return *this;
 }
 
 Objective& Objective::reweight(std::string_view name, double weight) {
-  require(std::isfinite(weight), ErrorCategory::invalid_argument,
-          fmt::format("objective term '{}': weight = {} must be finite", name, weight));
+  check_weight(name, weight);
   for (auto& part : terms_) {
     if (part.name != name) continue;
     part.weight = weight;
@@ -65,28 +81,91 @@ Objective& Objective::reweight(std::string_view name, double weight) {
                           suggestion.empty() ? "" : ", did you mean '" + suggestion + "'?"));
 }
 
+Objective& Objective::set_risk(const RiskOptions& risk) {
+  require_valid(risk);
+  risk_ = risk;
+  return *this;
+}
+
 std::vector<std::string> Objective::names() const {
   std::vector<std::string> result;
   for (const auto& part : terms_) result.push_back(part.name);
   return result;
 }
 
+std::vector<std::string> Objective::constraint_names() const {
+  std::vector<std::string> result;
+  for (const auto& part : constraints_) result.push_back(part.name);
+  return result;
+}
+
+bool Objective::needs(TermView view) const {
+  const auto wants = [view](const Part& part) { return part.view == view; };
+  return std::any_of(terms_.begin(), terms_.end(), wants) ||
+         std::any_of(constraints_.begin(), constraints_.end(), wants);
+}
+
 Costs Objective::evaluate(const Trajectory& trajectory, const Task& task) const {
   require(!terms_.empty(), ErrorCategory::invalid_argument, "objective has no terms");
+  if (risk_.measure == RiskMeasure::none) return evaluate_plainly(trajectory, task);
+  return evaluate_risk(futures_of(trajectory, 1), task);
+}
+
+// What a rollout of `rollouts` copies of each candidate gives, in the forms that are asked for.
+Objective::Futures Objective::futures_of(Trajectory rolled_out, int64_t rollouts) const {
+  Futures futures;
+  futures.particles = rollouts * particle_count(rolled_out.states);
+  if (needs(TermView::all_particles)) futures.all = gather_particles(rolled_out, rollouts);
+  if (needs(TermView::each_particle)) futures.each = spread_particles(rolled_out);
+  return futures;
+}
+
+Costs Objective::evaluate_plainly(const Trajectory& trajectory, const Task& task) const {
   Costs costs;
   for (const auto& part : terms_) {
-    auto value = checked(part.term(trajectory, task), trajectory.actions, part.name);
-    if (part.weight != 1.0) value = value * part.weight;
-    costs.total = costs.total.defined() ? costs.total + value : value;
+    auto value = term_value(part.name, part.weight, part.term(trajectory, task), trajectory);
+    costs.total = plus(costs.total, value);
     costs.terms.emplace_back(part.name, std::move(value));
   }
   std::vector<Tensor> constraints;
+  for (const auto& part : constraints_)
+    constraints.push_back(constraint_value(part.name, part.term(trajectory, task)));
+  if (!constraints.empty()) costs.constraint = at::cat(constraints, 2);
+  return costs;
+}
+
+Costs Objective::evaluate_risk(const Futures& futures, const Task& task) const {
+  const auto m = futures.particles;
+  const auto split = [m](const Tensor& value) {  // [B,S*M,...] -> [B,S,M,...]
+    return value.unflatten(1, {value.size(1) / m, m});
+  };
+  Costs costs;
+  Tensor of_particles, expected;  // [B,S,M], [B,S]
+  for (const auto& part : terms_) {
+    const auto& seen = futures.of(part.view);
+    auto value = term_value(part.name, part.weight, part.term(seen, task), seen);
+    if (part.view == TermView::each_particle) {
+      const auto particles = split(value);
+      of_particles = plus(of_particles, particles);
+      value = particles.mean(2);
+      expected = plus(expected, value);
+    } else {
+      costs.total = plus(costs.total, value);
+    }
+    costs.terms.emplace_back(part.name, std::move(value));
+  }
+  if (of_particles.defined()) {
+    const auto risk = risk_of(of_particles, risk_.measure, risk_);
+    costs.total = plus(costs.total, risk);
+    if (risk_.measure != RiskMeasure::mean)
+      costs.terms.emplace_back(std::string(kRiskPremium), risk - expected);
+  }
+  std::vector<Tensor> constraints;
   for (const auto& part : constraints_) {
-    auto value = part.term(trajectory, task);
-    require(value.defined() && (value.dim() == 2 || value.dim() == 3),
-            ErrorCategory::invalid_argument,
-            fmt::format("constraint '{}' must return [B,S] or [B,S,C]", part.name));
-    constraints.push_back(value.dim() == 2 ? value.unsqueeze(-1) : value);
+    auto value = constraint_value(part.name, part.term(futures.of(part.view), task));
+    if (part.view == TermView::each_particle)
+      value = risk_of(split(value).movedim(2, 3), risk_.constraints, risk_);
+    constraints.push_back(std::move(value));
   }
   if (!constraints.empty()) costs.constraint = at::cat(constraints, 2);
   return costs;
@@ -116,15 +195,23 @@ CostFunction Objective::cost_function(const WorldModel& model, State state, Nois
                       shape_string(state.batch_shape())));
   require(budget.bytes >= 0, ErrorCategory::invalid_argument,
           fmt::format("RolloutBudget.bytes = {} must be >= 0", budget.bytes));
-  CostFunction whole = [objective = *this, &model, state, &noise, task](const Tensor& actions) {
-    return objective.evaluate(model.rollout(state, actions, noise), task);
+  const auto rollouts = risk_.particles;
+  CostFunction whole = [objective = *this, &model, state, &noise, task,
+                        rollouts](const Tensor& actions) {
+    if (rollouts == 1) return objective.evaluate(model.rollout(state, actions, noise), task);
+    require(!objective.empty(), ErrorCategory::invalid_argument, "objective has no terms");
+    auto shape = actions.sizes().vec();
+    shape.insert(shape.begin() + 2, rollouts);
+    const auto repeated = actions.unsqueeze(2).expand(shape).flatten(1, 2);
+    return objective.evaluate_risk(
+        objective.futures_of(model.rollout(state, repeated, noise), rollouts), task);
   };
   if (budget.bytes == 0) return whole;
-  return
-      [whole = std::move(whole), &model, state = std::move(state), budget](const Tensor& actions) {
-        return in_slices(whole,
-                         candidates_within(budget.bytes, model, state, actions.size(2)))(actions);
-      };
+  return [whole = std::move(whole), &model, state = std::move(state), budget,
+          rollouts](const Tensor& actions) {
+    const auto fitting = candidates_within(budget.bytes, model, state, actions.size(2)) / rollouts;
+    return in_slices(whole, std::max<int64_t>(1, fitting))(actions);
+  };
 }
 
 }  // namespace foresight

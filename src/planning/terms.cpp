@@ -6,17 +6,36 @@
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/particles.hpp"
 
 namespace foresight {
 namespace {
 
-// Weight of each of H steps, [H].
-Tensor step_weights(const GoalDistance& options, int64_t horizon, const at::TensorOptions& to) {
-  auto weight = options.steps == Steps::discounted
-                    ? at::pow(options.discount, at::arange(horizon, at::kDouble))
-                    : at::ones({horizon}, at::kDouble);
-  if (options.normalise_steps) weight = weight / weight.sum();
-  return weight.to(to);
+// Per step [B,S,H] -> [B,S] by the weights of a discounted sum, discount^h.
+Tensor discounted_sum(const Tensor& per_step, double discount, bool normalise) {
+  const auto horizon = per_step.size(2);
+  auto weight = at::pow(discount, at::arange(horizon, per_step.options().dtype(at::kDouble)));
+  if (normalise) weight = weight / weight.sum();
+  return (per_step * weight.to(per_step.options())).sum(2);
+}
+
+// Per step [B,S,h] -> [B,S], where h = 1 if only the last step was asked for.
+Tensor over_steps(const Tensor& per_step, const StepWeights& weights) {
+  if (weights.steps == Steps::discounted)
+    return discounted_sum(per_step, weights.discount, /*normalise=*/false);
+  return weights.steps == Steps::last ? per_step.squeeze(2) : per_step.sum(2);
+}
+
+// The imagined states that `weights` look at.
+State states_that_count(const State& states, const StepWeights& weights) {
+  const auto horizon = states.batch_shape().at(2);
+  return weights.steps == Steps::last ? states.narrow(horizon - 1, 1) : states;
+}
+
+void check_per_step(std::string_view term, const Tensor& value, const Tensor& actions, int64_t h) {
+  require(value.defined(), ErrorCategory::invalid_argument,
+          fmt::format("{} returned an undefined tensor", term));
+  check_shape(term, value, {actions.size(0), actions.size(1), h}, "[B,S,h]");
 }
 
 // [B,S,H',P,D] against [B,P,D] -> [B,S,H'].
@@ -36,34 +55,11 @@ Tensor distance_per_step(const GoalDistance& options, const Tensor& states, cons
 // gamma^h times the model's discounts of the steps before h, for h = 0..H: [B,S,H+1] or [H+1].
 Tensor running_discount(const Trajectory& trajectory, double gamma) {
   const auto horizon = trajectory.actions.size(2);
-  const auto powers = at::pow(gamma, at::arange(horizon + 1, at::kDouble))
-                          .to(at::TensorOptions()
-                                  .dtype(trajectory.actions.scalar_type())
-                                  .device(trajectory.actions.device()));
+  const auto& to = trajectory.actions.options();
+  const auto powers = at::pow(gamma, at::arange(horizon + 1, to.dtype(at::kDouble))).to(to);
   if (!trajectory.discounts.defined()) return powers;
   const auto survived = at::cumprod(trajectory.discounts, 2);
   return at::cat({at::ones_like(survived.narrow(2, 0, 1)), survived}, 2) * powers;
-}
-
-// How deep [B,S,H,N] is inside each sphere: [B,S,H,Z].
-Tensor depth(const KeepOut& zone, const Tensor& positions) {
-  const auto dims = static_cast<int64_t>(zone.centres.front().size());
-  require(positions.dim() == 4 && positions.size(3) == dims, ErrorCategory::invalid_argument,
-          fmt::format("keep_out: positions have shape {}, expected [B,S,H,{}]",
-                      shape_string(positions.sizes()), dims));
-  std::vector<double> flat;
-  for (const auto& centre : zone.centres) flat.insert(flat.end(), centre.begin(), centre.end());
-  const auto centres = at::tensor(flat, at::kDouble).reshape({-1, dims}).to(positions.options());
-  const auto squared = (positions.unsqueeze(3) - centres).square().sum(-1);
-  // The root's gradient at 0 is infinite; a step exactly at a centre gets none instead.
-  return zone.radius - at::sqrt(squared.clamp_min(1e-12));
-}
-
-KeepOut valid(KeepOut zone, const PositionOf& position) {
-  require_valid(zone);
-  require(static_cast<bool>(position), ErrorCategory::invalid_argument,
-          "keep_out needs a position function");
-  return zone;
 }
 
 }  // namespace
@@ -87,8 +83,29 @@ CostTerm goal_distance(GoalDistance options) {
     const auto horizon = states.size(2);
     if (options.steps == Steps::last)
       return distance_per_step(options, states.narrow(2, horizon - 1, 1), goal).squeeze(2);
-    const auto per_step = distance_per_step(options, states, goal);
-    return (per_step * step_weights(options, horizon, per_step.options())).sum(2);
+    const auto discount = options.steps == Steps::discounted ? options.discount : 1.0;
+    return discounted_sum(distance_per_step(options, states, goal), discount,
+                          options.normalise_steps);
+  };
+}
+
+CostTerm goal_distances(std::vector<GoalPart> parts) {
+  require(!parts.empty(), ErrorCategory::invalid_option, "goal_distances needs at least one part");
+  std::vector<CostTerm> terms;
+  for (const auto& part : parts) {
+    require(std::isfinite(part.weight) && part.weight >= 0, ErrorCategory::invalid_option,
+            fmt::format("goal_distances: weight = {} of field '{}' must be >= 0", part.weight,
+                        part.distance.field));
+    terms.push_back(goal_distance(part.distance));
+  }
+  return [parts = std::move(parts), terms = std::move(terms)](const Trajectory& trajectory,
+                                                              const Task& task) {
+    Tensor sum;
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      const auto value = terms[i](trajectory, task) * parts[i].weight;
+      sum = sum.defined() ? sum + value : value;
+    }
+    return sum;
   };
 }
 
@@ -143,38 +160,48 @@ CostTerm terminal_value(std::shared_ptr<const Critic> critic, double gamma) {
   };
 }
 
-CostTerm latent_cost(std::function<Tensor(const Tensor&)> cost, std::string field) {
-  require(static_cast<bool>(cost), ErrorCategory::invalid_argument,
-          "latent_cost needs a cost function");
-  return [cost = std::move(cost), field = std::move(field)](const Trajectory& trajectory,
-                                                            const Task&) {
-    return cost(trajectory.states.at(field).flatten(3));
-  };
-}
-
-std::vector<std::string> KeepOut::validate() const {
-  Rules rules("KeepOut");
-  rules.check(!centres.empty(), "centres", "[]", "must have at least one centre");
-  for (const auto& centre : centres) {
-    rules.check(!centre.empty() && centre.size() == centres.front().size(), "centres",
-                static_cast<double>(centre.size()), "coordinates, expected the same count for all");
-    for (const double x : centre) rules.check(std::isfinite(x), "centres", x, "must be finite");
-  }
-  rules.check(std::isfinite(radius) && radius > 0, "radius", radius, "must be positive");
+std::vector<std::string> StepWeights::validate() const {
+  Rules rules("StepWeights");
+  rules.check(std::isfinite(discount) && discount > 0, "discount", discount, "must be positive");
   return rules.problems();
 }
 
-CostTerm keep_out(KeepOut zone, PositionOf position) {
-  zone = valid(std::move(zone), position);
-  return [zone, position = std::move(position)](const Trajectory& trajectory, const Task&) {
-    return depth(zone, position(trajectory)).clamp_min(0.0).square().sum({2, 3});
+CostTerm intrinsic_cost(StateCost cost, StepWeights weights) {
+  require_valid(weights);
+  require(static_cast<bool>(cost), ErrorCategory::invalid_argument,
+          "intrinsic_cost needs a cost of states");
+  return [cost = std::move(cost), weights](const Trajectory& trajectory, const Task&) {
+    const auto states = states_that_count(trajectory.states, weights);
+    const auto per_step = cost(states);
+    check_per_step("intrinsic_cost", per_step, trajectory.actions, states.batch_shape()[2]);
+    return over_steps(per_step, weights);
   };
 }
 
-CostTerm keep_out_constraint(KeepOut zone, PositionOf position) {
-  zone = valid(std::move(zone), position);
-  return [zone, position = std::move(position)](const Trajectory& trajectory, const Task&) {
-    return depth(zone, position(trajectory)).amax({2, 3});
+CostTerm cost_to_go(GoalCritic critic, StepWeights weights, std::string field) {
+  require_valid(weights);
+  require(static_cast<bool>(critic), ErrorCategory::invalid_argument, "cost_to_go needs a critic");
+  return [critic = std::move(critic), weights, field = std::move(field)](
+             const Trajectory& trajectory, const Task& task) {
+    const auto latents = states_that_count(trajectory.states, weights).at(field).flatten(3);
+    const auto goals = task.at(kGoal).flatten(1).unsqueeze(1).unsqueeze(1);
+    const auto per_step = critic(latents, goals);
+    check_per_step("cost_to_go", per_step, trajectory.actions, latents.size(2));
+    return over_steps(per_step, weights);
+  };
+}
+
+CostTerm disagreement(StepWeights weights, std::string field) {
+  require_valid(weights);
+  return [weights, field = particle_field(field)](const Trajectory& trajectory, const Task&) {
+    require(trajectory.states.has(field), ErrorCategory::unsupported,
+            fmt::format("disagreement: the trajectory has no '{}'; the model needs several "
+                        "particles, and under a risk measure the term TermView::all_particles",
+                        field));
+    const auto particles = states_that_count(trajectory.states, weights).at(field);
+    const auto variance = at::var(particles, at::IntArrayRef{3}, /*unbiased=*/false);
+    const auto& shape = variance.sizes();
+    return over_steps(variance.reshape({shape[0], shape[1], shape[2], -1}).mean(3), weights);
   };
 }
 

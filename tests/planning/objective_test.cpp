@@ -6,6 +6,8 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/core/particles.hpp"
+#include "foresight/planning/regions.hpp"
 #include "foresight/planning/terms.hpp"
 #include "golden.hpp"
 #include "point_mass.hpp"
@@ -163,21 +165,138 @@ TEST_CASE("action rate sees raw actions across blocks and the action sent last")
   CHECK(control_effort()(trajectory, Task(1)).item<double>() == Approx(1 + 4 + 16 + 64));
 }
 
-TEST_CASE("keep-out zones cost by depth and constrain by the deepest point") {
-  Trajectory trajectory;
-  trajectory.actions = at::zeros({1, 2, 2, 1});
-  const auto positions = at::tensor({0.0, 0.0, 3.0, 0.0, 0.5, 0.0, 0.0, 1.5}).reshape({1, 2, 2, 2});
-  const PositionOf position = [positions](const Trajectory&) { return positions; };
-  const KeepOut zone{.centres = {{0.0, 1.0}}, .radius = 1.25};
-  const auto cost = keep_out(zone, position)(trajectory, Task(1));
-  CHECK(at_index(cost, {0, 0}) == Approx(0.0625));
-  CHECK(at_index(cost, {0, 1}) ==
-        Approx(std::pow(1.25 - std::sqrt(1.25), 2) + std::pow(0.75, 2)).epsilon(1e-5));
-  const auto deepest = keep_out_constraint(zone, position)(trajectory, Task(1));
-  CHECK(at_index(deepest, {0, 0}) == Approx(0.25));
-  CHECK(at_index(deepest, {0, 1}) == Approx(0.75));
+TEST_CASE("a goal of several latents is their weighted distances") {
+  auto trajectory = random_trajectory();
+  trajectory.states.set("proprio", at::randn({kB, kS, kH, 3}, at::kDouble));
+  auto task = goal_task();
+  task.set("goal_proprio", at::randn({kB, 3}, at::kDouble));
+  const GoalDistance visual{.steps = Steps::discounted, .discount = 2.0};
+  const GoalDistance proprio{
+      .reduction = Reduction::mean, .field = "proprio", .goal = "goal_proprio"};
+  const auto both = goal_distances({{visual, 1.0}, {proprio, 0.3}})(trajectory, task);
+  CHECK(at::allclose(both, goal_distance(visual)(trajectory, task) +
+                               0.3 * goal_distance(proprio)(trajectory, task)));
   CHECK(fails_with(
-      ErrorCategory::invalid_option, [&] { keep_out({}, position); }, "centres"));
+      ErrorCategory::invalid_option, [&] { goal_distances({}); }, "at least one"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] {
+        goal_distances({{proprio, -1.0}});
+      },
+      "proprio", "-1"));
+}
+
+TEST_CASE("costs of single states are summed, discounted, or of the last state") {
+  const auto trajectory = random_trajectory();
+  const auto task = goal_task();
+  const auto per_step = trajectory.states.at("latent").square().sum({3, 4});
+  const StateCost energy = [](const State& states) {
+    return states.at("latent").square().sum({-1, -2});
+  };
+  const GoalCritic critic = [](const Tensor& latents, const Tensor& goals) {
+    return (latents - goals).abs().sum(-1);
+  };
+  const auto to_go = (trajectory.states.at("latent").flatten(3) -
+                      task.at(kGoal).flatten(1).reshape({kB, 1, 1, kP * kD}))
+                         .abs()
+                         .sum(3);
+  const auto weight = at::tensor({1.0, 0.5, 0.25, 0.125}, at::kDouble);
+  CHECK(at::allclose(intrinsic_cost(energy)(trajectory, task), per_step.sum(2)));
+  CHECK(at::allclose(cost_to_go(critic)(trajectory, task), to_go.sum(2)));
+  const StepWeights halves{.steps = Steps::discounted, .discount = 0.5};
+  CHECK(at::allclose(intrinsic_cost(energy, halves)(trajectory, task), (per_step * weight).sum(2)));
+  CHECK(at::allclose(cost_to_go(critic, halves)(trajectory, task), (to_go * weight).sum(2)));
+  const StepWeights last{.steps = Steps::last};
+  CHECK(at::allclose(intrinsic_cost(energy, last)(trajectory, task), per_step.select(2, kH - 1)));
+  CHECK(at::allclose(cost_to_go(critic, last)(trajectory, task), to_go.select(2, kH - 1)));
+  const StateCost scalar = [](const State&) { return at::zeros({1}); };
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { intrinsic_cost(scalar)(trajectory, task); },
+      "intrinsic_cost", "[B,S,h]"));
+}
+
+TEST_CASE("disagreement is the variance over particles, and needs some") {
+  auto trajectory = random_trajectory();
+  constexpr int64_t kM = 3;
+  const auto particles = at::randn({kB, kS, kH, kM, kP, kD}, at::kDouble);
+  trajectory.states.set(particle_field("latent"), particles);
+  const auto cost = disagreement()(trajectory, Task(1));
+  for (int64_t b = 0; b < kB; ++b)
+    for (int64_t s = 0; s < kS; ++s) {
+      double expected = 0;
+      for (int64_t h = 0; h < kH; ++h)
+        for (int64_t p = 0; p < kP; ++p)
+          for (int64_t d = 0; d < kD; ++d) {
+            double mean = 0, square = 0;
+            for (int64_t m = 0; m < kM; ++m) {
+              const double x = at_index(particles, {b, s, h, m, p, d});
+              mean += x / kM;
+              square += x * x / kM;
+            }
+            expected += (square - mean * mean) / (kP * kD);
+          }
+      CHECK(at_index(cost, {b, s}) == Approx(expected).epsilon(1e-10));
+    }
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { disagreement()(random_trajectory(), Task(1)); },
+      "particles.latent"));
+}
+
+TEST_CASE("every term has the gradient of its finite differences") {
+  auto trajectory = random_trajectory();
+  auto task = goal_task();
+  task.set(kPreviousAction, at::randn({kB, 2}, at::kDouble));
+  trajectory.states.set(particle_field("latent"), at::randn({kB, kS, kH, 3, kP, kD}, at::kDouble));
+  std::vector<Tensor> inputs{trajectory.actions, trajectory.rewards, trajectory.discounts};
+  for (const auto& [name, value] : trajectory.states.fields()) inputs.push_back(value);
+  for (auto& input : inputs) input.requires_grad_();
+
+  const auto zone = near_any(at::randn({4, kP * kD}, at::kDouble), 3.5);
+  const auto cell =
+      box({.low = std::vector<double>(kP * kD, -0.6), .high = std::vector<double>(kP * kD, 0.6)});
+  const auto latent = position_in("latent");
+  const GoalCritic critic = [](const Tensor& z, const Tensor& g) { return (z * g).tanh().sum(-1); };
+  const StateCost energy = [](const State& s) { return s.at("latent").pow(3).sum({-1, -2}); };
+  const std::vector<std::pair<std::string, CostTerm>> terms{
+      {"goal l1", goal_distance({.distance = Distance::l1, .steps = Steps::sum})},
+      {"goal l2", goal_distance({.steps = Steps::discounted, .discount = 0.7})},
+      {"goal cosine", goal_distance({.distance = Distance::cosine})},
+      {"effort", control_effort()},
+      {"rate", action_rate(2)},
+      {"return", negative_return(0.9)},
+      {"terminal value", terminal_value(std::make_shared<SumCritic>(), 0.9)},
+      {"intrinsic", intrinsic_cost(energy, {.steps = Steps::discounted, .discount = 0.7})},
+      {"cost to go", cost_to_go(critic)},
+      {"disagreement", disagreement()},
+      {"keep out", keep_out(zone, latent)},
+      {"keep in", keep_in(cell, latent)},
+      {"keep out constraint", keep_out_constraint(zone, latent)},
+      {"keep in constraint", keep_in_constraint(cell, latent)}};
+  for (const auto& [name, term] : terms) {
+    INFO(name);
+    const auto gradients = torch::autograd::grad({term(trajectory, task).sum()}, inputs, {}, {},
+                                                 false, /*allow_unused=*/true);
+    c10::NoGradGuard no_grad;
+    double largest = 0;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const auto flat = inputs[i].view({-1});
+      for (int64_t j = 0; j < flat.numel(); j += 7) {
+        constexpr double kStep = 1e-6;
+        const auto kept = flat[j].item<double>();
+        flat[j].fill_(kept + kStep);
+        const auto up = term(trajectory, task).sum().item<double>();
+        flat[j].fill_(kept - kStep);
+        const auto down = term(trajectory, task).sum().item<double>();
+        flat[j].fill_(kept);
+        const auto numeric = (up - down) / (2 * kStep);
+        const auto own =
+            gradients[i].defined() ? gradients[i].reshape({-1})[j].item<double>() : 0.0;
+        CHECK(own == Approx(numeric).epsilon(1e-5).margin(1e-6));
+        largest = std::max(largest, std::abs(numeric));
+      }
+    }
+    CHECK(largest > 1e-3);  // the term was at work where it was looked at
+  }
 }
 
 TEST_CASE("an objective weights, names and adds its terms over one rollout") {
@@ -201,6 +320,7 @@ TEST_CASE("an objective weights, names and adds its terms over one rollout") {
   const auto last = model.rollout(state, actions, noise).states.at("latent").select(2, 2);
   CHECK(at::allclose(costs.terms[0].second, 2.0 * last.square().sum({2, 3})));
   CHECK(costs.constraint.sizes() == at::IntArrayRef({kB, 5, 1}));
+  CHECK((objective.constraint_names() == std::vector<std::string>{"speed"}));
 
   // A budget slices the candidates and changes nothing.
   const auto sliced = objective.cost_function(model, state, noise, task, {.bytes = 500})(actions);
@@ -219,6 +339,16 @@ TEST_CASE("an objective weights, names and adds its terms over one rollout") {
   CHECK(fails_with(
       ErrorCategory::invalid_argument, [&] { objective.add("goal", 1, control_effort()); },
       "goal"));
+}
+
+TEST_CASE("the worst violation tells feasible from infeasible, and a NaN is infeasible") {
+  const auto g = at::tensor({-1.0, -2.0, 0.0, -1.0, 0.5, 2.0, -1.0, std::nan("")}).reshape({4, 2});
+  const auto violation = worst_violation(g);
+  CHECK(violation[0].item<double>() == 0.0);
+  CHECK(violation[1].item<double>() == 0.0);
+  CHECK(violation[2].item<double>() == 2.0);
+  CHECK(std::isinf(violation[3].item<double>()));
+  CHECK_FALSE(worst_violation(Tensor()).defined());
 }
 
 TEST_CASE("costs are differentiable in the actions") {

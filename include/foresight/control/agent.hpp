@@ -63,10 +63,6 @@ struct FORESIGHT_API AgentOptions {
   static AgentOptions cost_to_go();
 };
 
-/// The learned cost-to-go over imagined latents as a term: the critic's steps from each imagined
-/// latent to the task's goal, summed over the horizon or of its last step.
-FORESIGHT_API CostTerm cost_to_go(std::shared_ptr<const models::ValueCritic> critic, Steps steps);
-
 /// A trained model with its heads and planner settings. Cheap to copy; parts are shared and
 /// immutable.
 class FORESIGHT_API Agent {

@@ -26,6 +26,11 @@ struct Costs {
   Tensor constraint;  ///< [B,S,C], satisfied where <= 0; undefined: unconstrained
 };
 
+/// How far the worst of C constraints is broken: [...,C] -> [...], 0 where all are met; NaN counts
+/// as +infinity. Of Plan::constraint it is a figure per problem, and a problem is feasible where it
+/// is 0. Undefined (unconstrained) stays undefined.
+FORESIGHT_API Tensor worst_violation(const Tensor& constraint);
+
 /// Candidates [B,S,H,A] in, costs out. S may change from call to call.
 using CostFunction = std::function<Costs(const Tensor& actions)>;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The usual cost terms. Each is a small option struct and a function that makes a CostTerm from it.
+// (Regions to stay in or out of: planning/regions.hpp.)
 #pragma once
 
 #include <memory>
@@ -64,6 +65,18 @@ struct FORESIGHT_API GoalDistance {
 };
 FORESIGHT_API CostTerm goal_distance(GoalDistance options = {});
 
+/// One of several named latents that a goal is made of.
+struct GoalPart {
+  GoalDistance distance = {};  ///< names the field and the task's goal for it
+  double weight = 1.0;         ///< >= 0
+};
+/// Weighted sum of distances, e.g. DINO-WM's L2 of patches + alpha * L2 of proprioception:
+///   goal_distances({{{.reduction = Reduction::mean}},
+///                   {{.reduction = Reduction::mean, .field = "proprio", .goal = "goal_proprio"},
+///                    alpha}})
+/// Throws Error(invalid_option) for an empty list or a bad part.
+FORESIGHT_API CostTerm goal_distances(std::vector<GoalPart> parts);
+
 /// Sum of squared normalised actions over the horizon.
 FORESIGHT_API CostTerm control_effort();
 
@@ -79,23 +92,37 @@ FORESIGHT_API CostTerm negative_return(double gamma = 1.0);
 /// Minus gamma^H * (product of discounts) * value of the last imagined state.
 FORESIGHT_API CostTerm terminal_value(std::shared_ptr<const Critic> critic, double gamma = 1.0);
 
-/// A learned cost of whole imagined latents: the function maps [B,S,H,P*D] -> [B,S].
-FORESIGHT_API CostTerm latent_cost(std::function<Tensor(const Tensor& latents)> cost,
-                                   std::string field = "latent");
+/// How costs of single steps become one of the whole future.
+struct FORESIGHT_API StepWeights {
+  Steps steps = Steps::sum;
+  double discount = 1.0;
 
-/// Positions [B,S,H,N] of what must keep clear, from a trajectory (a probe, or a field of an
-/// analytic model).
-using PositionOf = std::function<Tensor(const Trajectory& trajectory)>;
-
-/// How deep each step enters spheres around `centres` (one row of N coordinates each): as a cost,
-/// the sum over steps and spheres of relu(radius - distance)^2; as a constraint, the largest radius
-/// - distance.
-struct FORESIGHT_API KeepOut {
-  std::vector<std::vector<double>> centres = {};
-  double radius = 1.0;
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("steps", self.steps, "which imagined steps count");
+    visit("discount", self.discount, "weight of step h is discount^h when discounted");
+  }
   std::vector<std::string> validate() const;
 };
-FORESIGHT_API CostTerm keep_out(KeepOut zone, PositionOf position);
-FORESIGHT_API CostTerm keep_out_constraint(KeepOut zone, PositionOf position);
+
+/// A hard-wired cost of being in a state, whatever the goal (discomfort, energy, danger; the
+/// intrinsic cost of LeCun 2022): states of batch shape [N...] -> [N...].
+using StateCost = std::function<Tensor(const State& states)>;
+FORESIGHT_API CostTerm intrinsic_cost(StateCost cost, StepWeights weights = {});
+
+/// A learned cost-to-go (the trainable critic): flat latents [B,S,h,P*D] and goals [B,1,1,P*D] ->
+/// [B,S,h], e.g. [critic](auto& z, auto& goal) { return critic->forward(z, goal); } of a
+/// models::ValueCritic.
+using GoalCritic = std::function<Tensor(const Tensor& latents, const Tensor& goals)>;
+/// The critic's estimates from each imagined latent to the task's goal. Summed over the horizon, a
+/// plan that gets close early is better. Only the steps that count are evaluated.
+FORESIGHT_API CostTerm cost_to_go(GoalCritic critic, StepWeights weights = {},
+                                  std::string field = "latent");
+
+/// How far the particles of a candidate disagree about a field: variance over the particles
+/// (divided by their number), averaged over the field. Of an ensemble that propagates means with
+/// one particle per member it is the epistemic part alone; sampled noise adds to it. Add with
+/// TermView::all_particles. Throws Error(unsupported) from a model without particles.
+FORESIGHT_API CostTerm disagreement(StepWeights weights = {}, std::string field = "latent");
 
 }  // namespace foresight
