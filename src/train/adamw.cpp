@@ -37,7 +37,7 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options) : opt
           "AdamW: the module has no parameter that requires a gradient");
 }
 
-Tensor AdamW::step(double factor) {
+Tensor AdamW::step(double factor, double decay_factor) {
   c10::NoGradGuard no_grad;
   // Two groups differ only in whether they decay; each is one fused call.
   struct Group {
@@ -66,7 +66,7 @@ Tensor AdamW::step(double factor) {
     at::_foreach_add_(group->steps, 1);
     at::_fused_adamw_(group->parameters, group->gradients, group->first, group->second, {},
                       group->steps, options_.lr * factor, options_.beta1, options_.beta2,
-                      group == &decaying ? options_.weight_decay : 0.0, options_.epsilon,
+                      group == &decaying ? options_.weight_decay * decay_factor : 0.0, options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   }
   zero_grad();

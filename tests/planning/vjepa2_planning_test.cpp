@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole way on a tiny V-JEPA 2-AC: predictor, pose integration, energy and CEM against the
+// reference's notebooks.
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/terms.hpp"
+#include "reference_costs.hpp"
+#include "vjepa2_golden.hpp"
+
+namespace foresight {
+namespace {
+
+TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan") {
+  for_each_golden("vjepa2/cem", [](Golden& golden) {
+    c10::NoGradGuard no_grad;
+    const auto& args = golden.config().at("mpc_args");
+    const double maxnorm = args.at("maxnorm");
+    const int64_t horizon = args.at("rollout"), samples = args.at("samples");
+    auto model_options = golden_vjepa2_ac_options(golden.config());
+    model_options.action = models::gripper_actions(maxnorm);
+    models::VJepa2Ac model(model_options);
+    {
+      auto state = nn::state_dict(model);
+      io::NamedTensors params;
+      for (const auto& [name, tensor] : state)
+        params.emplace_back(name, name.starts_with("predictor.")
+                                      ? golden.param(name.substr(std::string("predictor.").size()))
+                                      : tensor.clone());
+      nn::load_state_dict(model, params, golden.name());
+    }
+
+    auto options = vjepa2_ac_cem(maxnorm);
+    options.record = PlannerRecord::everything;
+    options.samples = samples;
+    options.iterations = args.at("cem_steps");
+    options.elites = args.at("topk");
+    const auto per_group = [&](const char* xyz, double xyz_default, const char* gripper) {
+      const double p = args.value(xyz, xyz_default), g = args.value(gripper, 0.15);
+      return std::vector<double>{p, p, p, 0, 0, 0, g};
+    };
+    options.mean_momentum = per_group("momentum_mean", 0.25, "momentum_mean_gripper");
+    options.std_momentum = per_group("momentum_std", 0.95, "momentum_std_gripper");
+
+    RecordedNoise noise;
+    const auto searched = at::tensor({0, 1, 2, 6}, at::kLong);
+    const auto draws = golden.input("noise");  // [I,H,S,4]
+    for (int64_t i = 0; i < draws.size(0); ++i)
+      noise.push(at::zeros({1, samples, horizon, 7})
+                     .index_copy(3, searched, draws[i].transpose(0, 1).unsqueeze(0)));
+    Task task(1);
+    task.set(kGoal, golden.input("goal_tokens"));
+    Objective objective;
+    objective.add("goal", 1.0,
+                  goal_distance({.distance = Distance::l1, .reduction = Reduction::mean}));
+    const auto state = model.observe_latent(model.initial(1), {}, golden.input("context_tokens"),
+                                            golden.input("context_pose").select(1, 0));
+    Problem problem;
+    problem.horizon = horizon;
+    problem.action = model.spec().action;
+    problem.cost = objective.cost_function(model, state, noise, task);
+    problem.pinned = at::full({horizon, 7}, std::nan(""));
+    problem.pinned.narrow(1, 3, 3).zero_();
+    if (args.contains("axis"))
+      for (const auto& [axis, value] : args.at("axis").items())
+        problem.pinned.select(1, std::stoll(axis)).fill_(value.get<double>());
+    auto free = at::ones({horizon, 4}, at::kBool);
+    if (const auto& close = golden.config().at("close_gripper"); !close.is_null()) {
+      const auto from = close.get<int64_t>();
+      problem.pinned.select(1, 6).narrow(0, from, horizon - from).fill_(1.0);
+      // The reference leaves the gripper's own mean unpinned; its plans do not show it.
+      free.select(1, 3).narrow(0, from, horizon - from).fill_(false);
+    }
+
+    const auto plan = SamplingPlanner(options).solve(problem, noise);
+    INFO(plan.message);
+    CHECK(plan.status == Status::ok);
+    const auto of_iterations = [&](auto&& pick) { return per_iteration(plan, pick).squeeze(1); };
+    golden.compare("candidates", of_iterations([](const auto& r) { return r.candidates; }));
+    golden.compare("energies", of_iterations([](const auto& r) { return r.costs; }));
+    golden.compare("elite_indices", of_iterations([](const auto& r) { return r.survivors; }));
+    const auto of_searched = [&](auto&& pick) {
+      return of_iterations(pick).index_select(2, searched);
+    };
+    const auto mean = of_searched([](const auto& r) { return r.mean; });
+    golden.compare_where("mean", mean, free.expand_as(mean));
+    golden.compare_where("std", of_searched([](const auto& r) { return r.std; }),
+                         free.expand_as(mean));
+    golden.compare_where("action", plan.actions[0],
+                         at::ones({horizon, 7}, at::kBool).index_copy(1, searched, free));
+
+    PhiloxNoise unused(0);
+    const auto first = model.rollout(state, golden.output("candidates")[0].unsqueeze(0), unused);
+    golden.compare("first_iteration_final_tokens", first.states.at("latent")[0].select(1, -1));
+  });
+}
+
+}  // namespace
+}  // namespace foresight
