@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole training steps of V-JEPA 2 and V-JEPA 2-AC against the reference: schedules, loss,
+// gradients, AdamW, moving average.
+#include "foresight/models/vjepa2_pretraining.hpp"
+#include "foresight/nn/ema.hpp"
+#include "foresight/train/adamw.hpp"
+#include "foresight/train/schedule.hpp"
+#include "vjepa2_golden.hpp"
+
+using namespace foresight;
+
+namespace {
+
+constexpr double kNoise = 1e-6;  // gradients below it are rounding, which Adam blows up to a step
+
+train::AdamWOptions adamw_options(const nlohmann::json& optim) {
+  train::AdamWOptions options;
+  options.lr = optim.at("lr");
+  options.weight_decay = optim.at("weight_decay");
+  options.beta1 = optim.at("betas")[0];
+  options.beta2 = optim.at("betas")[1];
+  options.epsilon = optim.at("eps");
+  options.decay = train::Decay::matrices;
+  options.clip = 0;
+  return options;
+}
+
+/// Factors on rate and decay at a step, counted from 1.
+struct Factors {
+  double rate = 1, decay = 1;
+};
+
+Factors pretraining_factors(const nlohmann::json& optim, int64_t step) {
+  const double ipe = optim.at("ipe");
+  train::ScheduleOptions rate{.kind = train::ScheduleKind::cosine};
+  rate.warmup = static_cast<int64_t>(optim.at("warmup").get<double>() * ipe);
+  rate.warmup_start = optim.at("start_lr").get<double>() / optim.at("lr").get<double>();
+  rate.final_factor = optim.at("final_lr").get<double>() / optim.at("lr").get<double>();
+  train::ScheduleOptions decay{.kind = train::ScheduleKind::cosine, .warmup = 0};
+  decay.final_factor =
+      optim.at("final_weight_decay").get<double>() / optim.at("weight_decay").get<double>();
+  const auto steps = static_cast<int64_t>(optim.at("ipe_scale").get<double>() *
+                                          optim.at("epochs").get<double>() * ipe);
+  return {train::learning_rate_factor(rate, step, steps),
+          train::learning_rate_factor(decay, step, steps)};
+}
+
+Factors action_factors(const nlohmann::json& optim, int64_t step) {
+  const int64_t ipe = optim.at("ipe"), epochs = optim.at("epochs");
+  train::ScheduleOptions rate{.kind = train::ScheduleKind::wsd};
+  rate.warmup = optim.at("warmup").get<int64_t>() * ipe;
+  rate.warmup_start = optim.at("start_lr").get<double>() / optim.at("lr").get<double>();
+  rate.final_factor = optim.at("final_lr").get<double>() / optim.at("lr").get<double>();
+  rate.decay_fraction = optim.at("anneal").get<double>() / static_cast<double>(epochs);
+  return {train::learning_rate_factor(rate, step, epochs * ipe), 1.0};
+}
+
+// The reference's rates and decays of its four groups: weights of both networks, then the rest.
+void check_factors(Golden& golden, const std::string& suffix, const std::string& prefix,
+                   const nlohmann::json& optim, const Factors& factors) {
+  const double rate = optim.at("lr").get<double>() * factors.rate;
+  const double decay = optim.at("weight_decay").get<double>() * factors.decay;
+  const auto close = at::tensor({decay, decay, 0.0, 0.0}, at::kDouble);
+  for (const std::string section : {"outputs/", "outputs64/"}) {
+    const auto key = section + prefix;
+    golden.compare_within(key + "lr" + suffix, at::full({4}, rate, at::kDouble), {1e-15, 1e-12, 0});
+    golden.compare_within(key + "wd" + suffix, close, {1e-15, 1e-12, 0});
+  }
+}
+
+// Our name of a parameter -> the fixture's, which has the wrapper "backbone" below each network.
+std::string wrapped(const std::string& name) {
+  const auto dot = name.find('.');
+  return name.substr(0, dot) + ".backbone" + name.substr(dot);
+}
+
+void compare_gradients(Golden& golden, const torch::nn::Module& module,
+                       const std::function<std::string(const std::string&)>& reference) {
+  for (const auto& item : module.named_parameters()) {
+    const auto key = "grads/" + reference(item.key());
+    if (item.value().grad().defined() && golden.has(key))
+      golden.compare(key, item.value().grad());
+    else {
+      INFO("parameter " << item.key());
+      CHECK((!item.value().grad().defined() ||
+             item.value().grad().abs().max().item<double>() == 0.0));
+    }
+  }
+  CHECK(golden.uncompared("grads").empty());
+}
+
+// After the last step, where the gradient of the first is more than noise.
+void compare_weights(Golden& golden, const io::NamedTensors& state,
+                     const std::function<std::string(const std::string&)>& reference) {
+  for (const auto& [name, tensor] : state) {
+    const auto key = reference(name);
+    if (golden.has("grads/" + key))
+      golden.compare_where("after_step/" + key, tensor, golden.at("grads/" + key).abs().gt(kNoise));
+    else
+      golden.compare("after_step/" + key, tensor);
+  }
+}
+
+struct Pretraining {
+  explicit Pretraining(const Golden& golden)
+      : model(golden_vjepa2_options(golden.config())), target(model.options().encoder) {
+    const auto params = golden_section(golden, "params");
+    models::load_vjepa2(model, params, models::EncoderWeights::online, golden.name());
+    nn::load_state_dict(
+        target,
+        models::vjepa2_part(params, "target_encoder", target.options().positions, golden.name()),
+        golden.name());
+  }
+
+  models::VJepa2 model;
+  nn::VideoVit target;
+};
+
+std::vector<models::MaskedClips> batch_of(const Golden& golden, int64_t step, at::ScalarType type) {
+  std::vector<models::MaskedClips> groups;
+  const int64_t count = golden.config().at("groups"), masks = golden.config().at("masks_per_group");
+  const auto step_name = "step" + std::to_string(step) + ".";
+  for (int64_t g = 0; g < count; ++g) {
+    models::MaskedClips group{golden.input(step_name + "clip" + std::to_string(g)).to(type), {}};
+    const auto group_name = step_name + "group" + std::to_string(g) + ".";
+    for (int64_t m = 0; m < masks; ++m)
+      group.masks.push_back({golden.input(group_name + "ctx" + std::to_string(m)),
+                             golden.input(group_name + "tgt" + std::to_string(m))});
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+// Targets and predictions of the first step.
+void compare_forward(Golden& golden, const Pretraining& run, const std::string& section,
+                     const std::vector<models::MaskedClips>& groups) {
+  at::NoGradGuard no_grad;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const auto group = "group" + std::to_string(g);
+    golden.compare(section + "target_layernormed." + group,
+                   models::masked_targets(run.target, groups[g].clips));
+    for (std::size_t m = 0; m < groups[g].masks.size(); ++m) {
+      const auto& mask = groups[g].masks[m];
+      const auto context = run.model.encode_context(groups[g].clips, mask.context);
+      golden.compare(
+          section + "prediction." + group + ".mask" + std::to_string(m),
+          run.model.predict_targets(context, mask.context, mask.targets, static_cast<int64_t>(g)));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("V-JEPA 2 training steps are the reference's from schedule to moving average",
+          "[parity]") {
+  for_each_golden("vjepa2/train_step", [](Golden& golden) {
+    const auto& config = golden.config();
+    const auto& optim = config.at("optim");
+    const double exponent = config.at("loss_exp");
+    {
+      Pretraining run(golden);
+      run.model.to(at::kDouble);
+      run.target.to(at::kDouble);
+      compare_forward(golden, run, "outputs64/", batch_of(golden, 0, at::kDouble));
+    }
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      Pretraining run(golden);
+      run.model.to(type);
+      run.target.to(type);
+      if (type == at::kFloat) compare_forward(golden, run, "outputs/", batch_of(golden, 0, type));
+      train::AdamW optimizer(run.model, adamw_options(optim));
+      for (int64_t step = 0; step < config.at("steps"); ++step) {
+        const auto suffix = "_step" + std::to_string(step);
+        const auto factors = pretraining_factors(optim, step + 1);
+        check_factors(golden, suffix, "", optim, factors);
+        const auto loss = models::masked_prediction_loss(run.model, run.target,
+                                                         batch_of(golden, step, type), exponent);
+        const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+        golden.compare(section + "loss" + suffix, loss.total());
+        loss.total().backward();
+        if (step == 0 && type == at::kFloat) compare_gradients(golden, run.model, wrapped);
+        optimizer.step(factors.rate, factors.decay);
+        nn::ema_update(run.target, run.model.encoder(), config.at("ema"));
+      }
+      if (type != at::kFloat) continue;
+      compare_weights(golden, nn::state_dict(run.model), wrapped);
+      compare_weights(golden, nn::state_dict(run.target),
+                      [](const std::string& name) { return "target_encoder.backbone." + name; });
+    }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+    CHECK(golden.uncompared("after_step").empty());
+  });
+}
+
+TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of the rollout",
+          "[parity]") {
+  for_each_golden("vjepa2/ac_train_step", [](Golden& golden) {
+    const auto& config = golden.config();
+    const auto& optim = config.at("optim");
+    for (const std::string variant : config.at("variants")) {
+      INFO("variant " << variant);
+      auto options = golden_vjepa2_ac_options(config);
+      options.auto_steps = config.at("auto_steps");
+      options.loss_exponent = config.at("loss_exp");
+      options.normalise_latents = config.at("normalize_reps");
+      options.rollout_start = variant == "fixed" ? models::RolloutStart::first_prediction
+                                                 : models::RolloutStart::second_prediction;
+      for (const auto type : {at::kFloat, at::kDouble}) {
+        const std::string section =
+            (type == at::kDouble ? "outputs64/" : "outputs/") + variant + ".";
+        models::VJepa2Ac model(options);
+        models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+        model.to(type);
+        const auto input = [&](const char* key) { return golden.input(key).to(type); };
+        const auto clips = input("clips");  // [B,3,T,h,w]
+        const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))
+                                 .unflatten(0, {clips.size(0), clips.size(2)});
+        golden.compare(section + "h", latents.flatten(1, 2));
+        const auto predictions = model.training_predictions(
+            {latents, input("actions"), input("states"), input("extrinsics")});
+        golden.compare(section + "z_tf", predictions.teacher_forced.flatten(1, 2));
+        golden.compare(section + "z_ar", predictions.rollout.flatten(1, 2));
+        const auto loss =
+            model.loss_of_latents(latents, input("actions"), input("states"), input("extrinsics"));
+        golden.compare(section + "jloss", loss.at("teacher_forced").value);
+        golden.compare(section + "sloss", loss.at("rollout").value);
+        golden.compare(section + "loss", loss.total());
+        if (type == at::kDouble) continue;
+        loss.total().backward();
+        const auto reference = [&](const std::string& name) { return variant + "." + name; };
+        for (const auto& item : model.named_parameters())
+          if (const auto key = "grads/" + reference(item.key()); golden.has(key))
+            golden.compare(key, item.value().grad());
+        const auto factors = action_factors(optim, 1);
+        check_factors(golden, "", variant + ".", optim, factors);
+        train::AdamW optimizer(model, adamw_options(optim));
+        optimizer.step(factors.rate, factors.decay);
+        for (const auto& [name, tensor] : nn::state_dict(model)) {
+          if (name.starts_with("encoder.")) CHECK(at::equal(tensor, golden.param(name)));
+          // Weights after the step are in the file for one variant only.
+          if (golden.has("after_step/" + reference(name)))
+            compare_weights(golden, {{name, tensor}}, reference);
+        }
+      }
+    }
+    CHECK(golden.uncompared("grads").empty());
+    CHECK(golden.uncompared("after_step").empty());
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
+  });
+}
