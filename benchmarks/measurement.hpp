@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all benchmarks share: the machine that a figure came from, and medians of interleaved
+// repetitions.
+#pragma once
+
+#include <torch/version.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace foresight::benchmark {
+
+/// CPU, its cores, compiler and LibTorch.
+inline nlohmann::json machine() {
+  std::ifstream info("/proc/cpuinfo");
+  std::string cpu = "unknown", features;
+  for (std::string line; std::getline(info, line);) {
+    const auto value = [&] { return line.substr(std::min(line.size(), line.find(':') + 2)); };
+    if (line.rfind("model name", 0) == 0) cpu = value();
+    if (line.rfind("flags", 0) == 0 && features.empty())
+      for (const std::string flag : {"avx2", "fma", "avx512f"})
+        if (value().find(flag) != std::string::npos)
+          features += (features.empty() ? "" : " ") + flag;
+  }
+  return {{"cpu", cpu},
+          {"cpu_features", features},
+          {"cores", std::thread::hardware_concurrency()},
+          {"compiler", __VERSION__},
+          {"libtorch", TORCH_VERSION}};
+}
+
+/// Milliseconds that `work` takes.
+inline double milliseconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+/// Median, 95th percentile, fastest and worst, all in milliseconds.
+inline nlohmann::json summary(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  const auto at = [&](double share) {
+    return times[static_cast<std::size_t>(share * static_cast<double>(times.size() - 1))];
+  };
+  return {{"median_ms", at(0.5)},
+          {"p95_ms", at(0.95)},
+          {"fastest_ms", times.front()},
+          {"worst_ms", times.back()},
+          {"repetitions", times.size()}};
+}
+
+/// The works' milliseconds, taken in turns, so that what else runs on the machine meets all of
+/// them: one list per work, the first `warm_up` rounds left out.
+inline std::vector<std::vector<double>> in_turns(const std::vector<std::function<double()>>& works,
+                                                 int rounds, int warm_up) {
+  std::vector<std::vector<double>> times(works.size());
+  for (int round = -warm_up; round < rounds; ++round)
+    for (std::size_t i = 0; i < works.size(); ++i) {
+      const double ms = works[i]();
+      if (round >= 0) times[i].push_back(ms);
+    }
+  return times;
+}
+
+inline double median(std::vector<double> times) {
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
+                   times.end());
+  return times[times.size() / 2];
+}
+
+}  // namespace foresight::benchmark
