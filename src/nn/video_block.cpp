@@ -20,14 +20,9 @@ Tensor per_candidate(const Tensor& shared, int64_t rows) {
   return shared.unsqueeze(1).expand(shape).flatten(0, 1);
 }
 
-// Earlier and own keys (or values) in order of their tokens.
-Tensor joined(const Tensor& shared, const Tensor& past, const Tensor& own) {
-  std::vector<Tensor> parts;
-  if (shared.defined()) parts.push_back(per_candidate(shared, own.size(0)));
-  if (past.defined()) parts.push_back(past);
-  if (parts.empty()) return own;
-  parts.push_back(own);
-  return at::cat(parts, 2);
+// Keys (or values) of earlier tokens, then of the new ones; `earlier` may be undefined.
+Tensor joined(const Tensor& earlier, const Tensor& own) {
+  return earlier.defined() ? at::cat({earlier, own}, 2) : own;
 }
 
 }  // namespace
@@ -93,17 +88,21 @@ Tensor VideoBlock::attend(const Tensor& u, const Attention& attention) const {
     keys = rotate(keys, *attention.rope);
     if (wanted > 0) query = rotate(query, narrow(*attention.rope, n - wanted, wanted));
   }
-  // A copy, because `present` may be the same object.
-  const auto past = attention.past ? *attention.past : KeyValues();
-  const auto shared = attention.shared ? *attention.shared : KeyValues();
-  if (attention.present)
-    *attention.present = {joined({}, past.keys, keys), joined({}, past.values, qkv[2])};
+  auto values = qkv[2];
+  if (attention.past) {
+    keys = joined(attention.past->keys, keys);
+    values = joined(attention.past->values, values);
+  }
+  // Kept without the rest of the fused projection that they may be views of.
+  if (attention.present) *attention.present = {keys.contiguous(), values.contiguous()};
   if (wanted == 0) return {};
-  const auto all_keys = joined(shared.keys, past.keys, keys);
-  const auto all_values = joined(shared.values, past.values, qkv[2]);
+  if (attention.shared) {
+    keys = joined(per_candidate(attention.shared->keys, keys.size(0)), keys);
+    values = joined(per_candidate(attention.shared->values, values.size(0)), values);
+  }
   std::optional<Tensor> mask;
   if (attention.mask.defined()) mask = attention.mask.narrow(0, n - wanted, wanted);
-  const auto o = at::scaled_dot_product_attention(query, all_keys, all_values, mask);
+  const auto o = at::scaled_dot_product_attention(query, keys, values, mask);
   return through(proj_, o.transpose(1, 2).flatten(2));
 }
 
