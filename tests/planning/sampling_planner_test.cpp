@@ -289,6 +289,29 @@ TEST_CASE("constraints rank feasible before infeasible and are reported") {
   }
 }
 
+TEST_CASE("a mean that breaks a constraint gives way to a candidate that keeps it") {
+  // Minima at -1 and 1, the middle forbidden: elites on both sides, their mean between them.
+  Problem problem;
+  problem.cost = [](const Tensor& actions) {
+    const auto distance = actions.abs().sum({2, 3});
+    Costs costs;
+    costs.total = (distance - 1).square();
+    costs.terms.emplace_back("valleys", costs.total);
+    costs.constraint = (0.5 - distance).unsqueeze(2);
+    return costs;
+  };
+  auto options = lewm_cem();
+  options.iterations = 1;
+  options.mean_candidate = MeanCandidate::never;
+  const auto plan = solve(options, problem);
+  CHECK(plan.status == Status::ok);
+  CHECK(plan.constraint.item<double>() <= 0);
+  CHECK(std::abs(plan.actions.item<double>()) >= 0.5);
+  const auto own = problem.cost(plan.actions.unsqueeze(1));
+  CHECK(plan.cost.item<float>() == own.total.item<float>());
+  CHECK(plan.terms.front().second.item<float>() == own.total.item<float>());
+}
+
 TEST_CASE("a deadline stops the search between iterations and keeps what was found") {
   auto options = small(lewm_cem(), 64, 1000);
   auto problem = quadratic_problem(1, 2);
