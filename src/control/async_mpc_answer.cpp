@@ -34,9 +34,9 @@ AsyncMpc::Worker::Rung AsyncMpc::Worker::choose(Slot& slot, double time, int64_t
                  "action() for a time that is not finite");
     return rung;
   }
-  if (slot.next && time >= slot.next->begin - options_.period / 2) {
-    slot.current = std::move(slot.next);
-    slot.next.reset();
+  while (!slot.coming.empty() && time >= slot.coming.front().begin - options_.period / 2) {
+    slot.current = std::move(slot.coming.front());
+    slot.coming.pop_front();
   }
   if (slot.current) rung.age = time - slot.current->observed;
   if (slot.watched && slot.safety.response != SafetyResponse::report)

@@ -121,11 +121,16 @@ void AsyncMpc::Worker::publish(const Event& event, const Decision& decision,
     slot.message = is_usable(slot.status) ? std::string() : decision.message;
     slot.watched = !decision.safety.empty();
     if (slot.watched) slot.safety = decision.safety[b];
-    if (commands[b].defined())
-      slot.next =
-          Commands{event.time + latency_, event.time, std::move(commands[b]),
-                   decision.sources[b] == ActionSource::retried_plan ? ActionSource::retried_plan
-                                                                     : ActionSource::plan};
+    if (!commands[b].defined()) continue;
+    const bool retried = decision.sources[b] == ActionSource::retried_plan;
+    const double begins = event.time + latency_;
+    auto& coming = slot.coming;
+    while (!coming.empty() && coming.back().begin >= begins) coming.pop_back();
+    coming.push_back({begins, event.time, std::move(commands[b]),
+                      retried ? ActionSource::retried_plan : ActionSource::plan});
+    // Nobody asks for actions: keep what may still be needed.
+    for (; static_cast<int64_t>(coming.size()) > mpc_options_.latency_steps + 1; coming.pop_front())
+      slot.current = std::move(coming.front());
   }
   if (due) ++(is_usable(decision.status) ? statistics_.plans : statistics_.failed_plans);
   statistics_.worst_plan_seconds = std::max(statistics_.worst_plan_seconds, decision.total_seconds);

@@ -60,7 +60,7 @@ class AsyncMpc::Worker {
   // The planner's newest word on one problem.
   struct Slot {
     std::optional<Commands> current;      // being executed
-    std::optional<Commands> next;         // begins later
+    std::deque<Commands> coming;          // begin later, in this order; more than one under latency
     Status status = Status::not_started;  // of the last attempt
     Fault fault = Fault::no_plan;
     std::string message;

@@ -167,8 +167,24 @@ TEST_CASE("a plan made for a later moment begins then; the one before goes on un
   loop.observe(seen_at(0), 1.3);
   REQUIRE(loop.wait_idle(kPatience));
   CHECK(first_of(loop.action(1.4)) == Approx(0.02).margin(1e-6));
+  // A plan every step, each made two steps ahead: none pushes out the one that begins before it.
+  setup.planner->begin_at(0.7);
+  loop.observe(seen_at(0), 1.4);
+  REQUIRE(loop.wait_idle(kPatience));
   CHECK(first_of(loop.action(1.5)) == Approx(0.5));
-  CHECK(first_of(loop.action(1.6)) == Approx(0.51));
+  setup.planner->begin_at(0.8);
+  loop.observe(seen_at(0), 1.5);
+  REQUIRE(loop.wait_idle(kPatience));
+  CHECK(first_of(loop.action(1.6)) == Approx(0.7));
+  CHECK(first_of(loop.action(1.7)) == Approx(0.8));
+  CHECK(first_of(loop.action(1.8)) == Approx(0.81));
+  // Plans that nobody asked for in their time are not kept for ever.
+  for (int step = 9; step < 30; ++step) {
+    setup.planner->begin_at(0.01 * step);
+    loop.observe(seen_at(0), 1.0 + 0.1 * step);
+    REQUIRE(loop.wait_idle(kPatience));
+  }
+  CHECK(first_of(loop.action(4.1)) == Approx(0.29));
 }
 
 TEST_CASE("by age a plan becomes a previous plan, then the safe action") {
