@@ -4,8 +4,10 @@
 #include "golden.hpp"
 
 #include <cmath>
+#include <cstdlib>
 
 #include "catch.hpp"
+#include "temporary_folder.hpp"
 
 using namespace foresight;
 
@@ -115,4 +117,31 @@ TEST_CASE("a difference outside the compared elements is not a failure") {
   Tensor where = at::ones_like(gradient, at::kBool);
   where[0] = false;
   golden.compare_where("recipe_like_grad", gradient, where);
+}
+
+TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names") {
+  const TemporaryFolder folder;
+  const auto path = folder / "figures.jsonl";
+  const char* chosen = std::getenv("FORESIGHT_PARITY_OUT");
+  const std::string before = chosen ? chosen : "";  // empty means none
+  ::setenv("FORESIGHT_PARITY_OUT", path.c_str(), /*overwrite=*/1);
+  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
+    const auto expected = golden.at("outputs64/few_knots_loss");
+    golden.compare_within("outputs64/few_knots_loss", expected + 0.25, {0.5, 0, 0});
+    golden.compare("outputs64/few_knots_loss", expected);
+  });
+  ::setenv("FORESIGHT_PARITY_OUT", before.c_str(), /*overwrite=*/1);
+  const auto text = io::read_text(path);
+  REQUIRE(std::count(text.begin(), text.end(), '\n') == 2);
+  const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')));
+  const auto second = nlohmann::json::parse(text.substr(text.find('\n') + 1));
+  CHECK(first.at("folder") == "losses");
+  CHECK(first.at("fixture") == "losses_sigreg");
+  CHECK(first.at("key") == "outputs64/few_knots_loss");
+  CHECK(std::abs(first.at("max_abs").get<double>() - 0.25) < 1e-9);
+  CHECK(std::abs(first.at("max_rel").get<double>() * first.at("largest").get<double>() - 0.25) <
+        1e-9);
+  CHECK(std::abs(first.at("of_tolerance").get<double>() - 0.5) < 1e-9);
+  CHECK(second.at("max_abs") == 0.0);
+  CHECK(second.at("of_tolerance") == 0.0);
 }
