@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One packaging test, see CMakeLists.txt: installs a build tree (BUILD_TREE, PREFIX), or configures, builds and runs a
-# project (PROJECT) against an installation (FIND_IN) or the sources (ADD). With EXPECT_FAILURE, configuring must fail
-# with a message that matches it.
+# project (PROJECT, perhaps with another PROGRAM or compiler FLAGS) against an installation (FIND_IN) or the sources
+# (ADD). With EXPECT_FAILURE, configuring must fail with a message that matches it.
 
 cmake_minimum_required(VERSION 3.24)
 
@@ -39,6 +39,12 @@ else()
   list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON
                         "-DTorch_DIR=${TORCH}/share/cmake/Torch" -DCMAKE_CXX_FLAGS=-O0
                         -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs)
+endif()
+if(PROGRAM)
+  list(APPEND arguments "-DPROGRAM=${PROGRAM}")
+endif()
+if(FLAGS)
+  list(APPEND arguments "-DCMAKE_CXX_FLAGS=${FLAGS}")
 endif()
 if(COMPONENT)
   list(APPEND arguments "-DCOMPONENT=${COMPONENT}")
