@@ -15,4 +15,7 @@ namespace foresight::nn {
 /// anything that is not a ViT layer, is returned unchanged. Works below any prefix.
 FORESIGHT_API std::string older_hf_vit_key(std::string_view key);
 
+/// The reverse: a key of the older layout in the newer one; any other is returned unchanged.
+FORESIGHT_API std::string newer_hf_vit_key(std::string_view key);
+
 }  // namespace foresight::nn
