@@ -9,113 +9,137 @@
 namespace foresight {
 
 using detail::append;
+using detail::current_error;
 using detail::index_tensor;
-using detail::seconds_since;
-using Clock = Problem::Clock;
 
-void Mpc::Loop::plan_window(const std::vector<int64_t>& rows, Decision& decision,
-                            std::vector<bool>& failed) {
-  const auto begin = Clock::now();
-  State state;
-  try {
-    const auto window = plans_->window(rows);
-    state = model_->initial(static_cast<int64_t>(rows.size()));
-    for (std::size_t i = 0; i < window.frames.size(); ++i) {
-      auto block = i == 0 ? Tensor() : window.blocks[i - 1];
-      if (block.defined()) block = block.to(state.fields().front().second.device());
-      state = model_->observe(state, block, window.frames[i], noise_);
-    }
-  } catch (const std::exception& error) {
-    append(decision.message, std::string("observe() failed: ") + error.what());
-    for (const auto row : rows) plans_->forget_history(row);
-    fail_rows(decision, failed, rows, Status::failed);
-    return;
-  }
-  decision.observe_seconds += seconds_since(begin);
-  plan_group(rows, state, decision, failed);
+namespace {
+
+at::ScalarType float_type(const State& state) {
+  for (const auto& [name, value] : state.fields())
+    if (value.is_floating_point()) return value.scalar_type();
+  return at::kFloat;
 }
 
-void Mpc::Loop::plan_group(const std::vector<int64_t>& rows, const State& state, Decision& decision,
-                           std::vector<bool>& failed) {
-  const auto begin = Clock::now();
-  auto open = solve(rows, rows, state, options_.warm_start ? Start::warm : Start::cold, decision);
+// Why a plan with this status is not used. `searched`: at least one iteration was completed.
+Fault fault_of(Status status, bool searched) {
+  if (is_usable(status)) return searched ? Fault::plan_rejected : Fault::deadline;
+  if (status == Status::non_finite) return Fault::cost_non_finite;
+  if (status == Status::infeasible) return Fault::infeasible;
+  return Fault::solve_failed;
+}
+
+ActionSpace single(ActionSpace space) {
+  space.block = 1;
+  return space;
+}
+
+}  // namespace
+
+void Mpc::Loop::plan_group(const Group& group, const State& state, Step& step) {
+  const auto begin = now();
+  auto open = solve(group.rows, group, state, ActionSource::plan, step);
   for (int64_t retry = 0; retry < options_.retries && !open.empty() && time_left(); ++retry)
-    open = solve(open, rows, state, Start::cold, decision);
-  for (const auto row : open) {
-    failed[static_cast<std::size_t>(row)] = true;
-    if (is_usable(decision.statuses[static_cast<std::size_t>(row)]))
-      decision.statuses[static_cast<std::size_t>(row)] = Status::fell_back;
-  }
-  decision.plan_seconds += seconds_since(begin);
+    open = solve(open, group, state, ActionSource::retried_plan, step);
+  for (const auto row : open) step.failed[static_cast<std::size_t>(row)] = true;
+  step.decision.plan_seconds += seconds_since(begin);
 }
 
-std::vector<int64_t> Mpc::Loop::solve(const std::vector<int64_t>& rows,
-                                      const std::vector<int64_t>& group, const State& state,
-                                      Start start, Decision& decision) {
-  std::vector<int64_t> places;
-  for (const auto row : rows)
-    places.push_back(std::distance(group.begin(), std::find(group.begin(), group.end(), row)));
-  const auto& example = state.fields().front().second;
-  const auto own =
-      rows.size() == group.size() ? state : state.select(index_tensor(places).to(example.device()));
+std::vector<int64_t> Mpc::Loop::solve(const std::vector<int64_t>& rows, const Group& group,
+                                      const State& state, ActionSource rung, Step& step) {
   SolvedGroup solved;
   solved.rows = rows;
   try {
-    Problem problem;
-    problem.batch = static_cast<int64_t>(rows.size());
-    problem.horizon = options_.horizon;
-    problem.action = space();
-    problem.deadline = deadline();
-    problem.options = at::TensorOptions().device(example.device()).dtype(float_type(state));
-    if (start == Start::warm) problem.warm_start = plans_->warm_start(rows, *planner_);
-    problem.cost = objective_.cost_function(*model_, own, noise_, task_of(rows, example.device()),
-                                            {.bytes = options_.candidate_bytes});
-    solved.plan = planner_->solve(problem, noise_);
-  } catch (const std::exception& error) {
+    std::vector<int64_t> places;
+    for (const auto row : rows)
+      places.push_back(
+          std::distance(group.rows.begin(), std::find(group.rows.begin(), group.rows.end(), row)));
+    const bool whole = rows.size() == group.rows.size();
+    const auto own = whole ? state : state.select(index_tensor(places));
+    solved.plan = planner_->solve(problem_for(rows, own, rung), noise_);
+  } catch (...) {
+    solved.plan = Plan();
     solved.plan.status = Status::failed;
-    solved.plan.statuses.assign(rows.size(), Status::failed);
-    solved.plan.message = error.what();
+    solved.plan.message = current_error();
   }
-  return take(std::move(solved), decision);
+  return take(std::move(solved), rung, step);
 }
 
-std::vector<int64_t> Mpc::Loop::take(SolvedGroup solved, Decision& decision) {
+Problem Mpc::Loop::problem_for(const std::vector<int64_t>& rows, const State& state,
+                               ActionSource rung) {
+  const auto device = state.fields().front().second.device();
+  Problem problem;
+  problem.batch = static_cast<int64_t>(rows.size());
+  problem.horizon = options_.horizon;
+  problem.action = space();
+  problem.deadline = deadline();
+  problem.now = [this] { return now(); };
+  problem.options = at::TensorOptions().device(device).dtype(float_type(state));
+  if (rung == ActionSource::plan && options_.warm_start)
+    problem.warm_start = plans_->warm_start(rows, *planner_);
+  if (!options_.max_step.empty()) {
+    // A held command changes within one control step, an interpolated one over a raw action.
+    const bool hold = options_.interpolation == Interpolation::hold;
+    auto most = at::tensor(options_.max_step, at::kDouble) * (hold ? 1 : options_.steps_per_action);
+    if (!space().std.empty()) most = most / at::tensor(space().std, at::kDouble);
+    problem.max_step = most.to(problem.options);
+    if (const auto previous = previous_action(rows); previous.defined())
+      problem.previous_action = previous.to(problem.options);
+  }
+  problem.cost = objective_.cost_function(*model_, state, noise_, task_of(rows, device),
+                                          {.bytes = options_.candidate_bytes});
+  return problem;
+}
+
+std::vector<int64_t> Mpc::Loop::take(SolvedGroup solved, ActionSource rung, Step& step) {
   const auto& plan = solved.plan;
+  const auto count = static_cast<int64_t>(solved.rows.size());
   std::vector<int64_t> accepted, open, places;
-  const bool searched = plan.diagnostics.iterations > 0;
+  // Stopped before its first iteration, a planner can only repeat what it started from.
+  const bool searched = plan.status != Status::deadline_reached || plan.diagnostics.iterations > 0;
   const bool shaped =
-      plan.actions.defined() &&
-      plan.actions.sizes() == at::IntArrayRef({static_cast<int64_t>(solved.rows.size()),
-                                               options_.horizon, space().width()});
-  const auto finite = shaped ? plan.actions.isfinite().all(2).all(1).cpu() : Tensor();
-  for (std::size_t i = 0; i < solved.rows.size(); ++i) {
-    const auto row = solved.rows[i];
-    const auto status = i < plan.statuses.size() ? plan.statuses[i] : plan.status;
-    auto& told = decision.statuses[static_cast<std::size_t>(row)];
-    if (is_usable(status) && searched && shaped && finite[static_cast<int64_t>(i)].item<bool>()) {
+      plan.actions.defined() && plan.actions.is_floating_point() &&
+      plan.actions.sizes() == at::IntArrayRef({count, options_.horizon, space().width()});
+  const auto finite =
+      shaped ? plan.actions.isfinite().all(2).all(1).cpu() : at::zeros({count}, at::kBool);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto place = static_cast<std::size_t>(i);
+    const auto row = solved.rows[place];
+    const auto status = place < plan.statuses.size() ? plan.statuses[place] : plan.status;
+    if (is_usable(status) && searched && finite.data_ptr<bool>()[i]) {
       accepted.push_back(row);
-      places.push_back(static_cast<int64_t>(i));
-      told = status;
-    } else {
-      open.push_back(row);
-      told = is_usable(status) && searched ? Status::non_finite : status;
+      places.push_back(i);
+      step.decision.statuses[static_cast<std::size_t>(row)] = status;
+      step.decision.planned[static_cast<std::size_t>(row)] = true;
+      step.decision.planned[static_cast<std::size_t>(row)] = true;
+      rungs_[static_cast<std::size_t>(row)] = rung;
+      continue;
     }
+    open.push_back(row);
+    const auto told = !is_usable(status) ? status
+                      : searched         ? Status::non_finite
+                                         : Status::fell_back;
+    step.blame(row, told, fault_of(status, searched));
   }
-  if (!open.empty()) append(decision.message, "planner: " + plan.message);
-  for (const auto row : accepted) anchor(row);
-  if (!accepted.empty()) {
-    if (accepted.size() == solved.rows.size()) {
-      plans_->accept(accepted, plan);
-    } else {
-      Plan part;
-      const auto index = index_tensor(places);
-      part.actions = plan.actions.index_select(0, index.to(plan.actions.device()));
-      part.warm_start = plan.warm_start.select(index);
-      plans_->accept(accepted, part);
-    }
-  }
-  decision.solved.push_back(std::move(solved));
+  if (!open.empty()) append(step.decision.message, "planner: " + plan.message);
+  queue(accepted, places, plan);
+  step.decision.solved.push_back(std::move(solved));
   return open;
+}
+
+void Mpc::Loop::queue(const std::vector<int64_t>& rows, const std::vector<int64_t>& places,
+                      const Plan& plan) {
+  if (rows.empty()) return;
+  for (const auto row : rows) anchor(row);
+  const auto previous = last_action_.index_select(0, index_tensor(rows));
+  if (static_cast<int64_t>(rows.size()) == plan.actions.size(0)) {
+    plans_->accept(rows, plan, previous);
+    return;
+  }
+  Plan part;
+  const auto index = index_tensor(places);
+  part.actions = plan.actions.index_select(0, index.to(plan.actions.device()));
+  part.warm_start = plan.warm_start.select(index);
+  plans_->accept(rows, part, previous);
 }
 
 void Mpc::Loop::anchor(int64_t row) {
@@ -127,10 +151,14 @@ void Mpc::Loop::anchor(int64_t row) {
   ages_[static_cast<std::size_t>(row)] = 1;
 }
 
-at::ScalarType Mpc::Loop::float_type(const State& state) {
-  for (const auto& [name, value] : state.fields())
-    if (value.is_floating_point()) return value.scalar_type();
-  return at::kFloat;
+bool Mpc::Loop::previous_known(int64_t row) const {
+  return last_action_[row].isfinite().all().item<bool>();
+}
+
+Tensor Mpc::Loop::previous_action(const std::vector<int64_t>& rows) const {
+  const auto previous = last_action_.index_select(0, index_tensor(rows));
+  if (space().discrete || !previous.isfinite().all().item<bool>()) return {};
+  return single(space()).normalise(previous.unsqueeze(1));
 }
 
 Task Mpc::Loop::task_of(const std::vector<int64_t>& rows, const at::Device& device) const {
@@ -138,12 +166,8 @@ Task Mpc::Loop::task_of(const std::vector<int64_t>& rows, const at::Device& devi
   const auto index = index_tensor(rows);
   for (const auto& [name, value] : task_.fields())
     task.set(name, value.index_select(0, index.to(value.device())));
-  if (space().discrete) return task;
-  auto single = space();
-  single.block = 1;
-  const auto previous = last_action_.index_select(0, index);
-  if (previous.isfinite().all().item<bool>())
-    task.set(kPreviousAction, single.normalise(previous.unsqueeze(1)).to(device));
+  if (const auto previous = previous_action(rows); previous.defined())
+    task.set(kPreviousAction, previous.to(device));
   return task;
 }
 

@@ -17,14 +17,56 @@ bool skipped(const std::vector<bool>& skip, std::size_t row) {
   return row < skip.size() && skip[row];
 }
 
+// [block,steps]: how much of raw action i each control step is. Action i lasts from step i * r to
+// (i + 1) * r with r = steps / block.
+Tensor shares(int64_t block, int64_t steps) {
+  auto result = at::zeros({block, steps}, at::kFloat);
+  auto* share = result.data_ptr<float>();
+  const double ratio = static_cast<double>(steps) / static_cast<double>(block);
+  for (int64_t i = 0; i < block; ++i)
+    for (int64_t k = 0; k < steps; ++k) {
+      const double from = std::max(static_cast<double>(i) * ratio, static_cast<double>(k));
+      const double to = std::min(static_cast<double>(i + 1) * ratio, static_cast<double>(k + 1));
+      share[i * steps + k] = static_cast<float>(std::max(0.0, to - from) / ratio);
+    }
+  return result;
+}
+
+// (1 - f) early + f late for `fraction` [rows]. A shorter tensor goes on with zeros, which is what
+// a shifted plan ends with.
+Tensor blend(Tensor early, Tensor late, const Tensor& fraction) {
+  if (!late.defined()) late = at::zeros_like(early);
+  if (early.dim() > 1 && late.size(1) < early.size(1)) {
+    auto shape = early.sizes().vec();
+    shape[1] = early.size(1) - late.size(1);
+    late = at::cat({late, at::zeros(shape, late.options())}, 1);
+  }
+  std::vector<int64_t> view(static_cast<std::size_t>(early.dim()), 1);
+  view[0] = -1;
+  return at::lerp(early, late, fraction.to(early.options()).view(view));
+}
+
+WarmStart blend(const WarmStart& early, const WarmStart& late, const Tensor& fraction) {
+  WarmStart result;
+  result.mean = blend(early.mean, late.mean, fraction);
+  for (const auto& [name, value] : early.memory) {
+    const auto later = find_term(late.memory, name);
+    const bool blends = later.defined() && value.is_floating_point();
+    result.memory.emplace_back(name, blends ? blend(value, later, fraction) : value);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::string> RecedingHorizonOptions::validate() const {
-  Rules rules("RecedingHorizonOptions");
-  rules.check(horizon >= 1, "horizon", static_cast<double>(horizon), "must be >= 1");
-  rules.check(replan_steps >= 0, "replan_steps", static_cast<double>(replan_steps), "must be >= 0");
-  rules.check(history >= 1, "history", static_cast<double>(history), "must be >= 1");
-  return rules.problems();
+  return Rules("RecedingHorizonOptions")
+      .at_least("horizon", horizon, 1)
+      .at_least("replan_steps", replan_steps, 0)
+      .at_least("history", history, 1)
+      .within("steps_per_action", steps_per_action, 1, 1e6)
+      .at_least("lag", lag, 0)
+      .problems();
 }
 
 RecedingHorizon::RecedingHorizon(RecedingHorizonOptions options, ActionSpace space, int64_t batch)
@@ -33,13 +75,23 @@ RecedingHorizon::RecedingHorizon(RecedingHorizonOptions options, ActionSpace spa
   require_valid(space_);
   require(batch >= 1, ErrorCategory::invalid_argument,
           fmt::format("RecedingHorizon: batch = {} must be >= 1", batch));
-  const auto steps = options_.horizon * space_.block;
+  const double lasts = static_cast<double>(space_.block) * options_.steps_per_action;
+  block_steps_ = std::llround(lasts);
+  require(std::abs(lasts - static_cast<double>(block_steps_)) < 1e-6, ErrorCategory::invalid_option,
+          fmt::format("RecedingHorizonOptions.steps_per_action = {} times block = {} must be a "
+                      "whole number of control steps",
+                      options_.steps_per_action, space_.block));
+  require(!space_.discrete || options_.interpolation == Interpolation::hold,
+          ErrorCategory::invalid_option,
+          "RecedingHorizonOptions.interpolation must be hold for discrete actions");
+  const auto steps = options_.horizon * block_steps_;
   require(options_.replan_steps <= steps, ErrorCategory::invalid_option,
-          fmt::format("RecedingHorizonOptions.replan_steps = {} must be <= horizon * block = {}",
+          fmt::format("RecedingHorizonOptions.replan_steps = {} must be <= the plan's {} steps",
                       options_.replan_steps, steps));
   if (options_.replan_steps == 0) options_.replan_steps = steps;
   rows_.resize(static_cast<std::size_t>(batch));
   queue_ = at::full({batch, steps, space_.dim}, std::nan(""), at::kFloat);
+  if (block_steps_ != space_.block) mean_ = shares(space_.block, block_steps_);
 }
 
 void RecedingHorizon::check_rows(const std::vector<int64_t>& rows) const {
@@ -72,7 +124,7 @@ void RecedingHorizon::record(const Observation& observation, const Tensor& execu
           fmt::format("observation has batch {}, expected {}", observation.batch(), batch));
   check_shape("executed", executed, {batch, space_.dim}, "[B,dim]");
   // Copies: a camera driver may write the next picture into the same memory.
-  if (options_.history > 1) {
+  if (options_.history > 1 || options_.lag > 0) {
     Observation copy;
     for (const auto& [name, value] : observation.fields()) copy.set(name, value.clone());
     frames_.push_back(std::move(copy));
@@ -81,9 +133,10 @@ void RecedingHorizon::record(const Observation& observation, const Tensor& execu
   }
   executed_.push_back(
       executed.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true));
-  const auto kept = static_cast<std::size_t>((options_.history - 1) * space_.block + 1);
+  const auto kept =
+      static_cast<std::size_t>((options_.history - 1) * block_steps_ + options_.lag + 1);
   while (frames_.size() > kept) frames_.pop_front();
-  while (executed_.size() > std::max(kept, static_cast<std::size_t>(space_.block)))
+  while (executed_.size() > std::max(kept, static_cast<std::size_t>(block_steps_)))
     executed_.pop_front();
   for (auto& row : rows_) ++row.seen;
 }
@@ -95,24 +148,29 @@ std::vector<int64_t> RecedingHorizon::due(const std::vector<bool>& skip) const {
   return result;
 }
 
-int64_t RecedingHorizon::frames_available(int64_t row) const {
-  check_rows({row});
-  const auto seen = rows_[static_cast<std::size_t>(row)].seen;
-  return seen == 0 ? 0 : std::min(options_.history, 1 + (seen - 1) / space_.block);
+void RecedingHorizon::check_lag(int64_t lag) const {
+  require(lag >= 0 && lag <= options_.lag, ErrorCategory::invalid_argument,
+          fmt::format("RecedingHorizon: lag = {} is out of range 0..{}", lag, options_.lag));
 }
 
-ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows) const {
+int64_t RecedingHorizon::frames_available(int64_t row, int64_t lag) const {
+  check_rows({row});
+  check_lag(lag);
+  const auto seen = rows_[static_cast<std::size_t>(row)].seen - lag;
+  return seen <= 0 ? 0 : std::min(options_.history, 1 + (seen - 1) / block_steps_);
+}
+
+ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows, int64_t lag) const {
   check_rows(rows);
   int64_t count = 0;
   std::vector<int64_t> available;
   for (const auto row : rows) {
-    available.push_back(frames_available(row));
+    available.push_back(frames_available(row, lag));
     require(available.back() > 0, ErrorCategory::invalid_argument,
             fmt::format("RecedingHorizon: row {} has no observation", row));
     count = std::max(count, available.back());
   }
-  const auto block = space_.block;
-  const auto newest = static_cast<int64_t>(frames_.size()) - 1;
+  const auto newest = static_cast<int64_t>(frames_.size()) - 1 - lag;
   ObservationWindow window;
   for (int64_t i = 0; i < count; ++i) {
     // Age of frame i in blocks, limited per row to the oldest one that it has.
@@ -121,7 +179,7 @@ ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows) cons
     const bool full =
         std::all_of(available.begin(), available.end(), [&](int64_t have) { return age < have; });
     const auto source = [&](int64_t blocks) -> const Observation& {
-      return frames_[static_cast<std::size_t>(newest - blocks * block)];
+      return frames_[static_cast<std::size_t>(newest - blocks * block_steps_)];
     };
     if (full) {
       frame = source(age).select(index_tensor(rows));
@@ -135,13 +193,10 @@ ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows) cons
     }
     window.frames.push_back(std::move(frame));
   }
-  const auto last = static_cast<int64_t>(executed_.size()) - 1;
   for (int64_t i = 0; i + 1 < count; ++i) {
     const auto age = count - 2 - i;  // this block ends at the frame that is `age` blocks old
-    std::vector<Tensor> steps;
-    for (int64_t k = 0; k < block; ++k)
-      steps.push_back(executed_[static_cast<std::size_t>(last - age * block - (block - 1 - k))]);
-    auto actions = space_.normalise(at::stack(steps, 1).index_select(0, index_tensor(rows)));
+    const auto until = lag + age * block_steps_;
+    auto actions = as_block(executed(rows, until + block_steps_).narrow(1, 0, block_steps_));
     for (std::size_t r = 0; r < rows.size(); ++r)
       if (age + 1 >= available[r]) actions[static_cast<int64_t>(r)].zero_();
     window.blocks.push_back(actions);
@@ -149,15 +204,27 @@ ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows) cons
   return window;
 }
 
-Tensor RecedingHorizon::last_block(const std::vector<int64_t>& rows) const {
+Tensor RecedingHorizon::executed(const std::vector<int64_t>& rows, int64_t steps) const {
   check_rows(rows);
-  const auto block = static_cast<std::size_t>(space_.block);
-  require(
-      executed_.size() >= block, ErrorCategory::invalid_argument,
-      fmt::format("RecedingHorizon: {} steps recorded, a block needs {}", executed_.size(), block));
-  const std::vector<Tensor> steps(executed_.end() - static_cast<std::ptrdiff_t>(block),
-                                  executed_.end());
-  return space_.normalise(at::stack(steps, 1).index_select(0, index_tensor(rows)));
+  require(steps >= 1 && steps <= static_cast<int64_t>(executed_.size()),
+          ErrorCategory::invalid_argument,
+          fmt::format("RecedingHorizon: the last {} commands are asked for, {} are kept", steps,
+                      executed_.size()));
+  const std::vector<Tensor> last(executed_.end() - static_cast<std::ptrdiff_t>(steps),
+                                 executed_.end());
+  return at::stack(last, 1).index_select(0, index_tensor(rows));
+}
+
+Tensor RecedingHorizon::as_block(const Tensor& commands) const {
+  check_shape("commands", commands, {kAny, block_steps_, space_.dim}, "[rows,G,dim]");
+  if (!mean_.defined()) return space_.normalise(commands);
+  const auto raw = at::matmul(mean_.to(commands.options()), commands);
+  if (!space_.discrete) return space_.normalise(raw);
+  return space_.normalise(at::one_hot(raw.argmax(-1), space_.dim).to(raw.scalar_type()));
+}
+
+Tensor RecedingHorizon::last_block(const std::vector<int64_t>& rows) const {
+  return as_block(executed(rows, block_steps_));
 }
 
 WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
@@ -181,9 +248,19 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
     return rows_[static_cast<std::size_t>(row)].planned;
   });
   if (!any_own) left.memory.clear();
-  auto next = planner.advance(left, steps, space_.block);
+  std::vector<int64_t> whole;
+  std::vector<double> fractions;
+  for (const auto taken : steps) {
+    whole.push_back(taken * space_.block / block_steps_);
+    fractions.push_back(static_cast<double>(taken * space_.block % block_steps_) /
+                        static_cast<double>(block_steps_));
+  }
+  auto next = planner.advance(left, whole, space_.block);
   if (!next.mean.defined()) return {};
-  return next;
+  if (std::all_of(fractions.begin(), fractions.end(), [](double f) { return f == 0; })) return next;
+  // Advancing is linear in the plan, so a fraction of a raw action is a blend of two whole ones.
+  for (auto& raw_steps : whole) ++raw_steps;
+  return blend(next, planner.advance(left, whole, space_.block), at::tensor(fractions));
 }
 
 void RecedingHorizon::store(const std::vector<int64_t>& rows, const Plan& plan) {
@@ -207,14 +284,38 @@ void RecedingHorizon::store(const std::vector<int64_t>& rows, const Plan& plan) 
   last_.memory = std::move(memory);
 }
 
-void RecedingHorizon::accept(const std::vector<int64_t>& rows, const Plan& plan) {
+Tensor RecedingHorizon::commands(const Tensor& raw, const Tensor& previous) const {
+  if (!mean_.defined()) return raw;
+  const auto block = space_.block, count = raw.size(1) / block * block_steps_;
+  auto from = at::empty({count}, at::kLong), share = at::empty({count}, at::kFloat);
+  for (int64_t k = 0; k < count; ++k) {
+    // Position in the plan times G: where step k begins (hold), or where it ends, counted from the
+    // command before the plan (linear).
+    const bool hold = options_.interpolation == Interpolation::hold;
+    const auto position = (hold ? k : k + 1) * block;
+    from.data_ptr<int64_t>()[k] = position / block_steps_;
+    share.data_ptr<float>()[k] =
+        hold ? 0.0F
+             : static_cast<float>(position % block_steps_) / static_cast<float>(block_steps_);
+  }
+  if (options_.interpolation == Interpolation::hold) return raw.index_select(1, from);
+  const auto first = raw.select(1, 0);
+  const auto start = previous.defined() ? at::where(previous.isfinite(), previous, first) : first;
+  const auto path = at::cat({start.unsqueeze(1), raw}, 1);  // [rows,1+H*block,dim]
+  const auto to = (from + 1).clamp_max(path.size(1) - 1);
+  return at::lerp(path.index_select(1, from), path.index_select(1, to), share.view({-1, 1}));
+}
+
+void RecedingHorizon::accept(const std::vector<int64_t>& rows, const Plan& plan,
+                             const Tensor& previous) {
   check_rows(rows);
-  check_shape("plan.actions", plan.actions,
-              {static_cast<int64_t>(rows.size()), options_.horizon, space_.width()}, "[B,H,A]");
+  const auto count = static_cast<int64_t>(rows.size());
+  check_shape("plan.actions", plan.actions, {count, options_.horizon, space_.width()}, "[B,H,A]");
+  if (previous.defined()) check_shape("previous", previous, {count, space_.dim}, "[rows,dim]");
   const auto raw = space_.denormalise(plan.actions.detach())
                        .flatten(1, 2)
                        .to(at::kCPU, at::kFloat);  // [rows,H*block,dim]
-  queue_.index_copy_(0, index_tensor(rows), raw);
+  queue_.index_copy_(0, index_tensor(rows), commands(raw, previous));
   store(rows, plan);
   for (const auto b : rows) {
     auto& row = rows_[static_cast<std::size_t>(b)];
@@ -242,6 +343,19 @@ Tensor RecedingHorizon::next(const std::vector<bool>& skip) {
     if (row.cursor >= options_.replan_steps) row.due = true;
   }
   return actions;
+}
+
+Tensor RecedingHorizon::queued() const {
+  const auto batch = static_cast<int64_t>(rows_.size());
+  int64_t most = 0;
+  for (int64_t b = 0; b < batch; ++b) most = std::max(most, remaining(b));
+  auto left = at::full({batch, most, space_.dim}, std::nan(""), at::kFloat);
+  for (int64_t b = 0; b < batch; ++b)
+    if (const auto count = remaining(b); count > 0)
+      left[b]
+          .narrow(0, 0, count)
+          .copy_(queue_[b].narrow(0, rows_[static_cast<std::size_t>(b)].cursor, count));
+  return left;
 }
 
 }  // namespace foresight
