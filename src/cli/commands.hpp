@@ -14,6 +14,8 @@ int run(int argc, const char* const* argv);
 
 void add_record(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_import(CLI::App& app);
+void add_export(CLI::App& app);
 void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_plan(CLI::App& app);

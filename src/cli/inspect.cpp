@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// foresight inspect: what a data set or a bundle holds.
+// foresight inspect: what a data set, a bundle or a file of weights holds.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -12,28 +12,65 @@
 #include "foresight/data/dataset.hpp"
 #include "foresight/data/statistics.hpp"
 #include "foresight/data/windows.hpp"
+#include "foresight/io/hf_folder.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/io/weights.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
 
 namespace foresight::cli {
 namespace {
 
-void inspect_bundle(const std::string& path) {
-  const auto bundle = io::read_bundle(path);
+// A folder of transformers has files of the same names; only a bundle's config has a schema.
+bool is_bundle(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path / io::kBundleConfigFile) ||
+      !std::filesystem::exists(path / io::kBundleTensorsFile))
+    return false;
+  const auto config = io::read_json(path / io::kBundleConfigFile);
+  return config.is_object() && config.contains("schema");
+}
+
+bool is_weights(const std::filesystem::path& path) {
+  return std::filesystem::is_regular_file(path) ||
+         std::filesystem::exists(path / io::kHfTensorsFile) ||
+         std::filesystem::exists(path / io::kHfIndexFile);
+}
+
+void inspect_weights(const std::string& path) {
+  const auto weights = io::open_weights(path);
+  int64_t numbers = 0;
+  for (const auto& [name, tensor] : weights.tensors) numbers += tensor.numel();
+  fmt::print("{}: {} tensors, {} numbers\n", weights.path.string(), weights.tensors.size(),
+             numbers);
+  std::string groups;
+  for (const auto& group : weights.groups) groups += (groups.empty() ? "" : ", ") + group;
+  if (!groups.empty()) fmt::print("groups: {}\n", groups);
+  for (const auto& [name, tensor] : weights.tensors)
+    fmt::print("{}  {} {}\n", name, c10::toString(tensor.scalar_type()),
+               shape_string(tensor.sizes()));
+}
+
+void describe_jepa(const io::Bundle& bundle) {
   const auto model = models::read_jepa(bundle);
   const auto critic = models::read_value_critic(bundle);
-  const auto& spec = model->spec();
-  fmt::print("bundle of family '{}': {} parameters{}\n", bundle.config.family,
-             nn::parameter_count(*model),
+  fmt::print("{} parameters{}\n", nn::parameter_count(*model),
              critic ? fmt::format(" and a cost-to-go of {}", nn::parameter_count(*critic))
                     : std::string());
-  fmt::print("latent: {} tokens x {} channels, history of {} frames\n", spec.tokens, spec.channels,
-             spec.history);
-  for (const auto& field : spec.observation)
+  const auto& spec = model->spec();
+  fmt::print("latent: {} tokens x {} channels\n", spec.tokens, spec.channels);
+}
+
+void inspect_bundle(const std::string& path) {
+  const auto bundle = io::read_bundle(path);
+  const auto& config = bundle.config;
+  fmt::print("bundle of family '{}': {} tensors, history of {} frames\n", config.family,
+             bundle.tensors.names().size(), config.history);
+  if (config.family == models::kJepaFamily) describe_jepa(bundle);
+  for (const auto& field : config.observation)
     fmt::print("observes '{}' {}\n", field.name, shape_string(field.shape));
-  fmt::print("actions: {}\n", write_options(spec.action).dump());
-  fmt::print("provenance: {}\n", bundle.config.provenance.dump(2));
-  fmt::print("planner: {}\n", bundle.config.planner.dump(2));
+  fmt::print("actions: {}\n", write_options(config.action).dump());
+  fmt::print("provenance: {}\n", config.provenance.dump(2));
+  fmt::print("planner: {}\n", config.planner.dump(2));
 }
 
 void inspect_dataset(const std::string& path) {
@@ -74,13 +111,19 @@ void inspect_dataset(const std::string& path) {
 
 void add_inspect(CLI::App& app) {
   auto path = std::make_shared<std::string>();
-  auto* command = app.add_subcommand("inspect", "Describe a data set or a bundle");
-  command->add_option("path", *path, "folder of recordings, or bundle")->required();
+  auto* command =
+      app.add_subcommand("inspect", "Describe a data set, a bundle or a file of weights");
+  command
+      ->add_option("path", *path,
+                   "folder of recordings, bundle, checkpoint (.pt, .safetensors, ...)")
+      ->required();
   command->callback([path] {
-    const bool bundle =
-        std::filesystem::exists(std::filesystem::path(*path) / io::kBundleConfigFile) &&
-        std::filesystem::exists(std::filesystem::path(*path) / io::kBundleTensorsFile);
-    bundle ? inspect_bundle(*path) : inspect_dataset(*path);
+    if (is_bundle(*path))
+      inspect_bundle(*path);
+    else if (is_weights(*path))
+      inspect_weights(*path);
+    else
+      inspect_dataset(*path);
   });
 }
 

@@ -30,6 +30,12 @@ std::string suggestion(const CLI::App& app) {
   return nearest.empty() ? std::string() : "'" + word + "': did you mean '" + nearest + "'?";
 }
 
+// Sub-commands inherit the leave to have extras, with which suggestion() finds the unknown word.
+void refuse_extras(CLI::App& app) {
+  for (auto* command : app.get_subcommands(nullptr)) refuse_extras(*command);
+  app.allow_extras(false);
+}
+
 }  // namespace
 
 int run(int argc, const char* const* argv) {
@@ -39,12 +45,13 @@ int run(int argc, const char* const* argv) {
   app.allow_extras();
   add_record(app);
   add_inspect(app);
+  add_import(app);
+  add_export(app);
   add_train(app);
   add_eval(app);
   add_plan(app);
   add_report(app);
-  for (auto* command : app.get_subcommands(nullptr)) command->allow_extras(false);
-  app.allow_extras(false);
+  refuse_extras(app);
   try {
     app.parse(argc, argv);
     return kDone;

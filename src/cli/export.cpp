@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight export: the weights of a bundle as another project's Python code loads them.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include "commands.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/dino_wm_checkpoint.hpp"
+#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
+#include "importers.hpp"
+
+namespace foresight::cli {
+namespace {
+
+constexpr std::array kLewmLayouts{"older", "newer"};
+constexpr std::array kVJepa2Layouts{"original", "transformers"};
+
+io::NamedTensors lewm_tensors(const io::Bundle& bundle, const std::string& layout) {
+  auto chosen = models::imported_layout(bundle.config);
+  for (const auto& [name, value] : EnumNames<models::HfKeyLayout>::names)
+    if (layout == name) chosen = value;
+  return models::export_lewm(bundle, chosen);
+}
+
+// Predictor and embeddings; the frozen backbone is another project's file.
+io::NamedTensors dino_wm_tensors(const io::Bundle& bundle, const std::string&) {
+  return models::dino_wm_tensors(*models::read_dino_wm(bundle));
+}
+
+io::NamedTensors vjepa2_tensors(const io::Bundle& bundle, const std::string& layout) {
+  const auto& provenance = bundle.config.provenance;
+  const bool came_from_transformers =
+      provenance.contains(kSourceLayout) && provenance.at(kSourceLayout) == kVJepa2Layouts[1];
+  const bool transformers =
+      layout == kAsImported ? came_from_transformers : layout == kVJepa2Layouts[1];
+  const auto tensors = bundle.model_tensors();
+  return transformers ? models::vjepa2_to_hf(tensors) : tensors;
+}
+
+io::NamedTensors own_names(const io::Bundle& bundle, const std::string&) {
+  return bundle.model_tensors();
+}
+
+constexpr std::array kExporters{
+    Exporter{models::kJepaFamily, kLewmLayouts, lewm_tensors},
+    Exporter{models::kDinoWmFamily, {}, dino_wm_tensors},
+    Exporter{models::kVJepa2Family, kVJepa2Layouts, vjepa2_tensors},
+    Exporter{models::kVJepa2AcFamily, {}, own_names},
+};
+
+struct ExportFlags {
+  std::string bundle, out, layout = kAsImported;
+};
+
+const Exporter& exporter_of(const std::string& family, const std::string& bundle) {
+  std::string known;
+  for (const auto& exporter : exporters()) {
+    if (family == exporter.family) return exporter;
+    known += (known.empty() ? "" : ", ") + std::string(exporter.family);
+  }
+  throw Error(ErrorCategory::unsupported,
+              bundle + ": family '" + family + "' has no upstream layout, known: " + known);
+}
+
+void check_layout(const Exporter& exporter, const std::string& layout) {
+  std::string accepted = kAsImported;
+  bool known = layout == kAsImported;
+  for (const auto* name : exporter.layouts) {
+    accepted += std::string(", ") + name;
+    known = known || layout == name;
+  }
+  require(known, ErrorCategory::invalid_option,
+          "--layout " + layout + ": family '" + exporter.family + "' has the layouts " + accepted);
+}
+
+void export_command(const ExportFlags& flags) {
+  const auto bundle = io::read_bundle(flags.bundle);
+  const auto& exporter = exporter_of(bundle.config.family, flags.bundle);
+  check_layout(exporter, flags.layout);
+  const auto tensors = exporter.tensors(bundle, flags.layout);
+  io::write_safetensors(flags.out, tensors, {{"format", "pt"}});
+  fmt::print("{}: {} tensors\n", flags.out, tensors.size());
+}
+
+}  // namespace
+
+std::span<const Exporter> exporters() { return kExporters; }
+
+void add_export(CLI::App& app) {
+  auto flags = std::make_shared<ExportFlags>();
+  auto* command = app.add_subcommand("export", "Write a bundle's weights under upstream's names");
+  command->add_option("bundle", flags->bundle, "bundle to read")->required();
+  command->add_option("--out", flags->out, "safetensors file to write")->required();
+  command
+      ->add_option(
+          "--layout", flags->layout,
+          "of names. LeWM: older (transformers before 5.9) or newer; V-JEPA 2: original or "
+          "transformers")
+      ->default_str(kAsImported);
+  command->callback([flags] { export_command(*flags); });
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import: a checkpoint of another project becomes a bundle.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <filesystem>
+#include <map>
+
+#include "commands.hpp"
+#include "foresight/core/options_json.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/data/statistics.hpp"
+#include "importers.hpp"
+
+namespace foresight::cli {
+namespace {
+
+constexpr std::array kImporters{
+    Importer{"lewm", "LeWM and PLDM of stable-worldmodel", add_lewm_import},
+    Importer{"dino_wm", "DINO-WM, and PreJEPA of stable-worldmodel", add_dino_wm_import},
+    Importer{"vjepa2", "V-JEPA 2: original checkpoint or Hugging Face folder", add_vjepa2_import},
+    Importer{"vjepa2_ac", "V-JEPA 2-AC: original checkpoint", add_vjepa2_ac_import},
+};
+
+int64_t numbers_in(const io::NamedTensors& tensors) {
+  int64_t count = 0;
+  for (const auto& [name, tensor] : tensors) count += tensor.numel();
+  return count;
+}
+
+// "float32 303, int64 4"
+std::string types_of(const io::NamedTensors& tensors) {
+  std::map<std::string, int> types;
+  for (const auto& [name, tensor] : tensors) ++types[c10::toString(tensor.scalar_type())];
+  std::string text;
+  for (const auto& [type, count] : types)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", type, count);
+  return text;
+}
+
+}  // namespace
+
+std::span<const Importer> importers() { return kImporters; }
+
+void measure_actions(ActionSpace& action, const std::string& data) {
+  require(action.mean.empty() && action.std.empty(), ErrorCategory::invalid_option,
+          "--data and --action.mean or --action.std both give the statistics of actions: leave one "
+          "out");
+  const auto dataset = data::open_dataset(data);
+  const auto measured = data::action_space(*dataset, action.block);
+  action.dim = measured.dim;
+  action.mean = measured.mean;
+  action.std = measured.std;
+  fmt::print("actions: mean and std of {} rows of {}\n", dataset->total_rows(), data);
+}
+
+void ImportFlags::add_files(CLI::App& command) {
+  command.add_option("from", from, "file (.safetensors, .pt, .pth, .ckpt) or folder")->required();
+  command.add_option("--out", out, "bundle to write")->required();
+}
+
+void ImportFlags::add(CLI::App& command) {
+  add_files(command);
+  command.add_option("--group", group,
+                     "which state dict of a checkpoint with several, e.g. state_dict");
+  command
+      .add_option("--ignore", ignore,
+                  "leave out tensors whose names begin with this (losses, probes); repeatable")
+      ->delimiter(',');
+}
+
+io::NamedTensors ImportFlags::tensors(const io::Weights& weights) const {
+  auto tensors = io::without(io::without_wrappers(weights.model(group)), ignore);
+  const auto left_out = weights.tensors.size() - tensors.size();
+  fmt::print("{}: {} tensors ({})", weights.path.string(), tensors.size(), types_of(tensors));
+  if (left_out > 0) fmt::print(", {} others left out", left_out);
+  fmt::print("\n");
+  return tensors;
+}
+
+void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
+                    const io::Weights& weights) {
+  auto& imported = bundle.config.provenance["imported"];
+  imported = {{"file", weights.path.filename().string()},
+              {"bytes", std::filesystem::file_size(weights.path)},
+              {"version", FORESIGHT_VERSION}};
+  if (!flags.group.empty()) imported["group"] = flags.group;
+  if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
+  io::write_bundle(flags.out, bundle.config, bundle.tensors);
+  fmt::print("actions: {}\n", write_options(bundle.config.action).dump());
+  if (bundle.config.options.contains("image"))
+    fmt::print("pictures: {}\n", bundle.config.options["image"].dump());
+  fmt::print("bundle: {} of family '{}', {} numbers, history {}\n", flags.out, bundle.config.family,
+             numbers_in(bundle.tensors), bundle.config.history);
+}
+
+void add_import(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("import", "Turn a checkpoint of another project into a bundle");
+  command->require_subcommand(1);
+  for (const auto& importer : importers())
+    importer.add(*command->add_subcommand(importer.name, importer.summary));
+}
+
+}  // namespace foresight::cli

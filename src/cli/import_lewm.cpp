@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import lewm.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "flags.hpp"
+#include "importers.hpp"
+
+namespace foresight::cli {
+namespace {
+
+struct LewmFlags {
+  ImportFlags shared;
+  std::string data;
+  OptionFlags options;
+};
+
+void import_lewm_command(const LewmFlags& flags) {
+  auto options = resolve(models::LewmImportOptions{}, flags.options);
+  if (!flags.data.empty()) measure_actions(options.action, flags.data);
+  const auto weights = io::open_weights(flags.shared.from);
+  auto bundle = models::import_lewm(flags.shared.tensors(weights), options, weights.config,
+                                    weights.path.string());
+  write_imported(std::move(bundle), flags.shared, weights);
+}
+
+}  // namespace
+
+void add_lewm_import(CLI::App& command) {
+  auto flags = std::make_shared<LewmFlags>();
+  flags->shared.add(command);
+  command.add_option("--data", flags->data,
+                     "recordings that the model was trained on, for the statistics of its actions");
+  add_options(command, models::LewmImportOptions{}, flags->options);
+  command.callback([flags] { import_lewm_command(*flags); });
+}
+
+}  // namespace foresight::cli

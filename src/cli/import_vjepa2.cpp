@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import vjepa2 and vjepa2_ac.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "flags.hpp"
+#include "foresight/io/hf_folder.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "importers.hpp"
+
+namespace foresight::cli {
+namespace {
+
+struct VJepa2Flags {
+  ImportFlags shared;
+  std::string encoder;
+  int64_t image_size = 0;
+};
+
+bool has_part(const io::Weights& weights, const std::string& part) {
+  return std::any_of(weights.tensors.begin(), weights.tensors.end(),
+                     [&](const auto& item) { return item.first.starts_with(part + "."); });
+}
+
+void require_image_size(const VJepa2Flags& flags) {
+  require(
+      flags.image_size > 0, ErrorCategory::invalid_option,
+      "original checkpoints do not tell the size of their pictures: give --image_size (256; 384 "
+      "for the variant of that name)");
+}
+
+// The two encoders of a file differ: which one is never a guess.
+models::EncoderWeights chosen_encoder(const VJepa2Flags& flags, const io::Weights& weights) {
+  const bool online = has_part(weights, "encoder"), target = has_part(weights, "target_encoder");
+  require(!flags.encoder.empty() || !(online && target), ErrorCategory::invalid_option,
+          weights.path.string() +
+              ": holds 'encoder' and its moving average 'target_encoder', which differ: give "
+              "--encoder online (as torch.hub loads it) or --encoder target (as the published "
+              "evaluations do)");
+  const bool use_target = flags.encoder.empty() ? target : flags.encoder == "target";
+  return use_target ? models::EncoderWeights::target : models::EncoderWeights::online;
+}
+
+void import_vjepa2_command(const VJepa2Flags& flags) {
+  const auto weights = io::open_weights(flags.shared.from);
+  std::shared_ptr<models::VJepa2> model;
+  nlohmann::json provenance;
+  if (weights.config.is_object() && weights.config.contains("model_type")) {
+    require(flags.encoder.empty() && flags.image_size == 0, ErrorCategory::invalid_option,
+            flags.shared.from +
+                ": a Hugging Face folder has one encoder and tells its picture size; "
+                "leave out --encoder and --image_size");
+    model = models::load_hf_vjepa2(io::read_hf_folder(flags.shared.from));
+    provenance[kSourceLayout] = "transformers";
+  } else {
+    require_image_size(flags);
+    const auto source = weights.path.string();
+    const auto encoder = chosen_encoder(flags, weights);
+    model = std::make_shared<models::VJepa2>(
+        models::describe_vjepa2(weights.tensors, flags.image_size, source));
+    models::load_vjepa2(*model, weights.tensors, encoder, source);
+    provenance[kSourceLayout] = "original";
+    provenance["encoder"] = std::string(enum_name(encoder));
+  }
+  auto config = models::vjepa2_bundle_config(*model);
+  config.provenance.update(provenance);
+  write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights);
+}
+
+void import_vjepa2_ac_command(const VJepa2Flags& flags) {
+  require_image_size(flags);
+  const auto weights = io::open_weights(flags.shared.from);
+  const auto source = weights.path.string();
+  models::VJepa2Ac model(models::describe_vjepa2_ac(weights.tensors, flags.image_size, source));
+  models::load_vjepa2_ac(model, weights.tensors, source);
+  write_imported({models::vjepa2_ac_bundle_config(model), nn::state_dict(model)}, flags.shared,
+                 weights);
+}
+
+std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
+  auto flags = std::make_shared<VJepa2Flags>();
+  flags->shared.add_files(command);
+  command.add_option("--image_size", flags->image_size,
+                     "side of the pictures in pixels; original checkpoints do not tell it");
+  return flags;
+}
+
+}  // namespace
+
+void add_vjepa2_import(CLI::App& command) {
+  auto flags = add_shared(command);
+  command
+      .add_option("--encoder", flags->encoder,
+                  "online (\"encoder\") or target (\"target_encoder\", its moving average)")
+      ->check(CLI::IsMember({"online", "target"}));
+  command.callback([flags] { import_vjepa2_command(*flags); });
+}
+
+void add_vjepa2_ac_import(CLI::App& command) {
+  auto flags = add_shared(command);
+  command.callback([flags] { import_vjepa2_ac_command(*flags); });
+}
+
+}  // namespace foresight::cli

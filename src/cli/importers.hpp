@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The families that `foresight import` and `foresight export` know: a line each.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "foresight/io/bundle.hpp"
+#include "foresight/io/weights.hpp"
+#include "foresight/models/lewm_import.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace foresight::cli {
+
+/// What every `foresight import FAMILY` takes.
+struct ImportFlags {
+  std::string from, out;
+  std::string group;                ///< of a checkpoint that holds several state dicts
+  std::vector<std::string> ignore;  ///< prefixes of tensors that are no part of the model
+
+  void add(CLI::App& command);
+  /// add() without the choice of tensors, for families whose files have known parts.
+  void add_files(CLI::App& command);
+  /// The chosen state dict without wrappers and ignored tensors. Prints what was chosen.
+  io::NamedTensors tensors(const io::Weights& weights) const;
+};
+
+/// `foresight import NAME`.
+struct Importer {
+  const char* name;
+  const char* summary;
+  void (*add)(CLI::App& command);  ///< options and callback
+};
+std::span<const Importer> importers();
+
+/// `foresight export` of bundles of `family`.
+struct Exporter {
+  const char* family;
+  std::span<const char* const> layouts;  ///< of names, beside kAsImported
+  /// The bundle's tensors under upstream's names in one of `layouts`, or kAsImported.
+  io::NamedTensors (*tensors)(const io::Bundle& bundle, const std::string& layout);
+};
+inline constexpr const char* kAsImported = "as_imported";
+
+/// Key of a bundle's provenance: the layout of the names that it was imported from.
+inline constexpr const char* kSourceLayout = "source_layout";
+std::span<const Exporter> exporters();
+
+/// Writes an imported bundle with a note of where it came from, and prints what it is.
+void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
+                    const io::Weights& weights);
+
+/// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws
+/// Error(invalid_option) if they were given as well.
+void measure_actions(ActionSpace& action, const std::string& data);
+
+void add_lewm_import(CLI::App& command);
+void add_dino_wm_import(CLI::App& command);
+void add_vjepa2_import(CLI::App& command);
+void add_vjepa2_ac_import(CLI::App& command);
+
+}  // namespace foresight::cli
