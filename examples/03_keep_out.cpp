@@ -65,7 +65,7 @@ int main() {
   const auto position = position_in("latent");
 
   const GradientOptions descent{.samples = 8,
-                                .iterations = 150,
+                                .iterations = 300,
                                 .optimizer = ActionOptimizer::adam,
                                 .learning_rate = 0.01,
                                 .initial_std = 0.05};
@@ -110,7 +110,7 @@ int main() {
 
   viz::LinePlot picture{.title = "Ways around a zone",
                         .x = {.label = "x", .low = -1.1, .high = 1.1},
-                        .y = {.label = "y", .low = -1.1, .high = 1.1},
+                        .y = {.label = "y", .low = -0.9, .high = 0.9},
                         .size = {.width = 560, .height = 520}};
   for (const auto& result : results)
     picture.series.push_back({.name = result.name, .x = result.x, .y = result.y});

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/dynamics_task.hpp"
+
+#include <c10/core/GradMode.h>
+
+#include "position.hpp"
+
+namespace foresight::train {
+namespace {
+
+constexpr std::uint64_t kOrderStream = 5, kBootstrapStream = 6;
+
+}  // namespace
+
+DynamicsTask::DynamicsTask(std::shared_ptr<models::MlpDynamics> dynamics,
+                           models::Transitions training, models::Transitions validation,
+                           int64_t batch, std::uint64_t seed)
+    : dynamics_(std::move(dynamics)),
+      training_(std::move(training)),
+      validation_(std::move(validation)),
+      batch_(batch),
+      noise_(seed, kOrderStream) {
+  require(dynamics_ != nullptr, ErrorCategory::invalid_argument, "DynamicsTask needs dynamics");
+  require(batch >= 1, ErrorCategory::invalid_option,
+          "DynamicsTask: batch = " + std::to_string(batch) + " must be >= 1");
+  dynamics_->fit_scales(training_);
+  PhiloxNoise bootstrap(seed, kBootstrapStream);
+  rows_ = models::bootstrap_rows(training_.size(), dynamics_->count(), bootstrap);
+}
+
+losses::Terms DynamicsTask::loss() {
+  const auto picked = noise_.integers(training_.size(), {dynamics_->count(), batch_});
+  return dynamics_->loss(training_, rows_.gather(1, picked));
+}
+
+losses::Terms DynamicsTask::validate() {
+  if (validation_.size() == 0) return {};
+  c10::NoGradGuard no_grad;
+  losses::Terms terms;
+  terms.add("mse", 1.0, dynamics_->error(validation_).mean());
+  return terms;
+}
+
+std::string DynamicsTask::position() const {
+  return write_position({{"noise", static_cast<int64_t>(noise_.position())}});
+}
+
+void DynamicsTask::seek(const std::string& position) {
+  noise_.seek(static_cast<std::uint64_t>(read_position(position, {"noise"})[0]));
+}
+
+}  // namespace foresight::train
