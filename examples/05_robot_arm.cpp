@@ -67,8 +67,7 @@ int main() {
       Arm{}, {.low = {-5.0, -2.5},
               .high = {5.0, 2.5},
               .max_step = {1.0, 0.5},
-              .horizon = 25,
-              .deadline_ms = 15,
+              .horizon = 25,  // half a second. A real arm would have .deadline_ms = 15 as well
               .settings = R"({"sampling": {"samples": 200, "elites": 20, "iterations": 4}})"});
   controller.set_goal(Eigen::Vector2d(0.4, 0.4));
   controller.warm_up();
@@ -78,7 +77,8 @@ int main() {
   Eigen::Vector2d last = Eigen::Vector2d::Zero();
   controller.applied(last);  // the motors are off: rate limits count from there
   double slowest = 0;
-  bool well = true;
+  bool kept = true, reached = true;  // the limits; the targets
+  int planned = 0, ticks = 0;
   for (const Eigen::Vector2d& target :
        {Eigen::Vector2d(0.4, 0.4), Eigen::Vector2d(-0.5, 0.5), Eigen::Vector2d(0.0, 0.8)}) {
     controller.set_goal(target);
@@ -86,8 +86,9 @@ int main() {
       const auto& decision = controller.act(state);
       const Eigen::Vector2d torque = decision.action;
       slowest = std::max(slowest, 1e3 * decision.total_seconds);
-      well = well && foresight::is_usable(decision.status) &&
-             (torque.cwiseAbs().array() <= limit.array()).all() &&
+      planned += decision.source == "plan" ? 1 : 0;
+      ++ticks;
+      kept = kept && (torque.cwiseAbs().array() <= limit.array()).all() &&
              ((torque - last).cwiseAbs().array() <= step.array() + 1e-6).all();
       last = torque;
       const auto next = foresight::functor_step(arm, {state[0], state[1], state[2], state[3]},
@@ -97,11 +98,9 @@ int main() {
     const auto at = Arm::hand<double>({state[0], state[1], state[2], state[3]});
     const double away = (Eigen::Vector2d(at[0], at[1]) - target).norm();
     std::printf("hand at (%5.2f, %5.2f) m, %.1f cm from the target\n", at[0], at[1], 100 * away);
-    well = well && away < 0.03;
+    reached = reached && away < 0.03;
   }
-  std::printf("slowest decision %.1f ms, last: %.*s\n", slowest,
-              static_cast<int>(controller.decision().message.size()),
-              controller.decision().message.data());
-  std::printf("%s\n", well ? "reached all targets within limits" : "failed");
-  return well ? 0 : 1;
+  std::printf("%d of %d actions planned, slowest decision %.1f ms\n", planned, ticks, slowest);
+  std::printf("limits %s, targets %s\n", kept ? "kept" : "broken", reached ? "reached" : "missed");
+  return kept && reached && planned == ticks ? 0 : 1;
 }
