@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import and export, from a checkpoint that torch.save wrote.
+#include <filesystem>
+#include <map>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/io/bundle.hpp"
+#include "foresight/io/hf_folder.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/io/torch_checkpoint.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/dino_wm_checkpoint.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "models/dino_wm_under_test.hpp"
+#include "run_command.hpp"
+#include "temporary_folder.hpp"
+
+using namespace foresight;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kCheckpoint = FORESIGHT_TEST_DATA "/torch/lewm_newkeys.ckpt";
+const std::string kHeads = " --ignore sigreg. --encoder_heads 2 --predictor_heads 4";
+const std::string kStatistics = " --action.block 2 --action.mean 0.1,0.2 --action.std 0.5,0.25";
+
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && at::equal(a, b);
+}
+
+void check_same(const io::NamedTensors& found, const io::NamedTensors& expected) {
+  const std::map<std::string, Tensor> by_name(found.begin(), found.end());
+  CHECK(by_name.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    INFO(name);
+    REQUIRE(by_name.contains(name));
+    CHECK(same_bytes(by_name.at(name), tensor));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("import makes a bundle of a training checkpoint, export gives its tensors back") {
+  const TemporaryFolder folder;
+  const auto bundle = (folder / "bundle").string(), file = (folder / "out.safetensors").string();
+  const auto imported =
+      foresight_command("import lewm " + kCheckpoint + " --out " + bundle + kHeads + kStatistics);
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  const auto config = io::read_bundle(bundle).config;
+  CHECK(config.action.dim == 2);
+  CHECK(config.action.mean == std::vector<double>{0.1, 0.2});
+  CHECK(config.provenance.at("imported").at("file") == "lewm_newkeys.ckpt");
+  CHECK(config.provenance.at("imported").at("ignored")[0] == "sigreg.");
+
+  const auto exported = foresight_command("export " + bundle + " --out " + file);
+  INFO(exported.output);
+  REQUIRE(exported.code == 0);
+  const auto original = io::TorchCheckpoint::open(kCheckpoint).tensors("state_dict.model.");
+  const auto back = io::SafeTensors::open(file);
+  check_same(back.tensors(), original);
+  REQUIRE(foresight_command("export " + bundle + " --layout older --out " + file).code == 0);
+  CHECK(
+      io::SafeTensors::open(file).has("encoder.encoder.layer.0.attention.attention.query.weight"));
+}
+
+TEST_CASE("import says what is missing, and writes nothing then") {
+  const TemporaryFolder folder;
+  const auto command = "import lewm " + kCheckpoint + " --out " + (folder / "bundle").string();
+  const auto statistics = foresight_command(command + kHeads + " --action.block 2");
+  CHECK(statistics.code == 2);
+  CHECK_THAT(statistics.output, Catch::Contains("action.mean"));
+  const auto heads = foresight_command(command + kStatistics + " --ignore sigreg.");
+  CHECK(heads.code == 2);
+  CHECK_THAT(heads.output, Catch::Contains("encoder_heads"));
+  const auto extra =
+      foresight_command(command + kStatistics + " --encoder_heads 2 --predictor_heads 4");
+  CHECK(extra.code == 1);
+  CHECK_THAT(extra.output, Catch::Contains("'sigreg.t' is unexpected"));
+  const auto hostile =
+      foresight_command("import lewm " FORESIGHT_TEST_DATA "/torch/command.pt --out " +
+                        (folder / "bundle").string() + kStatistics);
+  CHECK(hostile.code == 1);
+  CHECK_THAT(hostile.output, Catch::Contains("posix.system"));
+  CHECK(foresight_command("import lewm x --outt y").code == 2);
+  CHECK(foresight_command("import nothing x --out y").code == 2);
+  CHECK(fs::is_empty(folder.path()));
+}
+
+TEST_CASE("a DINO-WM is put together from its own weights and its backbone's") {
+  const TemporaryFolder folder;
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0);
+  options.action.mean = {0.0, 0.5};
+  options.action.std = {1.0, 2.0};
+  const auto model = dino_wm_under_test(options);
+  io::write_safetensors(folder / "own.safetensors", models::dino_wm_tensors(*model));
+  io::write_safetensors(folder / "backbone.safetensors", nn::state_dict(model->encoder()));
+  io::write_json(folder / "options.json", write_options(options));
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto command = "import dino_wm " + path("own.safetensors") + " --backbone " +
+                       path("backbone.safetensors") + " --out " + path("bundle");
+  const auto imported = foresight_command(command + " --config " + path("options.json"));
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  const auto read = models::read_dino_wm(io::read_bundle(folder / "bundle"));
+  check_same(nn::state_dict(*read), nn::state_dict(*model));
+  CHECK(read->options().action.std == options.action.std);
+  REQUIRE(
+      foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
+      0);
+  check_same(io::SafeTensors::open(folder / "back.safetensors").tensors(),
+             models::dino_wm_tensors(*model));
+  const auto unknown = foresight_command(command + " --proprio.dim 0");
+  CHECK(unknown.code == 2);
+  CHECK_THAT(unknown.output, Catch::Contains("--action.mean"));
+}
+
+TEST_CASE("a V-JEPA 2 comes from a Hugging Face folder and goes back bit by bit") {
+  const TemporaryFolder folder;
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
+  const auto bundle = (folder / "bundle").string(), file = (folder / "back.safetensors").string();
+  const auto imported = foresight_command("import vjepa2 " + source.string() + " --out " + bundle);
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  const auto read = models::read_vjepa2(io::read_bundle(bundle));
+  check_same(nn::state_dict(*read),
+             nn::state_dict(*models::load_hf_vjepa2(io::read_hf_folder(source))));
+  REQUIRE(foresight_command("export " + bundle + " --out " + file).code == 0);
+  check_same(io::SafeTensors::open(file).tensors(),
+             io::SafeTensors::open(source / "model.safetensors").tensors());
+  CHECK(foresight_command("export " + bundle + " --layout newer --out " + file).code == 2);
+}
+
+TEST_CASE("of two encoders in one file, one must be named") {
+  const TemporaryFolder folder;
+  const auto command =
+      "import vjepa2 " FORESIGHT_TEST_DATA "/torch/groups.pt --out " + (folder / "bundle").string();
+  const auto encoder = foresight_command(command + " --image_size 256");
+  CHECK(encoder.code == 2);
+  CHECK_THAT(encoder.output, Catch::Contains("--encoder target"));
+  const auto size = foresight_command(command + " --encoder target");
+  CHECK(size.code == 2);
+  CHECK_THAT(size.output, Catch::Contains("--image_size"));
+}
+
+TEST_CASE("inspect lists what a checkpoint holds") {
+  const auto groups = foresight_command("inspect " FORESIGHT_TEST_DATA "/torch/groups.pt");
+  CHECK(groups.code == 0);
+  CHECK_THAT(groups.output, Catch::Contains("encoder, target_encoder") &&
+                                Catch::Contains("norm.weight") && Catch::Contains("[4]"));
+}
