@@ -48,4 +48,7 @@ void add_success(Report& report, const RunReport& run);
 void add_timings(Report& report, const RunReport& run);
 void add_trade_offs(Report& report, const RunReport& run);
 
+// What the safety monitor recorded (report_incidents.cpp).
+void add_incidents(Report& report, const RunReport& run);
+
 }  // namespace foresight::viz

@@ -55,6 +55,7 @@ class DemoRun {
                  {"keep_out", 10, 0.0},
                  {"smoothness", 0.01, -0.004}};
     run.success = success();
+    run.incidents = incidents();
     run.machine = "8 cores, float32";
     run.timings = {{"encode one frame", 1000, 0.83, 0.91, 1.2, 3.4},
                    {"roll out 300 × 8", 1000, 1.02, 1.11, 1.31, 2.2},
@@ -210,6 +211,22 @@ class DemoRun {
     planned.executed = pairs(executed);
     planned.goal = at::tensor({goal_x, goal_y}, at::kDouble);
     return planned;
+  }
+
+  viz::Incidents incidents() {
+    viz::Incidents found;
+    found.rows = {{"2026-03-01T12:00:00.250Z", "raised", 0, 4.5, 1.75, "fell_back, safe_action",
+                   "0, 0", "problem 0: surprise 4.5 beside a threshold of 1.75", "goal 0.412",
+                   "fnv1a64:af63dc4c8601ec8c"},
+                  {"2026-03-01T12:00:01.250Z", "standing", 0,
+                   std::numeric_limits<double>::infinity(), 1.75, "fell_back, safe_action", "0, 0",
+                   "<problem> & no end", "none", "fnv1a64:0000000000000000"},
+                  {"2026-03-01T12:00:09.000Z", "cleared", 0, 0.9, 1.75, "ok, plan", "0.5, -1", "ok",
+                   "none", "fnv1a64:0000000000000001"}};
+    found.suppressed = 41;
+    found.malformed = 1;
+    found.problems = {"line 4: is not JSON"};
+    return found;
   }
 
   viz::Success success() {

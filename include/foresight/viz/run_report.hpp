@@ -127,6 +127,28 @@ struct ProbeScatter {
   double r2 = 0;  ///< coefficient of determination
 };
 
+/// One record of the safety monitor, as text where it is only shown.
+struct IncidentRow {
+  std::string time = {};   ///< UTC
+  std::string event = {};  ///< raised, standing, cleared
+  int64_t problem = 0;
+  double surprise = 0;
+  double threshold = 0;
+  std::string decision = {};  ///< status and source of the action
+  std::string action = {};
+  std::string message = {};
+  std::string costs = {};        ///< terms of the plan made at that step
+  std::string observation = {};  ///< hash of what was seen
+};
+
+/// When reality was not what the model expected, oldest first.
+struct Incidents {
+  std::vector<IncidentRow> rows = {};
+  int64_t suppressed = 0;                  ///< held back by the log's rate
+  int64_t malformed = 0;                   ///< lines that could not be read
+  std::vector<std::string> problems = {};  ///< the first of those, with their reason
+};
+
 /// Everything a report shows. Members left empty give a section that says that nothing was
 /// recorded.
 struct RunReport {
@@ -144,6 +166,7 @@ struct RunReport {
   std::vector<TimingRow> timings = {};
   std::string machine = {};  ///< where the timings were taken
   std::vector<TradeOffRow> trade_offs = {};
+  Incidents incidents = {};
   std::vector<Fact> data_set = {};
   std::vector<Fact> provenance = {};  ///< version, commit, seed, device, dates
   std::string configuration = {};     ///< the run's config.json
