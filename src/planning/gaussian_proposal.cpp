@@ -93,7 +93,7 @@ Tensor GaussianProposal::perturb(int64_t samples, Noise& noise) const {
       if (options_.noise_scale == NoiseScale::per_sequence)
         draws = draws / draws.std(-1, /*unbiased=*/true, /*keepdim=*/true).clamp_min(1e-8);
     }
-    return draws.transpose(-1, -2);
+    return draws.transpose(-1, -2).contiguous();
   }
   auto draws = noise.normal({batch, samples, rows, width}, problem_.options);
   if (factor_.defined()) draws = at::matmul(draws, factor_.transpose(0, 1));
