@@ -13,7 +13,10 @@ Tensor tiled(const ActionSpace& space, Number&& number, const at::TensorOptions&
   std::vector<double> row;
   for (int64_t i = 0; i < space.width(); ++i)
     row.push_back(number(static_cast<std::size_t>(i % space.dim)));
-  return at::tensor(row, options.has_dtype() ? options : options.dtype(at::kDouble));
+  const auto type = options.has_dtype() ? c10::typeMetaToScalarType(options.dtype()) : at::kDouble;
+  // at::tensor() makes no half or bfloat16.
+  if (at::isReducedFloatingType(type)) return at::tensor(row, options.dtype(at::kFloat)).to(type);
+  return at::tensor(row, options.dtype(type));
 }
 Tensor tiled(const ActionSpace& space, const std::vector<double>& values,
              const at::TensorOptions& options) {

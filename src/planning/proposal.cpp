@@ -28,6 +28,10 @@ Tensor per_dimension(const std::vector<double>& values, const Problem& problem,
                       name, count, dim, width));
   std::vector<double> row;
   for (int64_t i = 0; i < width; ++i) row.push_back(values[static_cast<std::size_t>(i % count)]);
+  const auto type = c10::typeMetaToScalarType(problem.options.dtype());
+  // at::tensor() makes no half or bfloat16.
+  if (at::isReducedFloatingType(type))
+    return at::tensor(row, problem.options.dtype(at::kFloat)).to(type);
   return at::tensor(row, problem.options);
 }
 

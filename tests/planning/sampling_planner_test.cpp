@@ -312,6 +312,19 @@ TEST_CASE("a mean that breaks a constraint gives way to a candidate that keeps i
   CHECK(plan.terms.front().second.item<float>() == own.total.item<float>());
 }
 
+TEST_CASE("searches run in bfloat16 as well") {
+  auto problem = quadratic_problem(2, 2);
+  problem.options = at::kBFloat16;
+  for (auto options : {small(lewm_cem()), small(lewm_icem()), small(lewm_mppi())}) {
+    options.bound = BoundKind::box;
+    const auto plan = solve(options, problem);
+    INFO(plan.message);
+    CHECK(plan.status == Status::ok);
+    CHECK(plan.actions.scalar_type() == at::kBFloat16);
+    CHECK((plan.actions.to(at::kFloat) - quadratic_target(2, 2)).abs().max().item<double>() < 0.3);
+  }
+}
+
 TEST_CASE("a deadline stops the search between iterations and keeps what was found") {
   auto options = small(lewm_cem(), 64, 1000);
   auto problem = quadratic_problem(1, 2);
