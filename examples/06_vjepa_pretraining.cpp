@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Example 6: learn what to see in video by predicting what is hidden of it. A small V-JEPA 2 is
+// pre-trained on clips without any label; then a linear probe asks how much of the agent's position
+// its features hold, next to features of the same network with random weights.
+//
+//   example_06_vjepa_pretraining [FOLDER [STEPS]]
+//
+// FOLDER: recorded episodes (video and table, as `foresight record` writes them) with state
+// columns; by default a few episodes of TwoRoom are recorded first. STEPS: 60 by default, half a
+// minute, to see the loss fall; from 300 on the features are probed.
+#include <ATen/core/grad_mode.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "foresight/data/folder_dataset.hpp"
+#include "foresight/data/folder_writer.hpp"
+#include "foresight/envs/recording.hpp"
+#include "foresight/envs/two_room.hpp"
+#include "foresight/eval/collapse.hpp"
+#include "foresight/eval/probe.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/train/masked_video_task.hpp"
+#include "foresight/train/trainer.hpp"
+
+using namespace foresight;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kSize = 64, kStride = 2;  // pixels; rows between frames of a clip
+constexpr int64_t kStepsToProbe = 300;
+
+void record_episodes(const fs::path& folder, int64_t episodes) {
+  envs::TwoRoom env;
+  envs::RandomPolicy policy;
+  data::FolderWriterOptions options;
+  options.video.fps = env.spec().fps;
+  options.actions = {"action_0", "action_1"};
+  options.states = {"state_0", "state_1"};
+  data::FolderWriter writer(folder, options);
+  for (int64_t i = 0; i < episodes; ++i) {
+    const auto episode = envs::record_episode(env, policy, static_cast<std::uint64_t>(i), kSize);
+    writer.write_episode(
+        episode.frames,
+        at::cat({episode.actions.to(at::kDouble), episode.states.to(at::kDouble)}, 1));
+  }
+}
+
+std::unique_ptr<data::Loader> clips(const std::shared_ptr<const data::FrameCache>& frames,
+                                    const std::vector<int64_t>& episodes, int64_t length,
+                                    data::Order order) {
+  const auto& dataset = *frames->dataset();
+  const data::WindowIndex windows(dataset, {.frames = length, .stride = kStride}, episodes);
+  ActionSpace unused;  // windows come with their actions; masked prediction does not look at them
+  unused.dim = static_cast<int64_t>(dataset.action_columns().size());
+  unused.block = kStride;
+  return std::make_unique<data::Loader>(
+      frames, windows, unused,
+      data::LoaderOptions{.batch = 16, .order = order, .last_batch = data::LastBatch::drop});
+}
+
+// The mean token of each clip [N,D], and the state in its last frame [N,K].
+struct Features {
+  Tensor latents, states;
+};
+
+Features features_of(const models::VJepa2& model, const nn::VideoVit& encoder,
+                     data::Loader& loader) {
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> latents, states;
+  int64_t number = 0;
+  while (const auto batch = loader.next()) {
+    if (++number % 2 == 1) continue;  // windows overlap: half of them say as much
+    latents.push_back(encoder.forward(model.preprocess(batch->pixels)).mean(1));
+    states.push_back(batch->states.select(1, -1));
+  }
+  return {at::cat(latents), at::cat(states)};
+}
+
+// Error of a linear probe that is fitted on some episodes and judged on others.
+eval::ProbeReport probe(const Features& fit, const Features& judge) {
+  return eval::evaluate_probe(eval::fit_linear_probe(fit.latents, fit.states, {}, 1e-3),
+                              judge.latents, judge.states);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
+  const fs::path folder = argc > 1 ? fs::path(argv[1]) : scratch / "recorded";
+  const int64_t steps = argc > 2 ? std::atoll(argv[2]) : 60;
+  if (argc <= 1) record_episodes(folder, 16);
+
+  const auto dataset = std::make_shared<data::FolderDataset>(folder);
+  const auto frames = std::make_shared<const data::FrameCache>(dataset);
+  const auto split = data::split_episodes(dataset->num_episodes(), 0.25, /*seed=*/0);
+
+  const auto options = models::VJepa2Options::tiny();
+  const auto length = options.encoder.frames;
+  auto model = std::make_shared<models::VJepa2>(options, /*seed=*/0);
+  train::MaskedVideoTask task(model, clips(frames, split.train, length, data::Order::shuffled),
+                              clips(frames, split.validation, length, data::Order::shuffled),
+                              /*validation_batches=*/2, {.momentum = 0.99}, /*seed=*/0);
+  const double before = task.validate().total().item<double>();
+  train::EventWriter metrics(scratch / "run");
+  const auto result = train::train(
+      task,
+      {.steps = steps,
+       .validate_every = 0,
+       .checkpoint_every = 0,
+       .optimizer = {.lr = 1e-3, .weight_decay = 0.04, .decay = train::Decay::matrices},
+       .schedule = {.warmup = steps / 10}},
+      {scratch / "run"}, metrics);
+  std::printf("loss on held-out clips: %.3f before, %.3f after %lld steps (%.0f s)\n", before,
+              result.validation_loss, static_cast<long long>(result.step), result.seconds);
+
+  // Has the target collapsed? Then the loss would be small and the features worthless.
+  const auto sequential = [&](const std::vector<int64_t>& episodes) {
+    return clips(frames, episodes, length, data::Order::sequential);
+  };
+  const auto rank = [&](const nn::VideoVit& encoder) {
+    at::NoGradGuard no_grad;
+    const auto batch = sequential(split.validation)->next();
+    const auto tokens = encoder.forward(model->preprocess(batch->pixels));
+    return eval::measure_collapse(tokens.flatten(0, 1)).effective_rank;
+  };
+  const models::VJepa2 random(options, /*seed=*/1);
+  const double target_rank = rank(task.target());
+  std::printf("effective rank of the target's tokens: %.1f (random weights: %.1f) of %lld\n",
+              target_rank, rank(random.encoder()), static_cast<long long>(options.encoder.width));
+  bool learned = result.validation_loss < 0.7 * before && target_rank > 2;
+
+  if (steps >= kStepsToProbe) {
+    const auto error = [&](const nn::VideoVit& encoder) {
+      return probe(features_of(*model, encoder, *sequential(split.train)),
+                   features_of(*model, encoder, *sequential(split.validation)))
+          .rmse;
+    };
+    const double trained = error(task.target()), untrained = error(random.encoder());
+    std::printf("error of a linear probe for the state: %.1f (random weights: %.1f)\n", trained,
+                untrained);
+    learned = learned && trained < untrained;
+  }
+
+  models::write_vjepa2(scratch / "bundle", *model, models::vjepa2_bundle_config(*model));
+  std::printf("bundle in %s\n", (scratch / "bundle").c_str());
+  return learned ? 0 : 1;
+}
