@@ -41,17 +41,27 @@ eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
   if (!flags.problems.empty()) return eval::read_planning_protocol(flags.problems, name);
   int64_t offset = 0, budget = 0;
   char rest = 0;
-  require(
-      std::sscanf(name.c_str(), "%ld/%ld%c", &offset, &budget, &rest) == 2,
-      ErrorCategory::invalid_option,
-      fmt::format("--protocol '{}': expected offset/budget in steps, e.g. 25/50 (or the name of a "
-                  "protocol in the file of --problems)",
-                  name));
-  auto drawn = eval::sample_planning_protocol(
-      eval::recorded_states(*setting.dataset),
-      {.goal_offset = offset, .budget = budget, .count = flags.instances, .seed = flags.seed});
+  eval::PlanningProtocol drawn;
+  if (std::sscanf(name.c_str(), "random/%ld%c", &budget, &rest) == 1) {
+    drawn = eval::sample_environment_protocol(*setting.environment(), budget, flags.instances,
+                                              flags.seed);
+  } else {
+    require(std::sscanf(name.c_str(), "%ld/%ld%c", &offset, &budget, &rest) == 2,
+            ErrorCategory::invalid_option,
+            fmt::format("--protocol '{}': expected offset/budget in steps, e.g. 25/50, or "
+                        "random/budget (or the name of a protocol in the file of --problems)",
+                        name));
+    drawn = eval::sample_planning_protocol(
+        eval::recorded_states(*setting.dataset),
+        {.goal_offset = offset, .budget = budget, .count = flags.instances, .seed = flags.seed});
+  }
   drawn.name = name;
   return drawn;
+}
+
+// Recorded frames where the problems have them; else evaluation renders.
+eval::FrameLookup frames_of(const Setting& setting, const eval::PlanningProtocol& problems) {
+  return problems.recorded() ? eval::recorded_frames(setting.dataset) : eval::FrameLookup();
 }
 
 eval::PlanningReport evaluate(const Setting& setting, const Agent& agent,
@@ -64,7 +74,7 @@ eval::PlanningReport evaluate(const Setting& setting, const Agent& agent,
       },
       name);
   return eval::evaluate_planning(policy, setting.environment, problems,
-                                 eval::recorded_frames(setting.dataset), setting.options);
+                                 frames_of(setting, problems), setting.options);
 }
 
 // One problem at a time, as a robot plans: milliseconds of a replanning act(), encoding included.
@@ -73,18 +83,20 @@ nlohmann::json single_problem_latency(const Setting& setting,
   auto agent = setting.agent;
   agent.options.control.batch = 1;
   auto mpc = agent.controller();
-  const auto frames = eval::recorded_frames(setting.dataset);
-  const auto frame = [&](int64_t episode, int64_t step) {
-    return Observation(kPixels, frames(episode, step).unsqueeze(0));
+  const auto env = setting.environment();
+  const auto picture = [&](const std::vector<double>& state) {
+    const auto place = at::tensor(state, at::kDouble).to(env->spec().state_dtype);
+    env->reset_to(place, place);
+    return Observation(kPixels, env->render(setting.options.image_size).unsqueeze(0));
   };
   const auto& first = problems.instances.front();
-  mpc.set_goal(frame(first.episode, first.goal_step));
-  mpc.warm_up(frame(first.episode, first.start_step), 5);
+  mpc.set_goal(picture(first.goal_state));
+  mpc.warm_up(picture(first.start_state), 5);
   std::vector<double> total, plan;
   for (const auto& instance : problems.instances) {
     mpc.reset();
-    mpc.set_goal(frame(instance.episode, instance.goal_step));
-    const auto decision = mpc.act(frame(instance.episode, instance.start_step));
+    mpc.set_goal(picture(instance.goal_state));
+    const auto decision = mpc.act(picture(instance.start_state));
     total.push_back(1e3 * decision.total_seconds);
     plan.push_back(1e3 * decision.plan_seconds);
   }
@@ -107,9 +119,8 @@ nlohmann::json baselines(const Setting& setting, const eval::PlanningProtocol& p
                          int64_t seed) {
   auto rows = nlohmann::json::array();
   const auto add = [&](eval::EvalPolicy& policy) {
-    const auto report =
-        eval::evaluate_planning(policy, setting.environment, problems,
-                                eval::recorded_frames(setting.dataset), setting.options);
+    const auto report = eval::evaluate_planning(policy, setting.environment, problems,
+                                                frames_of(setting, problems), setting.options);
     fmt::print("  {}\n", eval::summary(report));
     rows.push_back(eval::to_json(report));
   };
@@ -118,8 +129,10 @@ nlohmann::json baselines(const Setting& setting, const eval::PlanningProtocol& p
                                     static_cast<std::uint64_t>(seed));
     add(policy);
   }
-  eval::ReplayEvalPolicy replay(eval::recorded_actions(setting.dataset));
-  add(replay);
+  if (problems.recorded()) {
+    eval::ReplayEvalPolicy replay(eval::recorded_actions(setting.dataset));
+    add(replay);
+  }
   return rows;
 }
 
@@ -232,7 +245,8 @@ void add_eval(CLI::App& app) {
       ->capture_default_str();
   command
       ->add_option("--protocol", flags->protocols,
-                   "goal offset / step budget, drawn from --data; or names in --problems")
+                   "goal offset / step budget, drawn from --data; random / step budget: start and "
+                   "goal anywhere; or names in --problems")
       ->delimiter(',')
       ->capture_default_str();
   command->add_option("--problems", flags->problems, "JSON file with planning problems")

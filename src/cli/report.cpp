@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "commands.hpp"
+#include "foresight/control/incident.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/event_writer.hpp"
@@ -40,20 +41,27 @@ void report_command(const ReportFlags& flags) {
   const auto dataset = data::open_dataset(data_path);
   describe_run(report, agent, *dataset);
   if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
+  if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 
   const auto frames = std::make_shared<const data::FrameCache>(dataset);
   const auto env = envs::make_env(flags.env);
-  add_world_model(report, agent, frames);
+  const auto episodes = split_of(agent.config(), *dataset);
+  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
+  add_world_model(report, agent, frames, episodes, measures);
   const auto film = run / "episode.mp4";
-  add_planned_episode(report, agent, frames, *env, film);
+  const bool placed = measures.probe && dataset->state_columns().size() >= 2;
+  if (placed) add_planned_episode(report, agent, *measures.probe, frames, *env, film);
   report.commands = {
       fmt::format("foresight train --data {} --out {} --config {}/config.json", data_path,
                   flags.run, flags.run),
       fmt::format("foresight eval --bundle {}/bundle --data {}", flags.run, data_path),
       fmt::format("foresight report --run {}", flags.run)};
   viz::write_run_report(report, run / "report.html");
-  fmt::print("report: {}\nfilm:   {}\n", fs::absolute(run / "report.html").string(),
-             fs::absolute(film).string());
+  fmt::print("report: {}\n", fs::absolute(run / "report.html").string());
+  if (placed)
+    fmt::print("film:   {}\n", fs::absolute(film).string());
+  else
+    fmt::print("no film: the recordings name no states to start the environment from\n");
 }
 
 }  // namespace

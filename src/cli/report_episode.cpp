@@ -8,7 +8,6 @@
 #include "foresight/eval/planning_protocol.hpp"
 #include "foresight/eval/recorded_sources.hpp"
 #include "foresight/viz/episode_film.hpp"
-#include "measure.hpp"
 #include "report_parts.hpp"
 
 namespace foresight::cli {
@@ -58,15 +57,13 @@ eval::PlanningInstance far_problem(const data::Dataset& dataset) {
 
 }  // namespace
 
-void add_planned_episode(viz::RunReport& report, const Agent& given,
+void add_planned_episode(viz::RunReport& report, const Agent& given, const eval::LinearProbe& probe,
                          std::shared_ptr<const data::FrameCache> frames, envs::Env& env,
                          const std::filesystem::path& film_path) {
   const auto& dataset = *frames->dataset();
-  if (dataset.state_columns().size() < 2) return;  // nothing to place the world at
-  const auto measures = measure(given.model(), frames, split_of(given.config(), dataset), 1);
   const auto size = dataset.image_size().width;
   const PositionInPicture position(
-      *measures.probe, static_cast<double>(size) / static_cast<double>(env.spec().native_size));
+      probe, static_cast<double>(size) / static_cast<double>(env.spec().native_size));
 
   auto agent = given;
   agent.options.control.batch = 1;

@@ -7,12 +7,9 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "measure.hpp"
-
 namespace foresight::cli {
 namespace {
 
-constexpr int64_t kOpenLoopHorizon = 10;
 constexpr int64_t kMapPoints = 1500;  // enough to see the shape, few enough for a light page
 constexpr int64_t kImaginedPaths = 6;
 
@@ -165,9 +162,8 @@ void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation) {
 }
 
 void add_world_model(viz::RunReport& report, const Agent& agent,
-                     std::shared_ptr<const data::FrameCache> frames) {
-  const auto episodes = split_of(agent.config(), *frames->dataset());
-  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
+                     std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                     const WorldModelMeasures& measures) {
   Tensor spectrum;
   const auto axes = principal_axes(measures.held_latents, spectrum);
   report.collapse.spectrum = doubles(spectrum);

@@ -12,8 +12,12 @@
 #include "foresight/envs/env.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "foresight/viz/run_report.hpp"
+#include "measure.hpp"
 
 namespace foresight::cli {
+
+/// Imagined blocks of the open-loop error: two of the planner's longest horizons.
+inline constexpr int64_t kOpenLoopHorizon = 10;
 
 /// One curve per loss term of each training stage.
 std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& metrics);
@@ -24,13 +28,18 @@ void describe_run(viz::RunReport& report, const Agent& agent, const data::Datase
 /// Success, timings and trade-offs from the result file of `foresight eval`.
 void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation);
 
-/// Latent map, probe, collapse and open-loop imagination, measured on held-out episodes.
-void add_world_model(viz::RunReport& report, const Agent& agent,
-                     std::shared_ptr<const data::FrameCache> frames);
+/// What the safety monitor wrote to `path`; lines that cannot be read are counted and named.
+void add_incidents(viz::RunReport& report, const std::filesystem::path& path);
 
-/// Plans one recorded problem in `env`: frames with what the planner imagined, the cost terms of
-/// the first plan, and a film at `film`.
-void add_planned_episode(viz::RunReport& report, const Agent& agent,
+/// Latent map, probe, collapse and open-loop error as measured, and some imagined paths beside the
+/// held-out ones.
+void add_world_model(viz::RunReport& report, const Agent& agent,
+                     std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                     const WorldModelMeasures& measures);
+
+/// Plans one recorded problem in `env`: frames with what the planner imagined, placed by `probe`,
+/// the cost terms of the first plan, and a film at `film`.
+void add_planned_episode(viz::RunReport& report, const Agent& agent, const eval::LinearProbe& probe,
                          std::shared_ptr<const data::FrameCache> frames, envs::Env& env,
                          const std::filesystem::path& film);
 

@@ -7,8 +7,11 @@
 namespace foresight::data {
 
 BatchMaker::BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
-                       const ActionSpace& actions, HostMemory memory)
-    : frames_(std::move(frames)), windows_(windows), width_(actions.width()), memory_(memory) {
+                       const ActionSpace& actions, const LoaderOptions& options)
+    : frames_(std::move(frames)),
+      windows_(windows),
+      width_(actions.width()),
+      memory_(options.memory) {
   require(frames_ != nullptr, ErrorCategory::invalid_argument, "Loader: no frames");
   require_valid(actions);
   const Dataset& dataset = *frames_->dataset();
@@ -22,12 +25,13 @@ BatchMaker::BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowInd
               std::to_string(columns) + " action column(s) of " + dataset.name());
   actions_.resize(static_cast<std::size_t>(dataset.num_episodes()));
   states_.resize(actions_.size());
+  if (options.states) state_columns_ = static_cast<int64_t>(dataset.state_columns().size());
   for (int64_t episode : windows_.episodes()) {
     const auto e = static_cast<std::size_t>(episode);
     require(episode < dataset.num_episodes(), ErrorCategory::invalid_argument,
             "Loader: the windows are of another data set than " + dataset.name());
     actions_[e] = normalised_actions(episode, actions);
-    if (!dataset.state_columns().empty())
+    if (state_columns_ > 0)
       states_[e] =
           dataset.read_all_rows(dataset.state_columns(), episode).to(at::kFloat).contiguous();
   }
@@ -66,7 +70,7 @@ at::TensorOptions BatchMaker::options(at::ScalarType type) const {
 Batch BatchMaker::make(at::IntArrayRef numbers, const std::atomic<bool>& stop) const {
   const WindowOptions& shape = windows_.options();
   const ImageSize size = frames_->dataset()->image_size();
-  const auto states = static_cast<int64_t>(frames_->dataset()->state_columns().size());
+  const auto states = state_columns_;
   const auto count = static_cast<int64_t>(numbers.size());
   const int64_t dim = width_ / shape.stride, steps = shape.frames;
   Batch batch;

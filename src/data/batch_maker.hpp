@@ -13,7 +13,7 @@ class BatchMaker {
  public:
   /// See Loader.
   BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
-             const ActionSpace& actions, HostMemory memory);
+             const ActionSpace& actions, const LoaderOptions& options);
 
   /// The batch of these windows, its position unset. Gives up with an empty batch when `stop`
   /// becomes true.
@@ -28,6 +28,7 @@ class BatchMaker {
   WindowIndex windows_;
   int64_t width_;  // A
   HostMemory memory_;
+  int64_t state_columns_ = 0;  // N, 0: batches have no states
   // Small next to the frames, so they are prepared once: workers only copy, and never run tensor
   // operations.
   std::vector<Tensor> actions_;  // per episode, float32 [rows, dim], normalised

@@ -35,7 +35,7 @@ struct Loader::Impl {
 
   Impl(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
        const ActionSpace& actions, const LoaderOptions& chosen)
-      : options(chosen), maker(std::move(frames), windows, actions, chosen.memory) {}
+      : options(chosen), maker(std::move(frames), windows, actions, chosen) {}
 
   const LoaderOptions options;
   const BatchMaker maker;

@@ -66,6 +66,12 @@ class Reader {
   std::string where_;
 };
 
+std::vector<double> numbers_of(const Tensor& row) {
+  const auto values = row.detach().to(at::kCPU, at::kDouble).contiguous();
+  const auto* begin = values.data_ptr<double>();
+  return std::vector<double>(begin, begin + values.numel());
+}
+
 }  // namespace
 
 std::vector<std::string> planning_protocol_names(const std::filesystem::path& file) {
@@ -147,11 +153,6 @@ PlanningProtocol sample_planning_protocol(const std::vector<Tensor>& episode_sta
   order.resize(static_cast<std::size_t>(options.count));
   std::sort(order.begin(), order.end());
 
-  auto numbers = [](const Tensor& row) {
-    const auto values = row.detach().to(at::kCPU, at::kDouble).contiguous();
-    const auto* begin = values.data_ptr<double>();
-    return std::vector<double>(begin, begin + values.numel());
-  };
   PlanningProtocol protocol;
   protocol.name = "sampled_" + std::to_string(options.goal_offset) + "_" +
                   std::to_string(options.budget) + "_seed" + std::to_string(options.seed);
@@ -160,9 +161,31 @@ PlanningProtocol sample_planning_protocol(const std::vector<Tensor>& episode_sta
   for (const auto index : order) {
     const auto [episode, step] = candidates[static_cast<std::size_t>(index)];
     const auto& states = episode_states[static_cast<std::size_t>(episode)];
-    protocol.instances.push_back({episode, step, step + options.goal_offset, numbers(states[step]),
-                                  numbers(states[step + options.goal_offset])});
+    protocol.instances.push_back({episode, step, step + options.goal_offset,
+                                  numbers_of(states[step]),
+                                  numbers_of(states[step + options.goal_offset])});
   }
+  return protocol;
+}
+
+PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget, int64_t count,
+                                             int64_t seed) {
+  require(budget >= 1 && count >= 1 && seed >= 0, ErrorCategory::invalid_argument,
+          "sample_environment_protocol: budget = " + std::to_string(budget) +
+              ", count = " + std::to_string(count) + ", seed = " + std::to_string(seed) +
+              ", expected budget and count >= 1 and seed >= 0");
+  PlanningProtocol protocol;
+  protocol.name = "random_" + std::to_string(budget) + "_seed" + std::to_string(seed);
+  protocol.budget = budget;
+  const auto tries = 100 * count;
+  for (int64_t i = 0; i < tries && static_cast<int64_t>(protocol.instances.size()) < count; ++i)
+    if (!env.reset(static_cast<std::uint64_t>(seed + i)).terminated)
+      protocol.instances.push_back(
+          {kNoEpisode, 0, 0, numbers_of(env.state()), numbers_of(env.goal())});
+  require(static_cast<int64_t>(protocol.instances.size()) == count, ErrorCategory::invalid_argument,
+          "sample_environment_protocol: environment '" + env.spec().name + "' drew only " +
+              std::to_string(protocol.instances.size()) + " unsolved problems in " +
+              std::to_string(tries) + " tries, count = " + std::to_string(count));
   return protocol;
 }
 

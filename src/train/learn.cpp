@@ -175,6 +175,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions opt
                                           static_cast<std::uint64_t>(options.seed));
   options.model.action = data_action_space(*dataset, options, split.train);
   options.loader.seed = options.seed;
+  options.loader.states = false;
   options.critic.latent = options.model.latent;
   require_valid(options);
   open_run(options, *dataset, folder);

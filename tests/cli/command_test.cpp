@@ -101,12 +101,14 @@ TEST_CASE("train leaves a run folder with everything that the guide promises") {
 TEST_CASE("eval, plan and report work on what train left") {
   const auto evaluated =
       foresight_command("eval --bundle " + made("run/bundle") + " --data " + made("data") +
-                        " --protocol 10/12 --instances 4 --open-loop 3");
+                        " --protocol 10/12,random/12 --instances 4 --open-loop 3");
   INFO(evaluated.output);
   REQUIRE(evaluated.code == 0);
   const auto result = io::read_json(workshop() / "run" / "eval.json");
   CHECK(result["protocols"][0]["planner"]["trials"] == 4);
   CHECK(result["protocols"][0]["baselines"].size() == 4);
+  CHECK(result["protocols"][1]["planner"]["frames"] == "rendered");
+  CHECK(result["protocols"][1]["baselines"].size() == 3);  // nothing was recorded to replay
   CHECK(result["world_model"]["open_loop"]["model_mse"].size() == 3);
 
   const auto planned = foresight_command("plan --bundle " + made("run/bundle") + " --start " +

@@ -5,21 +5,17 @@
 
 #include <ATen/ATen.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "foresight/io/files.hpp"
+#include "recordings_folder.hpp"
 #include "sha256.hpp"
 
 namespace foresight::data {
 
-inline std::filesystem::path recordings() {
-  const char* chosen = std::getenv("FORESIGHT_RECORDINGS");
-  return chosen != nullptr ? std::filesystem::path(chosen)
-                           : std::filesystem::path(FORESIGHT_TEST_DATA) / "recordings";
-}
+using test::recordings;
 
 inline std::string clip(const std::string& name) {
   return (recordings() / "camera" / name).string();
@@ -39,7 +35,7 @@ inline nlohmann::json folder_goldens(const std::string& name) {
 /// SHA-256 of a picture's bytes.
 inline std::string picture_hash(const at::Tensor& picture) {
   const at::Tensor bytes = picture.contiguous();
-  return sha256(bytes.const_data_ptr(), static_cast<std::size_t>(bytes.numel()));
+  return test::sha256(bytes.const_data_ptr(), static_cast<std::size_t>(bytes.numel()));
 }
 
 /// 8x8 block means, RGB interleaved, as the recorded thumbnails. Height and width divisible by 8.

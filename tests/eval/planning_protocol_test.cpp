@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/eval/planning_protocol.hpp"
 
+#include <cmath>
 #include <fstream>
 #include <set>
 
@@ -8,6 +9,7 @@
 #include "envs/recordings.hpp"
 #include "error_message.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/envs/two_room.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::eval {
@@ -107,6 +109,33 @@ TEST_CASE("Sampled problems lie inside their episodes and are distinct, sorted a
       ErrorCategory::invalid_argument,
       [&] { sample_planning_protocol(episodes, {.goal_offset = 25, .count = 82}); }, "81"));
   CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 0}), Error);
+}
+
+TEST_CASE("Problems drawn from an environment start unsolved, anywhere, and repeat for a seed") {
+  envs::TwoRoom env;
+  const auto protocol = sample_environment_protocol(env, 150, 200, 5);
+  REQUIRE(protocol.instances.size() == 200);
+  CHECK(protocol.budget == 150);
+  CHECK_FALSE(protocol.recorded());
+  int64_t crossings = 0;
+  for (const auto& instance : protocol.instances) {
+    const auto& [x, y] = std::pair{instance.start_state[0], instance.start_state[1]};
+    const auto distance = std::hypot(instance.goal_state[0] - x, instance.goal_state[1] - y);
+    CHECK(distance >= env.options().success_distance);
+    crossings += (x < envs::TwoRoom::kCenter) != (instance.goal_state[0] < envs::TwoRoom::kCenter);
+  }
+  // Start and goal are independent and the rooms alike: half of the problems cross, 5 sigma = 35.
+  CHECK(std::abs(crossings - 100) < 35);
+  const auto again = sample_environment_protocol(env, 150, 200, 5);
+  CHECK(again.instances[199].goal_state == protocol.instances[199].goal_state);
+  CHECK(sample_environment_protocol(env, 150, 1, 9).instances[0].start_state !=
+        protocol.instances[0].start_state);
+  CHECK_THROWS_AS(sample_environment_protocol(env, 0, 10, 5), Error);
+  CHECK_THROWS_AS(sample_environment_protocol(env, 10, 0, 5), Error);
+  envs::TwoRoom always_there(envs::TwoRoomOptions{.success_distance = 1000});
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { sample_environment_protocol(always_there, 10, 1, 5); },
+      "two_room"));
 }
 
 TEST_CASE("The recorded data set offers as many problems as the reference counts") {

@@ -40,6 +40,7 @@ struct FORESIGHT_API LoaderOptions {
   Order order = Order::shuffled;  ///< order of windows
   LastBatch last_batch = LastBatch::drop;    ///< windows that do not fill a batch
   HostMemory memory = HostMemory::pageable;  ///< kind of memory of the batches
+  bool states = true;  ///< batches hold the state columns; false: these are never read
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -50,6 +51,7 @@ struct FORESIGHT_API LoaderOptions {
     visit("order", self.order, "order of windows: shuffled or sequential");
     visit("last_batch", self.last_batch, "windows that do not fill a batch: drop or keep");
     visit("memory", self.memory, "kind of memory of the batches: pageable or pinned");
+    visit("states", self.states, "batches hold the state columns; false: these are never read");
   }
   std::vector<std::string> validate() const;
 };
@@ -66,7 +68,7 @@ struct Batch {
   Tensor pixels;  ///< uint8 [B,T,H,W,3]
   Tensor
       actions;    ///< float32 [B,T-1,A], normalised blocks; block t leads from frame t to frame t+1
-  Tensor states;  ///< float32 [B,T,N] state columns, raw; undefined if the data set has none
+  Tensor states;  ///< float32 [B,T,N] state columns, raw; undefined where there are none
   Tensor windows;           ///< int64 [B,3]: window number, episode, start row
   LoaderPosition position;  ///< of this batch
 };

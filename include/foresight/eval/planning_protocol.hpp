@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Planning problems taken from recordings: start where an episode was, reach what it saw some steps
-// later.
+// Planning problems: taken from recordings (start where an episode was, reach what it saw some
+// steps later), or drawn from an environment (start anywhere, reach any other place).
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,16 @@
 
 #include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
+#include "foresight/envs/env.hpp"
 
 namespace foresight::eval {
 
+/// The `episode` of a problem that no recording shows.
+inline constexpr int64_t kNoEpisode = -1;
+
 /// One problem. Steps are 0-based rows of the episode.
 struct PlanningInstance {
-  int64_t episode = 0;
+  int64_t episode = 0;  ///< kNoEpisode: drawn from an environment
   int64_t start_step = 0;
   int64_t goal_step = 0;
   std::vector<double> start_state;
@@ -25,9 +29,12 @@ struct PlanningInstance {
 /// A named set of problems with one budget.
 struct PlanningProtocol {
   std::string name;
-  int64_t goal_offset = 0;  ///< goal_step - start_step
+  int64_t goal_offset = 0;  ///< goal_step - start_step; 0 where nothing was recorded
   int64_t budget = 0;       ///< environment steps within which the goal must be reached
   std::vector<PlanningInstance> instances;
+
+  /// Whether recorded frames and actions belong to the problems.
+  bool recorded() const { return !instances.empty() && instances.front().episode != kNoEpisode; }
 };
 
 /// Reads the problems "protocols.<name>" of a JSON file. Throws Error: not_found for the file or
@@ -37,6 +44,7 @@ FORESIGHT_API PlanningProtocol read_planning_protocol(const std::filesystem::pat
 /// Names of the protocols in the file.
 FORESIGHT_API std::vector<std::string> planning_protocol_names(const std::filesystem::path& file);
 
+/// Which problems are drawn from recordings.
 struct FORESIGHT_API ProtocolOptions {
   int64_t goal_offset = 25;  ///< environment steps between start and goal; LeWM 25
   int64_t budget = 50;       ///< environment steps allowed; LeWM 50
@@ -60,5 +68,13 @@ struct FORESIGHT_API ProtocolOptions {
 /// candidates than `count`.
 FORESIGHT_API PlanningProtocol sample_planning_protocol(const std::vector<Tensor>& episode_states,
                                                         const ProtocolOptions& options);
+
+/// Draws `count` problems as Env::reset() does, from seeds seed, seed + 1, ...: start and goal
+/// anywhere. Those that are solved at the start are left out. Goals a few steps ahead in a
+/// recording lie on a way that was shown; these need not, so they tell a model that knows the world
+/// from one that follows distances. Throws Error(invalid_argument) unless budget and count are at
+/// least 1, and if the environment draws solved problems only.
+FORESIGHT_API PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget,
+                                                           int64_t count, int64_t seed);
 
 }  // namespace foresight::eval

@@ -9,8 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace foresight::data {
+namespace foresight::test {
 
+/// In hexadecimal.
 inline std::string sha256(const void* data, std::size_t size) {
   static constexpr std::array<std::uint32_t, 64> k = {
       0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
@@ -60,4 +61,4 @@ inline std::string sha256(const void* data, std::size_t size) {
   return text;
 }
 
-}  // namespace foresight::data
+}  // namespace foresight::test
