@@ -43,7 +43,8 @@ build || stop "the build failed"
 say "testing"
 log="$BUILD_DIR/ctest.log"
 code=0
-"$CTEST" --test-dir "$BUILD_DIR" --output-on-failure --no-tests=error "${label[@]}" \
+"$CTEST" --test-dir "$BUILD_DIR" --output-on-failure --no-tests=error --parallel "$(setup_jobs)" \
+  "${label[@]}" \
   ${ctest_arguments[@]+"${ctest_arguments[@]}"} </dev/null 2>&1 | tee "$log" || code=$?
 # "93% tests passed, 1 tests failed out of 14"
 read -r failed total < <(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*/\1 \2/p' "$log" | tail -n 1) ||
