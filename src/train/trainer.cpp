@@ -70,12 +70,14 @@ void add_scalars(Scalars& scalars, const std::string& prefix, const losses::Term
 // One run of the loop; its members are what a checkpoint holds.
 class Run {
  public:
-  Run(Task& task, const TrainOptions& options, const RunFolder& folder, EventWriter& metrics)
+  Run(Task& task, const TrainOptions& options, const RunFolder& folder, EventWriter& metrics,
+      const TrainHooks& hooks)
       : task_(task),
         options_(options),
         folder_(checkpoint_folder(folder, task.name())),
         first_step_(folder.first_step),
         metrics_(metrics),
+        reducer_(hooks.reducer),
         optimizer_(task.module(), options.optimizer),
         device_(device_of(task.module())) {
     if (folder.resume) restore();
@@ -94,6 +96,9 @@ class Run {
     random_ = random_state();
   }
   void validate();
+  bool writes() const { return reducer_ == nullptr || reducer_->rank() == 0; }
+  // Means of the loss values over all processes, and whether any was asked to stop.
+  bool agree_to_stop(std::vector<double>& values);
   void log_step(const losses::Terms& terms, const std::vector<double>& values, double factor,
                 const Tensor& norm);
 
@@ -102,6 +107,7 @@ class Run {
   std::filesystem::path folder_;
   int64_t first_step_;
   EventWriter& metrics_;
+  GradientReducer* reducer_;
   AdamW optimizer_;
   at::DeviceType device_;
   TrainResult result_;
@@ -137,7 +143,7 @@ void Run::restore() {
 }
 
 void Run::save() {
-  if (saved_step_ == result_.step) return;
+  if (saved_step_ == result_.step || !writes()) return;
   Checkpoint checkpoint;
   checkpoint.step = result_.step;
   checkpoint.seconds = result_.seconds;
@@ -168,6 +174,7 @@ void Run::validate() {
   const auto values = host_values(terms);
   result_.validation_loss = values[0];
   if (!(best_ <= values[0])) best_ = values[0];
+  if (!writes()) return;
   Scalars scalars;
   add_scalars(scalars, task_.name() + "/validation/", terms, values);
   metrics_.write(first_step_ + result_.step, scalars);
@@ -189,6 +196,16 @@ void Run::log_step(const losses::Terms& terms, const std::vector<double>& values
   logged_at_ = Clock::now();
 }
 
+bool Run::agree_to_stop(std::vector<double>& values) {
+  const bool here = InterruptGuard::requested();
+  if (reducer_ == nullptr) return here;
+  values.push_back(here ? 1.0 : 0.0);
+  reducer_->average(values);
+  const bool anywhere = values.back() > 0;
+  values.pop_back();
+  return anywhere;
+}
+
 TrainResult Run::run(ProgressStyle style) {
   Progress progress(task_.name(), options_.steps, result_.step, style);
   task_.module().train();
@@ -198,8 +215,9 @@ TrainResult Run::run(ProgressStyle style) {
   result_.outcome = Outcome::finished;
   result_.message = "finished";
   try {
+    bool stop = false;
     while (result_.step < options_.steps) {
-      if (InterruptGuard::requested()) {
+      if (stop || (reducer_ == nullptr && InterruptGuard::requested())) {
         result_.outcome = Outcome::interrupted;
         result_.message = fmt::format("interrupted after step {}", result_.step);
         break;
@@ -210,7 +228,8 @@ TrainResult Run::run(ProgressStyle style) {
         Autocast autocast(device_, options_.precision == Precision::bf16);
         terms = task_.loss();
       }
-      const auto values = host_values(terms);
+      auto values = host_values(terms);
+      stop = agree_to_stop(values);
       if (const auto problem = non_finite_term(terms, values); !problem.empty()) {
         optimizer_.zero_grad();
         result_.outcome = Outcome::diverged;
@@ -221,7 +240,9 @@ TrainResult Run::run(ProgressStyle style) {
         break;
       }
       terms.total().backward();
+      if (reducer_ != nullptr) reducer_->reduce(optimizer_.parameters());
       const auto factor = learning_rate_factor(options_.schedule, result_.step, options_.steps);
+      task_.clip_gradients();
       const auto norm = optimizer_.step(factor);
       task_.updated();
       remember();
@@ -229,8 +250,8 @@ TrainResult Run::run(ProgressStyle style) {
       result_.loss = values[0];
       stepping += seconds_since(step_start);
       result_.seconds = earlier_seconds_ + seconds_since(start_);
-      if (due(options_.log_every) || result_.step == options_.steps || result_.step == 1)
-        log_step(terms, values, factor, norm);
+      const bool logs = due(options_.log_every) || result_.step == options_.steps;
+      if (writes() && (logs || result_.step == 1)) log_step(terms, values, factor, norm);
       if (due(options_.validate_every)) validate();
       if (due(options_.checkpoint_every)) save();
       progress.update(result_.step, task_.samples(), fmt::format("loss {:.4g}", result_.loss));
@@ -269,9 +290,9 @@ std::vector<std::string> TrainOptions::validate() const {
 }
 
 TrainResult train(Task& task, const TrainOptions& options, const RunFolder& folder,
-                  EventWriter& metrics, ProgressStyle progress) {
+                  EventWriter& metrics, ProgressStyle progress, const TrainHooks& hooks) {
   require_valid(options);
-  return Run(task, options, folder, metrics).run(progress);
+  return Run(task, options, folder, metrics, hooks).run(progress);
 }
 
 int64_t resume_step(const RunFolder& folder, const std::string& task) {

@@ -55,13 +55,15 @@ class FORESIGHT_API AdamW {
   AdamW(const torch::nn::Module& module, const AdamWOptions& options);
 
   /// Clips the gradients to the global norm options.clip (factor clip/(norm + 1e-6) where below 1),
-  /// applies one update with the rate lr * `factor` and the decay weight_decay * `decay_factor`, and
-  /// clears the gradients. Returns the norm before clipping, a scalar on the parameters' device. A
-  /// parameter without gradient keeps its value and moments.
+  /// applies one update with the rate lr * `factor` and the decay weight_decay * `decay_factor`,
+  /// and clears the gradients. Returns the norm before clipping, a scalar on the parameters'
+  /// device. A parameter without gradient keeps its value and moments.
   Tensor step(double factor, double decay_factor = 1.0);
   void zero_grad();
 
   const AdamWOptions& options() const noexcept { return options_; }
+  /// What it trains.
+  const std::vector<Tensor>& parameters() const noexcept { return parameters_; }
   int64_t steps_done() const noexcept { return steps_; }
 
   /// Moments under "<parameter>.first" and "<parameter>.second", and "steps" per parameter.

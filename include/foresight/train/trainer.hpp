@@ -10,6 +10,7 @@
 
 #include "foresight/train/adamw.hpp"
 #include "foresight/train/event_writer.hpp"
+#include "foresight/train/gradient_reducer.hpp"
 #include "foresight/train/progress.hpp"
 #include "foresight/train/schedule.hpp"
 #include "foresight/train/task.hpp"
@@ -72,6 +73,13 @@ struct RunFolder {
       0;  ///< added to steps in the metrics, so that stages of one run follow each other
 };
 
+/// What the caller adds to the loop.
+struct FORESIGHT_API TrainHooks {
+  /// Other processes that train the same model; null: none. All must call train() with the same
+  /// options; only rank 0 writes files.
+  GradientReducer* reducer = nullptr;
+};
+
 /// Trains a task. Metrics are named "<task>/train/loss", "<task>/train/<term>",
 /// "<task>/validation/loss",
 /// "<task>/lr", "<task>/grad_norm", "<task>/samples_per_second".
@@ -83,7 +91,8 @@ struct RunFolder {
 /// (a checkpoint of the last whole step is written first).
 FORESIGHT_API TrainResult train(Task& task, const TrainOptions& options, const RunFolder& folder,
                                 EventWriter& metrics,
-                                ProgressStyle progress = ProgressStyle::automatic);
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const TrainHooks& hooks = {});
 
 /// Step at which train() would start: with `resume` the newest readable checkpoint's, else 0;
 /// first_step not added.

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where several processes that train one model meet. The Trainer calls this and knows nothing of
+// how processes talk; a reducer knows nothing of optimisers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "foresight/core/export.hpp"
+#include "foresight/core/tensor.hpp"
+
+namespace foresight::train {
+
+/// Data-parallel training of one model by world_size() processes. Every process holds the same
+/// weights, draws its own shard of every batch, and makes the same update from the mean gradient.
+class FORESIGHT_API GradientReducer {
+ public:
+  virtual ~GradientReducer() = default;
+
+  /// This process, in 0..world_size()-1. Rank 0 alone writes metrics, checkpoints and bundles.
+  virtual int64_t rank() const = 0;
+  virtual int64_t world_size() const = 0;
+
+  /// Replaces the gradients by their mean over all processes. Called once per update, in every
+  /// process, after the backward pass of the last micro-batch and before clipping, so that the norm
+  /// is that of the mean. `parameters`: those that are trained, in the same order everywhere; one
+  /// without gradient here may have one elsewhere and counts as zero, and stays without if it has
+  /// none anywhere. Throws Error(io_failure) when a process is gone.
+  virtual void reduce(const std::vector<Tensor>& parameters) = 0;
+
+  /// Replaces host values by their mean over all processes: losses for the metrics, and flags by
+  /// which all processes stop together. NaN anywhere is NaN everywhere. Called once per update, in
+  /// every process.
+  virtual void average(std::vector<double>& values) = 0;
+};
+
+}  // namespace foresight::train
