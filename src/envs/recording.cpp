@@ -12,6 +12,11 @@ Episode record_episode(Env& env, ScriptedPolicy& policy, std::uint64_t seed, int
   require(env.spec().max_episode_steps > 0, ErrorCategory::invalid_argument,
           "record_episode: environment '" + env.spec().name +
               "' has max_episode_steps = 0, an episode might never end; a limit > 0 is expected");
+  require(env.spec().picture_planes == 0, ErrorCategory::unsupported,
+          "record_episode: environment '" + env.spec().name + "' draws pictures of " +
+              std::to_string(env.spec().picture_planes) +
+              " planes; recordings are video and hold RGB pictures. Data to learn from is made in "
+              "memory instead (envs/eb_trajectories.hpp)");
   constexpr std::uint64_t kPolicyStream = 0x706f6c69;  // separate from the draws of the reset
   PhiloxNoise noise(seed, kPolicyStream);
   std::vector<Tensor> frames, states, actions;

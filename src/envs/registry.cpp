@@ -5,6 +5,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/envs/eb_two_rooms.hpp"
 #include "foresight/envs/two_room.hpp"
 
 namespace foresight::envs {
@@ -21,13 +22,18 @@ namespace {
 
 }  // namespace
 
-std::vector<std::string> env_names() { return {"two_room"}; }
+std::vector<std::string> env_names() { return {"two_room", "eb_two_rooms"}; }
 
 std::unique_ptr<Env> make_env(std::string_view name, const nlohmann::json& options) {
   if (name == "two_room") {
     TwoRoomOptions parsed;
     read_options(parsed, options, "two_room");
     return std::make_unique<TwoRoom>(std::move(parsed));
+  }
+  if (name == "eb_two_rooms") {
+    EbTwoRoomsOptions parsed;
+    read_options(parsed, options, "eb_two_rooms");
+    return std::make_unique<EbTwoRooms>(std::move(parsed));
   }
   unknown_name("environment", name, env_names());
 }

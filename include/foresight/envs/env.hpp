@@ -22,6 +22,8 @@ struct EnvSpec {
   at::ScalarType state_dtype = at::kFloat;     ///< precision in which the simulator keeps its state
   std::vector<std::string> observation_names;  ///< one name per element of EnvStep::observation
   int64_t native_size = 0;        ///< side of the square picture the simulator draws, px
+  int64_t picture_planes = 0;     ///< 0: render() gives RGB [size,size,3]; else that many planes
+                                  ///< [C,size,size] made for a model, which no video can hold
   double fps = 10;                ///< frames per second at which recordings play
   int64_t max_episode_steps = 0;  ///< truncated after so many steps; 0: never
 };
@@ -62,7 +64,8 @@ class FORESIGHT_API Env {
   /// Distance to the goal in the units of the success test.
   virtual double goal_distance() const = 0;
 
-  /// Picture of the current state as the sensors see it, uint8 RGB [size,size,3].
+  /// Picture of the current state as the sensors see it, uint8: RGB [size,size,3], or planes
+  /// [C,size,size] where spec().picture_planes says so.
   virtual Tensor render(int64_t size) const = 0;
 };
 

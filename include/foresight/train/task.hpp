@@ -27,6 +27,9 @@ class FORESIGHT_API Task {
 
   /// Draws the next batch and returns its loss, in training mode, with gradient.
   virtual losses::Terms loss() = 0;
+  /// Called between the backward pass of an update and AdamW's own clipping, e.g. to clip groups of
+  /// parameters one by one.
+  virtual void clip_gradients() {}
   /// Called after every update, e.g. to move a target network.
   virtual void updated() {}
 
