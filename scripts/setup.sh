@@ -302,8 +302,9 @@ configure() {
   local werror=()
   if [ -n "${CI:-}" ]; then werror=(-DFORESIGHT_WARNINGS_AS_ERRORS=ON); fi
   say "configuring in $BUILD_DIR"
+  # These scripts mostly build from nothing, which is where compiling files together pays.
   (cd "$SETUP_ROOT" && "$CMAKE" --preset release -B "$BUILD_DIR" -DTorch_DIR="$TORCH_ROOT/share/cmake/Torch" \
-    ${werror[@]+"${werror[@]}"} </dev/null)
+    -DFORESIGHT_UNITY=ON ${werror[@]+"${werror[@]}"} </dev/null)
 }
 
 build() {  # build [targets]: everything without targets

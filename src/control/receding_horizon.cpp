@@ -11,7 +11,7 @@
 namespace foresight {
 namespace {
 
-Tensor index_tensor(const std::vector<int64_t>& rows) { return at::tensor(rows, at::kLong); }
+Tensor row_index(const std::vector<int64_t>& rows) { return at::tensor(rows, at::kLong); }
 
 bool skipped(const std::vector<bool>& skip, std::size_t row) {
   return row < skip.size() && skip[row];
@@ -182,7 +182,7 @@ ObservationWindow RecedingHorizon::window(const std::vector<int64_t>& rows, int6
       return frames_[static_cast<std::size_t>(newest - blocks * block_steps_)];
     };
     if (full) {
-      frame = source(age).select(index_tensor(rows));
+      frame = source(age).select(row_index(rows));
     } else {
       for (const auto& [name, unused] : frames_.back().fields()) {
         std::vector<Tensor> parts;
@@ -212,7 +212,7 @@ Tensor RecedingHorizon::executed(const std::vector<int64_t>& rows, int64_t steps
                       executed_.size()));
   const std::vector<Tensor> last(executed_.end() - static_cast<std::ptrdiff_t>(steps),
                                  executed_.end());
-  return at::stack(last, 1).index_select(0, index_tensor(rows));
+  return at::stack(last, 1).index_select(0, row_index(rows));
 }
 
 Tensor RecedingHorizon::as_block(const Tensor& commands) const {
@@ -243,7 +243,7 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
   for (std::size_t r = 0; r < rows.size(); ++r)
     if (const auto& entry = rows_[static_cast<std::size_t>(rows[r])]; entry.planned)
       steps[r] = entry.taken;
-  auto left = last_.select(index_tensor(rows));
+  auto left = last_.select(row_index(rows));
   const bool any_own = std::any_of(rows.begin(), rows.end(), [&](int64_t row) {
     return rows_[static_cast<std::size_t>(row)].planned;
   });
@@ -265,7 +265,7 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
 
 void RecedingHorizon::store(const std::vector<int64_t>& rows, const Plan& plan) {
   const auto batch = static_cast<int64_t>(rows_.size());
-  const auto index = index_tensor(rows);
+  const auto index = row_index(rows);
   const auto put = [&](Tensor& target, const Tensor& value) {
     auto shape = value.sizes().vec();
     shape[0] = batch;
@@ -315,7 +315,7 @@ void RecedingHorizon::accept(const std::vector<int64_t>& rows, const Plan& plan,
   const auto raw = space_.denormalise(plan.actions.detach())
                        .flatten(1, 2)
                        .to(at::kCPU, at::kFloat);  // [rows,H*block,dim]
-  queue_.index_copy_(0, index_tensor(rows), commands(raw, previous));
+  queue_.index_copy_(0, row_index(rows), commands(raw, previous));
   store(rows, plan);
   for (const auto b : rows) {
     auto& row = rows_[static_cast<std::size_t>(b)];

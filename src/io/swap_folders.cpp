@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int kAttempts = 100;  // against other writers that create and remove the same target
+constexpr int kSwapAttempts = 100;  // against other writers that create and remove the same target
 
 bool cannot_exchange(int code) { return code == ENOSYS || code == EINVAL || code == EOPNOTSUPP; }
 
@@ -34,7 +34,7 @@ void exchange_in_two_steps(const fs::path& finished, const fs::path& target) {
 }  // namespace
 
 void put_in_place(const fs::path& finished, const fs::path& target) {
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kSwapAttempts; ++attempt) {
     if (::renameat2(AT_FDCWD, finished.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0)
       return sync_folder(target.parent_path());
     if (errno != EEXIST) break;

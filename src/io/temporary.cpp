@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kMark = ".tmp-";
 constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr std::size_t kRandomLetters = 12;
-constexpr int kAttempts = 100;
+constexpr int kNameAttempts = 100;
 
 fs::path random_name(const fs::path& target) {
   std::random_device entropy;
@@ -44,7 +44,7 @@ bool lock_if_still_there(const Descriptor& handle, const fs::path& path) {
 
 template <class Create>
 Temporary create_temporary(const fs::path& target, Create create) {
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kNameAttempts; ++attempt) {
     Temporary temporary{random_name(target), {}};
     temporary.handle = create(temporary.path);
     if (!temporary.handle) {

@@ -8,6 +8,7 @@
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "history.hpp"
+#include "state_names.hpp"
 
 namespace foresight::models {
 
@@ -15,7 +16,6 @@ using nn::ActionConditioning;
 
 namespace {
 
-constexpr const char* kLatent = "latent";
 constexpr const char* kProprioField = "proprio";
 constexpr const char* kFrame = "frame";
 constexpr const char* kPastFrames = "past_frames";

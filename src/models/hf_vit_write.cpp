@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void need(bool holds, const std::string& what) {
+void need_of_vit(bool holds, const std::string& what) {
   require(holds, ErrorCategory::unsupported, "write_hf_vit: no transformers class has " + what);
 }
 
@@ -28,7 +28,7 @@ std::string activation_name(nn::Activation activation) {
     case nn::Activation::mish:
       return std::string(enum_name(activation));
     default:
-      need(false, "activation '" + std::string(enum_name(activation)) + "'");
+      need_of_vit(false, "activation '" + std::string(enum_name(activation)) + "'");
       return {};
   }
 }
@@ -43,8 +43,8 @@ double mlp_ratio(const nn::VitOptions& o) {
       static_cast<double>(o.mlp_width) * (o.gated ? 1.5 : 1.0) / static_cast<double>(o.width);
   for (const double ratio : {std::round(exact), exact, std::nextafter(exact, 1e9)})
     if (ratio > 0 && width_of(ratio) == o.mlp_width) return ratio;
-  need(false, "a feed-forward width of " + std::to_string(o.mlp_width) +
-                  " beside a token width of " + std::to_string(o.width));
+  need_of_vit(false, "a feed-forward width of " + std::to_string(o.mlp_width) +
+                         " beside a token width of " + std::to_string(o.width));
   return 0;
 }
 
@@ -70,12 +70,12 @@ Json common(const char* class_name, const char* type, const nn::Vit& vit, int64_
 Json dinov2_config(const nn::Vit& vit, int64_t channels) {
   const auto& o = vit.options();
   const bool registers = o.registers > 0;
-  need(o.class_token, "layer scales without class token");
-  need(!o.pooler, "layer scales and a pooler");
-  need(o.positions == (registers ? nn::PositionResize::bicubic_antialiased
-                                 : nn::PositionResize::bicubic_float),
-       "positions = " + std::string(enum_name(o.positions)) + " in a DINOv2 " +
-           (registers ? "with registers" : "without registers (it has bicubic_float)"));
+  need_of_vit(o.class_token, "layer scales without class token");
+  need_of_vit(!o.pooler, "layer scales and a pooler");
+  need_of_vit(o.positions == (registers ? nn::PositionResize::bicubic_antialiased
+                                        : nn::PositionResize::bicubic_float),
+              "positions = " + std::string(enum_name(o.positions)) + " in a DINOv2 " +
+                  (registers ? "with registers" : "without registers (it has bicubic_float)"));
   auto config = registers
                     ? common("Dinov2WithRegistersModel", "dinov2_with_registers", vit, channels)
                     : common("Dinov2Model", "dinov2", vit, channels);
@@ -83,7 +83,7 @@ Json dinov2_config(const nn::Vit& vit, int64_t channels) {
   config["mlp_ratio"] = mlp_ratio(o);
   config["use_swiglu_ffn"] = o.gated;
   if (registers) {
-    need(o.mask_token, "registers without a mask token");
+    need_of_vit(o.mask_token, "registers without a mask token");
     config["num_register_tokens"] = o.registers;
   } else {
     config["use_mask_token"] = o.mask_token;
@@ -93,10 +93,12 @@ Json dinov2_config(const nn::Vit& vit, int64_t channels) {
 
 Json vit_config(const nn::Vit& vit, int64_t channels) {
   const auto& o = vit.options();
-  need(o.registers == 0 && !o.gated, "registers or a gated feed-forward without layer scales");
-  need(!o.mask_token, "a mask token that from_pretrained() expects (it is a constructor argument)");
-  need(o.positions == nn::PositionResize::bicubic,
-       "positions = " + std::string(enum_name(o.positions)) + " without layer scales");
+  need_of_vit(o.registers == 0 && !o.gated,
+              "registers or a gated feed-forward without layer scales");
+  need_of_vit(!o.mask_token,
+              "a mask token that from_pretrained() expects (it is a constructor argument)");
+  need_of_vit(o.positions == nn::PositionResize::bicubic,
+              "positions = " + std::string(enum_name(o.positions)) + " without layer scales");
   auto config = o.class_token ? common("ViTModel", "vit", vit, channels)
                               : common("IJepaModel", "ijepa", vit, channels);
   config["intermediate_size"] = o.mlp_width;

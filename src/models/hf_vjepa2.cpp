@@ -116,7 +116,7 @@ void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
   expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
 }
 
-void need(bool holds, const std::string& what) {
+void need_of_vjepa2(bool holds, const std::string& what) {
   require(holds, ErrorCategory::unsupported,
           "write_hf_vjepa2: transformers' VJEPA2Model has no " + what);
 }
@@ -126,7 +126,7 @@ double ratio(int64_t wide, int64_t width) {
   const double exact = static_cast<double>(wide) / static_cast<double>(width);
   for (const double r : {exact, std::nextafter(exact, 1e9)})
     if (scaled(width, r) == wide) return r;
-  need(false, "feed-forward width of " + std::to_string(wide));
+  need_of_vjepa2(false, "feed-forward width of " + std::to_string(wide));
   return 0;
 }
 
@@ -138,12 +138,12 @@ VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder) {
   return options;
 }
 
-std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder) {
+std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder, io::Placement placement) {
   const auto options = read_config(folder).options;
   const auto tensors = our_tensors(folder);
   check_sizes(options, tensors.network, folder);
   auto model = std::make_shared<VJepa2>(options, std::nullopt);
-  nn::load_state_dict(*model, tensors.network, folder.tensors_name());
+  nn::load_state_dict(*model, tensors.network, folder.tensors_name(), placement);
   if (!tensors.probe.empty())
     log(LogLevel::info, folder.tensors_name() +
                             ": encoder and predictor were loaded without pooler and classifier");
@@ -173,13 +173,14 @@ void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model) {
   const auto tiled = [](nn::PositionKind kind, nn::RopeConvention rope) {
     return kind == nn::PositionKind::rope && rope == nn::RopeConvention::tiled;
   };
-  need(tiled(e.positions, e.rope) && tiled(p.positions, p.rope), "positions but tiled rotary ones");
-  need(e.feed_forward == nn::FeedForward::gelu && p.feed_forward == nn::FeedForward::gelu,
-       "gated feed-forward");
-  need(e.image_height == e.image_width, "pictures that are not square");
-  need(!e.is_picture(), "encoder of single pictures");
-  need(e.qkv_bias == p.qkv_bias && e.norm_epsilon == p.norm_epsilon,
-       "predictor with settings of its own");
+  need_of_vjepa2(tiled(e.positions, e.rope) && tiled(p.positions, p.rope),
+                 "positions but tiled rotary ones");
+  need_of_vjepa2(e.feed_forward == nn::FeedForward::gelu && p.feed_forward == nn::FeedForward::gelu,
+                 "gated feed-forward");
+  need_of_vjepa2(e.image_height == e.image_width, "pictures that are not square");
+  need_of_vjepa2(!e.is_picture(), "encoder of single pictures");
+  need_of_vjepa2(e.qkv_bias == p.qkv_bias && e.norm_epsilon == p.norm_epsilon,
+                 "predictor with settings of its own");
   const Json config = {{"architectures", {"VJEPA2Model"}},
                        {"model_type", "vjepa2"},
                        {"crop_size", e.image_height},

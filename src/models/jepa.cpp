@@ -7,11 +7,11 @@
 #include "foresight/nn/residual_predictor.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "history.hpp"
+#include "state_names.hpp"
 
 namespace foresight::models {
 namespace {
 
-constexpr const char* kLatent = "latent";
 constexpr const char* kPastLatents = "past_latents";
 constexpr const char* kPastBlocks = "past_blocks";
 

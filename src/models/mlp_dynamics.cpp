@@ -3,10 +3,10 @@
 
 #include <cmath>
 
+#include "state_names.hpp"
+
 namespace foresight::models {
 namespace {
-
-constexpr const char* kLatent = "latent";
 
 // Mean and population deviation over rows; 1 where a column is constant.
 std::pair<Tensor, Tensor> scales(const Tensor& rows) {

@@ -7,17 +7,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "foresight/core/error.hpp"
 #include "foresight/planning/sampling_planner.hpp"
+#include "infinity.hpp"
 #include "verdict.hpp"
 
 namespace foresight::detail {
 namespace {
 
 using Clock = Problem::Clock;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 double seconds_since(const Problem& problem, Clock::time_point start) {
   return std::chrono::duration<double>(problem.now() - start).count();

@@ -4,16 +4,16 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "foresight/core/error.hpp"
+#include "infinity.hpp"
 #include "verdict.hpp"
 
 namespace foresight {
 namespace {
 
 using Clock = Problem::Clock;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using detail::kInfinity;
 
 // The search with its answer evaluated, and with the candidates that the polish starts from.
 SamplingOptions searching(const RefinedOptions& options) {

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "admissible.hpp"
 #include "foresight/core/error.hpp"
 #include "incumbent.hpp"
+#include "infinity.hpp"
 #include "search_log.hpp"
 #include "verdict.hpp"
 
@@ -18,10 +18,10 @@ namespace {
 
 using Clock = Problem::Clock;
 using detail::choose;
+using detail::kInfinity;
 using detail::picked;
 using detail::rows_at;
 using detail::violation_of;
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // One solve: what SamplingPlanner::solve() keeps between iterations.
 class Solve {

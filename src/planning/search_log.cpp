@@ -5,7 +5,7 @@ namespace foresight::detail {
 namespace {
 
 // Weights are 0 wherever a cost is infinite.
-Tensor weighted_mean(const Tensor& cost, const Tensor& weight) {
+Tensor weighted_cost(const Tensor& cost, const Tensor& weight) {
   return (at::nan_to_num(cost, 0.0, 0.0, 0.0) * weight).sum(-1);
 }
 
@@ -21,7 +21,7 @@ void SearchLog::add(const Ranking& ranking, const Tensor& best, const Selection&
   non_finite_.push_back(ranking.cost.isinf().sum(1));
 }
 
-Tensor SearchLog::last_survivor_cost() const { return weighted_mean(cost_.back(), weight_.back()); }
+Tensor SearchLog::last_survivor_cost() const { return weighted_cost(cost_.back(), weight_.back()); }
 
 void SearchLog::stack(Diagnostics& diagnostics) const {
   if (best_.empty()) return;
@@ -32,7 +32,7 @@ void SearchLog::stack(Diagnostics& diagnostics) const {
   diagnostics.non_finite = at::stack(non_finite_);
   std::vector<Tensor> means;  // populations may shrink from iteration to iteration
   for (std::size_t i = 0; i < weight_.size(); ++i)
-    means.push_back(weighted_mean(cost_[i], weight_[i]));
+    means.push_back(weighted_cost(cost_[i], weight_[i]));
   diagnostics.survivor_cost = at::stack(means);
 }
 

@@ -4,11 +4,12 @@
 #include <limits>
 
 #include "cpu_loops.hpp"
+#include "infinity.hpp"
 
 namespace foresight {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+using detail::kInfinity;
 
 // The K best, best first: (index, cost).
 std::pair<Tensor, Tensor> best(const Ranking& ranking, int64_t survivors) {

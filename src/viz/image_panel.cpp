@@ -12,7 +12,7 @@
 namespace foresight::viz {
 namespace {
 
-constexpr double kTitleHeight = 24, kLegendRow = 17;
+constexpr double kPanelTitle = 24, kKeyRow = 17;
 
 struct InkStyle {
   const char* colour;
@@ -37,7 +37,7 @@ InkStyle style_of(Ink ink) {
   return {"#ffffff", 1, 1, 0};
 }
 
-constexpr const char* kOutline = "#10131a";
+constexpr const char* kHalo = "#10131a";
 
 /// [N,2] or [S,N,2] -> double [S,N,2] on the CPU.
 Tensor as_paths(const Tensor& points, const std::string& name) {
@@ -84,7 +84,7 @@ std::string draw_paths(const PathLayer& layer, double scale) {
   std::string markup;
   if (ink.outline > 0)
     markup +=
-        fmt::format("<path d=\"{}\" {}/>", data, stroke(kOutline, ink.width + ink.outline, 0.75));
+        fmt::format("<path d=\"{}\" {}/>", data, stroke(kHalo, ink.width + ink.outline, 0.75));
   return markup +
          fmt::format("<path d=\"{}\" {}/>", data, stroke(ink.colour, ink.width, ink.opacity));
 }
@@ -103,7 +103,7 @@ std::string draw_circles(const CircleLayer& layer, double scale) {
       if (!(std::abs(x) < 1e6 && std::abs(y) < 1e6)) continue;
       const auto place = fmt::format("cx=\"{}\" cy=\"{}\" r=\"{}\"", pixel(x), pixel(y),
                                      pixel(layer.radius * scale));
-      markup += fmt::format("<circle {} {}/>", place, stroke(kOutline, 4, 0.75));
+      markup += fmt::format("<circle {} {}/>", place, stroke(kHalo, 4, 0.75));
       markup += fmt::format("<circle {} {}/>", place, stroke(ink.colour, 2, 1));
     }
   }
@@ -120,12 +120,12 @@ struct Key {
 /// page.
 std::string draw_keys(const std::vector<Key>& keys, double top, double width, double& height) {
   std::string markup;
-  double x = 0, y = top + kLegendRow / 2 + 2;
+  double x = 0, y = top + kKeyRow / 2 + 2;
   for (const auto& key : keys) {
     const double key_width = 26 + text_width(key.name, 11) + 12;
     if (x > 0 && x + key_width > width) {
       x = 0;
-      y += kLegendRow;
+      y += kKeyRow;
     }
     const auto ink = style_of(key.ink);
     markup += fmt::format(
@@ -139,7 +139,7 @@ std::string draw_keys(const std::vector<Key>& keys, double top, double width, do
                           pixel(y + 4), escape(key.name));
     x += key_width;
   }
-  height = keys.empty() ? 0 : y + kLegendRow / 2 - top;
+  height = keys.empty() ? 0 : y + kKeyRow / 2 - top;
   return markup;
 }
 
@@ -151,7 +151,7 @@ Svg draw(const ImagePanel& panel) {
   const auto source = png_data_uri(panel.image);  // checks the image
   const double scale = panel.width / static_cast<double>(panel.image.size(1));
   const double height = scale * static_cast<double>(panel.image.size(0));
-  const double top = panel.title.empty() ? 0 : kTitleHeight;
+  const double top = panel.title.empty() ? 0 : kPanelTitle;
 
   std::string layers;
   std::vector<Key> keys;

@@ -9,11 +9,8 @@
 namespace foresight::viz {
 namespace {
 
-constexpr double kTitleBaseline = 18, kTitleHeight = 26;
-constexpr double kLegendRow = 18;
+constexpr double kTitleHeight = 26;
 constexpr double kAxisTitleHeight = 16, kTickHeight = 18, kNoteHeight = 15;
-constexpr double kMargin =
-    8;  // above and to the right; the left edge aligns with the text around the figure
 
 std::string_view anchor_name(Anchor anchor) {
   return anchor == Anchor::start ? "start" : anchor == Anchor::middle ? "middle" : "end";

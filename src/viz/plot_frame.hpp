@@ -14,6 +14,11 @@ namespace foresight::viz {
 /// A coordinate with one decimal, "12" or "12.5": a tenth of a CSS pixel is finer than any screen.
 std::string pixel(double value);
 
+/// Above and to the right of a figure; the left edge aligns with the text around it. [CSS pixels]
+inline constexpr double kMargin = 8;
+inline constexpr double kTitleBaseline = 18;
+inline constexpr double kLegendRow = 18;
+
 /// Estimated width of text in CSS pixels; there is no font to ask.
 double text_width(std::string_view text, double font_size);
 

@@ -11,7 +11,7 @@
 namespace foresight::viz {
 namespace {
 
-constexpr double kMargin = 8, kTitleBaseline = 18, kTitleHeight = 30;
+constexpr double kBarsTitle = 30;
 constexpr double kBarPitch = 28, kBarHeight = 14;
 constexpr double kCellPitch = 22, kCellHeight = 15;
 
@@ -105,7 +105,7 @@ Svg draw(const BarPlot& plot) {
   }
   const auto count = static_cast<double>(plot.bars.size());
   const FigureSize size{plot.width,
-                        static_cast<int>(kTitleHeight + 44 + std::max(count, 3.0) * kBarPitch)};
+                        static_cast<int>(kBarsTitle + 44 + std::max(count, 3.0) * kBarPitch)};
   if (plot.bars.empty()) return empty_figure(plot.title, size, "no data");
   if (extent.scale == Scale::linear) extent.add(0.0);  // bars are lengths: they start at zero
   extent.include_limits(plot.value);
@@ -113,7 +113,7 @@ Svg draw(const BarPlot& plot) {
   const auto ticks = ticks_for(extent, plot.value, Fit::tight, 5);
   const double left = label_space + 10;
   const double right = std::max(left + 60, plot.width - kMargin - value_space - 10);
-  const double top = kTitleHeight, bottom = top + count * kBarPitch;
+  const double top = kBarsTitle, bottom = top + count * kBarPitch;
   const Mapping x{extent.scale, ticks.low, ticks.high, left, right};
   const double zero = extent.scale == Scale::linear ? x(0) : left;
 
@@ -168,11 +168,11 @@ Svg draw(const HeatStrip& plot) {
   const double left = label_space + 10;
   const double pitch = std::min(18.0, (plot.width - kMargin - left) / static_cast<double>(columns));
   const double gap = pitch >= 6 ? 2 : 0;
-  const double top = kTitleHeight + 20;
+  const double top = kBarsTitle + 20;
 
   Canvas canvas;
   canvas.text(0, kTitleBaseline, "fs-title", Anchor::start, plot.title);
-  draw_strip_key(canvas, plot, extent, kTitleHeight + 4);
+  draw_strip_key(canvas, plot, extent, kBarsTitle + 4);
   double y = top;
   for (const auto& row : plot.rows) {
     canvas.text(left - 8, y + kCellHeight / 2 + 4, "fs-label", Anchor::end, shortened(row.label));

@@ -14,7 +14,6 @@
 namespace foresight::viz {
 namespace {
 
-constexpr double kLegendRow = 18;
 constexpr std::size_t kScatterPoints =
     4000;  // enough to see a shape, small enough for a page with dozens of plots
 

@@ -15,7 +15,8 @@
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/event_writer.hpp"
 
-using namespace foresight;
+namespace foresight::command_test {
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -111,9 +112,9 @@ TEST_CASE("eval, plan and report work on what train left") {
   CHECK(result["protocols"][1]["baselines"].size() == 3);  // nothing was recorded to replay
   CHECK(result["world_model"]["open_loop"]["model_mse"].size() == 3);
 
-  const auto planned = foresight_command("plan --bundle " + made("run/bundle") + " --start " +
-                                         made("data/episode_0001.mp4") + ":0 --goal " +
-                                         made("data/episode_0001.mp4") + ":3 --sampling.samples 40");
+  const auto planned = foresight_command(
+      "plan --bundle " + made("run/bundle") + " --start " + made("data/episode_0001.mp4") +
+      ":0 --goal " + made("data/episode_0001.mp4") + ":3 --sampling.samples 40");
   INFO(planned.output);
   REQUIRE(planned.code == 0);
   const auto plan = nlohmann::json::parse(planned.output);
@@ -174,8 +175,8 @@ TEST_CASE("wrong usage exits with 2 and says what was meant") {
                                       " --training.steps many");
   CHECK(text.code == 2);
   CHECK_THAT(text.output, Catch::Contains("'many' is not an integer"));
-  const auto rule =
-      foresight_command("train --data " + made("data") + " --out " + made("z") + " --loader.batch 0");
+  const auto rule = foresight_command("train --data " + made("data") + " --out " + made("z") +
+                                      " --loader.batch 0");
   CHECK(rule.code == 2);
   CHECK_THAT(rule.output, Catch::Contains("batch = 0"));
   std::ofstream(workshop() / "bad.json") << R"({"trainig": {}})";
@@ -197,7 +198,8 @@ TEST_CASE("failures exit with 1 and name the file") {
                                        made("run") + " --steps 31");
   CHECK(other.code == 2);
   CHECK_THAT(other.output, Catch::Contains("training.steps"));
-  const auto bundle = foresight_command("eval --bundle " + made("data") + " --data " + made("data"));
+  const auto bundle =
+      foresight_command("eval --bundle " + made("data") + " --data " + made("data"));
   CHECK(bundle.code == 1);
 }
 
@@ -208,3 +210,5 @@ TEST_CASE("help shows every option with its default") {
                               Catch::Contains("--critic_task.expectile"));
   CHECK(foresight_command("--version").code == 0);
 }
+
+}  // namespace foresight::command_test

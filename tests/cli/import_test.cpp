@@ -10,6 +10,8 @@
 #include "foresight/io/torch_checkpoint.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -17,7 +19,8 @@
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::import_test {
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -117,6 +120,43 @@ TEST_CASE("a DINO-WM is put together from its own weights and its backbone's") {
   CHECK_THAT(unknown.output, Catch::Contains("--action.mean"));
 }
 
+TEST_CASE("an EB-JEPA comes from a compiled model's weights and goes back under plain names") {
+  const TemporaryFolder folder;
+  models::EbJepaOptions options;
+  options.image_size = 13;
+  options.encoder.channels = {3, 4};
+  options.encoder.width = 6;
+  options.inverse_dynamics_hidden = 5;
+  const models::EbJepa model(options, 3);
+  const auto plain = models::eb_jepa_tensors(model);
+  io::NamedTensors compiled;
+  for (const auto& [name, tensor] : plain) compiled.emplace_back("_orig_mod." + name, tensor);
+  io::write_safetensors(folder / "own.safetensors", compiled);
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto command = "import eb_jepa " + path("own.safetensors") + " --out " + path("bundle");
+  const auto imported =
+      foresight_command(command + " --image_size 13 --action.low -2.45,-2.45 --action.high 2,2");
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  const auto read = models::read_eb_jepa(io::read_bundle(folder / "bundle"));
+  check_same(nn::state_dict(*read), nn::state_dict(model));
+  CHECK(read->options().action.high == std::vector<double>{2, 2});
+  REQUIRE(
+      foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
+      0);
+  check_same(io::SafeTensors::open(folder / "back.safetensors").tensors(), plain);
+
+  const auto other = " --out " + path("other");
+  const auto size = foresight_command("import eb_jepa " + path("own.safetensors") + other);
+  CHECK(size.code == 2);
+  CHECK_THAT(size.output, Catch::Contains("encoder.mlp.weight"));
+  const auto actions = foresight_command("import eb_jepa " + path("own.safetensors") + other +
+                                         " --image_size 13 --action.dim 3");
+  CHECK(actions.code == 2);
+  CHECK_THAT(actions.output, Catch::Contains("actions of width 2"));
+  CHECK_FALSE(fs::exists(folder / "other"));
+}
+
 TEST_CASE("a V-JEPA 2 comes from a Hugging Face folder and goes back bit by bit") {
   const TemporaryFolder folder;
   const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
@@ -151,3 +191,5 @@ TEST_CASE("inspect lists what a checkpoint holds") {
   CHECK_THAT(groups.output, Catch::Contains("encoder, target_encoder") &&
                                 Catch::Contains("norm.weight") && Catch::Contains("[4]"));
 }
+
+}  // namespace foresight::import_test

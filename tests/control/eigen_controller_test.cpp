@@ -47,7 +47,7 @@ void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
-namespace foresight {
+namespace foresight::eigen_controller_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -310,4 +310,4 @@ TEST_CASE("the Eigen interface shows its user no torch") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::eigen_controller_test

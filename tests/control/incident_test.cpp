@@ -12,7 +12,7 @@
 #include "foresight/io/files.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight {
+namespace foresight::incident_test {
 namespace {
 
 Incident example() {
@@ -217,4 +217,4 @@ TEST_CASE("an observation's hash is FNV-1a of its names, types, shapes and bytes
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::incident_test

@@ -8,7 +8,7 @@
 
 #include "control/storm.hpp"
 
-namespace foresight {
+namespace foresight::mpc_faults_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -327,4 +327,4 @@ TEST_CASE("a hundred thousand control steps among faults: no exception and no ba
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_faults_test

@@ -2,7 +2,7 @@
 // What the model is shown of the past, whenever the loop replans.
 #include "control/mpc_loop_parts.hpp"
 
-namespace foresight {
+namespace foresight::mpc_history_test {
 namespace {
 
 // Remembers the last three observations and the two blocks between them, as window models do.
@@ -81,4 +81,4 @@ TEST_CASE("actions reported as executed are what the history holds") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_history_test

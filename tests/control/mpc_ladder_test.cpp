@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-namespace foresight {
+namespace foresight::mpc_ladder_test {
 namespace {
 
 // A planner that fails on command.
@@ -260,4 +260,4 @@ TEST_CASE("every fault and every rung has a name of its own") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_ladder_test

@@ -4,7 +4,7 @@
 
 #include "control/mpc_loop_parts.hpp"
 
-namespace foresight {
+namespace foresight::mpc_latency_test {
 namespace {
 
 // A position that each raw action moves by its own amount: whatever the rate of the loop, the mean
@@ -167,4 +167,4 @@ TEST_CASE("delayed actuation: the goal is reached with compensation and missed w
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_latency_test

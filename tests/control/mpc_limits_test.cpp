@@ -4,7 +4,7 @@
 #include "error_message.hpp"
 #include "foresight/control/action_limits.hpp"
 
-namespace foresight {
+namespace foresight::mpc_limits_test {
 namespace {
 
 TEST_CASE("step limits hold from each action to the next") {
@@ -173,4 +173,4 @@ TEST_CASE("limits make something of anything") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_limits_test

@@ -4,7 +4,7 @@
 #include "control/mpc_loop_parts.hpp"
 #include "error_message.hpp"
 
-namespace foresight {
+namespace foresight::mpc_rates_test {
 namespace {
 
 // Hands out plans; advances warm starts as any planner does.
@@ -230,4 +230,4 @@ TEST_CASE("upcoming() is what act() goes on to answer") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_rates_test

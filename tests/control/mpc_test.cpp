@@ -3,7 +3,7 @@
 #include "control/mpc_loop_parts.hpp"
 #include "error_message.hpp"
 
-namespace foresight {
+namespace foresight::mpc_test {
 namespace {
 
 TEST_CASE("Mpc drives a point mass to its goal, whatever the replanning interval") {
@@ -139,4 +139,4 @@ TEST_CASE("options that do not fit the model are refused") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_test

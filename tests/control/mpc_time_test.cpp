@@ -7,7 +7,7 @@
 
 #include "control/mpc_loop_parts.hpp"
 
-namespace foresight {
+namespace foresight::mpc_time_test {
 namespace {
 
 using std::chrono::hours;
@@ -227,4 +227,4 @@ TEST_CASE("after warming up the first call meets no new shape and works as much 
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::mpc_time_test

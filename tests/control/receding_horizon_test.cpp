@@ -7,7 +7,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "golden.hpp"
 
-namespace foresight {
+namespace foresight::receding_horizon_test {
 namespace {
 
 // Hands out recorded plans; advances warm starts as any planner does.
@@ -218,4 +218,4 @@ TEST_CASE("impossible horizons and wrong shapes are refused") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::receding_horizon_test

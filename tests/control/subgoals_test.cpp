@@ -11,7 +11,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "planning/point_mass.hpp"
 
-namespace foresight {
+namespace foresight::subgoals_test {
 namespace {
 
 // Goals and latents of two problems on a line.
@@ -147,4 +147,4 @@ TEST_CASE("a point mass visits its sub-goals in order") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::subgoals_test

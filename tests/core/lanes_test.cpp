@@ -7,7 +7,7 @@
 
 #include "catch.hpp"
 
-using namespace foresight;
+namespace foresight::lanes_test {
 
 namespace {
 
@@ -140,3 +140,5 @@ TEST_CASE("floor_mod is Python's remainder, for lanes and for numbers") {
           Approx(expected).margin(1e-6));
   }
 }
+
+}  // namespace foresight::lanes_test

@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 
-using namespace foresight;
+namespace foresight::noise_test {
 
 TEST_CASE("Philox 4x32-10 gives the published known answers") {
   // Random123 distribution, kat_vectors: counter, key -> result.
@@ -150,3 +150,5 @@ TEST_CASE("integer dtypes and negative sizes are refused") {
   CHECK(noise.normal({0, 3}).numel() == 0);
   CHECK(noise.normal({3}, at::kDouble).scalar_type() == at::kDouble);
 }
+
+}  // namespace foresight::noise_test

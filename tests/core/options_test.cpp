@@ -8,7 +8,7 @@
 #include "foresight/core/action_space.hpp"
 #include "foresight/core/options_json.hpp"
 
-using namespace foresight;
+namespace foresight::options_test {
 
 namespace {
 
@@ -44,12 +44,16 @@ struct Outer {
 };
 
 }  // namespace
+}  // namespace foresight::options_test
 
 template <>
-struct foresight::EnumNames<Kind> {
+struct foresight::EnumNames<foresight::options_test::Kind> {
+  using Kind = options_test::Kind;
   static constexpr std::array<std::pair<std::string_view, Kind>, 2> names{
       {{"soft", Kind::soft}, {"hard", Kind::hard}}};
 };
+
+namespace foresight::options_test {
 
 TEST_CASE("options survive a round trip through JSON") {
   Outer changed;
@@ -131,3 +135,5 @@ TEST_CASE("NaN actions become zero after normalising, and bad spaces are named")
   CHECK_THROWS_WITH(require_valid(space), Catch::Contains("one per dimension"));
   CHECK(space.block_low().isneginf().all().item<bool>());
 }
+
+}  // namespace foresight::options_test

@@ -6,7 +6,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 
-using namespace foresight;
+namespace foresight::particles_test {
 
 namespace {
 
@@ -83,3 +83,5 @@ TEST_CASE("a trajectory without particles stays what it is, and counts must agre
       ErrorCategory::invalid_argument, [&] { particle_count(plain.states); }, "particles.b", "3",
       "2"));
 }
+
+}  // namespace foresight::particles_test

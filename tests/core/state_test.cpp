@@ -5,7 +5,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/core/world_model.hpp"
 
-using namespace foresight;
+namespace foresight::state_test {
 
 namespace {
 
@@ -116,3 +116,5 @@ TEST_CASE("an observation of the wrong name, shape or dtype is refused with what
   CHECK_THROWS_WITH(observe({"position", at::ones({1, 3})}), Catch::Contains("[*, 2]"));
   CHECK_THROWS_WITH(observe({"position", at::ones({1, 2}, at::kDouble)}), Catch::Contains("Float"));
 }
+
+}  // namespace foresight::state_test

@@ -16,6 +16,8 @@
 
 #include "catch.hpp"
 
+namespace foresight::structure_test {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -204,3 +206,5 @@ TEST_CASE("the structure checks notice what they look for") {
         Faults{"include/foresight/io/read.hpp includes torch/nn.h",
                "include/foresight/planning/planner.hpp includes fmt/format.h"});
 }
+
+}  // namespace foresight::structure_test

@@ -8,7 +8,7 @@
 #include "error_message.hpp"
 #include "recordings.hpp"
 
-namespace foresight::data {
+namespace foresight::data::csv_test {
 namespace {
 
 CsvTable parse(std::string_view text, const CsvOptions& options = {}) {
@@ -104,4 +104,4 @@ TEST_CASE("a recorded table is read whole") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::csv_test

@@ -16,7 +16,7 @@
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::folder_dataset_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -143,12 +143,15 @@ TEST_CASE("frames come at the size asked for") {
 TEST_CASE("a missing or wrong folder is an error that says what is accepted") {
   TemporaryFolder folder;
   CHECK(refused(ErrorCategory::not_found, "/nowhere/data", "/nowhere/data"));
-  CHECK(refused(ErrorCategory::not_found, folder.path(), "holds no episode"));
-  std::ofstream(folder / "a.h5") << "x";
-  CHECK(refused(ErrorCategory::unsupported, folder / "a.h5", "HDF5", "episode_XXXX.mp4"));
+  CHECK(refused(ErrorCategory::not_found, folder.path(), "no recording of a known format",
+                "meta/info.json", "ep_len.npz", "states.pth", "episode_0000.mp4", "trajectory.h5"));
+  std::ofstream(folder / "a.bin") << "x";
+  CHECK(refused(ErrorCategory::not_found, folder / "a.bin", "*.h5"));
+  fs::create_directories(folder / "table" / "_versions");
+  CHECK(refused(ErrorCategory::unsupported, folder / "table", "Lance", "convert"));
   fs::create_directories(folder / "meta");
-  std::ofstream(folder / "meta" / "info.json") << "{}";
-  CHECK(refused(ErrorCategory::unsupported, folder.path(), "LeRobot"));
+  std::ofstream(folder / "meta" / "info.json") << R"({"codebase_version": "v1.6"})";
+  CHECK(refused(ErrorCategory::unsupported, folder.path(), "v1.6", "v2.1, v3.0"));
 }
 
 TEST_CASE("an episode without its other half, or with the wrong number of rows, is an error") {
@@ -307,4 +310,4 @@ TEST_CASE(
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::folder_dataset_test

@@ -10,7 +10,7 @@
 #include "memory_dataset.hpp"
 #include "recordings.hpp"
 
-namespace foresight::data {
+namespace foresight::data::loader_test {
 namespace {
 
 constexpr WindowOptions kShape = {.frames = 3, .stride = 2};
@@ -305,4 +305,4 @@ TEST_CASE("batches of recorded episodes hold the reference's frames and actions"
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::loader_test

@@ -5,7 +5,7 @@
 #include "foresight/core/error.hpp"
 #include "recordings.hpp"
 
-using namespace foresight;
+namespace foresight::resized_dataset_test {
 
 TEST_CASE("a resized data set shrinks frames by the triangle filter and leaves the rest alone") {
   const auto original = data::open_dataset((data::recordings() / "tworoom" / "folder").string());
@@ -27,3 +27,5 @@ TEST_CASE("a resized data set shrinks frames by the triangle filter and leaves t
     }
   CHECK_THROWS_AS(data::ResizedDataset(original, {0, 3}), Error);
 }
+
+}  // namespace foresight::resized_dataset_test

@@ -8,7 +8,7 @@
 #include "memory_dataset.hpp"
 #include "recordings.hpp"
 
-namespace foresight::data {
+namespace foresight::data::statistics_test {
 namespace {
 
 TEST_CASE("statistics leave out rows without a value and count them") {
@@ -69,4 +69,4 @@ TEST_CASE("a constant action column gets a standard deviation of one") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::statistics_test

@@ -10,7 +10,7 @@
 #include "sha256.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::video_reader_test {
 namespace {
 
 const VideoReaderOptions kAccurate = {.conversion = ColourConversion::accurate,
@@ -33,7 +33,8 @@ void for_each_sound_clip(Check&& check) {
 
 TEST_CASE("sha256 gives the published digests") {
   CHECK(test::sha256("", 0) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  CHECK(test::sha256("abc", 3) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(test::sha256("abc", 3) ==
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST_CASE("the frame table equals the decoded presentation times of every sound clip") {
@@ -298,4 +299,4 @@ TEST_CASE("wrong indices and options are refused before anything is decoded") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::video_reader_test

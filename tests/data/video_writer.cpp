@@ -8,7 +8,7 @@
 #include "foresight/data/video_reader.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::video_writer_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -143,4 +143,4 @@ TEST_CASE("wrong frames, options and places are refused") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::video_writer_test

@@ -9,7 +9,7 @@
 #include "error_message.hpp"
 #include "recordings.hpp"
 
-namespace foresight::data {
+namespace foresight::data::windows_test {
 namespace {
 
 TEST_CASE("windows are numbered by episode, then start, and end where the episode ends") {
@@ -116,4 +116,4 @@ TEST_CASE("neither side of a split is empty unless it is asked to be") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::windows_test

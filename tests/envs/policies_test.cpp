@@ -9,7 +9,7 @@
 #include "foresight/envs/recording.hpp"
 #include "foresight/envs/two_room.hpp"
 
-namespace foresight::envs {
+namespace foresight::envs::policies_test {
 namespace {
 
 Tensor xy(double x, double y) { return at::tensor({static_cast<float>(x), static_cast<float>(y)}); }
@@ -143,4 +143,4 @@ TEST_CASE("A recorded episode holds aligned rows and ends in a NaN action") {
   CHECK_THROWS_AS(record_episode(never, expert, 0, 64), Error);
 }
 
-}  // namespace foresight::envs
+}  // namespace foresight::envs::policies_test

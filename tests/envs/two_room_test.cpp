@@ -13,7 +13,7 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/envs/registry.hpp"
 
-namespace foresight::envs {
+namespace foresight::envs::two_room_test {
 namespace {
 
 Tensor xy(double x, double y) { return at::tensor({static_cast<float>(x), static_cast<float>(y)}); }
@@ -163,4 +163,4 @@ TEST_CASE("Rendering a 64 px frame takes about a fifth of a millisecond", "[.ben
   CHECK(spent.count() / kFrames < 5);
 }
 
-}  // namespace foresight::envs
+}  // namespace foresight::envs::two_room_test

@@ -9,7 +9,7 @@
 #include "foresight/envs/two_room.hpp"
 #include "foresight/io/safetensors.hpp"
 
-namespace foresight::envs {
+namespace foresight::envs::two_room_trace_test {
 namespace {
 
 TwoRoomOptions options_of(const nlohmann::json& sequence) {
@@ -133,4 +133,4 @@ TEST_CASE("TwoRoom replays the recorded training episodes exactly") {
   CHECK(wrong == 0);
 }
 
-}  // namespace foresight::envs
+}  // namespace foresight::envs::two_room_trace_test

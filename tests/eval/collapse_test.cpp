@@ -9,7 +9,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/core/noise.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::collapse_test {
 namespace {
 
 // Rows with exactly the given standard deviations along orthogonal axes: +-s_i e_i, each once.
@@ -90,4 +90,4 @@ TEST_CASE("Collapse metrics refuse what they cannot measure") {
                   Error);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::collapse_test

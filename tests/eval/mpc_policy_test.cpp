@@ -14,7 +14,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::mpc_policy_test {
 namespace {
 
 constexpr int64_t kBlock = 5;
@@ -130,4 +130,4 @@ TEST_CASE("The control loop must have the batch that was asked for") {
   CHECK_THROWS_AS(MpcEvalPolicy(nullptr, "none"), Error);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::mpc_policy_test

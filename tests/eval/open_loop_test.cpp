@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::open_loop_test {
 namespace {
 
 // A point in the plane that its action moves: the latent is the position, seen exactly. The model
@@ -132,4 +132,4 @@ TEST_CASE("Open-loop evaluation refuses windows that do not fit") {
   CHECK_THROWS_AS(error.add(model, windows, noise), Error);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::open_loop_test

@@ -13,7 +13,7 @@
 #include "foresight/envs/registry.hpp"
 #include "foresight/eval/recorded_sources.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::planning_evaluation_test {
 namespace {
 
 std::unique_ptr<envs::Env> two_room() { return envs::make_env("two_room"); }
@@ -266,4 +266,4 @@ TEST_CASE("A data set serves frames, actions and states of planning problems") {
   CHECK(error.square().mean().sqrt().item<double>() < 4);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::planning_evaluation_test

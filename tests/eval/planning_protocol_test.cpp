@@ -12,7 +12,7 @@
 #include "foresight/envs/two_room.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::planning_protocol_test {
 namespace {
 
 // Episodes whose state is (episode, step).
@@ -154,4 +154,4 @@ TEST_CASE("The recorded data set offers as many problems as the reference counts
   CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 50, .count = 4747}), Error);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::planning_protocol_test

@@ -13,7 +13,7 @@
 #include "foresight/io/safetensors.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::probe_test {
 
 TEST_CASE("A probe recovers an exact linear map and its offset") {
   PhiloxNoise noise(0);
@@ -124,4 +124,4 @@ TEST_CASE("Rows are chosen by whole episodes") {
   CHECK(rows_of_episodes(episodes, {7}).numel() == 0);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::probe_test

@@ -4,7 +4,7 @@
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 
-namespace foresight::eval {
+namespace foresight::eval::statistics_test {
 
 TEST_CASE("Wilson intervals agree with published values") {
   struct Case {
@@ -62,4 +62,4 @@ TEST_CASE("Quantiles interpolate between order statistics") {
   CHECK(summary.worst == 3);
 }
 
-}  // namespace foresight::eval
+}  // namespace foresight::eval::statistics_test

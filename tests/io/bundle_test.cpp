@@ -16,7 +16,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::bundle_test {
+
 using foresight::io::BundleConfig;
 using nlohmann::json;
 namespace fs = std::filesystem;
@@ -323,3 +324,5 @@ TEST_CASE("a filesystem that cannot exchange names gets the bundle in two rename
   CHECK(code == 0);
   CHECK(entries(folder.path()) == 1);
 }
+
+}  // namespace foresight::bundle_test

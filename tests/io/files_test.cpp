@@ -16,7 +16,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::files_test {
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -184,3 +185,5 @@ TEST_CASE("cleaning up spares files in use and files of other names") {
   CHECK(read_bytes(folder / "a.txt") == "outer");
   CHECK(names_in(folder.path()) == Names{"a.txt", "a.txt.tmp-backup", "b.txt.tmp-abandoned012"});
 }
+
+}  // namespace foresight::files_test

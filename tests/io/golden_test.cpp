@@ -9,7 +9,7 @@
 #include "catch.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::golden_test {
 
 TEST_CASE("a family is every file of its kind, or else every file of its name") {
   CHECK(golden_files("lewm/lewm_encoder").size() == 3);
@@ -145,3 +145,5 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
   CHECK(second.at("max_abs") == 0.0);
   CHECK(second.at("of_tolerance") == 0.0);
 }
+
+}  // namespace foresight::golden_test

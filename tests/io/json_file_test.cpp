@@ -10,7 +10,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::json_file_test {
+
 using nlohmann::json;
 
 namespace {
@@ -99,3 +100,5 @@ TEST_CASE("reading respects the size limit") {
       ErrorCategory::bad_file, [&] { io::read_json(folder / "x.json", 5); }, "has 6 bytes",
       "at most 5"));
 }
+
+}  // namespace foresight::json_file_test

@@ -6,7 +6,8 @@
 #include "error_message.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::load_tensors_test {
+
 using foresight::io::DtypeRule;
 using foresight::io::load_into;
 using foresight::io::NamedTensors;
@@ -130,3 +131,5 @@ TEST_CASE("the checks alone say the same and change nothing") {
       },
       "'a' is missing", "'b'"));
 }
+
+}  // namespace foresight::load_tensors_test

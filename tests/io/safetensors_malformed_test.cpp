@@ -11,7 +11,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::safetensors_malformed_test {
+
 using foresight::io::SafeTensors;
 
 namespace {
@@ -211,3 +212,5 @@ TEST_CASE("zero-size tensors may share an offset with their neighbours") {
   CHECK(file.dtype("z2") == at::kLong);
   CHECK(file.shape("a") == std::vector<int64_t>{4});
 }
+
+}  // namespace foresight::safetensors_malformed_test

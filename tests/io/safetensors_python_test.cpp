@@ -9,7 +9,8 @@
 #include "catch.hpp"
 #include "foresight/io/safetensors.hpp"
 
-using namespace foresight;
+namespace foresight::safetensors_python_test {
+
 using foresight::io::SafeTensors;
 
 namespace {
@@ -82,3 +83,5 @@ TEST_CASE("misaligned tensors are copied, aligned ones are views") {
   CHECK(file.at("f32").const_data_ptr() != file.at("f32").const_data_ptr());
   CHECK(file.at("u8").const_data_ptr() == file.at("u8").const_data_ptr());
 }
+
+}  // namespace foresight::safetensors_python_test

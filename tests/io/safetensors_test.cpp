@@ -10,7 +10,8 @@
 #include "golden.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::safetensors_test {
+
 using foresight::io::SafeTensors;
 using foresight::io::write_safetensors;
 
@@ -58,3 +59,5 @@ TEST_CASE("an unknown tensor is reported with the nearest name") {
         (folder / "m.safetensors").string() +
             ": no tensor 'encoder.wieght' among its 1, did you mean 'encoder.weight'?");
 }
+
+}  // namespace foresight::safetensors_test

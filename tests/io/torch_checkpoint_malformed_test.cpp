@@ -12,7 +12,8 @@
 #include "stored_zip.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::torch_checkpoint_malformed_test {
+
 using foresight::io::TorchCheckpoint;
 using namespace std::string_literals;
 
@@ -283,3 +284,5 @@ TEST_CASE("deep, circular and exploding nesting ends in an error") {
   CHECK(bad(torch_file(pickle(std::string(1'100'000, 'N'))), "a million values"));
   CHECK(bad(torch_file(pickle(std::string(1'100'000, '('))), "too many open groups"));
 }
+
+}  // namespace foresight::torch_checkpoint_malformed_test

@@ -12,7 +12,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::torch_checkpoint_test {
+
 using foresight::io::SafeTensors;
 using foresight::io::TorchCheckpoint;
 
@@ -126,3 +127,5 @@ TEST_CASE("an unknown name is an error with the nearest known one") {
       ErrorCategory::not_found, [&] { file.at("0.wieght"); }, "protocol_2.pt",
       "did you mean '0.weight'"));
 }
+
+}  // namespace foresight::torch_checkpoint_test

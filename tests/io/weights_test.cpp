@@ -8,7 +8,8 @@
 #include "raw_file.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::weights_test {
+
 using io::NamedTensors;
 
 namespace {
@@ -97,3 +98,5 @@ TEST_CASE("tensors are left out by prefix, and a prefix of none is an error") {
       },
       "'probe.'"));
 }
+
+}  // namespace foresight::weights_test

@@ -13,7 +13,7 @@
 #include "foresight/losses/terms.hpp"
 #include "foresight/losses/vicreg.hpp"
 
-using namespace foresight;
+namespace foresight::losses_test {
 
 namespace {
 
@@ -153,3 +153,5 @@ TEST_CASE("losses without enough samples are errors, not NaN") {
   CHECK(fails_with(
       invalid_option, [] { losses::sigreg_quadrature({.knots = 1}); }, "knots = 1"));
 }
+
+}  // namespace foresight::losses_test

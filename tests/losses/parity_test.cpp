@@ -8,7 +8,7 @@
 #include "foresight/losses/vicreg.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
+namespace foresight::parity_test {
 
 namespace {
 
@@ -123,3 +123,5 @@ TEST_CASE("straightening equals the reference, repeated frames included", "[pari
     check_all_compared(golden);
   });
 }
+
+}  // namespace foresight::parity_test

@@ -4,7 +4,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 
-using namespace foresight;
+namespace foresight::power_test {
 
 TEST_CASE("the power distance is the mean of |difference|^p / p") {
   const auto a = at::tensor({1.0, -2.0, 0.5}, at::kDouble), b = at::zeros({3}, at::kDouble);
@@ -17,3 +17,5 @@ TEST_CASE("the power distance is the mean of |difference|^p / p") {
       ErrorCategory::invalid_argument, [&] { losses::power_distance(a, b.slice(0, 1), 1.0); },
       "[2]", "[3]"));
 }
+
+}  // namespace foresight::power_test

@@ -8,7 +8,8 @@
 #include "foresight/nn/state_dict.hpp"
 #include "jepa_under_test.hpp"
 
-using namespace foresight;
+namespace foresight::conformance_test {
+
 using models::EncoderKind;
 using models::PredictorKind;
 
@@ -93,3 +94,5 @@ TEST_CASE("a hand-written linear model conforms") {
                        return Observation("position", PhiloxNoise(seed).normal({batch, 3}));
                      }});
 }
+
+}  // namespace foresight::conformance_test

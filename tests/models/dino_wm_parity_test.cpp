@@ -5,7 +5,7 @@
 
 #include "dino_wm_golden.hpp"
 
-using namespace foresight;
+namespace foresight::dino_wm_parity_test {
 
 namespace {
 
@@ -115,6 +115,36 @@ TEST_CASE("a DINO-WM training step has the reference's latents, losses, gradient
   });
 }
 
+namespace {
+
+// A model's rollout in bfloat16. Frames after the first are two blocks' worth of roundings and more
+// behind the one before.
+void check_bfloat16_rollout(Golden& golden, const models::DinoWm& model, const std::string& visual,
+                            const std::string& proprio, const Tensor& features,
+                            const Tensor& positions, const Tensor& blocks,
+                            const Tensor& candidates) {
+  at::NoGradGuard no_grad;
+  PhiloxNoise noise(1);
+  const auto narrow = [](const Tensor& x) { return x.defined() ? x.to(at::kBFloat16) : x; };
+  const auto state = observed(model, narrow(features), narrow(positions), narrow(blocks));
+  const auto imagined = model.rollout(state, narrow(candidates), noise).states;
+  const auto parts =
+      model.separate(model.join(narrow(features), model.encode_proprio(narrow(positions))));
+  const auto with_context = [&](const Tensor& context, const Tensor& future) {
+    auto shape = context.unsqueeze(1).sizes().vec();
+    shape[1] = future.size(1);
+    auto whole = at::cat({context.unsqueeze(1).expand(shape), future}, 2);
+    const auto key = golden.output(future.is_same(imagined.at("latent")) ? visual : proprio);
+    return whole.reshape(key.sizes());
+  };
+  const auto roundings =
+      candidates.size(2) * (model.predictor().options().depth + 1) * kRoundingsOfBlock;
+  golden.compare_bfloat16(visual, with_context(parts.features, imagined.at("latent")), roundings);
+  golden.compare_bfloat16(proprio, with_context(parts.proprio, imagined.at("proprio")), roundings);
+}
+
+}  // namespace
+
 TEST_CASE("fused and stepped rollouts equal DINO-WM's from one or several observations",
           "[parity]") {
   for_each_golden("dino_wm/rollout", [](Golden& golden) {
@@ -142,6 +172,16 @@ TEST_CASE("fused and stepped rollouts equal DINO-WM's from one or several observ
             golden, name + ".proprio",
             at::cat({parts.proprio.squeeze(2), imagined.at("proprio").squeeze(1).squeeze(2)}, 1));
       }
+    }
+    const auto narrow =
+        golden_dino_wm(golden, golden_dino_wm_options(golden.config().at("model")), at::kBFloat16);
+    for (const auto& run : golden.config().at("runs")) {
+      const std::string name = run.at("name");
+      const auto features = golden_features(golden, golden.input(name + ".visual"));
+      const auto actions = golden.input(name + ".actions");
+      check_bfloat16_rollout(golden, *narrow, name + ".visual", name + ".proprio", features,
+                             golden.input(name + ".proprio"), actions,
+                             actions.slice(1, features.size(1) - 1).unsqueeze(1));
     }
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
@@ -213,8 +253,17 @@ void check_prejepa_case(Golden& golden, const std::string& name, at::ScalarType 
 TEST_CASE("rollouts, goal costs and action gradients equal PreJEPA's for every history",
           "[parity]") {
   for_each_golden("lewm/prejepa_rollout", [](Golden& golden) {
-    for (const auto& config : golden.config().at("cases"))
-      for (const auto type : kTypes) check_prejepa_case(golden, config.at("name"), type);
+    const auto narrow =
+        golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")), at::kBFloat16);
+    for (const auto& config : golden.config().at("cases")) {
+      const std::string name = config.at("name");
+      for (const auto type : kTypes) check_prejepa_case(golden, name, type);
+      const auto history = "inputs/" + name + "_action_history";
+      check_bfloat16_rollout(
+          golden, *narrow, name + "_predicted_pixels", name + "_predicted_proprio",
+          golden.input(name + "_features"), golden.input(name + "_proprio"),
+          golden.has(history) ? golden.at(history) : Tensor(), golden.input(name + "_candidates"));
+    }
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
   });
@@ -250,3 +299,5 @@ TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity]") {
     CHECK(golden.uncompared("outputs64").empty());
   });
 }
+
+}  // namespace foresight::dino_wm_parity_test

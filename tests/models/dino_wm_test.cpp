@@ -15,7 +15,8 @@
 #include "jepa_under_test.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::dino_wm_test {
+
 using nn::ActionConditioning;
 
 namespace {
@@ -310,3 +311,5 @@ TEST_CASE("cropping takes the centre of a picture scaled to cover the frame") {
   wide.resize = models::ResizeRule::shorter_edge;
   CHECK_FALSE(wide.validate().empty());
 }
+
+}  // namespace foresight::dino_wm_test

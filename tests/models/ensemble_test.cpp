@@ -9,7 +9,8 @@
 #include "foresight/nn/state_dict.hpp"
 #include "jepa_under_test.hpp"
 
-using namespace foresight;
+namespace foresight::ensemble_test {
+
 using models::Ensemble;
 using models::TrajectorySampling;
 
@@ -204,3 +205,5 @@ TEST_CASE("members that do not fit together are refused") {
       },
       "no particles"));
 }
+
+}  // namespace foresight::ensemble_test

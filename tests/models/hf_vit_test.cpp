@@ -14,7 +14,8 @@
 #include "golden.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::hf_vit_test {
+
 using nlohmann::json;
 
 namespace {
@@ -60,6 +61,17 @@ void compare_run(Golden& golden, const nn::Vit& vit, const json& run, at::Scalar
     golden.compare(key + "hidden_states." + std::to_string(i), hidden[i]);
 }
 
+void compare_bfloat16_run(Golden& golden, const nn::Vit& vit, const json& run) {
+  const auto& inputs = run.at("tensors");
+  const auto images = golden.input(inputs.at("pixel_values").get<std::string>());
+  Tensor masked;
+  if (inputs.contains("bool_masked_pos"))
+    masked = golden.input(inputs.at("bool_masked_pos").get<std::string>());
+  golden.compare_bfloat16(run.at("name").get<std::string>() + ".last_hidden_state",
+                          vit.tokens(images.to(at::kBFloat16), masked),
+                          (vit.options().depth + 1) * kRoundingsOfBlock);
+}
+
 // A tiny DINOv2 folder and what to spoil in it.
 struct Spoiled {
   json config;
@@ -97,6 +109,8 @@ TEST_CASE("ViT, I-JEPA and DINOv2 folders give transformers' features", "[parity
         vit->to(type);
         for (const auto& run : golden.config().at("runs")) compare_run(golden, *vit, run, type);
       }
+      vit->to(at::kBFloat16);
+      for (const auto& run : golden.config().at("runs")) compare_bfloat16_run(golden, *vit, run);
       CHECK(golden.uncompared("outputs").empty());
       CHECK(golden.uncompared("outputs64").empty());
     });
@@ -362,3 +376,5 @@ TEST_CASE("folders that are none, or hold pickles only, are said to be so") {
   io::write_json(folder / "m/config.json", json{{"model_type", "bert"}});
   CHECK(fails_with(ErrorCategory::unsupported, read, "'bert'", "dinov2_with_registers"));
 }
+
+}  // namespace foresight::hf_vit_test

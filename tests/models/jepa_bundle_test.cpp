@@ -7,7 +7,8 @@
 #include "jepa_under_test.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::jepa_bundle_test {
+
 using models::EncoderKind;
 using models::PredictorKind;
 
@@ -95,3 +96,5 @@ TEST_CASE("a bundle that is not a Jepa, or not this Jepa, is an error that says 
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { models::read_jepa(folder / "e"); }, "'history'"));
 }
+
+}  // namespace foresight::jepa_bundle_test

@@ -10,7 +10,8 @@
 #include "foresight/nn/state_dict.hpp"
 #include "jepa_under_test.hpp"
 
-using namespace foresight;
+namespace foresight::jepa_test {
+
 using models::EncoderKind;
 using models::JepaOptions;
 using models::PredictorKind;
@@ -311,3 +312,5 @@ TEST_CASE("misuse is an error that says what to do") {
       },
       "inverse_dynamics_hidden"));
 }
+
+}  // namespace foresight::jepa_test

@@ -8,7 +8,8 @@
 #include "lewm_golden.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::lewm_import_test {
+
 using io::NamedTensors;
 using models::HfKeyLayout;
 
@@ -211,3 +212,5 @@ TEST_CASE("a Jepa that stable-worldmodel's classes cannot be is not exported") {
       ErrorCategory::unsupported, [&] { models::export_lewm(bundle, HfKeyLayout::older); },
       "ViT encoder"));
 }
+
+}  // namespace foresight::lewm_import_test

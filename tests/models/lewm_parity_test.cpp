@@ -10,7 +10,7 @@
 #include "foresight/losses/vicreg.hpp"
 #include "lewm_golden.hpp"
 
-using namespace foresight;
+namespace foresight::lewm_parity_test {
 
 namespace {
 
@@ -85,6 +85,44 @@ TEST_CASE("action blocks equal the reference's, there and back", "[parity]") {
 
 namespace {
 
+// One case of a rollout fixture, in bfloat16: latents and costs. The projections count as a block.
+void check_bfloat16_rollout(Golden& golden, const nlohmann::json& config) {
+  const std::string name = config.at("name");
+  INFO("case " << name << " in bfloat16");
+  at::NoGradGuard no_grad;
+  auto options = golden_jepa_options(golden.config());
+  options.history = std::min(options.history, config.value("history_size", options.history));
+  const auto model = golden_jepa(golden, options);
+  model->to(at::kBFloat16);
+  PhiloxNoise noise(1);
+  const auto input = [&](const std::string& key) {
+    return golden.input(name + "_" + key).to(at::kBFloat16);
+  };
+  const auto of_frame = (options.vit.depth + 1) * kRoundingsOfBlock;
+  const auto of_step = (options.adaln.depth + 1) * kRoundingsOfBlock;
+  const auto context = model->encode_images(input("pixels"), nn::Mode::infer);
+  golden.compare_bfloat16(name + "_emb_context", context, of_frame);
+  auto state = model->initial(context.size(0));
+  for (int64_t t = 0; t < context.size(1); ++t)
+    state =
+        model->observe_latent(state, t == 0 ? Tensor() : input("action_history").select(1, t - 1),
+                              context.narrow(1, t, 1));
+  const auto candidates = input("candidates");
+  const auto samples = candidates.size(1), horizon = candidates.size(2);
+  const auto latents = model->rollout(state, candidates, noise).states.at("latent").squeeze(3);
+  REQUIRE(latents.scalar_type() == at::kBFloat16);
+  const auto roundings = of_frame + horizon * of_step;
+  golden.compare_bfloat16(name + "_predicted_emb",
+                          at::cat({context.unsqueeze(1).expand({-1, samples, -1, -1}), latents}, 2),
+                          roundings);
+  if (!config.value("goal", false)) return;
+  const auto goal = model->encode_images(input("goal"), nn::Mode::infer);
+  golden.compare_bfloat16(name + "_goal_emb", goal, of_frame);
+  const auto error = latents.select(2, -1) - goal.select(1, -1).unsqueeze(1);
+  // A square errs by twice its root's share: four times the variance.
+  golden.compare_bfloat16(name + "_cost_sum", error.square().sum(-1), 4 * roundings);
+}
+
 // One case of a rollout fixture, in one precision.
 void check_rollout_case(Golden& golden, const nlohmann::json& config, at::ScalarType type) {
   const std::string name = config.at("name");
@@ -142,8 +180,10 @@ void check_rollout_case(Golden& golden, const nlohmann::json& config, at::Scalar
 }
 
 void check_rollouts(Golden& golden) {
-  for (const auto& config : golden.config().at("cases"))
+  for (const auto& config : golden.config().at("cases")) {
     for (const auto type : kTypes) check_rollout_case(golden, config, type);
+    check_bfloat16_rollout(golden, config);
+  }
   CHECK(golden.uncompared("outputs").empty());
   CHECK(golden.uncompared("outputs64").empty());
 }
@@ -396,3 +436,5 @@ TEST_CASE("a PLDM training step has the reference's losses, gradients and update
     CHECK(golden.uncompared("outputs").empty());
   });
 }
+
+}  // namespace foresight::lewm_parity_test

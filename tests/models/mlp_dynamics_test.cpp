@@ -12,7 +12,8 @@
 #include "foresight/core/particles.hpp"
 #include "foresight/nn/state_dict.hpp"
 
-using namespace foresight;
+namespace foresight::mlp_dynamics_test {
+
 using models::MlpDynamics;
 using models::MlpDynamicsOptions;
 using models::Transitions;
@@ -222,3 +223,5 @@ TEST_CASE("dynamics refuse data and options that make no sense") {
             .all()
             .item<bool>());
 }
+
+}  // namespace foresight::mlp_dynamics_test

@@ -8,7 +8,8 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 
-using namespace foresight;
+namespace foresight::multiblock_masks_test {
+
 using models::MultiblockMaskOptions;
 using models::MultiblockMasks;
 
@@ -109,3 +110,5 @@ TEST_CASE("masks that can never leave anything visible are an error") {
       },
       "leaves the grid"));
 }
+
+}  // namespace foresight::multiblock_masks_test

@@ -4,7 +4,8 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 
-using namespace foresight;
+namespace foresight::value_critic_test {
+
 using models::CriticInput;
 
 TEST_CASE("the critic reads latent and goal through one network and is never negative") {
@@ -56,3 +57,5 @@ TEST_CASE("the critic rejects latents and options that do not fit") {
       ErrorCategory::invalid_option, [] { models::ValueCritic({.latent = 0, .scale = -1}); },
       "latent = 0", "scale = -1"));
 }
+
+}  // namespace foresight::value_critic_test

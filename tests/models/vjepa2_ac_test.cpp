@@ -12,7 +12,7 @@
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
 
-using namespace foresight;
+namespace foresight::vjepa2_ac_test {
 
 namespace {
 
@@ -253,3 +253,5 @@ TEST_CASE("options and inputs that make no sense are named") {
       },
       "T = 2", "at least 3"));
 }
+
+}  // namespace foresight::vjepa2_ac_test

@@ -2,13 +2,15 @@
 // Published weights: names, sizes, which of two encoders, and what is refused.
 #include "foresight/models/vjepa2_checkpoint.hpp"
 
+#include <set>
+
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/models/hf_models.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
+namespace foresight::vjepa2_checkpoint_test {
 
 namespace {
 
@@ -65,6 +67,25 @@ TEST_CASE("an original checkpoint loads the encoder that is asked for, and leave
       const double own = actual[i].first.starts_with("encoder.") ? shift : 0.0;
       CHECK(at::equal(actual[i].second, expected[i].second + own));
     }
+  }
+}
+
+TEST_CASE("a checkpoint that is shared is not copied") {
+  const models::VJepa2 original(tiny(), 3);
+  const auto checkpoint = checkpoint_of(original, 0.5);
+  models::VJepa2 sharing(tiny(), 4), copying(tiny(), 4);
+  models::load_vjepa2(sharing, checkpoint, models::EncoderWeights::target, "vitl.pt",
+                      io::Placement::share);
+  models::load_vjepa2(copying, checkpoint, models::EncoderWeights::target, "vitl.pt");
+  const auto shared = nn::state_dict(sharing), copied = nn::state_dict(copying);
+  REQUIRE(shared.size() == copied.size());
+  std::set<const void*> given;
+  for (const auto& [name, tensor] : checkpoint) given.insert(tensor.data_ptr());
+  for (std::size_t i = 0; i < shared.size(); ++i) {
+    INFO(shared[i].first);
+    CHECK(at::equal(shared[i].second, copied[i].second));
+    CHECK(given.contains(shared[i].second.data_ptr()));
+    CHECK_FALSE(given.contains(copied[i].second.data_ptr()));
   }
 }
 
@@ -155,3 +176,5 @@ TEST_CASE("the table of Hugging Face families knows V-JEPA 2") {
   CHECK(model.model_type == "vjepa2");
   CHECK(std::dynamic_pointer_cast<models::VJepa2>(model.module) != nullptr);
 }
+
+}  // namespace foresight::vjepa2_checkpoint_test

@@ -9,7 +9,7 @@
 #include "temporary_folder.hpp"
 #include "vjepa2_golden.hpp"
 
-using namespace foresight;
+namespace foresight::vjepa2_parity_test {
 
 namespace {
 
@@ -117,6 +117,28 @@ Tensor clip_of(const Tensor& video, int64_t tubelet) {
   return whole.transpose(1, 2);
 }
 
+// The encoder and, where the run has it, the predictor in bfloat16.
+void check_bfloat16_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run) {
+  INFO("bfloat16");
+  constexpr int64_t kMaskToken = 1;
+  const auto& names = run.at("tensors");
+  const auto name = run.at("name").get<std::string>() + ".";
+  const auto clip =
+      clip_of(golden.input(names.at("pixel_values_videos").get<std::string>()).to(at::kBFloat16),
+              model.options().encoder.tubelet);
+  const auto tokens = model.encode(clip);
+  REQUIRE(tokens.scalar_type() == at::kBFloat16);
+  const auto of_encoder = (model.options().encoder.depth + 1) * kRoundingsOfBlock;
+  golden.compare_bfloat16(name + "last_hidden_state", tokens, of_encoder);
+  if (!names.contains("context_mask")) return;
+  const auto context = golden.input(names.at("context_mask")[0].get<std::string>());
+  const auto targets = golden.input(names.at("target_mask")[0].get<std::string>());
+  golden.compare_bfloat16(
+      name + "predictor.last_hidden_state",
+      model.predict_targets(nn::gather_tokens(tokens, context), context, targets, kMaskToken),
+      of_encoder + (model.options().predictor.depth + 1) * kRoundingsOfBlock);
+}
+
 void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run,
                const std::string& key, at::ScalarType type) {
   constexpr int64_t kMaskToken = 1;  // the one that Hugging Face's predictor uses
@@ -171,6 +193,9 @@ TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity]") {
         golden.compare(key + "logits", probe->forward(model->encode(clip)));
       }
     }
+    model->to(at::kBFloat16);
+    if (!classifies)
+      for (const auto& run : golden.config().at("runs")) check_bfloat16_run(golden, *model, run);
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
   });
@@ -196,3 +221,5 @@ TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
   CHECK(models::describe_hf_vjepa2(written).predictor.mask_tokens ==
         model->options().predictor.mask_tokens);
 }
+
+}  // namespace foresight::vjepa2_parity_test

@@ -9,7 +9,7 @@
 #include "foresight/nn/batch_norm.hpp"
 #include "foresight/nn/projection.hpp"
 
-using namespace foresight;
+namespace foresight::ema_test {
 
 TEST_CASE("the moving average moves every parameter, trained or not, and copies buffers") {
   nn::Projection target(3, {.hidden = 4, .norm = nn::NormKind::batch}, 2);
@@ -37,3 +37,5 @@ TEST_CASE("networks of different shape are not averaged") {
   CHECK(fails_with(
       ErrorCategory::invalid_argument, [&] { nn::ema_update(*two, *two, 1.5); }, "momentum"));
 }
+
+}  // namespace foresight::ema_test

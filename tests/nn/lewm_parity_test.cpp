@@ -2,7 +2,7 @@
 // Every part of the LeWM network against the reference implementation, in float32 and float64.
 #include "lewm_golden_nn.hpp"
 
-using namespace foresight;
+namespace foresight::lewm_parity_test {
 
 namespace {
 
@@ -117,3 +117,5 @@ TEST_CASE("the AdaLN predictor equals the reference for every window length, wit
     CHECK(golden.uncompared("outputs64").empty());
   });
 }
+
+}  // namespace foresight::lewm_parity_test

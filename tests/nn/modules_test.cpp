@@ -13,7 +13,7 @@
 #include "foresight/nn/vit.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
+namespace foresight::modules_test {
 
 TEST_CASE("each CNN layer halves the image and the head reads what is left") {
   nn::Cnn cnn({.channels = {4, 6}, .width = 5}, 20);
@@ -22,6 +22,36 @@ TEST_CASE("each CNN layer halves the image and the head reads what is left") {
   CHECK(shapes["conv.1.weight"].sizes() == at::IntArrayRef({6, 4, 4, 4}));
   CHECK(shapes["head.weight"].sizes() == at::IntArrayRef({5, 6 * 5 * 5}));
   CHECK(cnn.encode(at::zeros({2, 3, 20, 20}), nn::Mode::infer).sizes() == at::IntArrayRef({2, 5}));
+}
+
+TEST_CASE("a product in bfloat16 is exact up to the rounding of its result") {
+  PhiloxNoise noise(11);
+  const auto draw = [&](at::IntArrayRef shape) { return noise.normal(shape).to(at::kBFloat16); };
+  const auto x = draw({7, 5, 96}), weight = draw({33, 96}), bias = draw({33});
+  for (const bool biased : {false, true}) {
+    const auto wide = [](const Tensor& t) { return t.to(at::kDouble); };
+    const auto exact =
+        at::linear(wide(x), wide(weight), biased ? wide(bias) : at::zeros({33}, at::kDouble));
+    const auto product = nn::linear(x, weight, biased ? bias : Tensor());
+    CHECK(product.scalar_type() == at::kBFloat16);
+    // Sums of 96 products of order 1 in float32 add some 1e-5; a bfloat16 rounds by up to 2^-8.
+    const auto allowed = 0x1p-8 * exact.abs() + 1e-4;
+    CHECK((wide(product) - exact).abs().le(allowed).all().item<bool>());
+    CHECK((wide(product) - exact).abs().max().item<double>() > 0);
+  }
+}
+
+TEST_CASE("a product in bfloat16 passes gradients to all of its inputs") {
+  PhiloxNoise noise(12);
+  const auto leaf = [&](at::IntArrayRef shape) {
+    return noise.normal(shape).to(at::kBFloat16).requires_grad_();
+  };
+  const auto x = leaf({4, 8}), weight = leaf({3, 8}), bias = leaf({3});
+  nn::linear(x, weight, bias).sum().backward();
+  const auto wide = [](const Tensor& t) { return t.detach().to(at::kDouble); };
+  CHECK(at::allclose(wide(x.grad()), wide(weight).sum(0).expand({4, 8}), 1e-2, 1e-2));
+  CHECK(at::allclose(wide(weight.grad()), wide(x).sum(0).expand({3, 8}), 1e-2, 1e-2));
+  CHECK(at::equal(bias.grad(), at::full({3}, 4, at::kBFloat16)));
 }
 
 TEST_CASE("the CNN computes convolution, norm, activation, head") {
@@ -219,3 +249,5 @@ TEST_CASE("newer ViT key names map to the older ones, and nothing else changes")
   CHECK(nn::older_hf_vit_key("layers.x.mlp.fc2.bias") == "layers.x.mlp.fc2.bias");
   CHECK(nn::older_hf_vit_key("layers.1") == "layers.1");
 }
+
+}  // namespace foresight::modules_test

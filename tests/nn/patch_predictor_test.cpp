@@ -8,7 +8,8 @@
 #include "foresight/nn/state_dict.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
+namespace foresight::patch_predictor_test {
+
 using nn::ActionConditioning;
 
 namespace {
@@ -267,3 +268,5 @@ TEST_CASE("windows, widths and conditions that do not fit are named") {
       },
       "dropout = 1"));
 }
+
+}  // namespace foresight::patch_predictor_test

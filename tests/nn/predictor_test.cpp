@@ -9,7 +9,7 @@
 #include "error_message.hpp"
 #include "foresight/nn/init.hpp"
 
-using namespace foresight;
+namespace foresight::predictor_test {
 
 namespace {
 
@@ -164,3 +164,5 @@ TEST_CASE("windows and sizes that do not fit are errors that name them") {
       },
       "output width = 5"));
 }
+
+}  // namespace foresight::predictor_test

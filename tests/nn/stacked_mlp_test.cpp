@@ -6,7 +6,7 @@
 #include "error_message.hpp"
 #include "foresight/nn/state_dict.hpp"
 
-using namespace foresight;
+namespace foresight::stacked_mlp_test {
 
 TEST_CASE("a stack of MLPs computes, and starts, as its members alone") {
   for (const auto& hidden : {std::vector<int64_t>{}, std::vector<int64_t>{7, 5}}) {
@@ -44,3 +44,5 @@ TEST_CASE("a stack of MLPs refuses what it cannot do") {
       },
       "[K,N,in]"));
 }
+
+}  // namespace foresight::stacked_mlp_test

@@ -6,7 +6,7 @@
 #include "foresight/nn/vit_layouts.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
+namespace foresight::vit_parity_test {
 
 namespace {
 
@@ -132,3 +132,5 @@ TEST_CASE("parts that a network lacks, and options that contradict each other, a
       },
       "masked", "[1, 5]"));
 }
+
+}  // namespace foresight::vit_parity_test

@@ -3,7 +3,7 @@
 // encoder, masked and action-conditioned predictor.
 #include "vjepa2_golden_nn.hpp"
 
-using namespace foresight;
+namespace foresight::vjepa2_parity_test {
 
 namespace {
 
@@ -196,3 +196,5 @@ TEST_CASE("the action-conditioned predictor equals the reference for every numbe
     check_complete(golden);
   });
 }
+
+}  // namespace foresight::vjepa2_parity_test

@@ -36,7 +36,7 @@ if(FIND_IN)
 else()
   file(REMOVE "${WORK}/build/CMakeCache.txt")
   # -z defs: a library that uses a symbol which another one hides must not link.
-  list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON
+  list(APPEND arguments "-DFORESIGHT_SOURCES=${ADD}" "-DBUILD_SHARED_LIBS=${SHARED}" -DFORESIGHT_INSTALL=ON -DFORESIGHT_UNITY=ON
                         "-DTorch_DIR=${TORCH}/share/cmake/Torch" -DCMAKE_CXX_FLAGS=-O0
                         -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs)
 endif()

@@ -10,7 +10,7 @@
 #include "planner_conformance.hpp"
 #include "point_mass.hpp"
 
-namespace foresight {
+namespace foresight::amortised_test {
 namespace {
 
 constexpr int64_t kHorizon = 12;
@@ -199,4 +199,4 @@ TEST_CASE("proposals are refused where they make no sense") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::amortised_test

@@ -12,7 +12,7 @@
 #include "foresight/planning/cma_es_planner.hpp"
 #include "golden.hpp"
 
-namespace foresight {
+namespace foresight::cma_es_test {
 namespace {
 
 // [..., n] -> [...].
@@ -266,4 +266,4 @@ TEST_CASE("CMA-ES options are refused where they make no sense and survive JSON"
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::cma_es_test

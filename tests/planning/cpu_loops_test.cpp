@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "foresight/core/noise.hpp"
 
-namespace foresight::detail {
+namespace foresight::detail::cpu_loops_test {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -146,4 +146,4 @@ TEST_CASE("a row with NaN or infinity is not finite, by loops and without") {
 }
 
 }  // namespace
-}  // namespace foresight::detail
+}  // namespace foresight::detail::cpu_loops_test

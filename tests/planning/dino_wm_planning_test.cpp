@@ -8,7 +8,7 @@
 #include "golden.hpp"
 #include "models/dino_wm_under_test.hpp"
 
-namespace foresight {
+namespace foresight::dino_wm_planning_test {
 namespace {
 
 constexpr const char* kProprioGoal = "goal_proprio";
@@ -98,4 +98,4 @@ TEST_CASE("CEM steers a DinoWm to a state that it can imagine") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::dino_wm_planning_test

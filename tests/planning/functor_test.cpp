@@ -11,7 +11,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "golden.hpp"
 
-namespace foresight {
+namespace foresight::functor_test {
 namespace {
 
 constexpr double kPi = std::numbers::pi;
@@ -281,4 +281,4 @@ TEST_CASE("what does not fit a functor is refused by name") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::functor_test

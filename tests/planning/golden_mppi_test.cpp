@@ -6,7 +6,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "reference_costs.hpp"
 
-namespace foresight {
+namespace foresight::golden_mppi_test {
 namespace {
 
 Tensor wrapped(const Tensor& angle) {
@@ -249,4 +249,4 @@ TEST_CASE("linear and held knots interpolate as their names say") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::golden_mppi_test

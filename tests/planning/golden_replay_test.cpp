@@ -5,7 +5,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "reference_costs.hpp"
 
-namespace foresight {
+namespace foresight::golden_replay_test {
 namespace {
 
 // Answers call i with costs[i], [B,S].
@@ -261,4 +261,4 @@ TEST_CASE("LeWM's CEM is a point of the sampling loop") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::golden_replay_test

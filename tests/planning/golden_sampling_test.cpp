@@ -4,7 +4,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "reference_costs.hpp"
 
-namespace foresight {
+namespace foresight::golden_sampling_test {
 namespace {
 
 void push_iterations(RecordedNoise& noise, const Tensor& draws) {
@@ -212,4 +212,4 @@ TEST_CASE("categorical CEM follows stable-worldmodel in every iteration") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::golden_sampling_test

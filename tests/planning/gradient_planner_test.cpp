@@ -9,7 +9,7 @@
 #include "planner_conformance.hpp"
 #include "reference_costs.hpp"
 
-namespace foresight {
+namespace foresight::gradient_planner_test {
 namespace {
 
 using testing::quadratic_problem;
@@ -360,4 +360,4 @@ TEST_CASE("gradient options are validated and survive JSON") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::gradient_planner_test

@@ -12,7 +12,7 @@
 #include "foresight/planning/refined_planner.hpp"
 #include "planner_conformance.hpp"
 
-namespace foresight {
+namespace foresight::host_reads_test {
 namespace {
 
 using testing::Actions;
@@ -157,4 +157,4 @@ TEST_CASE("gradient planners do not read on the host inside an iteration") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::host_reads_test

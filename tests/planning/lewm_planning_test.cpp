@@ -6,7 +6,7 @@
 #include "lewm_golden.hpp"
 #include "reference_costs.hpp"
 
-namespace foresight {
+namespace foresight::lewm_planning_test {
 namespace {
 
 // The state after the fixture's context frames and the blocks between them.
@@ -38,8 +38,8 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan") {
     for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
     Task task(1);
     const auto goal = golden.input("goal");
-    task.set(kGoal, model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer)
-                        .unsqueeze(1));
+    task.set(kGoal,
+             model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer).unsqueeze(1));
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
     Problem problem;
@@ -63,4 +63,4 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::lewm_planning_test

@@ -12,7 +12,7 @@
 #include "golden.hpp"
 #include "point_mass.hpp"
 
-namespace foresight {
+namespace foresight::objective_test {
 namespace {
 
 constexpr int64_t kB = 2, kS = 3, kH = 4, kP = 2, kD = 5;
@@ -376,4 +376,4 @@ TEST_CASE("costs are differentiable in the actions") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::objective_test

@@ -7,7 +7,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/refined_planner.hpp"
 
-namespace foresight {
+namespace foresight::planner_conformance_test {
 namespace {
 
 using testing::Actions;
@@ -187,4 +187,4 @@ TEST_CASE("refinement with one candidate still plans") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::planner_conformance_test

@@ -8,7 +8,7 @@
 #include "foresight/planning/refined_planner.hpp"
 #include "planner_conformance.hpp"
 
-namespace foresight {
+namespace foresight::rate_limit_test {
 namespace {
 
 using testing::quadratic_cost;
@@ -193,4 +193,4 @@ TEST_CASE("rate limits of another shape, NaN or for symbols are refused") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::rate_limit_test

@@ -8,7 +8,7 @@
 #include "foresight/planning/presets.hpp"
 #include "planner_conformance.hpp"
 
-namespace foresight {
+namespace foresight::refined_planner_test {
 namespace {
 
 using testing::quadratic_problem;
@@ -143,4 +143,4 @@ TEST_CASE("what belongs together is checked together") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::refined_planner_test

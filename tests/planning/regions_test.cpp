@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 
-namespace foresight {
+namespace foresight::regions_test {
 namespace {
 
 Tensor point(std::initializer_list<double> x) {
@@ -118,4 +118,4 @@ TEST_CASE("regions that make no sense are refused by name") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::regions_test

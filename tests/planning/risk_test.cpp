@@ -14,7 +14,7 @@
 #include "foresight/planning/terms.hpp"
 #include "point_mass.hpp"
 
-namespace foresight {
+namespace foresight::risk_test {
 namespace {
 
 // Midpoints of n equal parts of (0, 1): quantiles of a distribution without sampling noise.
@@ -276,4 +276,4 @@ TEST_CASE(
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::risk_test

@@ -8,7 +8,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "planner_conformance.hpp"
 
-namespace foresight {
+namespace foresight::sampling_options_test {
 namespace {
 
 using testing::quadratic_problem;
@@ -97,4 +97,4 @@ TEST_CASE("PLDM's MPPI is information-theoretic MPPI in a ball, computed by hand
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::sampling_options_test

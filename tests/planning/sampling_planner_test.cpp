@@ -7,7 +7,7 @@
 #include "foresight/planning/presets.hpp"
 #include "planner_conformance.hpp"
 
-namespace foresight {
+namespace foresight::sampling_planner_test {
 namespace {
 
 using testing::quadratic_problem;
@@ -365,4 +365,4 @@ TEST_CASE("categorical search finds the best symbols of every problem") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::sampling_planner_test

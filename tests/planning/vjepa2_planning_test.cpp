@@ -7,7 +7,7 @@
 #include "reference_costs.hpp"
 #include "vjepa2_golden.hpp"
 
-namespace foresight {
+namespace foresight::vjepa2_planning_test {
 namespace {
 
 TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan") {
@@ -95,4 +95,4 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::vjepa2_planning_test

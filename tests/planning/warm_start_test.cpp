@@ -3,7 +3,7 @@
 #include "catch.hpp"
 #include "foresight/planning/problem.hpp"
 
-namespace foresight {
+namespace foresight::warm_start_test {
 namespace {
 
 TEST_CASE("a plan is advanced by raw actions across block borders") {
@@ -23,4 +23,4 @@ TEST_CASE("a plan is advanced by raw actions across block borders") {
 }
 
 }  // namespace
-}  // namespace foresight
+}  // namespace foresight::warm_start_test

@@ -8,8 +8,8 @@
 #include "catch.hpp"
 #include "foresight/train/trainer.hpp"
 
-using namespace foresight;
-using namespace foresight::train;
+namespace foresight::train::critic_task_test {
+
 
 namespace {
 
@@ -147,3 +147,5 @@ TEST_CASE("too little data and bad options are refused") {
   CHECK_THROWS_WITH(CriticTask(critic(), line(), {}, 1, {.expectile = 1.0}, 1),
                     Catch::Contains("expectile = 1"));
 }
+
+}  // namespace foresight::train::critic_task_test

@@ -8,8 +8,8 @@
 #include "error_message.hpp"
 #include "foresight/train/adamw.hpp"
 
-using namespace foresight;
-using namespace foresight::train;
+namespace foresight::train::dynamics_task_test {
+
 
 namespace {
 
@@ -59,3 +59,5 @@ TEST_CASE("a dynamics task goes on from a position with the batches that were le
       ErrorCategory::invalid_option,
       [&] { DynamicsTask bad(dynamics, linear_world(50, 1), {}, 0, 4); }, "batch"));
 }
+
+}  // namespace foresight::train::dynamics_task_test

@@ -17,6 +17,8 @@
 #include "foresight/core/error.hpp"
 #include "foresight/io/files.hpp"
 
+namespace foresight::train::event_writer_test {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -250,3 +252,5 @@ TEST_CASE("a folder that cannot be made is an error") {
   CHECK(category_of([&] { train::read_metrics(folder.path / "absent.jsonl"); }) ==
         ErrorCategory::not_found);
 }
+
+}  // namespace foresight::train::event_writer_test

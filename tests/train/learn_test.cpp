@@ -12,62 +12,19 @@
 #include "foresight/core/error.hpp"
 #include "foresight/io/json_file.hpp"
 #include "temporary_folder.hpp"
+#include "tensor_dataset.hpp"
 
-namespace foresight::train {
+namespace foresight::train::learn_test {
 namespace {
 
-constexpr int64_t kEpisodes = 10, kRows = 24, kSide = 32;
+// Training must do without states: reading one is an error.
+std::shared_ptr<TensorDataset> square_without_states() {
+  auto recordings = pushed_square();
+  recordings.states_may_be_read = false;
+  return std::make_shared<TensorDataset>(std::move(recordings));
+}
 
-// A bright square that actions push along x. States are listed, but reading them is an error:
-// training must do without.
-class PushedSquare final : public data::Dataset {
- public:
-  PushedSquare() {
-    PhiloxNoise noise(3);
-    pushes_ = noise.uniform({kEpisodes, kRows, 1}, at::kDouble) * 2 - 1;  // in (-1, 1)
-    places_ = (pushes_.cumsum(1) - pushes_ + 12).clamp(0, kSide - 6).to(at::kLong);
-  }
-  const std::string& name() const override { return name_; }
-  int64_t num_episodes() const override { return kEpisodes; }
-  int64_t length(int64_t) const override { return kRows; }
-  std::string episode_name(int64_t episode) const override {
-    return std::string("e").append(std::to_string(episode));
-  }
-  data::ImageSize image_size() const override { return {kSide, kSide}; }
-  double fps() const override { return 10; }
-  const std::vector<std::string>& columns() const override { return columns_; }
-  const std::vector<std::string>& action_columns() const override { return actions_; }
-  const std::vector<std::string>& state_columns() const override { return states_; }
-  data::LastAction last_action() const override { return data::LastAction::artefact; }
-
-  Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
-                   int64_t count) const override {
-    check_rows(episode, first, count);
-    require(columns == actions_, ErrorCategory::invalid_argument, "states were read");
-    auto rows = pushes_[episode].narrow(0, first, count).clone();
-    if (first + count == kRows) rows[count - 1] = 1e6;  // the artefact: no statistic may see it
-    return rows;
-  }
-  Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
-    auto frames = at::full({static_cast<int64_t>(indices.size()), kSide, kSide, 3}, 30, at::kByte);
-    for (std::size_t i = 0; i < indices.size(); ++i) {
-      const auto x = places_[episode][indices[i]].item<int64_t>();
-      frames[static_cast<int64_t>(i)].narrow(1, x, 6).narrow(0, 13, 6).fill_(220);
-    }
-    return frames;
-  }
-  // Statistics of the actions that lead somewhere, of the given episodes.
-  Tensor usable_pushes(const std::vector<int64_t>& episodes) const {
-    return pushes_.index_select(0, at::tensor(episodes)).narrow(1, 0, kRows - 1).flatten();
-  }
-
- private:
-  Tensor pushes_, places_;
-  std::string name_ = "pushed square";
-  std::vector<std::string> actions_ = {"push"}, states_ = {"x"}, columns_ = {"push", "x"};
-};
-
-LearnOptions brief() {
+LearnOptions brief_learning() {
   LearnOptions options;
   options.model = models::JepaOptions::small();
   options.windows.stride = 2;
@@ -85,15 +42,14 @@ LearnOptions brief() {
 
 LearnResult run(const LearnOptions& options, const std::filesystem::path& path,
                 bool resume = false) {
-  return learn(std::make_shared<PushedSquare>(), options, {path, resume}, at::kCPU,
-               ProgressStyle::silent);
+  return learn(square_without_states(), options, {path, resume}, at::kCPU, ProgressStyle::silent);
 }
 
 }  // namespace
 
 TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
   const TemporaryFolder folder;
-  const auto result = run(brief(), folder.path() / "run");
+  const auto result = run(brief_learning(), folder.path() / "run");
   INFO(result.message);
   REQUIRE(result.outcome == Outcome::finished);
   CHECK(result.world_model.step == 12);
@@ -107,9 +63,13 @@ TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
   const auto held = agent.config().provenance["validation_episodes"].get<std::vector<int64_t>>();
   REQUIRE(held.size() == 2);
   std::vector<int64_t> fitted;
-  for (int64_t e = 0; e < kEpisodes; ++e)
+  const auto dataset = square_without_states();
+  for (int64_t e = 0; e < dataset->num_episodes(); ++e)
     if (e != held[0] && e != held[1]) fitted.push_back(e);
-  const auto pushes = PushedSquare().usable_pushes(fitted);
+  // The last action of an episode leads nowhere and does not count.
+  const auto rows = dataset->length(0);
+  const auto pushes =
+      pushed_square().actions.index_select(0, at::tensor(fitted)).narrow(1, 0, rows - 1).flatten();
   const auto& action = agent.model().spec().action;
   CHECK(action.block == 2);
   REQUIRE(action.mean.size() == 1);
@@ -119,7 +79,7 @@ TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
   CHECK(action.high[0] == Approx(pushes.max().item<double>()));
 
   auto mpc = agent.controller();
-  const auto frames = PushedSquare().read_frames(0, {0, 9});
+  const auto frames = dataset->read_frames(0, {0, 9});
   mpc.set_goal({kPixels, frames.narrow(0, 1, 1)});
   const auto decision = mpc.act({kPixels, frames.narrow(0, 0, 1)});
   CHECK(decision.status == Status::ok);
@@ -129,7 +89,7 @@ TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
 TEST_CASE("a finished run resumes to the same bundle, and never with other options") {
   const TemporaryFolder folder;
   const auto path = folder.path() / "run";
-  auto options = brief();
+  auto options = brief_learning();
   REQUIRE(run(options, path).outcome == Outcome::finished);
   CHECK(fails_with(
       ErrorCategory::invalid_argument, [&] { run(options, path); }, "holds a run already"));
@@ -144,7 +104,7 @@ TEST_CASE("a finished run resumes to the same bundle, and never with other optio
 
 TEST_CASE("a training that diverges writes no bundle and names the term") {
   const TemporaryFolder folder;
-  auto options = brief();
+  auto options = brief_learning();
   options.training.optimizer.lr = 1e18;
   options.training.optimizer.clip = 0;
   options.training.schedule.warmup = 0;
@@ -157,14 +117,14 @@ TEST_CASE("a training that diverges writes no bundle and names the term") {
 
 TEST_CASE("recordings that are too short for a window are refused by name") {
   const TemporaryFolder folder;
-  auto options = brief();
+  auto options = brief_learning();
   options.windows.stride = 12;  // five frames need 48 rows
   CHECK_THROWS_AS(run(options, folder.path() / "run"), Error);
 }
 
 TEST_CASE("bf16 autocast follows the fp32 curve with weights kept in fp32") {
   const TemporaryFolder folder;
-  auto options = brief();
+  auto options = brief_learning();
   options.training.steps = 30;
   options.critic_training.steps = 0;
   const auto full = run(options, folder.path() / "fp32");
@@ -187,4 +147,4 @@ TEST_CASE("bf16 autocast follows the fp32 curve with weights kept in fp32") {
     CHECK(parameter.scalar_type() == at::kFloat);
 }
 
-}  // namespace foresight::train
+}  // namespace foresight::train::learn_test

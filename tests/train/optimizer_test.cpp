@@ -8,11 +8,11 @@
 #include "foresight/core/noise.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/adamw.hpp"
+#include "foresight/train/recipes.hpp"
 #include "foresight/train/schedule.hpp"
 #include "golden.hpp"
 
-using namespace foresight;
-using namespace foresight::train;
+namespace foresight::train::optimizer_test {
 
 namespace {
 
@@ -109,6 +109,38 @@ TEST_CASE("the cosine schedule gives LeWM's learning rates") {
   });
 }
 
+TEST_CASE("the families' recipes are valid and give the published rates at their corners") {
+  struct Corner {
+    TrainOptions options;
+    int64_t step;
+    double rate;
+  };
+  for (const auto& [options, step, rate] : {
+           Corner{lewm_training(1000), 0, 0.0},
+           Corner{lewm_training(1000), 10, 5e-5},
+           Corner{lewm_training(1000), 1000, 0.0},
+           Corner{dino_wm_training(500), 0, 5e-4},
+           Corner{dino_wm_training(500), 499, 5e-4},
+           Corner{vjepa2_training(240000), 0, 1e-4},
+           Corner{vjepa2_training(240000), 12000, 5.25e-4},
+           Corner{vjepa2_ac_training(94500), 0, 7.5e-5},
+           Corner{vjepa2_ac_training(94500), 4500, 4.25e-4},
+           Corner{vjepa2_ac_training(94500), 90000, 4.25e-4},
+           Corner{vjepa2_ac_training(94500), 92250, 4.25e-4 / 2},
+           Corner{ijepa_training(3000), 0, 1e-4},
+           Corner{ijepa_training(3000), 150, 1e-3},
+           Corner{ijepa_training(3000), 3000, 1e-6},
+           Corner{lejepa_training(1000), 100, 5e-4},
+           Corner{lejepa_training(1000), 1000, 5e-7},
+       }) {
+    INFO("step " << step << " of " << options.steps);
+    CHECK(options.validate().empty());
+    CHECK(options.optimizer.lr * learning_rate_factor(options.schedule, step, options.steps) ==
+          Approx(rate).epsilon(1e-9).margin(1e-15));
+  }
+  CHECK(ijepa_training(10).optimizer.weight_decay * ijepa_training(10).final_decay == Approx(0.4));
+}
+
 TEST_CASE("schedules have their corner values") {
   ScheduleOptions cosine{.warmup = 10};
   CHECK(learning_rate_factor(cosine, 0, 110) == 0.0);
@@ -123,3 +155,5 @@ TEST_CASE("schedules have their corner values") {
   CHECK(learning_rate_factor(constant, 99, 100) == 1.0);
   CHECK_THROWS_AS(require_valid(ScheduleOptions{.warmup = -1}), Error);
 }
+
+}  // namespace foresight::train::optimizer_test

@@ -19,8 +19,8 @@
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/interrupt.hpp"
 
-using namespace foresight;
-using namespace foresight::train;
+namespace foresight::train::trainer_test {
+
 namespace fs = std::filesystem;
 
 namespace {
@@ -254,3 +254,5 @@ TEST_CASE("bad options and a second interrupt guard are refused") {
   InterruptGuard guard;
   CHECK_THROWS_AS(InterruptGuard(), Error);
 }
+
+}  // namespace foresight::train::trainer_test

@@ -7,7 +7,7 @@
 #include "foresight/train/schedule.hpp"
 #include "vjepa2_golden.hpp"
 
-using namespace foresight;
+namespace foresight::train::vjepa2_step_test {
 
 namespace {
 
@@ -250,3 +250,5 @@ TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of 
     CHECK(golden.uncompared("outputs64").empty());
   });
 }
+
+}  // namespace foresight::train::vjepa2_step_test

@@ -11,11 +11,10 @@
 #include "foresight/data/video_reader.hpp"
 #include "foresight/data/video_writer.hpp"
 
+namespace foresight::viz::episode_film_test {
+
 using foresight::Error;
 using foresight::Tensor;
-using foresight::viz::EpisodeFilm;
-using foresight::viz::film_picture;
-using foresight::viz::write_episode_film;
 
 namespace {
 
@@ -146,3 +145,5 @@ TEST_CASE("films of wrong shapes are refused by name and leave no file") {
   CHECK(contains(refused([](auto& film) { film.scale = 0; }), "scale = 0"));
   CHECK(contains(message_of([] { film_picture(walk(), 10); }), "t = 10 must be 0 to 9"));
 }
+
+}  // namespace foresight::viz::episode_film_test

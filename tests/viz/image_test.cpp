@@ -11,7 +11,8 @@
 #include "foresight/io/files.hpp"
 #include "markup_checker.hpp"
 
-using namespace foresight::viz;
+namespace foresight::viz::image_test {
+
 using foresight::Error;
 using foresight::ErrorCategory;
 using foresight::Tensor;
@@ -194,3 +195,5 @@ TEST_CASE("an image panel embeds its image, title and legend safely") {
   CHECK(attribute_values(markup, "image", "href").at(0) == png_data_uri(panel.image));
   CHECK(attribute_values(markup, "circle", "cx").at(0) == "105");
 }
+
+}  // namespace foresight::viz::image_test

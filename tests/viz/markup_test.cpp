@@ -7,8 +7,7 @@
 #include "catch.hpp"
 #include "markup_checker.hpp"
 
-using foresight::viz::escape;
-using foresight::viz::number;
+namespace foresight::viz::markup_test {
 
 TEST_CASE("the markup checker itself tells good from bad") {
   using foresight::test::markup_problem;
@@ -78,3 +77,5 @@ TEST_CASE("every colour variable that is used has a value in both colour schemes
   }
   CHECK(used > 30);
 }
+
+}  // namespace foresight::viz::markup_test

@@ -12,7 +12,8 @@
 #include "foresight/viz/run_report.hpp"
 #include "markup_checker.hpp"
 
-using namespace foresight::viz;
+namespace foresight::viz::report_test {
+
 using foresight::Error;
 using foresight::ErrorCategory;
 using foresight::test::attribute_values;
@@ -199,3 +200,5 @@ TEST_CASE("a report that cannot be made or written leaves the old file alone") {
   CHECK_THROWS_AS(write_run_report({}, folder / "absent" / "report.html"), Error);
   std::filesystem::remove_all(folder);
 }
+
+}  // namespace foresight::viz::report_test

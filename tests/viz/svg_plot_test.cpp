@@ -9,7 +9,8 @@
 #include "foresight/core/error.hpp"
 #include "markup_checker.hpp"
 
-using namespace foresight::viz;
+namespace foresight::viz::svg_plot_test {
+
 using foresight::test::attribute_values;
 using foresight::test::markup_problem;
 using foresight::test::numbers_in;
@@ -189,3 +190,5 @@ TEST_CASE("an outcome strip fills successes, outlines failures and marks what wa
   CHECK(says(figure, "<title>cem, instance 2: 0</title>"));
   CHECK_FALSE(says(figure, "instance 3:"));
 }
+
+}  // namespace foresight::viz::svg_plot_test

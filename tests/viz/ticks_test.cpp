@@ -8,10 +8,7 @@
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 
-using foresight::viz::Fit;
-using foresight::viz::linear_ticks;
-using foresight::viz::log_ticks;
-using foresight::viz::Ticks;
+namespace foresight::viz::ticks_test {
 
 namespace {
 
@@ -92,3 +89,5 @@ TEST_CASE("ranges that cannot be drawn are refused") {
   CHECK_THROWS_AS(log_ticks(0, 1), foresight::Error);
   CHECK_THROWS_AS(log_ticks(1, nan), foresight::Error);
 }
+
+}  // namespace foresight::viz::ticks_test
