@@ -41,7 +41,7 @@ configure_package_config_file(
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/foresightConfigVersion.cmake"
                                  COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/foresightConfig.cmake" "${PROJECT_BINARY_DIR}/foresightConfigVersion.cmake"
-              "${PROJECT_SOURCE_DIR}/cmake/Findtorch.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/Findtorch.cmake" "${PROJECT_SOURCE_DIR}/cmake/Findarrow_parquet.cmake"
         DESTINATION "${package_dir}" COMPONENT core)
 
 if(TARGET foresight_command)

@@ -7,6 +7,7 @@
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then set -euo pipefail; fi
 SETUP_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 SETUP_TORCH_VERSION=2.13.0  # the release that the project is tested with; 2.7 is the oldest that links
+SETUP_PYARROW_VERSION=26.0.1  # brings Arrow and Parquet, for LeRobot's data; whatever is there is used first
 SETUP_INSTALL=yes           # --no-install: no
 BUILD_DIR="$SETUP_ROOT/build/release"
 SETUP_REST=()  # arguments that are not ours, left to the calling script
@@ -79,6 +80,10 @@ has_package() {  # is what this Debian package brings on the machine, from where
     catch2) has_header catch2/catch.hpp || has_header catch2/catch_all.hpp ;;
     libcli11-dev) has_header CLI/CLI.hpp ;;
     libavcodec-dev | libavformat-dev | libavutil-dev | libswscale-dev) has_header "${1%-dev}/version.h" ;;
+    libjpeg-dev) has_header jpeglib.h ;;
+    zlib1g-dev) has_header zlib.h ;;
+    libhdf5-dev) has_header hdf5.h || has_header hdf5/serial/hdf5.h ;;
+    hdf5-filter-plugin-blosc-serial) compgen -G "/usr/lib/*/hdf5/serial/plugins/libH5Zblosc.so" >/dev/null ;;
     *) return 1 ;;
   esac
 }
@@ -97,11 +102,12 @@ apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock:
 
 setup_packages() {
   local needed=(g++ cmake ninja-build pkg-config libeigen3-dev libfmt-dev libspdlog-dev nlohmann-json3-dev catch2
-    libcli11-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev)
+    libcli11-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libjpeg-dev zlib1g-dev)
   local faster=(ccache mold)  # only shorten the build
+  local formats=(libhdf5-dev hdf5-filter-plugin-blosc-serial)  # of data sets; the build goes on without
   [ -n "$TORCH_ROOT" ] || needed+=(python3 python3-venv)
   local package missing=()
-  for package in "${needed[@]}" "${faster[@]}"; do
+  for package in "${needed[@]}" "${faster[@]}" "${formats[@]}"; do
     has_package "$package" || missing+=("$package")
   done
   if [ ${#missing[@]} -eq 0 ]; then
@@ -241,6 +247,30 @@ setup_torch() {
   say "LibTorch $(torch_version "$TORCH_ROOT"): $TORCH_ROOT"
 }
 
+has_parquet() {  # is there an Arrow with headers: the system's, or a pyarrow where CMake looks
+  has_header parquet/arrow/reader.h && return 0
+  local place python
+  for place in "$TORCH_ROOT/../pyarrow" "$SETUP_ROOT"/.venv/lib*/python3*/site-packages/pyarrow; do
+    [ -e "$place/include/parquet/arrow/reader.h" ] && return 0
+  done
+  python="$(python3 -c "import importlib.util as u; s = u.find_spec('pyarrow'); print(s.submodule_search_locations[0] if s else '')" 2>/dev/null || true)"
+  [ -n "$python" ] && [ -e "$python/include/parquet/arrow/reader.h" ]
+}
+
+setup_parquet() {  # wanted, not needed: without it LeRobot's data does not open, and says so
+  if has_parquet; then return 0; fi
+  local python
+  if [ "$SETUP_INSTALL" = yes ]; then
+    for python in $(setup_pythons); do
+      setup_venv "$python" || continue
+      say "installing pyarrow $SETUP_PYARROW_VERSION into .venv, for LeRobot's data"
+      venv_install "pyarrow==$SETUP_PYARROW_VERSION" && return 0
+    done
+  fi
+  warn "no Apache Parquet: LeRobot data sets will not open. .venv/bin/pip install pyarrow==$SETUP_PYARROW_VERSION brings it."
+  return 0
+}
+
 cmake_new_enough() {
   local version
   version="$("$1" --version 2>/dev/null | sed -n 's/^cmake version \([0-9.]*\).*/\1/p')"
@@ -284,7 +314,7 @@ setup_build_tools() {
 
 setup_all() {
   setup_find_torch || true
-  setup_packages && setup_torch && setup_build_tools
+  setup_packages && setup_torch && setup_parquet && setup_build_tools
 }
 
 # ---- Building, the same way for every script ----------------------------------------------------------------------

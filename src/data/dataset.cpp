@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/dataset.hpp"
 
-#include "foresight/data/folder_dataset.hpp"
-
 namespace foresight::data {
 
 int64_t Dataset::total_rows() const {
@@ -23,32 +21,21 @@ void Dataset::check_rows(int64_t episode, int64_t first, int64_t count) const {
                     ", asked for " + std::to_string(count) + " from " + std::to_string(first));
 }
 
+std::vector<std::string> Dataset::read_text(const std::string& column, int64_t, int64_t,
+                                            int64_t) const {
+  throw Error(ErrorCategory::not_found, name() + ": no column of words '" + column + "'");
+}
+
 std::vector<std::string> DatasetOptions::validate() const {
   Rules rules("DatasetOptions");
   rules.nested("video", video.validate());
   rules.check(tail_mismatch >= 0, "tail_mismatch", static_cast<double>(tail_mismatch),
               "must be >= 0");
+  rules.within("fps", fps, 0, 100000);
+  rules.within("tolerance_s", tolerance_s, 0, 1);
   rules.check(threads >= 0 && threads <= 1024, "threads", static_cast<double>(threads),
               "must be 0..1024");
   return rules.problems();
-}
-
-std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
-                                            const DatasetOptions& options) {
-  namespace fs = std::filesystem;
-  require(fs::exists(path), ErrorCategory::not_found, path.string() + ": no such file or folder");
-  const auto refuse = [&](const std::string& format) {
-    throw Error(
-        ErrorCategory::unsupported,
-        path.string() + ": looks like " + format +
-            ", which is not read; accepted: a folder of episode_XXXX.mp4 + episode_XXXX.csv");
-  };
-  const auto extension = path.extension();
-  if (extension == ".h5" || extension == ".hdf5") refuse("an HDF5 file");
-  if (fs::is_regular_file(path)) refuse("a single file");
-  if (fs::exists(path / "meta" / "info.json")) refuse("a LeRobot data set");
-  if (fs::exists(path / "ep_len.npz")) refuse("a stable-worldmodel folder");
-  return std::make_shared<FolderDataset>(path, options);
 }
 
 }  // namespace foresight::data

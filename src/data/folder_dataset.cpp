@@ -3,99 +3,108 @@
 
 #include <algorithm>
 #include <cmath>
-#include <list>
 #include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "columnar_dataset.hpp"
 #include "episode_files.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
 #include "parallel.hpp"
+#include "picture.hpp"
+#include "video_frames.hpp"
 
 namespace foresight::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text.empty() ? "none" : text;
+constexpr const char* kOnlyCamera = "pixels";
+
+bool is_picture_file(const fs::path& path) {
+  const auto extension = path.extension();
+  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
+}
+
+bool is_table_file(const fs::path& path) {
+  return path.extension() == ".csv" || path.extension() == ".jsonl";
+}
+
+// What a folder holds of one episode.
+struct EpisodeParts {
+  fs::path table;
+  std::map<std::string, fs::path> cameras;
+};
+
+// "episode_0012.front" is camera "front" of episode 12.
+std::optional<std::pair<int64_t, std::string>> episode_and_camera(const std::string& name) {
+  const auto dot = name.find('.');
+  const auto number = episode_number(name.substr(0, dot));
+  if (!number) return std::nullopt;
+  return std::pair(*number, dot == std::string::npos ? kOnlyCamera : name.substr(dot + 1));
+}
+
+std::vector<fs::path> pictures_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (is_picture_file(entry.path())) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 }  // namespace
 
-/// Open readers that nobody is using. A reader is taken out while it reads, so each is used by one
-/// thread at a time; when two threads want the same episode, a second reader is opened.
-struct FolderDataset::ReaderPool {
-  static constexpr std::size_t kIdle =
-      16;  // file handles and decoder memory, against reopening files
-
-  std::mutex mutex;
-  std::list<std::pair<int64_t, std::unique_ptr<VideoReader>>> idle;  // most recently used first
-
-  std::unique_ptr<VideoReader> take(int64_t episode) {
-    const std::lock_guard lock(mutex);
-    for (auto it = idle.begin(); it != idle.end(); ++it) {
-      if (it->first != episode) continue;
-      auto reader = std::move(it->second);
-      idle.erase(it);
-      return reader;
-    }
-    return nullptr;
-  }
-
-  void give_back(int64_t episode, std::unique_ptr<VideoReader> reader) {
-    std::unique_ptr<VideoReader> oldest;  // closed outside the lock
-    const std::lock_guard lock(mutex);
-    idle.emplace_front(episode, std::move(reader));
-    if (idle.size() <= kIdle) return;
-    oldest = std::move(idle.back().second);
-    idle.pop_back();
-  }
-};
-
 FolderDataset::FolderDataset(const fs::path& folder, const DatasetOptions& options)
-    : name_(folder.string()), options_(options), readers_(std::make_unique<ReaderPool>()) {
+    : name_(folder.string()), options_(options) {
   require_valid(options);
   require(fs::is_directory(folder), ErrorCategory::not_found, name_ + ": no such folder");
   find_episodes(folder);
   read_settings(folder / "dataset.json");
   open_episodes();
   agree();
+  open_frames();
 }
 
 FolderDataset::~FolderDataset() = default;
 
 void FolderDataset::find_episodes(const fs::path& folder) {
-  std::map<int64_t, std::pair<fs::path, fs::path>> found;  // number -> video, table
+  std::map<int64_t, EpisodeParts> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
-    const auto number = episode_number(path.stem().string());
-    if (!number || !(is_video_file(path) || path.extension() == ".csv")) continue;
-    auto& [video, table] = found[*number];
-    fs::path& place = is_video_file(path) ? video : table;
-    require(
-        place.empty(), ErrorCategory::bad_file,
-        path.string() + " and " + place.string() + " are both episode " + std::to_string(*number));
+    const bool pictures = entry.is_directory(), table = !pictures && is_table_file(path);
+    if (!pictures && !table && !is_video_file(path)) continue;
+    const auto name = episode_and_camera((pictures ? path.filename() : path.stem()).string());
+    if (!name || (table && name->second != kOnlyCamera)) continue;
+    EpisodeParts& parts = found[name->first];
+    fs::path& place = table ? parts.table : parts.cameras[name->second];
+    require(place.empty(), ErrorCategory::bad_file,
+            path.string() + " and " + place.string() + " are both episode " +
+                std::to_string(name->first));
     place = path;
   }
   require(!found.empty(), ErrorCategory::not_found,
           name_ + ": holds no episode, expected episode_0000.mp4, episode_0000.csv, ...");
-  for (const auto& [number, files] : found) {
-    const auto& [video, table] = files;
-    require(!video.empty(), ErrorCategory::not_found,
-            table.string() + ": the video of this table is missing (" + table.stem().string() +
-                ".mp4)");
-    require(!table.empty(), ErrorCategory::not_found,
-            video.string() + ": the table of this video is missing (" + video.stem().string() +
-                ".csv)");
+  for (const auto& [number, parts] : found)
+    require(!parts.cameras.empty(), ErrorCategory::not_found,
+            parts.table.string() + ": the video of this table is missing (" +
+                parts.table.stem().string() + ".mp4)");
+  for (const auto& [camera, path] : found.begin()->second.cameras) cameras_.push_back(camera);
+  const std::string camera = chosen_camera(name_, cameras_, options_);
+  for (const auto& [number, parts] : found) {
+    const auto frames = parts.cameras.find(camera);
+    require(frames != parts.cameras.end(), ErrorCategory::not_found,
+            parts.cameras.begin()->second.string() + ": its episode has no camera '" + camera +
+                "', but the first one has");
+    const std::string stem = frames->second.filename().string();
     Episode episode;
-    episode.name = video.stem().string();
-    episode.video = video;
-    episode.table.name = table.string();
+    episode.name = stem.substr(0, stem.find('.'));
+    episode.frames = frames->second;
+    require(!parts.table.empty(), ErrorCategory::not_found,
+            episode.frames.string() + ": the table of this video is missing (" + episode.name +
+                ".csv)");
+    episode.table.name = parts.table.string();
     episodes_.push_back(std::move(episode));
   }
 }
@@ -132,22 +141,58 @@ void FolderDataset::open_episodes() {
 
 void FolderDataset::open_episode(Episode& episode) const {
   const std::string table = episode.table.name;
-  episode.table = read_csv(table, {.nan = NanPolicy::accept, .text = TextPolicy::skip});
-  const VideoReader reader(episode.video.string(), options_.video);
-  const int64_t rows = episode.table.rows(), frames = reader.num_frames();
+  const CsvOptions reading{.nan = NanPolicy::accept, .text = TextPolicy::skip};
+  episode.table = fs::path(table).extension() == ".jsonl" ? read_jsonl(table, reading)
+                                                          : read_csv(table, reading);
+  const int64_t rows = episode.table.rows();
+  int64_t frames = 0;
+  if (fs::is_directory(episode.frames)) {
+    episode.pictures = pictures_in(episode.frames);
+    frames = static_cast<int64_t>(episode.pictures.size());
+    require(frames > 0, ErrorCategory::bad_file,
+            episode.frames.string() + ": holds no .png or .jpg file");
+  } else {
+    const VideoReader reader(episode.frames.string(), options_.video);
+    frames = reader.num_frames();
+    episode.size = {reader.info().height, reader.info().width};
+    episode.rate = reader.info().average_rate;
+    if (!reader.info().constant_rate)
+      log(LogLevel::warning,
+          episode.frames.string() +
+              ": frames are not equally spaced in time; rows are matched by frame number");
+  }
   require(std::abs(rows - frames) <= options_.tail_mismatch, ErrorCategory::bad_file,
           table + ": has " + std::to_string(rows) + " rows, but its video " +
-              episode.video.string() + " has " + std::to_string(frames) +
+              episode.frames.string() + " has " + std::to_string(frames) +
               " frames; one row a frame is required (" +
               "DatasetOptions.tail_mismatch = " + std::to_string(options_.tail_mismatch) + ")");
   episode.length = std::min(rows, frames);
   require(episode.length > 0, ErrorCategory::bad_file, table + ": has no rows");
-  episode.size = {reader.info().height, reader.info().width};
-  episode.rate = reader.info().average_rate;
-  if (!reader.info().constant_rate)
-    log(LogLevel::warning,
-        episode.video.string() +
-            ": frames are not equally spaced in time; rows are matched by frame number");
+}
+
+void FolderDataset::open_frames() {
+  const bool pictures = !episodes_.front().pictures.empty();
+  std::vector<EpisodeClip> clips;
+  std::vector<std::vector<fs::path>> files;
+  for (const Episode& episode : episodes_) {
+    require(episode.pictures.empty() != pictures, ErrorCategory::bad_file,
+            episode.frames.string() + ": one of pictures and video, but " +
+                episodes_.front().frames.string() + " is the other");
+    clips.push_back({.file = episode.frames});
+    files.push_back(episode.pictures);
+  }
+  if (!pictures) {
+    frames_ = video_frames(std::move(clips), {}, options_.video);
+    image_size_ = frames_->size();
+    return;
+  }
+  const auto file = [files](int64_t episode, int64_t row) {
+    return files[static_cast<std::size_t>(episode)][static_cast<std::size_t>(row)].string();
+  };
+  frames_ = picture_frames(
+      [file](int64_t episode, int64_t row) { return io::read_text(file(episode, row)); }, file,
+      options_.video);
+  image_size_ = frames_->size();
 }
 
 // Columns with words count too: an action column with one bad cell must be an error, not an action
@@ -167,7 +212,7 @@ void FolderDataset::agree() {
   image_size_ = first.size;
   for (const Episode& episode : episodes_) {
     require(episode.size == image_size_, ErrorCategory::bad_file,
-            episode.video.string() + ": frames are " + std::to_string(episode.size.width) + "x" +
+            episode.frames.string() + ": frames are " + std::to_string(episode.size.width) + "x" +
                 std::to_string(episode.size.height) + ", but those of " + first.name + " are " +
                 std::to_string(image_size_.width) + "x" + std::to_string(image_size_.height) +
                 "; choose one size with DatasetOptions.video.height and width");
@@ -189,7 +234,7 @@ void FolderDataset::agree() {
           name_ +
               ": no action columns; name them in dataset.json (\"action_columns\") or call them "
               "action_0, action_1, ... Columns: " +
-              listed(columns_));
+              listed_names(columns_));
   for (const Episode& episode : episodes_) {
     for (const auto& column : action_columns_) episode.table.column(column);
     for (const auto& column : state_columns_) {
@@ -202,13 +247,15 @@ void FolderDataset::agree() {
                       ": state column '" + column + "' has no value");
     }
   }
+  if (options_.fps > 0) fps_ = options_.fps;
   if (fps_ > 0) return;
   for (const Episode& episode : episodes_) {  // one-frame videos have no rate
     fps_ = episode.rate;
     if (fps_ > 0) return;
   }
-  throw Error(ErrorCategory::bad_file,
-              name_ + ": no video tells a frame rate; set \"fps\" in dataset.json");
+  throw Error(
+      ErrorCategory::bad_file,
+      name_ + ": no video tells a frame rate; set \"fps\" in dataset.json or DatasetOptions.fps");
 }
 
 int64_t FolderDataset::length(int64_t episode) const {
@@ -243,13 +290,7 @@ Tensor FolderDataset::read_frames(int64_t episode, at::IntArrayRef indices) cons
   const int64_t rows = length(episode);
   for (int64_t index : indices)
     if (index < 0 || index >= rows) check_rows(episode, index, 1);
-  auto reader = readers_->take(episode);
-  if (!reader)
-    reader = std::make_unique<VideoReader>(
-        episodes_[static_cast<std::size_t>(episode)].video.string(), options_.video);
-  Tensor frames = reader->frames(indices);
-  readers_->give_back(episode, std::move(reader));
-  return frames;
+  return frames_->read(episode, indices);
 }
 
 }  // namespace foresight::data

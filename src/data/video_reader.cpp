@@ -36,7 +36,7 @@ struct VideoReader::Impl {
 
   VideoReaderOptions options;
   VideoFile file;
-  FrameTable table;
+  std::shared_ptr<const FrameTable> table;
   std::vector<int64_t>
       by_time;  // frame numbers ordered by pts: the identity unless times are not ascending
   VideoInfo info;
@@ -46,6 +46,7 @@ struct VideoReader::Impl {
   int64_t origin = INT64_MIN;  // pts of the key frame that decoding started from
 
   void build_table();
+  void order_by_time();
   void describe();
   std::string name(int64_t index) const;
   void go_to_start();
@@ -56,16 +57,21 @@ struct VideoReader::Impl {
 };
 
 void VideoReader::Impl::build_table() {
+  if (table != nullptr) return;
   std::optional<FrameTable> scanned;
   if (options.index == FrameIndex::automatic && options.damage == Damage::fail)
     scanned = file.scan_packets();
-  table = scanned ? std::move(*scanned) : file.scan_frames(options.damage);
-  if (table.pts.empty())
+  table = std::make_shared<const FrameTable>(scanned ? std::move(*scanned)
+                                                     : file.scan_frames(options.damage));
+  if (table->pts.empty())
     throw Error(ErrorCategory::bad_file, file.path() + ": holds no video frame that decodes");
-  by_time.resize(table.pts.size());
+}
+
+void VideoReader::Impl::order_by_time() {
+  by_time.resize(table->pts.size());
   std::iota(by_time.begin(), by_time.end(), 0);
   std::stable_sort(by_time.begin(), by_time.end(),
-                   [this](int64_t a, int64_t b) { return table.pts[a] < table.pts[b]; });
+                   [this](int64_t a, int64_t b) { return table->pts[a] < table->pts[b]; });
 }
 
 void VideoReader::Impl::describe() {
@@ -93,16 +99,17 @@ void VideoReader::Impl::describe() {
                                   : parameters.height;
   converter = std::make_unique<RgbConverter>(info.height, info.width, turns, options.scaling,
                                              options.conversion);
-  const std::size_t n = table.pts.size();
+  const std::size_t n = table->pts.size();
   if (n < 2) return;
   int64_t shortest = INT64_MAX, longest = INT64_MIN;
   for (std::size_t i = 1; i < n; ++i) {
-    const int64_t gap = table.pts[i] - table.pts[i - 1];
+    const int64_t gap = table->pts[i] - table->pts[i - 1];
     shortest = std::min(shortest, gap);
     longest = std::max(longest, gap);
   }
   info.constant_rate = longest - shortest <= 1;
-  const double ticks = static_cast<double>(table.pts[by_time.back()] - table.pts[by_time.front()]);
+  const double ticks =
+      static_cast<double>(table->pts[by_time.back()] - table->pts[by_time.front()]);
   if (ticks > 0)
     info.average_rate =
         static_cast<double>(n - 1) * info.time_base[1] / (ticks * info.time_base[0]);
@@ -110,7 +117,7 @@ void VideoReader::Impl::describe() {
 
 std::string VideoReader::Impl::name(int64_t index) const {
   return file.path() + ": frame " + std::to_string(index) + " (pts " +
-         std::to_string(table.pts[static_cast<std::size_t>(index)]) + ")";
+         std::to_string(table->pts[static_cast<std::size_t>(index)]) + ")";
 }
 
 void VideoReader::Impl::go_to_start() {
@@ -122,20 +129,20 @@ void VideoReader::Impl::go_to_start() {
 
 // Leaves the decoder at a place from which decoding forward reaches frame `index`.
 void VideoReader::Impl::prepare(int64_t index) {
-  if (table.counted) {
+  if (table->counted) {
     if (!positioned || current >= index) go_to_start();
     return;
   }
-  const int64_t wanted = table.pts[static_cast<std::size_t>(index)];
-  auto key = std::upper_bound(table.keys.begin(), table.keys.end(), wanted,
+  const int64_t wanted = table->pts[static_cast<std::size_t>(index)];
+  auto key = std::upper_bound(table->keys.begin(), table->keys.end(), wanted,
                               [](int64_t pts, const KeyFrame& k) { return pts < k.pts; });
-  if (key == table.keys.begin()) {
+  if (key == table->keys.begin()) {
     go_to_start();
     return;
   }
   --key;
   if (positioned && current >= 0 && current < index) {
-    const int64_t here = table.pts[static_cast<std::size_t>(current)];
+    const int64_t here = table->pts[static_cast<std::size_t>(current)];
     if (here >= key->pts || index - current <= kReadOnFrames) return;
   }
   if (!file.seek(key->dts)) {
@@ -155,7 +162,7 @@ void VideoReader::Impl::judge(int64_t index) {
     if (problem.pts != AV_NOPTS_VALUE && problem.pts < origin) continue;
     positioned = false;
     const std::string place =
-        problem.pts == AV_NOPTS_VALUE || problem.pts == table.pts[static_cast<std::size_t>(index)]
+        problem.pts == AV_NOPTS_VALUE || problem.pts == table->pts[static_cast<std::size_t>(index)]
             ? ""
             : "depends on pts " + std::to_string(problem.pts) + ": ";
     throw Error(ErrorCategory::bad_file, name(index) + ": " + place + problem.what);
@@ -166,14 +173,14 @@ void VideoReader::Impl::judge(int64_t index) {
 bool VideoReader::Impl::decode_to(int64_t index) {
   while (file.next_frame()) {
     judge(index);
-    if (table.counted) {
+    if (table->counted) {
       if (++current == index) return true;
       continue;
     }
     const int64_t pts = file.frame_pts();
-    const auto at = std::lower_bound(table.pts.begin(), table.pts.end(), pts);
-    if (at == table.pts.end() || *at != pts) continue;  // not in the table: a hidden frame
-    current = at - table.pts.begin();
+    const auto at = std::lower_bound(table->pts.begin(), table->pts.end(), pts);
+    if (at == table->pts.end() || *at != pts) continue;  // not in the table: a hidden frame
+    current = at - table->pts.begin();
     if (current == index) return true;
     if (current > index) return false;
   }
@@ -197,10 +204,16 @@ void VideoReader::Impl::locate(int64_t index) {
           "only frames that do");
 }
 
-VideoReader::VideoReader(const std::string& path, const VideoReaderOptions& options) {
+VideoReader::VideoReader(const std::string& path, const VideoReaderOptions& options)
+    : VideoReader(path, options, nullptr) {}
+
+VideoReader::VideoReader(const std::string& path, const VideoReaderOptions& options,
+                         std::shared_ptr<const FrameTable> table) {
   require_valid(options);
   impl_ = std::make_unique<Impl>(path, options);
+  impl_->table = std::move(table);
   impl_->build_table();
+  impl_->order_by_time();
   impl_->describe();
 }
 VideoReader::~VideoReader() = default;
@@ -210,9 +223,12 @@ VideoReader& VideoReader::operator=(VideoReader&&) noexcept = default;
 const VideoInfo& VideoReader::info() const noexcept { return impl_->info; }
 const std::string& VideoReader::path() const noexcept { return impl_->file.path(); }
 int64_t VideoReader::num_frames() const noexcept {
-  return static_cast<int64_t>(impl_->table.pts.size());
+  return static_cast<int64_t>(impl_->table->pts.size());
 }
-const std::vector<int64_t>& VideoReader::pts() const noexcept { return impl_->table.pts; }
+const std::shared_ptr<const FrameTable>& VideoReader::table() const noexcept {
+  return impl_->table;
+}
+const std::vector<int64_t>& VideoReader::pts() const noexcept { return impl_->table->pts; }
 
 double VideoReader::time(int64_t index) const {
   if (index < 0 || index >= num_frames())
@@ -220,7 +236,7 @@ double VideoReader::time(int64_t index) const {
                                                      " does not exist, accepted: 0.." +
                                                      std::to_string(num_frames() - 1));
   const auto& base = impl_->info.time_base;
-  return static_cast<double>(impl_->table.pts[static_cast<std::size_t>(index)]) *
+  return static_cast<double>(impl_->table->pts[static_cast<std::size_t>(index)]) *
          static_cast<double>(base[0]) / static_cast<double>(base[1]);
 }
 

@@ -70,6 +70,29 @@ std::vector<int64_t> WindowIndex::frame_rows(const Window& window) const {
   return rows;
 }
 
+RowsAround rows_around(const Dataset& dataset, int64_t episode, int64_t row,
+                       const std::vector<double>& seconds, double tolerance_s) {
+  const int64_t length = dataset.length(episode);
+  require(row >= 0 && row < length, ErrorCategory::invalid_argument,
+          dataset.name() + ": " + dataset.episode_name(episode) + " has rows 0.." +
+              std::to_string(length - 1) + ", asked for " + std::to_string(row));
+  const double fps = dataset.fps();
+  require(fps > 0, ErrorCategory::invalid_argument,
+          dataset.name() + ": tells no rate, so no times; set DatasetOptions.fps");
+  RowsAround around;
+  for (const double offset : seconds) {
+    const double steps = std::round(offset * fps);
+    require(std::abs(offset * fps - steps) / fps <= tolerance_s && std::abs(steps) < 1e15,
+            ErrorCategory::invalid_argument,
+            dataset.name() + ": " + std::to_string(offset) + " s is no multiple of 1/" +
+                std::to_string(fps) + " s to within " + std::to_string(tolerance_s) + " s");
+    const int64_t wanted = row + static_cast<int64_t>(steps);
+    around.rows.push_back(std::clamp<int64_t>(wanted, 0, length - 1));
+    around.outside.push_back(wanted != around.rows.back());
+  }
+  return around;
+}
+
 EpisodeSplit split_episodes(int64_t count, double validation_fraction, std::uint64_t seed) {
   require(validation_fraction >= 0 && validation_fraction <= 1, ErrorCategory::invalid_argument,
           "validation fraction = " + std::to_string(validation_fraction) + " must be 0..1");

@@ -7,10 +7,10 @@
 #include <cstring>
 
 #include "foresight/core/error.hpp"
+#include "foresight/io/zip_directory.hpp"
 #include "mapping.hpp"
 #include "torch_names.hpp"
 #include "torch_pickle.hpp"
-#include "zip_directory.hpp"
 
 namespace foresight::io {
 

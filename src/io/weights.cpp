@@ -9,7 +9,7 @@
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/io/torch_checkpoint.hpp"
-#include "zip_directory.hpp"
+#include "foresight/io/zip_directory.hpp"
 
 namespace foresight::io {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "zip_directory.hpp"
+#include "foresight/io/zip_directory.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -54,6 +54,12 @@ FORESIGHT_API CsvTable parse_csv(std::string_view text, const std::string& name,
 /// parse_csv() on a file. Throws Error(not_found | bad_file | io_failure) too.
 FORESIGHT_API CsvTable read_csv(const std::filesystem::path& path, const CsvOptions& options = {});
 
+/// A table from a file with one JSON object a line: numbers and booleans are columns, a list of
+/// numbers is as many columns (key_0, key_1, ...), null is a missing value, and what else there is
+/// counts as words. Every line has the same keys. Throws as read_csv().
+FORESIGHT_API CsvTable read_jsonl(const std::filesystem::path& path,
+                                  const CsvOptions& options = {});
+
 /// The shortest text that reads back as the same float64; "nan" for NaN.
 FORESIGHT_API std::string number_text(double value);
 /// The shortest text that reads back as the same float32.

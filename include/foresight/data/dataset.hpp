@@ -43,19 +43,27 @@ class FORESIGHT_API Dataset {
   virtual std::string episode_name(int64_t episode) const = 0;
   /// Frames as read_frames() returns them.
   virtual ImageSize image_size() const = 0;
-  /// Rows per second.
+  /// Rows per second; 0 where the recording does not tell.
   virtual double fps() const = 0;
   /// Names of all columns with numbers.
   virtual const std::vector<std::string>& columns() const = 0;
   virtual const std::vector<std::string>& action_columns() const = 0;
   virtual const std::vector<std::string>& state_columns() const = 0;
   virtual LastAction last_action() const = 0;
+  /// Names of the cameras that were recorded. read_frames() gives the pictures of one of them,
+  /// DatasetOptions.camera; by default the first in this list.
+  virtual std::vector<std::string> cameras() const { return {"pixels"}; }
+  /// Names of the columns with words, e.g. "task".
+  virtual std::vector<std::string> text_columns() const { return {}; }
 
   /// Rows first..first+count-1 of the named columns, float64 [count, columns]. Action columns may
   /// hold NaN. Throws Error(not_found) for an unknown column, Error(invalid_argument) for rows
   /// outside the episode.
   virtual Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                            int64_t count) const = 0;
+  /// The words of a column in rows first..first+count-1. Throws as read_rows().
+  virtual std::vector<std::string> read_text(const std::string& column, int64_t episode,
+                                             int64_t first, int64_t count) const;
   /// Frames in the order asked for, uint8 [N,H,W,3]. Throws Error(bad_file) naming file and frame.
   virtual Tensor read_frames(int64_t episode, at::IntArrayRef indices) const = 0;
 
@@ -74,10 +82,12 @@ class FORESIGHT_API Dataset {
 /// How recorded data is opened.
 struct FORESIGHT_API DatasetOptions {
   VideoReaderOptions video = {};  ///< size and conversion of frames, and what to do with damage
-  std::vector<std::string> actions =
-      {};  ///< action columns; empty: as dataset.json says, else action_*
-  std::vector<std::string> states =
-      {};  ///< state columns; empty: as dataset.json says, else state_*
+  std::string camera = {};        ///< whose frames are read; empty: the first camera by name
+  std::vector<std::string> actions = {};  ///< action columns; empty: as the format says
+  std::vector<std::string> states = {};   ///< state columns; empty: as the format says
+  double fps = 0;                         ///< rows per second; 0: as recorded
+  double tolerance_s =
+      1e-4;  ///< furthest that a frame of LeRobot video may lie from its row's time
   int64_t tail_mismatch =
       0;  ///< rows or frames that may be dropped at an episode's end so that both agree
   int64_t threads = 0;  ///< threads that check the files while opening; 0: one per core
@@ -85,8 +95,12 @@ struct FORESIGHT_API DatasetOptions {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("video", self.video, "size and conversion of frames, and what to do with damage");
-    visit("actions", self.actions, "action columns; empty: as dataset.json says, else action_*");
-    visit("states", self.states, "state columns; empty: as dataset.json says, else state_*");
+    visit("camera", self.camera, "whose frames are read; empty: the first camera by name");
+    visit("actions", self.actions, "action columns; empty: as the format says");
+    visit("states", self.states, "state columns; empty: as the format says");
+    visit("fps", self.fps, "rows per second; 0: as recorded");
+    visit("tolerance_s", self.tolerance_s,
+          "furthest that a frame of LeRobot video may lie from its row's time, seconds");
     visit("tail_mismatch", self.tail_mismatch,
           "rows or frames that may be dropped at an episode's end so that both agree");
     visit("threads", self.threads, "threads that check the files while opening; 0: one per core");
@@ -94,9 +108,11 @@ struct FORESIGHT_API DatasetOptions {
   std::vector<std::string> validate() const;
 };
 
-/// Opens recorded data: a folder of episode_XXXX.mp4 + episode_XXXX.csv (data/folder_dataset.hpp).
-/// Throws Error(not_found | bad_file), or Error(unsupported) naming the format when it recognises
-/// another one.
+/// Opens recorded data of any format that is read, found by what lies at `path` (docs/data.md):
+/// LeRobot v2 and v3, stable-worldmodel HDF5 and folders, robomimic, DINO-WM, DROID, and plain
+/// folders of videos or pictures with tables. Files are checked while opening; numbers are read
+/// when they are first asked for. Throws Error(not_found | bad_file); Error(unsupported) for a
+/// format whose library this build lacks; Error(not_found) that lists what was looked for.
 FORESIGHT_API std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
                                                           const DatasetOptions& options = {});
 

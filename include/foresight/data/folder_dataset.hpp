@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simplest format of recorded data: a folder with one video and one table per episode.
+// The simplest format of recorded data: a folder with one video, or one folder of pictures, and one
+// table per episode.
 //
 //   dataset.json                         optional: {"fps": 10, "action_columns": [...],
-//   "state_columns": [...],
-//                                                   "last_action": "artefact"}; other keys are
-//                                                   ignored
+//                                         "state_columns": [...], "last_action": "artefact"}; other
+//                                         keys are ignored
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
-// Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi.
+// Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi, or a
+// folder episode_0000/ of .png or .jpg files, one a row in the order of their names; the table may
+// be .jsonl, one object a row. Several cameras: episode_0000.front.mp4, episode_0000.wrist.mp4.
 #pragma once
 
 #include "foresight/data/csv.hpp"
 #include "foresight/data/dataset.hpp"
 
 namespace foresight::data {
+
+class FrameSource;  // private to the library
 
 /// A plain folder. Tables are held in memory, videos are read on demand by a small pool of open
 /// readers.
@@ -35,6 +39,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   const std::vector<std::string>& action_columns() const override { return action_columns_; }
   const std::vector<std::string>& state_columns() const override { return state_columns_; }
   LastAction last_action() const override { return last_action_; }
+  std::vector<std::string> cameras() const override { return cameras_; }
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override;
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
@@ -42,29 +47,30 @@ class FORESIGHT_API FolderDataset final : public Dataset {
  private:
   struct Episode {
     std::string name;
-    std::filesystem::path video;
+    std::filesystem::path frames;  // of the chosen camera: a video, or a folder of pictures
+    std::vector<std::filesystem::path> pictures;  // of such a folder
     CsvTable table;
     int64_t length = 0;
     ImageSize size;
     double rate = 0;
   };
-  struct ReaderPool;
 
   void find_episodes(const std::filesystem::path& folder);
   void read_settings(const std::filesystem::path& file);
   void open_episodes();
   void open_episode(Episode& episode) const;
+  void open_frames();
   void agree();
   std::vector<std::string> prefixed(std::string_view prefix) const;
 
   std::string name_;
   DatasetOptions options_;
   std::vector<Episode> episodes_;
-  std::vector<std::string> columns_, action_columns_, state_columns_;
+  std::vector<std::string> columns_, action_columns_, state_columns_, cameras_;
   ImageSize image_size_;
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
-  std::unique_ptr<ReaderPool> readers_;
+  std::shared_ptr<const FrameSource> frames_;
 };
 
 }  // namespace foresight::data

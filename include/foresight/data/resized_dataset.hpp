@@ -33,6 +33,12 @@ class FORESIGHT_API ResizedDataset final : public Dataset {
     return dataset_->state_columns();
   }
   LastAction last_action() const override { return dataset_->last_action(); }
+  std::vector<std::string> cameras() const override { return dataset_->cameras(); }
+  std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
+  std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
+                                     int64_t count) const override {
+    return dataset_->read_text(column, episode, first, count);
+  }
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override {
     return dataset_->read_rows(columns, episode, first, count);

@@ -89,6 +89,8 @@ struct VideoInfo {
   bool constant_rate = true;  ///< whether all frames are equally spaced (to one tick)
 };
 
+struct FrameTable;  // private to the library
+
 /// Reads one file with one decoder thread. Remembers where it is: reading forward costs one decode
 /// a frame, jumping costs the frames since the last key frame. Not thread-safe; use one reader per
 /// thread.
@@ -99,6 +101,10 @@ class FORESIGHT_API VideoReader {
   /// (Damage::fail), not a video, or holds no video frame, Error(unsupported) if this FFmpeg has no
   /// decoder for it.
   explicit VideoReader(const std::string& path, const VideoReaderOptions& options = {});
+  /// Opens a file whose table of frames is known from another reader of it, with the same options:
+  /// saves the scan of its packets, which reads the whole file.
+  VideoReader(const std::string& path, const VideoReaderOptions& options,
+              std::shared_ptr<const FrameTable> table);
   ~VideoReader();
   VideoReader(VideoReader&&) noexcept;
   VideoReader& operator=(VideoReader&&) noexcept;
@@ -106,6 +112,8 @@ class FORESIGHT_API VideoReader {
   const VideoInfo& info() const noexcept;
   const std::string& path() const noexcept;
   int64_t num_frames() const noexcept;
+  /// For further readers of the same file.
+  const std::shared_ptr<const FrameTable>& table() const noexcept;
   /// Presentation time of every frame in ticks of info().time_base, in display order. As stored: an
   /// mp4 starts at 0, an MPEG transport stream usually does not.
   const std::vector<int64_t>& pts() const noexcept;

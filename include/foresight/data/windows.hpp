@@ -80,6 +80,20 @@ class FORESIGHT_API WindowIndex {
       first_;  // first_[i]: windows before episodes_[i]; one more entry than episodes_
 };
 
+/// Rows at given times around a row, as LeRobot samples them.
+struct RowsAround {
+  std::vector<int64_t> rows;
+  std::vector<bool>
+      outside;  ///< the time lies outside the episode: its first or last row stands in
+};
+
+/// The rows of `episode` that lie `seconds` from `row`, each clamped to the episode. Windows never
+/// leave their episode; this does, and says so. Throws Error(invalid_argument) for a row outside
+/// the episode, for a time that is no multiple of 1/fps to within `tolerance_s`, and where the
+/// recording has no rate.
+FORESIGHT_API RowsAround rows_around(const Dataset& dataset, int64_t episode, int64_t row,
+                                     const std::vector<double>& seconds, double tolerance_s = 1e-4);
+
 /// Episodes for training and for validation, ascending.
 struct EpisodeSplit {
   std::vector<int64_t> train;

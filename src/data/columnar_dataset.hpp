@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// One implementation of Dataset for all formats that store a column as one array over all episodes.
+// A format's reader only describes what it found; columns are read when they are first asked for
+// and then kept, so that a recording with wide columns that nobody uses costs nothing. Private to
+// the data folder.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/data/dataset.hpp"
+
+namespace foresight::data {
+
+/// Pictures of one camera.
+class FrameSource {
+ public:
+  virtual ~FrameSource() = default;
+  virtual ImageSize size() const = 0;
+  /// Frames uint8 [N,H,W,3] in the order asked for; the rows exist. Thread-safe.
+  virtual Tensor read(int64_t episode, at::IntArrayRef rows) const = 0;
+};
+
+/// A named array of numbers. Its `width` values a row become columns: "action" of width 2 gives
+/// action_0 and action_1; width 1 keeps its name.
+struct Feature {
+  std::string name;
+  int64_t width = 1;
+  std::function<Tensor()> load;  ///< [rows of all episodes, width], any type of numbers
+};
+
+struct TextFeature {
+  std::string name;
+  std::function<std::vector<std::string>()> load;  ///< one text a row
+};
+
+/// Where an episode's rows lie in the columns.
+struct EpisodeRows {
+  std::string name;
+  int64_t first = 0;
+  int64_t length = 0;
+};
+
+/// What a format's reader found.
+struct Recording {
+  std::string name;  ///< path, for messages
+  double fps = 0;    ///< 0: not recorded
+  LastAction last_action = LastAction::applied;
+  std::vector<EpisodeRows> episodes = {};
+  std::vector<Feature> features = {};
+  std::vector<TextFeature> texts = {};
+  std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
+  std::vector<std::string> cameras = {};
+  std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
+  /// Features that hold actions and states where DatasetOptions do not say: the first list of
+  /// which all are there.
+  std::vector<std::vector<std::string>> actions = {}, states = {};
+};
+
+/// Throws Error(not_found) if there is no camera, no such camera, or no action column;
+/// Error(bad_file) if episodes or columns contradict each other.
+std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
+                                                     const DatasetOptions& options);
+
+/// The camera that DatasetOptions.camera means. Throws Error(not_found) listing `cameras`.
+std::string chosen_camera(const std::string& recording, const std::vector<std::string>& cameras,
+                          const DatasetOptions& options);
+
+/// "a, b, c", or "none".
+std::string listed_names(const std::vector<std::string>& names);
+
+}  // namespace foresight::data

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// DROID's raw episodes, as V-JEPA 2-AC is trained on them. An episode is a folder:
+//   metadata_*.json              {"left_mp4_path": ".../recordings/MP4/<serial>.mp4", ...}
+//   recordings/MP4/<serial>.mp4
+//   trajectory.h5                observation/robot_state/cartesian_position [T,6] (xyz, Euler
+//   angles)
+//                                observation/robot_state/gripper_position [T]
+// The state is pose and gripper; the action of a row is what changes until the next one: never the
+// recorded command. With DatasetOptions.fps every k-th frame is a row, k = ceil(recorded / fps).
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "foresight/core/log.hpp"
+#include "foresight/io/json_file.hpp"
+#include "formats.hpp"
+#include "hdf5_file.hpp"
+#include "parallel.hpp"
+#include "video_frames.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTrajectory = "trajectory.h5";
+constexpr const char* kPose = "observation/robot_state/cartesian_position";
+constexpr const char* kGripper = "observation/robot_state/gripper_position";
+constexpr std::string_view kVideoKey = "_mp4_path";
+constexpr int64_t kStateWidth = 7;
+
+using Rotation = std::array<std::array<double, 3>, 3>;
+
+// Extrinsic x, y, z: R = Rz(c) Ry(b) Rx(a).
+Rotation rotation_of(const double* euler) {
+  const double sa = std::sin(euler[0]), ca = std::cos(euler[0]);
+  const double sb = std::sin(euler[1]), cb = std::cos(euler[1]);
+  const double sc = std::sin(euler[2]), cc = std::cos(euler[2]);
+  return {{{cc * cb, cc * sb * sa - sc * ca, cc * sb * ca + sc * sa},
+           {sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa},
+           {-sb, cb * sa, cb * ca}}};
+}
+
+// Angles of next * previous^T, the turn that leads from one to the other in the world's frame.
+void turn_between(const double* previous, const double* next, double* angles) {
+  const Rotation p = rotation_of(previous), n = rotation_of(next);
+  Rotation r{};
+  for (std::size_t i = 0; i < 3; ++i)
+    for (std::size_t j = 0; j < 3; ++j)
+      for (std::size_t k = 0; k < 3; ++k) r[i][j] += n[i][k] * p[j][k];
+  angles[0] = std::atan2(r[2][1], r[2][2]);
+  angles[1] = std::asin(std::clamp(-r[2][0], -1.0, 1.0));
+  angles[2] = std::atan2(r[1][0], r[0][0]);
+}
+
+std::vector<fs::path> listed_folders(const fs::path& list) {
+  std::vector<fs::path> folders;
+  std::ifstream lines(list);
+  for (std::string line; std::getline(lines, line);) {
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
+    if (line.empty()) continue;
+    const fs::path folder =
+        fs::path(line).is_absolute() ? fs::path(line) : list.parent_path() / line;
+    require(fs::exists(folder / kTrajectory), ErrorCategory::not_found,
+            list.string() + ": " + folder.string() + " holds no " + kTrajectory);
+    folders.push_back(folder);
+  }
+  return folders;
+}
+
+std::vector<fs::path> folders_below(const fs::path& root) {
+  if (fs::exists(root / kTrajectory)) return {root};
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::recursive_directory_iterator(root))
+    if (entry.path().filename() == kTrajectory) folders.push_back(entry.path().parent_path());
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+struct DroidEpisode {
+  fs::path folder;
+  std::map<std::string, fs::path> videos = {};  // by camera
+  int64_t rows = 0;                             // of trajectory and video, before thinning
+  double rate = 0;
+};
+
+class DroidOpener {
+ public:
+  DroidOpener(const fs::path& path, const DatasetOptions& options)
+      : options_(options), name_(path.string()) {
+    const auto folders = fs::is_directory(path) ? folders_below(path) : listed_folders(path);
+    for (const auto& folder : folders) episodes_.push_back({.folder = folder});
+    require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": lists no episode");
+    for (auto& episode : episodes_) find_videos(episode);
+    camera_ = chosen_camera(name_, cameras(), options_);
+    parallel_for(static_cast<int64_t>(episodes_.size()), options_.threads,
+                 [this](int64_t e) { measure(episodes_[static_cast<std::size_t>(e)]); });
+    const double rate = episodes_.front().rate;
+    if (options_.fps > 0 && rate > 0)
+      stride_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(rate / options_.fps - 1e-6)));
+  }
+
+  OpenedDataset open() {
+    Recording recording{.name = name_};
+    recording.fps = episodes_.front().rate / static_cast<double>(stride_);
+    recording.last_action = LastAction::artefact;  // nothing follows, so it is NaN
+    recording.actions = {{"action"}};
+    recording.states = {{"state"}};
+    recording.cameras = cameras();
+    std::vector<EpisodeClip> clips;
+    int64_t first = 0;
+    for (const auto& episode : episodes_) {
+      const int64_t length = (episode.rows + stride_ - 1) / stride_;
+      recording.episodes.push_back({episode.folder.filename().string(), first, length});
+      clips.push_back({.file = episode.videos.at(camera_), .stride = stride_});
+      first += length;
+    }
+    const auto states = [episodes = episodes_, stride = stride_] {
+      return all_states(episodes, stride);
+    };
+    recording.features.push_back({"state", kStateWidth, states});
+    recording.features.push_back({"action", kStateWidth, [states, rows = recording.episodes] {
+                                    return pose_changes(states(), rows);
+                                  }});
+    recording.frames = video_frames(std::move(clips), {}, options_.video);
+    auto options = options_;
+    options.fps = 0;  // already in the rows
+    return make_columnar_dataset(std::move(recording), options);
+  }
+
+ private:
+  // Cameras that every episode has.
+  std::vector<std::string> cameras() const {
+    std::vector<std::string> names;
+    for (const auto& [camera, file] : episodes_.front().videos)
+      if (std::all_of(episodes_.begin(), episodes_.end(),
+                      [&](const auto& episode) { return episode.videos.contains(camera); }))
+        names.push_back(camera);
+    return names;
+  }
+
+  // The paths in the metadata are those of the recording machine: only the file's name holds.
+  static void find_videos(DroidEpisode& episode) {
+    for (const auto& entry : fs::directory_iterator(episode.folder)) {
+      if (entry.path().extension() != ".json") continue;
+      const auto metadata = io::read_json(entry.path());
+      if (!metadata.is_object()) continue;
+      for (const auto& [key, value] : metadata.items()) {
+        if (!key.ends_with(kVideoKey) || !value.is_string()) continue;
+        const fs::path file =
+            episode.folder / "recordings" / "MP4" / fs::path(value.get<std::string>()).filename();
+        if (fs::exists(file)) episode.videos[key.substr(0, key.size() - kVideoKey.size())] = file;
+      }
+    }
+    require(!episode.videos.empty(), ErrorCategory::not_found,
+            episode.folder.string() +
+                ": no video. Looked for a *.json with a key like "
+                "left_mp4_path and recordings/MP4/ with that file");
+  }
+
+  void measure(DroidEpisode& episode) const {
+    const Hdf5File trajectory(episode.folder / kTrajectory);
+    const auto pose = trajectory.array(kPose), gripper = trajectory.array(kGripper);
+    require(pose.shape.size() == 2 && pose.shape[1] == 6 && gripper.shape.size() == 1 &&
+                gripper.shape[0] == pose.shape[0],
+            ErrorCategory::bad_file,
+            trajectory.path() + ": expected " + kPose + " [rows, 6] and " + kGripper + " [rows]");
+    const VideoReader reader(episode.videos.at(camera_).string(), options_.video);
+    episode.rows = std::min(pose.shape[0], reader.num_frames());
+    episode.rate = reader.info().average_rate;
+    require(episode.rows >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
+    if (pose.shape[0] != reader.num_frames())
+      log(LogLevel::warning, episode.folder.string() + ": trajectory.h5 has " +
+                                 std::to_string(pose.shape[0]) + " rows, the video " +
+                                 std::to_string(reader.num_frames()) +
+                                 " frames; what only one of them has is left out");
+  }
+
+  static Tensor all_states(const std::vector<DroidEpisode>& episodes, int64_t stride) {
+    std::vector<Tensor> parts;
+    for (const auto& episode : episodes) {
+      const Hdf5File trajectory(episode.folder / kTrajectory);
+      const Tensor state = at::cat({trajectory.read(kPose).to(at::kDouble),
+                                    trajectory.read(kGripper).to(at::kDouble).unsqueeze(1)},
+                                   1);
+      parts.push_back(state.slice(0, 0, episode.rows, stride));
+    }
+    return at::cat(parts).contiguous();
+  }
+
+  static Tensor pose_changes(const Tensor& states, const std::vector<EpisodeRows>& episodes) {
+    Tensor actions =
+        at::full(states.sizes(), std::numeric_limits<double>::quiet_NaN(), at::kDouble);
+    const auto* state = states.const_data_ptr<double>();
+    auto* action = actions.mutable_data_ptr<double>();
+    for (const auto& episode : episodes)
+      for (int64_t row = episode.first; row + 1 < episode.first + episode.length; ++row) {
+        const double* now = state + row * kStateWidth;
+        const double* next = now + kStateWidth;
+        double* change = action + row * kStateWidth;
+        for (int i = 0; i < 3; ++i) change[i] = next[i] - now[i];
+        turn_between(now + 3, next + 3, change + 3);
+        change[6] = next[6] - now[6];
+      }
+    return actions;
+  }
+
+  DatasetOptions options_;
+  std::string name_, camera_;
+  std::vector<DroidEpisode> episodes_;
+  int64_t stride_ = 1;
+};
+
+}  // namespace
+
+OpenedDataset open_droid(const fs::path& path, const DatasetOptions& options) {
+  return DroidOpener(path, options).open();
+}
+
+bool holds_droid_episodes(const fs::path& folder) {
+  if (fs::exists(folder / kTrajectory)) return true;
+  int looked_at = 0;
+  for (auto it =
+           fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied);
+       it != fs::recursive_directory_iterator(); ++it) {
+    if (it.depth() > 4) it.disable_recursion_pending();
+    if (it->path().filename() == kTrajectory) return true;
+    if (++looked_at > 20000) return false;  // it would be among the first of a DROID folder
+  }
+  return false;
+}
+
+}  // namespace foresight::data

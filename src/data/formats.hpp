@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The formats of recorded data, each behind one function; open_dataset() chooses between them.
+// Private to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "foresight/data/dataset.hpp"
+
+namespace foresight::data {
+
+using OpenedDataset = std::shared_ptr<const Dataset>;
+
+/// LeRobot v2.0, v2.1, v3.0: a folder with meta/info.json.
+OpenedDataset open_lerobot(const std::filesystem::path& folder, const DatasetOptions& options);
+
+/// An HDF5 file of stable-worldmodel or robomimic, told by what it holds.
+OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options);
+
+/// stable-worldmodel's folders of .npz columns with videos or pictures.
+OpenedDataset open_swm_folder(const std::filesystem::path& folder, const DatasetOptions& options);
+
+/// DINO-WM: states.pth, actions and obses/.
+OpenedDataset open_dino_wm(const std::filesystem::path& folder, const DatasetOptions& options);
+
+/// DROID: an episode's folder with trajectory.h5, a folder with such folders below it, or a text
+/// file that lists them.
+OpenedDataset open_droid(const std::filesystem::path& path, const DatasetOptions& options);
+bool holds_droid_episodes(const std::filesystem::path& folder);
+
+}  // namespace foresight::data

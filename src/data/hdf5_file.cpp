@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hdf5_file.hpp"
+
+#include "foresight/core/error.hpp"
+
+#if FORESIGHT_HAS_HDF5
+
+#include <hdf5.h>
+
+#include <algorithm>
+#include <mutex>
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr H5Z_filter_t kBlosc = 32001;  // registered with the HDF Group
+
+// Where distributions put filters that HDF5 loads when a file needs them; HDF5 itself looks in
+// $HDF5_PLUGIN_PATH and in one folder that was chosen when it was built.
+constexpr const char* kPluginFolders[] = {"/usr/lib/x86_64-linux-gnu/hdf5/serial/plugins",
+                                          "/usr/lib/aarch64-linux-gnu/hdf5/serial/plugins",
+                                          "/usr/lib64/hdf5/plugin", "/usr/lib/hdf5/plugin",
+                                          "/usr/local/hdf5/lib/plugin"};
+
+// One lock for the library. It also keeps HDF5 from printing its errors: they become ours.
+class Hdf5Lock {
+ public:
+  Hdf5Lock() : lock_(mutex()) {
+    H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+    static const bool plugins_known = [] {
+      for (const char* folder : kPluginFolders)
+        if (fs::is_directory(folder)) H5PLappend(folder);
+      return true;
+    }();
+    static_cast<void>(plugins_known);
+  }
+  ~Hdf5Lock() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex one;
+    return one;
+  }
+  std::lock_guard<std::mutex> lock_;
+  H5E_auto2_t print_ = nullptr;
+  void* print_data_ = nullptr;
+};
+
+// A library object that is closed by its kind's function.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle& operator=(Handle&&) = delete;
+  explicit operator bool() const { return id_ >= 0; }
+  hid_t id() const { return id_; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+// The message of the call where it went wrong: the outer ones only name who called.
+std::string hdf5_reason() {
+  std::string innermost;
+  const auto take_first = [](unsigned depth, const H5E_error2_t* error, void* out) -> herr_t {
+    if (depth == 0 && error->desc != nullptr) *static_cast<std::string*>(out) = error->desc;
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &innermost);
+  H5Eclear2(H5E_DEFAULT);
+  return innermost.empty() ? "unknown reason" : innermost;
+}
+
+Handle open_array(hid_t file, const std::string& name) {
+  return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
+}
+
+std::vector<int64_t> shape_of(hid_t array) {
+  const Handle space(H5Dget_space(array), H5Sclose);
+  const int rank = H5Sget_simple_extent_ndims(space.id());
+  std::vector<hsize_t> sizes(static_cast<std::size_t>(std::max(rank, 0)));
+  if (rank > 0) H5Sget_simple_extent_dims(space.id(), sizes.data(), nullptr);
+  return {sizes.begin(), sizes.end()};
+}
+
+struct MemoryType {
+  at::ScalarType type;
+  hid_t hdf5;
+};
+
+// The tensor type for a stored one, and how HDF5 converts to it.
+std::optional<MemoryType> memory_type(hid_t stored) {
+  const std::size_t bytes = H5Tget_size(stored);
+  switch (H5Tget_class(stored)) {
+    case H5T_FLOAT:
+      if (bytes <= 4) return MemoryType{at::kFloat, H5T_NATIVE_FLOAT};
+      return MemoryType{at::kDouble, H5T_NATIVE_DOUBLE};
+    case H5T_INTEGER: {
+      const bool is_signed = H5Tget_sign(stored) == H5T_SGN_2;
+      if (bytes == 1 && !is_signed) return MemoryType{at::kByte, H5T_NATIVE_UINT8};
+      if (bytes == 1) return MemoryType{at::kChar, H5T_NATIVE_INT8};
+      if (bytes == 2 && is_signed) return MemoryType{at::kShort, H5T_NATIVE_INT16};
+      if (bytes == 4 && is_signed) return MemoryType{at::kInt, H5T_NATIVE_INT32};
+      return MemoryType{at::kLong, H5T_NATIVE_INT64};
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+// h5py stores booleans as an enumeration of one byte: read as the integers below it.
+bool is_byte_enumeration(hid_t stored) {
+  return H5Tget_class(stored) == H5T_ENUM && H5Tget_size(stored) == 1;
+}
+
+std::vector<std::string> strings_of(hid_t array, hid_t stored, int64_t count) {
+  const auto rows = static_cast<std::size_t>(count);
+  std::vector<std::string> texts(rows);
+  const Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_cset(memory.id(), H5Tget_cset(stored));
+  if (H5Tis_variable_str(stored) > 0) {
+    H5Tset_size(memory.id(), H5T_VARIABLE);
+    std::vector<char*> pointers(rows, nullptr);
+    if (H5Dread(array, memory.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0) return {};
+    for (std::size_t i = 0; i < rows; ++i)
+      if (pointers[i] != nullptr) texts[i] = pointers[i];
+    const Handle space(H5Dget_space(array), H5Sclose);
+    H5Dvlen_reclaim(memory.id(), space.id(), H5P_DEFAULT, pointers.data());
+    return texts;
+  }
+  const std::size_t size = H5Tget_size(stored);
+  H5Tset_size(memory.id(), size);
+  H5Tset_strpad(memory.id(), H5T_STR_NULLPAD);
+  std::vector<char> bytes(rows * size);
+  if (H5Dread(array, memory.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) < 0) return {};
+  for (std::size_t i = 0; i < rows; ++i) {
+    texts[i].assign(bytes.data() + i * size, size);
+    texts[i].erase(std::min(texts[i].find('\0'), texts[i].size()));
+  }
+  return texts;
+}
+
+}  // namespace
+
+struct Hdf5File::Impl {
+  explicit Impl(hid_t id) : file(id, H5Fclose) {}
+  Handle file;
+  std::map<std::string, Handle> open;  // arrays that are read row by row
+
+  [[noreturn]] void fail(const Hdf5File& owner, const std::string& name, hid_t array) const {
+    const std::string why = hdf5_reason();
+    if (array >= 0) check_filters(owner, name, array);
+    throw Error(ErrorCategory::bad_file,
+                owner.path() + ": array '" + name + "' cannot be read: " + why);
+  }
+
+  // A missing filter is the usual reason, and HDF5's own message does not say what to install.
+  static void check_filters(const Hdf5File& owner, const std::string& name, hid_t array) {
+    const Handle properties(H5Dget_create_plist(array), H5Pclose);
+    for (int i = 0; i < H5Pget_nfilters(properties.id()); ++i) {
+      unsigned flags = 0, config = 0;
+      std::size_t values = 0;
+      char title[64] = {};
+      const auto filter = H5Pget_filter2(properties.id(), static_cast<unsigned>(i), &flags, &values,
+                                         nullptr, sizeof title - 1, title, &config);
+      if (H5Zfilter_avail(filter) > 0) continue;
+      const std::string advice =
+          filter == kBlosc
+              ? "install Debian's hdf5-filter-plugin-blosc-serial, or name a folder with the Blosc "
+                "plugin in HDF5_PLUGIN_PATH (pip's hdf5plugin brings one)"
+              : "name a folder with its plugin in HDF5_PLUGIN_PATH";
+      throw Error(ErrorCategory::unsupported, owner.path() + ": array '" + name +
+                                                  "' is compressed by filter " +
+                                                  std::to_string(filter) + " (" + title +
+                                                  "), which this HDF5 does not have; " + advice);
+    }
+  }
+};
+
+Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()) {
+  require(fs::is_regular_file(path), ErrorCategory::not_found, path_ + ": no such file");
+  const Hdf5Lock lock;
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+#if H5_VERSION_GE(1, 10, 7)
+  H5Pset_file_locking(access.id(), true, true);  // network file systems often have no locks
+#endif
+  impl_ = std::make_unique<Impl>(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, access.id()));
+  if (impl_->file) return;
+  const std::string why = hdf5_reason();
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  throw Error(ErrorCategory::bad_file,
+              path_ + ": HDF5 " + std::to_string(major) + "." + std::to_string(minor) + "." +
+                  std::to_string(release) + " cannot open it: " + why +
+                  ". If a newer HDF5 wrote it, `h5repack --high=2 OLD NEW` of that one helps");
+}
+
+Hdf5File::~Hdf5File() {
+  if (!impl_) return;
+  const Hdf5Lock lock;
+  impl_.reset();
+}
+
+std::vector<std::string> Hdf5File::names(const std::string& group) const {
+  std::vector<std::string> all;
+  if (!is_group(group)) return all;
+  const Hdf5Lock lock;
+  const Handle open(H5Gopen2(impl_->file.id(), group.c_str(), H5P_DEFAULT), H5Gclose);
+  const auto take = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  hsize_t place = 0;
+  H5Literate(open.id(), H5_INDEX_NAME, H5_ITER_NATIVE, &place, take, &all);
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+bool Hdf5File::has(const std::string& name) const {
+  const Hdf5Lock lock;
+  // Every part of the path must exist before its whole may be asked for.
+  for (std::size_t slash = name.find('/', 1); slash != std::string::npos;
+       slash = name.find('/', slash + 1))
+    if (H5Lexists(impl_->file.id(), name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
+  return H5Lexists(impl_->file.id(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+bool Hdf5File::is_group(const std::string& name) const {
+  if (name != "/" && !has(name)) return false;
+  const Hdf5Lock lock;
+  const Handle open(H5Gopen2(impl_->file.id(), name.c_str(), H5P_DEFAULT), H5Gclose);
+  return static_cast<bool>(open);
+}
+
+Hdf5Array Hdf5File::array(const std::string& name) const {
+  const Hdf5Lock lock;
+  Hdf5Array found;
+  const Handle open = open_array(impl_->file.id(), name);
+  if (!open) {
+    found.problem = hdf5_reason();
+    return found;
+  }
+  const Handle stored(H5Dget_type(open.id()), H5Tclose);
+  if (!stored) {
+    found.problem = hdf5_reason();
+    return found;
+  }
+  found.shape = shape_of(open.id());
+  if (is_byte_enumeration(stored.id())) found.type = at::kByte;
+  if (const auto memory = memory_type(stored.id())) found.type = memory->type;
+  found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
+  return found;
+}
+
+Tensor Hdf5File::read(const std::string& name) const {
+  const Hdf5Lock lock;
+  const Handle open = open_array(impl_->file.id(), name);
+  if (!open) impl_->fail(*this, name, -1);
+  const Handle stored(H5Dget_type(open.id()), H5Tclose);
+  const Handle base(
+      is_byte_enumeration(stored.id()) ? H5Tget_super(stored.id()) : H5Tcopy(stored.id()),
+      H5Tclose);
+  const auto memory = memory_type(base.id());
+  require(memory.has_value(), ErrorCategory::bad_file,
+          path_ + ": array '" + name + "' holds no numbers");
+  Tensor values = at::empty(shape_of(open.id()), memory->type);
+  // An enumeration does not convert to a number: it is read as it is, one byte each.
+  const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
+  if (H5Dread(open.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) < 0)
+    impl_->fail(*this, name, open.id());
+  return values;
+}
+
+Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const {
+  const Hdf5Lock lock;
+  auto found = impl_->open.find(name);
+  if (found == impl_->open.end()) {
+    Handle opened = open_array(impl_->file.id(), name);
+    if (!opened) impl_->fail(*this, name, -1);
+    found = impl_->open.emplace(name, std::move(opened)).first;
+  }
+  const hid_t array = found->second.id();
+  std::vector<int64_t> shape = shape_of(array);
+  require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
+  const int64_t available = shape[0];
+  shape[0] = static_cast<int64_t>(rows.size());
+  Tensor values = at::empty(shape, at::kByte);
+  const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
+  std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
+  count[0] = 1;
+  const Handle space(H5Dget_space(array), H5Sclose);
+  const Handle one(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr),
+                   H5Sclose);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    require(rows[i] >= 0 && rows[i] < available, ErrorCategory::bad_file,
+            path_ + ": array '" + name + "' has " + std::to_string(available) + " rows, row " +
+                std::to_string(rows[i]) + " is missing");
+    start[0] = static_cast<hsize_t>(rows[i]);
+    H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+    auto* to = values.mutable_data_ptr<std::uint8_t>() + static_cast<int64_t>(i) * bytes;
+    if (H5Dread(array, H5T_NATIVE_UINT8, one.id(), space.id(), H5P_DEFAULT, to) < 0)
+      impl_->fail(*this, name, array);
+  }
+  return values;
+}
+
+std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
+  const Hdf5Lock lock;
+  const Handle open = open_array(impl_->file.id(), name);
+  if (!open) impl_->fail(*this, name, -1);
+  const Handle stored(H5Dget_type(open.id()), H5Tclose);
+  const auto shape = shape_of(open.id());
+  require(H5Tget_class(stored.id()) == H5T_STRING && shape.size() == 1, ErrorCategory::bad_file,
+          path_ + ": array '" + name + "' is not a list of texts");
+  auto texts = strings_of(open.id(), stored.id(), shape[0]);
+  if (static_cast<int64_t>(texts.size()) != shape[0]) impl_->fail(*this, name, open.id());
+  return texts;
+}
+
+std::optional<std::string> Hdf5File::attribute(const std::string& object,
+                                               const std::string& name) const {
+  if (object != "/" && !has(object)) return std::nullopt;
+  const Hdf5Lock lock;
+  const Handle open(H5Oopen(impl_->file.id(), object.c_str(), H5P_DEFAULT), H5Oclose);
+  if (!open || H5Aexists(open.id(), name.c_str()) <= 0) return std::nullopt;
+  const Handle found(H5Aopen(open.id(), name.c_str(), H5P_DEFAULT), H5Aclose);
+  const Handle stored(H5Aget_type(found.id()), H5Tclose);
+  const Handle space(H5Aget_space(found.id()), H5Sclose);
+  if (H5Sget_simple_extent_npoints(space.id()) != 1) return std::nullopt;
+  if (const auto memory = memory_type(stored.id())) {
+    double number = 0;
+    if (H5Aread(found.id(), H5T_NATIVE_DOUBLE, &number) < 0) return std::nullopt;
+    return std::to_string(number);
+  }
+  if (H5Tget_class(stored.id()) != H5T_STRING) return std::nullopt;
+  if (H5Tis_variable_str(stored.id()) > 0) {
+    char* text = nullptr;
+    const Handle memory(H5Tcopy(stored.id()), H5Tclose);
+    if (H5Aread(found.id(), memory.id(), &text) < 0 || text == nullptr) return std::nullopt;
+    const std::string copy = text;
+    H5free_memory(text);
+    return copy;
+  }
+  std::string text(H5Tget_size(stored.id()), '\0');
+  if (H5Aread(found.id(), stored.id(), text.data()) < 0) return std::nullopt;
+  text.erase(std::min(text.find('\0'), text.size()));
+  return text;
+}
+
+bool has_hdf5() { return true; }
+
+}  // namespace foresight::data
+
+#else
+
+namespace foresight::data {
+
+struct Hdf5File::Impl {};
+
+Hdf5File::Hdf5File(const std::filesystem::path& path) : path_(path.string()) {
+  throw Error(ErrorCategory::unsupported,
+              path_ +
+                  ": this build of foresight has no HDF5. Install it (Debian/Ubuntu: apt-get "
+                  "install libhdf5-dev) and configure foresight again");
+}
+Hdf5File::~Hdf5File() = default;
+std::vector<std::string> Hdf5File::names(const std::string&) const { return {}; }
+bool Hdf5File::has(const std::string&) const { return false; }
+bool Hdf5File::is_group(const std::string&) const { return false; }
+Hdf5Array Hdf5File::array(const std::string&) const { return {}; }
+Tensor Hdf5File::read(const std::string&) const { return {}; }
+Tensor Hdf5File::read_rows(const std::string&, at::IntArrayRef) const { return {}; }
+std::vector<std::string> Hdf5File::read_texts(const std::string&) const { return {}; }
+std::optional<std::string> Hdf5File::attribute(const std::string&, const std::string&) const {
+  return std::nullopt;
+}
+
+bool has_hdf5() { return false; }
+
+}  // namespace foresight::data
+
+#endif

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// LeRobot data sets: numbers in Parquet files, frames in video files or as pictures in Parquet. In
+// v3.0 one file holds many episodes, so a frame is found by its time; in v2.x every episode has
+// files of its own.
+#include <algorithm>
+#include <cmath>
+#include <list>
+#include <mutex>
+#include <set>
+
+#include "formats.hpp"
+#include "lerobot_meta.hpp"
+#include "parallel.hpp"
+#include "parquet_file.hpp"
+#include "picture.hpp"
+#include "video_frames.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A Parquet file and the episodes that it holds, one after the other.
+struct RowFile {
+  fs::path path;
+  int64_t first_episode = 0, episodes = 0;
+  int64_t first_row = 0, rows = 0;  // in the whole data set
+};
+
+// The data files of a set, in the order of their rows.
+class RowFiles {
+ public:
+  RowFiles(const std::string& name, const LeRobotMeta& meta, int64_t threads) {
+    int64_t row = 0;
+    std::set<fs::path> seen;
+    for (std::size_t e = 0; e < meta.episodes.size(); ++e) {
+      const auto& episode = meta.episodes[e];
+      if (files_.empty() || files_.back().path != episode.data) {
+        require(seen.insert(episode.data).second, ErrorCategory::bad_file,
+                name + ": episodes of " + episode.data.string() + " do not follow each other");
+        files_.push_back(
+            {.path = episode.data, .first_episode = static_cast<int64_t>(e), .first_row = row});
+      }
+      files_.back().rows += episode.length;
+      ++files_.back().episodes;
+      row += episode.length;
+    }
+    parallel_for(static_cast<int64_t>(files_.size()), threads,
+                 [&](int64_t f) { check_rows(files_[static_cast<std::size_t>(f)], meta); });
+  }
+
+  const std::vector<RowFile>& files() const { return files_; }
+
+  Tensor numbers(const std::string& column, int64_t width) const {
+    std::vector<Tensor> parts;
+    for (const auto& file : files_) parts.push_back(ParquetFile(file.path).numbers(column, width));
+    return at::cat(parts);
+  }
+
+  std::vector<std::string> texts(const std::string& column) const {
+    std::vector<std::string> all;
+    for (const auto& file : files_) {
+      const auto some = ParquetFile(file.path).texts(column);
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  }
+
+ private:
+  // A file of another length, or with its episodes in another order, would shift every row.
+  static void check_rows(const RowFile& file, const LeRobotMeta& meta) {
+    const ParquetFile parquet(file.path);
+    require(parquet.rows() == file.rows, ErrorCategory::bad_file,
+            file.path.string() + ": has " + std::to_string(parquet.rows()) +
+                " rows, but meta/ lists " + std::to_string(file.rows) + " for its " +
+                std::to_string(file.episodes) + " episode(s)");
+    if (!parquet.has("episode_index")) return;
+    const Tensor stored = parquet.numbers("episode_index", 1).to(at::kLong).contiguous();
+    const auto* index = stored.const_data_ptr<int64_t>();
+    int64_t row = 0;
+    for (int64_t e = file.first_episode; e < file.first_episode + file.episodes; ++e)
+      for (int64_t t = 0; t < meta.episodes[static_cast<std::size_t>(e)].length; ++t, ++row)
+        require(index[row] == e, ErrorCategory::bad_file,
+                file.path.string() + ": row " + std::to_string(row) + " is of episode " +
+                    std::to_string(index[row]) + ", but meta/ places episode " + std::to_string(e) +
+                    " there");
+  }
+
+  std::vector<RowFile> files_;
+};
+
+// Times of the rows since the start of their episodes. Stored times are float32, which is coarser
+// than the tolerance after a quarter of an hour; where the frame's number says the same to that
+// precision, it says it better.
+std::vector<double> row_times(const RowFiles& files, double fps) {
+  const Tensor stored = files.numbers("timestamp", 1).to(at::kDouble).contiguous();
+  const Tensor frames = files.numbers("frame_index", 1).to(at::kLong).contiguous();
+  std::vector<double> times(static_cast<std::size_t>(stored.numel()));
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    const double time = stored.const_data_ptr<double>()[i];
+    const double counted = static_cast<double>(frames.const_data_ptr<int64_t>()[i]) / fps;
+    const bool same = static_cast<float>(counted) == static_cast<float>(time) ||
+                      std::abs(counted - time) <= 1.2e-7 * std::max(1.0, std::abs(time));
+    times[i] = same ? counted : time;
+  }
+  return times;
+}
+
+// Pictures inside Parquet files are read by row group, the smallest piece that can be read. Some
+// groups are kept, as windows ask for neighbouring rows.
+class StoredPictures {
+ public:
+  StoredPictures(std::shared_ptr<const RowFiles> files, std::string column,
+                 std::vector<EpisodeRows> episodes)
+      : files_(std::move(files)), column_(std::move(column)), episodes_(std::move(episodes)) {}
+
+  std::string bytes(int64_t episode, int64_t row) const {
+    const int64_t wanted = episodes_[static_cast<std::size_t>(episode)].first + row;
+    const auto& all = files_->files();
+    const auto file =
+        std::upper_bound(all.begin(), all.end(), wanted,
+                         [](int64_t r, const RowFile& f) { return r < f.first_row; }) -
+        1;
+    const auto group = group_of(*file, wanted - file->first_row);
+    const std::string picture =
+        group->pictures.at(static_cast<std::size_t>(wanted - group->first_row));
+    require(!picture.empty(), ErrorCategory::bad_file,
+            name(episode, row) + ": holds no picture (its bytes are missing)");
+    return picture;
+  }
+
+  std::string name(int64_t episode, int64_t row) const {
+    return column_ + " of " + episodes_[static_cast<std::size_t>(episode)].name + ", row " +
+           std::to_string(row);
+  }
+
+ private:
+  struct Group {
+    fs::path file;
+    int64_t first_row = 0;  // in the whole data set
+    std::vector<std::string> pictures;
+  };
+  static constexpr std::size_t kGroups = 8;
+
+  std::shared_ptr<const Group> group_of(const RowFile& file, int64_t row) const {
+    {
+      const std::lock_guard lock(mutex_);
+      for (auto it = groups_.begin(); it != groups_.end(); ++it) {
+        const int64_t offset = file.first_row + row - (*it)->first_row;
+        if ((*it)->file != file.path || offset < 0 ||
+            offset >= static_cast<int64_t>((*it)->pictures.size()))
+          continue;
+        groups_.splice(groups_.begin(), groups_, it);
+        return groups_.front();
+      }
+    }
+    const ParquetFile parquet(file.path);
+    auto group = std::make_shared<Group>();
+    group->file = file.path;
+    group->first_row = file.first_row;
+    std::size_t number = 0;
+    for (; row >= parquet.group_rows().at(number); ++number) {
+      row -= parquet.group_rows()[number];
+      group->first_row += parquet.group_rows()[number];
+    }
+    group->pictures = parquet.pictures(column_, static_cast<int64_t>(number));
+    const std::lock_guard lock(mutex_);
+    groups_.push_front(group);
+    if (groups_.size() > kGroups) groups_.pop_back();
+    return group;
+  }
+
+  std::shared_ptr<const RowFiles> files_;
+  std::string column_;
+  std::vector<EpisodeRows> episodes_;
+  mutable std::mutex mutex_;
+  mutable std::list<std::shared_ptr<const Group>> groups_;  // most recently used first
+};
+
+class LeRobotOpener {
+ public:
+  LeRobotOpener(const fs::path& folder, const DatasetOptions& options)
+      : meta_(read_lerobot_meta(folder)), options_(options) {
+    recording_.name = folder.string();
+    recording_.fps = meta_.fps;
+    recording_.actions = {{"action"}};
+    recording_.states = {{"observation.state"}};
+    list_episodes();
+    files_ = std::make_shared<const RowFiles>(recording_.name, meta_, options.threads);
+    list_features();
+    open_camera();
+  }
+
+  OpenedDataset open() { return make_columnar_dataset(std::move(recording_), options_); }
+
+ private:
+  void list_episodes() {
+    int64_t row = 0;
+    for (std::size_t e = 0; e < meta_.episodes.size(); ++e) {
+      const int64_t length = meta_.episodes[e].length;
+      recording_.episodes.push_back({"episode " + std::to_string(e), row, length});
+      row += length;
+    }
+  }
+
+  void list_features() {
+    for (const auto& feature : meta_.features) {
+      if (feature.dtype == "video" || feature.dtype == "image") {
+        if (feature.depth)
+          recording_.skipped[feature.name] = "it is a depth camera, only colour is read";
+        else
+          recording_.cameras.push_back(feature.name);
+      } else if (feature.dtype == "string" || feature.dtype == "language") {
+        recording_.texts.push_back(
+            {feature.name, [files = files_, name = feature.name] { return files->texts(name); }});
+      } else {
+        recording_.features.push_back({feature.name, feature.width, [files = files_, feature] {
+                                         return files->numbers(feature.name, feature.width);
+                                       }});
+      }
+    }
+    if (!meta_.tasks.empty())
+      recording_.texts.push_back(
+          {"task", [files = files_, tasks = meta_.tasks, name = recording_.name] {
+             return task_texts(*files, tasks, name);
+           }});
+  }
+
+  static std::vector<std::string> task_texts(const RowFiles& files,
+                                             const std::map<int64_t, std::string>& tasks,
+                                             const std::string& name) {
+    const Tensor index = files.numbers("task_index", 1).to(at::kLong).contiguous();
+    std::vector<std::string> texts;
+    for (int64_t i = 0; i < index.numel(); ++i) {
+      const auto task = tasks.find(index.const_data_ptr<int64_t>()[i]);
+      require(task != tasks.end(), ErrorCategory::bad_file,
+              name + ": row " + std::to_string(i) + " has task_index " +
+                  std::to_string(index.const_data_ptr<int64_t>()[i]) +
+                  ", which meta/tasks does not list");
+      texts.push_back(task->second);
+    }
+    return texts;
+  }
+
+  void open_camera() {
+    const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
+    const auto feature = std::find_if(meta_.features.begin(), meta_.features.end(),
+                                      [&](const auto& one) { return one.name == camera; });
+    if (feature->dtype == "image") {
+      const auto pictures =
+          std::make_shared<const StoredPictures>(files_, camera, recording_.episodes);
+      recording_.frames = picture_frames(
+          [pictures](int64_t episode, int64_t row) { return pictures->bytes(episode, row); },
+          [pictures](int64_t episode, int64_t row) { return pictures->name(episode, row); },
+          options_.video);
+      return;
+    }
+    std::vector<EpisodeClip> clips;
+    for (std::size_t e = 0; e < meta_.episodes.size(); ++e) {
+      const auto& video = meta_.episodes[e].videos.at(camera);
+      clips.push_back({video.file, video.start, recording_.episodes[e].first});
+    }
+    require_files(recording_.name, clips);
+    recording_.frames =
+        video_frames(std::move(clips),
+                     {.times = [files = files_, fps = meta_.fps] { return row_times(*files, fps); },
+                      .tolerance_s = options_.tolerance_s},
+                     options_.video);
+  }
+
+  LeRobotMeta meta_;
+  DatasetOptions options_;
+  Recording recording_;
+  std::shared_ptr<const RowFiles> files_;
+};
+
+}  // namespace
+
+OpenedDataset open_lerobot(const fs::path& folder, const DatasetOptions& options) {
+  return LeRobotOpener(folder, options).open();
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The meta folder of a LeRobot data set, of versions 2.x and 3.0 alike: which episodes there are
+// and where their rows and frames lie. Private to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "columnar_dataset.hpp"
+
+namespace foresight::data {
+
+/// Where an episode's frames of one camera are.
+struct LeRobotVideo {
+  std::filesystem::path file;
+  double start = 0;  ///< presentation time of its first frame, seconds
+};
+
+struct LeRobotEpisode {
+  int64_t length = 0;
+  std::filesystem::path data = {};                  ///< Parquet file with its rows
+  std::map<std::string, LeRobotVideo> videos = {};  ///< by feature
+};
+
+/// A feature of info.json.
+struct LeRobotFeature {
+  std::string name, dtype;
+  int64_t width = 1;  ///< numbers a row
+  bool depth = false;
+};
+
+struct LeRobotMeta {
+  std::string version;
+  double fps = 0;
+  std::vector<LeRobotFeature> features;
+  std::vector<LeRobotEpisode> episodes;  ///< number e is episode_index e
+  std::map<int64_t, std::string> tasks;  ///< by task_index
+};
+
+/// Throws Error(not_found | bad_file) naming file and rule; Error(unsupported) for another version.
+LeRobotMeta read_lerobot_meta(const std::filesystem::path& root);
+
+/// A path template of info.json, e.g. "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+/// with its fields filled in. Throws Error(bad_file) for an unknown field or a result outside the
+/// data set.
+std::filesystem::path fill_lerobot_path(const std::filesystem::path& root,
+                                        const std::string& path_template,
+                                        const std::map<std::string, int64_t>& numbers,
+                                        const std::string& video_key = {});
+
+}  // namespace foresight::data

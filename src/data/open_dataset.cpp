@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which format lies at a path: each is told by one file that every recording of it has.
+#include <algorithm>
+#include <optional>
+
+#include "foresight/data/folder_dataset.hpp"
+#include "formats.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct FolderFormat {
+  const char* name;
+  const char* sign;  ///< what was looked for, for messages
+  bool (*holds)(const fs::path& folder);
+  OpenedDataset (*open)(const fs::path& folder, const DatasetOptions& options);
+};
+
+bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
+  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                     [&](const fs::directory_entry& entry) { return wanted(entry.path()); });
+}
+
+bool holds_episodes(const fs::path& folder) {
+  return any_entry(folder,
+                   [](const fs::path& p) { return p.filename().string().starts_with("episode_"); });
+}
+
+OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) {
+  return std::make_shared<FolderDataset>(folder, options);
+}
+
+// The only HDF5 file of a folder, if there is just one.
+std::optional<fs::path> only_hdf5_file(const fs::path& folder) {
+  std::optional<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const auto extension = entry.path().extension();
+    if (extension != ".h5" && extension != ".hdf5") continue;
+    if (found) return std::nullopt;
+    found = entry.path();
+  }
+  return found;
+}
+
+OpenedDataset refuse_lance(const fs::path& folder, const DatasetOptions&) {
+  throw Error(ErrorCategory::unsupported,
+              folder.string() +
+                  ": is a Lance table, for which there is no C++ reader. Convert it in Python: "
+                  "stable_worldmodel.data.convert(..., dest_format=\"hdf5\")");
+}
+
+const FolderFormat kFolderFormats[] = {
+    {"LeRobot", "meta/info.json",
+     [](const fs::path& folder) { return fs::exists(folder / "meta" / "info.json"); },
+     open_lerobot},
+    {"stable-worldmodel video or folder", "ep_len.npz",
+     [](const fs::path& folder) { return fs::exists(folder / "ep_len.npz"); }, open_swm_folder},
+    {"DINO-WM", "states.pth",
+     [](const fs::path& folder) { return fs::exists(folder / "states.pth"); }, open_dino_wm},
+    {"a plain folder", "episode_0000.mp4 + episode_0000.csv", holds_episodes, open_plain},
+    {"stable-worldmodel or robomimic", "one *.h5 or *.hdf5, not called trajectory.h5",
+     [](const fs::path& folder) {
+       const auto file = only_hdf5_file(folder);
+       return file && file->filename() != "trajectory.h5";
+     },
+     [](const fs::path& folder, const DatasetOptions& options) {
+       return open_hdf5(*only_hdf5_file(folder), options);
+     }},
+    {"Lance, not read", "_versions/",
+     [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
+    {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
+};
+
+}  // namespace
+
+OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {
+  require_valid(options);
+  require(fs::exists(path), ErrorCategory::not_found, path.string() + ": no such file or folder");
+  std::string looked_for;
+  if (fs::is_directory(path)) {
+    for (const auto& format : kFolderFormats) {
+      if (format.holds(path)) return format.open(path, options);
+      looked_for += std::string("\n  ") + format.sign + " (" + format.name + ")";
+    }
+  } else {
+    const auto extension = path.extension();
+    if (extension == ".h5" || extension == ".hdf5") return open_hdf5(path, options);
+    if (extension == ".txt") return open_droid(path, options);
+    looked_for =
+        "\n  *.h5, *.hdf5 (stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)";
+  }
+  throw Error(ErrorCategory::not_found,
+              path.string() + ": holds no recording of a known format. Looked for:" + looked_for);
+}
+
+}  // namespace foresight::data

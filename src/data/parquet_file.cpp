@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parquet_file.hpp"
+
+#include "foresight/core/error.hpp"
+#include "foresight/io/files.hpp"
+
+#if FORESIGHT_HAS_PARQUET
+
+#include <arrow/api.h>
+#include <arrow/io/file.h>
+#include <arrow/io/memory.h>
+#include <arrow/util/key_value_metadata.h>
+#include <parquet/arrow/reader.h>
+#include <parquet/arrow/writer.h>
+#include <parquet/exception.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Flattens nested lists of one length a row and copies their numbers.
+class NumberColumn {
+ public:
+  NumberColumn(std::string name, int64_t width) : name_(std::move(name)), width_(width) {}
+
+  void add(const std::shared_ptr<arrow::Array>& chunk) {
+    const int64_t rows = chunk->length();
+    if (rows == 0) return;
+    const auto leaf = flattened(chunk);
+    require(leaf->length() == rows * width_, ErrorCategory::bad_file,
+            name_ + ": rows " + std::to_string(rows_) + ".." + std::to_string(rows_ + rows - 1) +
+                " hold " + std::to_string(leaf->length()) + " numbers, expected " +
+                std::to_string(width_) + " a row");
+    parts_.push_back(copied(*leaf).view({rows, width_}));
+    rows_ += rows;
+  }
+
+  Tensor all() const {
+    if (parts_.empty()) return at::zeros({0, width_}, at::kFloat);
+    return parts_.size() == 1 ? parts_.front() : at::cat(parts_);
+  }
+
+ private:
+  std::shared_ptr<arrow::Array> flattened(std::shared_ptr<arrow::Array> array) const {
+    for (;;) {
+      check_complete(*array);
+      switch (array->type_id()) {
+        case arrow::Type::EXTENSION:
+          array = std::static_pointer_cast<arrow::ExtensionArray>(array)->storage();
+          break;
+        case arrow::Type::LIST:
+          array = items(static_cast<const arrow::ListArray&>(*array));
+          break;
+        case arrow::Type::LARGE_LIST:
+          array = items(static_cast<const arrow::LargeListArray&>(*array));
+          break;
+        case arrow::Type::FIXED_SIZE_LIST: {
+          const auto& list = static_cast<const arrow::FixedSizeListArray&>(*array);
+          array = list.values()->Slice(list.value_offset(0), list.length() * list.value_length());
+          break;
+        }
+        default:
+          return array;
+      }
+    }
+  }
+
+  template <class List>
+  std::shared_ptr<arrow::Array> items(const List& list) const {
+    for (int64_t i = 1; i < list.length(); ++i)
+      require(list.value_length(i) == list.value_length(0), ErrorCategory::bad_file,
+              name_ + ": row " + std::to_string(rows_ + i) + " holds a list of " +
+                  std::to_string(list.value_length(i)) + ", the one before it " +
+                  std::to_string(list.value_length(0)));
+    const auto first = list.value_offset(0);
+    return list.values()->Slice(first, list.value_offset(list.length()) - first);
+  }
+
+  void check_complete(const arrow::Array& array) const {
+    if (array.null_count() == 0) return;
+    for (int64_t i = 0; i < array.length(); ++i)
+      require(!array.IsNull(i), ErrorCategory::bad_file,
+              name_ + ": value " + std::to_string(i) + " after row " + std::to_string(rows_) +
+                  " is missing");
+  }
+
+  template <class Stored>
+  Tensor plain(const arrow::Array& array, at::ScalarType type) const {
+    const auto* from = static_cast<const Stored&>(array).raw_values();
+    using Value = typename Stored::value_type;
+    const auto count = static_cast<std::size_t>(array.length());
+    Tensor values = at::empty({array.length()}, type);
+    if (sizeof(Value) == values.element_size() && !std::is_same_v<Stored, arrow::UInt64Array>)
+      std::memcpy(values.mutable_data_ptr(), from, count * sizeof(Value));
+    else
+      std::copy(from, from + count, values.mutable_data_ptr<int64_t>());
+    return values;
+  }
+
+  Tensor copied(const arrow::Array& array) const {
+    switch (array.type_id()) {
+      case arrow::Type::FLOAT:
+        return plain<arrow::FloatArray>(array, at::kFloat);
+      case arrow::Type::DOUBLE:
+        return plain<arrow::DoubleArray>(array, at::kDouble);
+      case arrow::Type::INT8:
+        return plain<arrow::Int8Array>(array, at::kChar);
+      case arrow::Type::INT16:
+        return plain<arrow::Int16Array>(array, at::kShort);
+      case arrow::Type::INT32:
+        return plain<arrow::Int32Array>(array, at::kInt);
+      case arrow::Type::INT64:
+        return plain<arrow::Int64Array>(array, at::kLong);
+      case arrow::Type::UINT8:
+        return plain<arrow::UInt8Array>(array, at::kByte);
+      case arrow::Type::UINT16:
+        return plain<arrow::UInt16Array>(array, at::kLong);
+      case arrow::Type::UINT32:
+        return plain<arrow::UInt32Array>(array, at::kLong);
+      case arrow::Type::UINT64:
+        return plain<arrow::UInt64Array>(array, at::kLong);
+      case arrow::Type::BOOL: {
+        const auto& bits = static_cast<const arrow::BooleanArray&>(array);
+        Tensor values = at::empty({array.length()}, at::kBool);
+        auto* to = values.mutable_data_ptr<bool>();
+        for (int64_t i = 0; i < array.length(); ++i) to[i] = bits.Value(i);
+        return values;
+      }
+      default:
+        throw Error(ErrorCategory::bad_file,
+                    name_ + ": holds " + array.type()->ToString() + ", expected numbers");
+    }
+  }
+
+  std::string name_;
+  int64_t width_, rows_ = 0;
+  std::vector<Tensor> parts_;
+};
+
+// The text at a place of a string column; missing texts are empty.
+std::string text_at(const arrow::Array& array, int64_t i, const std::string& name) {
+  if (array.IsNull(i)) return {};
+  switch (array.type_id()) {
+    case arrow::Type::STRING:
+    case arrow::Type::BINARY:
+      return static_cast<const arrow::BinaryArray&>(array).GetString(i);
+    case arrow::Type::LARGE_STRING:
+    case arrow::Type::LARGE_BINARY:
+      return static_cast<const arrow::LargeBinaryArray&>(array).GetString(i);
+    case arrow::Type::DICTIONARY: {
+      const auto& coded = static_cast<const arrow::DictionaryArray&>(array);
+      return text_at(*coded.dictionary(), coded.GetValueIndex(i), name);
+    }
+    default:
+      throw Error(ErrorCategory::bad_file,
+                  name + ": holds " + array.type()->ToString() + ", expected texts");
+  }
+}
+
+template <class List>
+std::vector<std::string> texts_of(const List& list, int64_t row, const std::string& name) {
+  std::vector<std::string> texts;
+  for (int64_t i = 0; i < list.value_length(row); ++i)
+    texts.push_back(text_at(*list.values(), list.value_offset(row) + i, name));
+  return texts;
+}
+
+}  // namespace
+
+struct ParquetFile::Impl {
+  std::string path;
+  std::unique_ptr<parquet::arrow::FileReader> reader;
+  int64_t rows = 0;
+  std::vector<std::string> columns;
+  std::vector<int64_t> group_rows;
+
+  template <class Work>
+  auto guarded(const std::string& what, Work&& work) const {
+    try {
+      return work();
+    } catch (const parquet::ParquetException& error) {
+      throw Error(ErrorCategory::bad_file, what + ": " + error.what());
+    }
+  }
+
+  void check(const arrow::Status& status, const std::string& what) const {
+    require(status.ok(), ErrorCategory::bad_file, what + ": " + status.ToString());
+  }
+
+  std::string name_of(const std::string& column) const {
+    return path + ": column '" + column + "'";
+  }
+
+  int field(const std::string& column) const {
+    const auto found = std::find(columns.begin(), columns.end(), column);
+    if (found == columns.end())
+      throw Error(ErrorCategory::not_found, path + ": has no column '" + column + "'");
+    return static_cast<int>(found - columns.begin());
+  }
+
+  std::vector<std::shared_ptr<arrow::Array>> chunks(const std::string& column) const {
+    const int number = field(column);
+    return guarded(name_of(column), [&] {
+      std::shared_ptr<arrow::ChunkedArray> array;
+      check(reader->ReadColumn(number, &array), name_of(column));
+      return array->chunks();
+    });
+  }
+};
+
+ParquetFile::ParquetFile(const fs::path& path) : impl_(std::make_unique<Impl>()) {
+  impl_->path = path.string();
+  require(fs::is_regular_file(path), ErrorCategory::not_found, path.string() + ": no such file");
+  impl_->guarded(impl_->path, [&] {
+    auto file = arrow::io::ReadableFile::Open(path.string());
+    impl_->check(file.status(), impl_->path);
+    parquet::arrow::FileReaderBuilder builder;
+    impl_->check(builder.Open(*file), impl_->path);
+    impl_->check(builder.Build(&impl_->reader), impl_->path);
+    std::shared_ptr<arrow::Schema> schema;
+    impl_->check(impl_->reader->GetSchema(&schema), impl_->path);
+    impl_->columns = schema->field_names();
+    const auto metadata = impl_->reader->parquet_reader()->metadata();
+    impl_->rows = metadata->num_rows();
+    for (int g = 0; g < metadata->num_row_groups(); ++g)
+      impl_->group_rows.push_back(metadata->RowGroup(g)->num_rows());
+    return 0;
+  });
+}
+
+ParquetFile::~ParquetFile() = default;
+
+int64_t ParquetFile::rows() const { return impl_->rows; }
+const std::vector<std::string>& ParquetFile::columns() const { return impl_->columns; }
+const std::vector<int64_t>& ParquetFile::group_rows() const { return impl_->group_rows; }
+bool ParquetFile::has(const std::string& column) const {
+  return std::find(impl_->columns.begin(), impl_->columns.end(), column) != impl_->columns.end();
+}
+
+Tensor ParquetFile::numbers(const std::string& column, int64_t width) const {
+  NumberColumn numbers(impl_->name_of(column), width);
+  for (const auto& chunk : impl_->chunks(column)) numbers.add(chunk);
+  return numbers.all();
+}
+
+std::vector<std::string> ParquetFile::texts(const std::string& column) const {
+  std::vector<std::string> all;
+  for (const auto& chunk : impl_->chunks(column))
+    for (int64_t i = 0; i < chunk->length(); ++i)
+      all.push_back(text_at(*chunk, i, impl_->name_of(column)));
+  return all;
+}
+
+std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string& column) const {
+  const auto name = impl_->name_of(column);
+  std::vector<std::vector<std::string>> all;
+  for (const auto& chunk : impl_->chunks(column))
+    for (int64_t i = 0; i < chunk->length(); ++i) {
+      if (chunk->type_id() == arrow::Type::LIST)
+        all.push_back(texts_of(static_cast<const arrow::ListArray&>(*chunk), i, name));
+      else if (chunk->type_id() == arrow::Type::LARGE_LIST)
+        all.push_back(texts_of(static_cast<const arrow::LargeListArray&>(*chunk), i, name));
+      else
+        throw Error(ErrorCategory::bad_file,
+                    name + ": holds " + chunk->type()->ToString() + ", expected lists of texts");
+    }
+  return all;
+}
+
+std::vector<std::string> ParquetFile::pictures(const std::string& column, int64_t group) const {
+  const auto name = impl_->name_of(column);
+  const int number = impl_->field(column);
+  const auto array = impl_->guarded(name, [&] {
+    std::shared_ptr<arrow::ChunkedArray> read;
+    impl_->check(impl_->reader->RowGroup(static_cast<int>(group))->Column(number)->Read(&read),
+                 name);
+    return read;
+  });
+  std::vector<std::string> all;
+  for (const auto& chunk : array->chunks()) {
+    const arrow::Array* bytes = chunk.get();
+    std::shared_ptr<arrow::Array> child;
+    if (chunk->type_id() == arrow::Type::STRUCT) {
+      child = static_cast<const arrow::StructArray&>(*chunk).GetFieldByName("bytes");
+      require(child != nullptr, ErrorCategory::bad_file, name + ": has no field 'bytes'");
+      bytes = child.get();
+    }
+    for (int64_t i = 0; i < bytes->length(); ++i) all.push_back(text_at(*bytes, i, name));
+  }
+  return all;
+}
+
+namespace {
+
+void check_arrow_write(const arrow::Status& status, const std::string& what) {
+  require(status.ok(), ErrorCategory::io_failure, what + ": " + status.ToString());
+}
+
+template <class Builder, class Value>
+std::shared_ptr<arrow::Array> number_array(const Tensor& flat, const std::string& what) {
+  Builder builder;
+  const auto* from = flat.const_data_ptr<Value>();
+  if constexpr (std::is_same_v<Value, bool>) {
+    for (int64_t i = 0; i < flat.numel(); ++i) check_arrow_write(builder.Append(from[i]), what);
+  } else {
+    check_arrow_write(builder.AppendValues(from, flat.numel()), what);
+  }
+  std::shared_ptr<arrow::Array> array;
+  check_arrow_write(builder.Finish(&array), what);
+  return array;
+}
+
+std::shared_ptr<arrow::Array> to_arrow(const Tensor& numbers, const std::string& what) {
+  const Tensor flat = numbers.contiguous().flatten();
+  std::shared_ptr<arrow::Array> array;
+  switch (flat.scalar_type()) {
+    case at::kFloat:
+      array = number_array<arrow::FloatBuilder, float>(flat, what);
+      break;
+    case at::kDouble:
+      array = number_array<arrow::DoubleBuilder, double>(flat, what);
+      break;
+    case at::kLong:
+      array = number_array<arrow::Int64Builder, int64_t>(flat, what);
+      break;
+    case at::kBool:
+      array = number_array<arrow::BooleanBuilder, bool>(flat, what);
+      break;
+    default:
+      throw Error(ErrorCategory::invalid_argument, what + ": numbers of type " +
+                                                       c10::toString(flat.scalar_type()) +
+                                                       ", accepted: float32, float64, int64, bool");
+  }
+  if (numbers.dim() == 1) return array;
+  auto list = arrow::FixedSizeListArray::FromArrays(array, static_cast<int32_t>(numbers.size(1)));
+  check_arrow_write(list.status(), what);
+  return *list;
+}
+
+std::shared_ptr<arrow::Array> to_arrow(const std::vector<std::string>& texts,
+                                       const std::string& what) {
+  arrow::StringBuilder builder;
+  check_arrow_write(builder.AppendValues(texts), what);
+  std::shared_ptr<arrow::Array> array;
+  check_arrow_write(builder.Finish(&array), what);
+  return array;
+}
+
+std::shared_ptr<arrow::Array> to_arrow(const std::vector<std::vector<std::string>>& lists,
+                                       const std::string& what) {
+  auto texts = std::make_shared<arrow::StringBuilder>();
+  arrow::ListBuilder builder(arrow::default_memory_pool(), texts);
+  for (const auto& list : lists) {
+    check_arrow_write(builder.Append(), what);
+    check_arrow_write(texts->AppendValues(list), what);
+  }
+  std::shared_ptr<arrow::Array> array;
+  check_arrow_write(builder.Finish(&array), what);
+  return array;
+}
+
+}  // namespace
+
+void write_parquet(const fs::path& path, const std::vector<ParquetColumn>& columns,
+                   const std::vector<std::pair<std::string, std::string>>& metadata) {
+  arrow::FieldVector fields;
+  arrow::ArrayVector arrays;
+  for (const auto& column : columns) {
+    const std::string what = path.string() + ": column '" + column.name + "'";
+    arrays.push_back(
+        std::visit([&](const auto& values) { return to_arrow(values, what); }, column.values));
+    require(arrays.back()->length() == arrays.front()->length(), ErrorCategory::invalid_argument,
+            what + ": has " + std::to_string(arrays.back()->length()) + " rows, the first column " +
+                std::to_string(arrays.front()->length()));
+    fields.push_back(arrow::field(column.name, arrays.back()->type()));
+  }
+  std::vector<std::string> keys, values;
+  for (const auto& [key, value] : metadata) {
+    keys.push_back(key);
+    values.push_back(value);
+  }
+  const auto table = arrow::Table::Make(
+      arrow::schema(fields, arrow::key_value_metadata(std::move(keys), std::move(values))), arrays);
+  auto sink = arrow::io::BufferOutputStream::Create();
+  check_arrow_write(sink.status(), path.string());
+  const auto properties =
+      parquet::WriterProperties::Builder().compression(arrow::Compression::SNAPPY)->build();
+  const auto arrow_properties = parquet::ArrowWriterProperties::Builder().store_schema()->build();
+  check_arrow_write(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), *sink,
+                                               std::max<int64_t>(table->num_rows(), 1), properties,
+                                               arrow_properties),
+                    path.string());
+  auto bytes = (*sink)->Finish();
+  check_arrow_write(bytes.status(), path.string());
+  io::replace_file_atomically(path, [&](io::OutputFile& file) {
+    file.write((*bytes)->data(), static_cast<std::size_t>((*bytes)->size()));
+  });
+}
+
+bool has_parquet() { return true; }
+
+}  // namespace foresight::data
+
+#else
+
+namespace foresight::data {
+namespace {
+
+[[noreturn]] void refuse_without_parquet(const std::string& path) {
+  throw Error(ErrorCategory::unsupported,
+              path +
+                  ": this build of foresight has no Apache Parquet, in which LeRobot keeps its "
+                  "numbers. Install it (pip install pyarrow beside LibTorch, as scripts/setup.sh "
+                  "does, or the libraries libarrow-dev and libparquet-dev of "
+                  "arrow.apache.org/install) and configure foresight again");
+}
+
+}  // namespace
+
+struct ParquetFile::Impl {};
+ParquetFile::ParquetFile(const std::filesystem::path& path) {
+  refuse_without_parquet(path.string());
+}
+ParquetFile::~ParquetFile() = default;
+int64_t ParquetFile::rows() const { return 0; }
+const std::vector<std::string>& ParquetFile::columns() const { refuse_without_parquet({}); }
+const std::vector<int64_t>& ParquetFile::group_rows() const { refuse_without_parquet({}); }
+bool ParquetFile::has(const std::string&) const { return false; }
+Tensor ParquetFile::numbers(const std::string&, int64_t) const { return {}; }
+std::vector<std::string> ParquetFile::texts(const std::string&) const { return {}; }
+std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string&) const {
+  return {};
+}
+std::vector<std::string> ParquetFile::pictures(const std::string&, int64_t) const { return {}; }
+
+void write_parquet(const std::filesystem::path& path, const std::vector<ParquetColumn>&,
+                   const std::vector<std::pair<std::string, std::string>>&) {
+  refuse_without_parquet(path.string());
+}
+
+bool has_parquet() { return false; }
+
+}  // namespace foresight::data
+
+#endif

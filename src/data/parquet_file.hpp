@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parquet files as far as robot data sets use them, in terms of tensors and texts. Apache Arrow's
+// headers take long to compile, so only parquet_file.cpp includes them; where the build has no
+// Arrow, every function throws an Error that says how to get it. Private to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "foresight/core/tensor.hpp"
+
+namespace foresight::data {
+
+/// An open file. Not thread-safe; opening one costs reading its footer.
+class ParquetFile {
+ public:
+  /// Throws Error(not_found | bad_file), Error(unsupported) without Arrow.
+  explicit ParquetFile(const std::filesystem::path& path);
+  ~ParquetFile();
+
+  int64_t rows() const;
+  /// Names of the outermost columns.
+  const std::vector<std::string>& columns() const;
+  bool has(const std::string& column) const;
+  /// Rows of every row group.
+  const std::vector<int64_t>& group_rows() const;
+
+  /// A column of numbers or of lists of them (nested ones are flattened row by row), [rows, width],
+  /// in the type that was stored; unsigned integers wider than 8 bits become int64. Throws
+  /// Error(bad_file) naming the row where a list has another length or a value is missing.
+  Tensor numbers(const std::string& column, int64_t width) const;
+  /// A column of UTF-8 texts.
+  std::vector<std::string> texts(const std::string& column) const;
+  /// A column of lists of texts.
+  std::vector<std::vector<std::string>> text_lists(const std::string& column) const;
+  /// Encoded pictures of one row group: a struct {bytes, path}, or plain bytes. An empty string
+  /// where the bytes are missing.
+  std::vector<std::string> pictures(const std::string& column, int64_t group) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A column to be written: numbers [rows] or [rows, width] (a list), texts, or lists of texts.
+struct ParquetColumn {
+  std::string name;
+  std::variant<Tensor, std::vector<std::string>, std::vector<std::vector<std::string>>> values;
+};
+
+/// Writes a Snappy-compressed file with one row group, atomically. `metadata` are keys of the
+/// schema, e.g. "pandas". Throws Error(invalid_argument) for columns of different lengths,
+/// Error(io_failure), Error(unsupported) without Arrow.
+void write_parquet(const std::filesystem::path& path, const std::vector<ParquetColumn>& columns,
+                   const std::vector<std::pair<std::string, std::string>>& metadata = {});
+
+/// Whether this build reads Parquet.
+bool has_parquet();
+
+}  // namespace foresight::data

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "picture.hpp"
+
+#include <csetjmp>
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include <jpeglib.h>
+
+#include "rgb_converter.hpp"
+
+namespace foresight::data {
+namespace {
+
+constexpr int64_t kLargestPicture = int64_t{1} << 27;  // pixels, as for video
+
+// libjpeg reports errors by calling back, and must not be returned to.
+struct JpegError {
+  jpeg_error_mgr manager;
+  std::jmp_buf escape;
+  char text[JMSG_LENGTH_MAX];
+};
+
+void fail_jpeg(j_common_ptr decoder) {
+  auto* error = reinterpret_cast<JpegError*>(decoder->err);
+  (*decoder->err->format_message)(decoder, error->text);
+  std::longjmp(error->escape, 1);
+}
+
+void keep_quiet(j_common_ptr, int) {}
+
+// No object with a destructor may live in here: longjmp() skips it. Returns false with error.text
+// set; `allocate` is called once the size is known and does not throw.
+bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& error,
+                    std::uint8_t* (*allocate)(void* owner, int64_t height, int64_t width),
+                    void* owner) {
+  jpeg_decompress_struct decoder;
+  decoder.err = jpeg_std_error(&error.manager);
+  error.manager.error_exit = fail_jpeg;
+  error.manager.emit_message = keep_quiet;
+  if (setjmp(error.escape) != 0) {
+    jpeg_destroy_decompress(&decoder);
+    return false;
+  }
+  jpeg_create_decompress(&decoder);
+  jpeg_mem_src(&decoder, const_cast<unsigned char*>(bytes), size);
+  jpeg_read_header(&decoder, TRUE);
+  decoder.out_color_space = JCS_RGB;
+  jpeg_start_decompress(&decoder);
+  std::uint8_t* rows = allocate(owner, decoder.output_height, decoder.output_width);
+  if (rows == nullptr) {
+    std::snprintf(error.text, sizeof error.text, "it is too large");
+    jpeg_destroy_decompress(&decoder);
+    return false;
+  }
+  while (decoder.output_scanline < decoder.output_height) {
+    JSAMPROW row =
+        rows + static_cast<std::size_t>(decoder.output_scanline) * decoder.output_width * 3;
+    jpeg_read_scanlines(&decoder, &row, 1);
+  }
+  jpeg_finish_decompress(&decoder);
+  const bool damaged = error.manager.num_warnings > 0;
+  if (damaged) std::snprintf(error.text, sizeof error.text, "its data is damaged or cut");
+  jpeg_destroy_decompress(&decoder);
+  return !damaged;
+}
+
+Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
+  JpegError error{};
+  Tensor picture;
+  const auto allocate = [](void* owner, int64_t height, int64_t width) -> std::uint8_t* {
+    if (height * width > kLargestPicture) return nullptr;
+    try {
+      auto& made = *static_cast<Tensor*>(owner);
+      made = at::empty({height, width, 3}, at::kByte);
+      return made.mutable_data_ptr<std::uint8_t>();
+    } catch (...) {
+      return nullptr;
+    }
+  };
+  const bool read = decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()),
+                                   bytes.size(), error, allocate, &picture);
+  require(read, ErrorCategory::bad_file, name + ": is no whole JPEG picture: " + error.text);
+  return picture;
+}
+
+Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
+  const auto check = [&](int code) {
+    require(code >= 0, ErrorCategory::bad_file,
+            name + ": is no whole PNG picture: " + ffmpeg::reason(code));
+  };
+  const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_PNG);
+  require(codec != nullptr, ErrorCategory::unsupported, name + ": this FFmpeg reads no PNG");
+  const ffmpeg::Codec decoder(avcodec_alloc_context3(codec));
+  if (!decoder) throw std::bad_alloc();
+  decoder->thread_count = 1;
+  decoder->max_pixels = kLargestPicture;
+  decoder->err_recognition |=
+      AV_EF_CRCCHECK | AV_EF_EXPLODE;  // damage is an error, not a grey corner
+  ffmpeg::redirect_log();
+  ffmpeg::forget_log();
+  check(avcodec_open2(decoder.get(), codec, nullptr));
+  const auto packet = ffmpeg::make_packet();
+  const auto frame = ffmpeg::make_frame();
+  if (av_new_packet(packet.get(), static_cast<int>(bytes.size())) < 0) throw std::bad_alloc();
+  std::memcpy(packet->data, bytes.data(), bytes.size());
+  check(avcodec_send_packet(decoder.get(), packet.get()));
+  check(avcodec_send_packet(decoder.get(), nullptr));
+  check(avcodec_receive_frame(decoder.get(), frame.get()));
+  Tensor picture = at::empty({frame->height, frame->width, 3}, at::kByte);
+  RgbConverter(frame->height, frame->width, 0, Scaling::bilinear, ColourConversion::accurate)
+      .convert(*frame, picture.mutable_data_ptr<std::uint8_t>(), name);
+  return picture;
+}
+
+class TensorFrames final : public FrameSource {
+ public:
+  using Read = std::function<Tensor(int64_t, at::IntArrayRef)>;
+  TensorFrames(Read read, const VideoReaderOptions& options)
+      : read_(std::move(read)), options_(options) {
+    const Tensor first = this->TensorFrames::read(0, {0});
+    size_ = {first.size(1), first.size(2)};
+  }
+  ImageSize size() const override { return size_; }
+  Tensor read(int64_t episode, at::IntArrayRef rows) const override {
+    return resized_pictures(read_(episode, rows), options_);
+  }
+
+ private:
+  Read read_;
+  VideoReaderOptions options_;
+  ImageSize size_;
+};
+
+}  // namespace
+
+Tensor decode_picture(std::string_view bytes, const std::string& name) {
+  require(
+      bytes.size() < (std::size_t{1} << 30), ErrorCategory::bad_file,
+      name + ": has " + std::to_string(bytes.size()) + " bytes, expected a picture below 1 GiB");
+  if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
+  if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return decode_png_picture(bytes, name);
+  throw Error(ErrorCategory::bad_file, name + ": is neither a PNG nor a JPEG picture");
+}
+
+Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options) {
+  const int64_t height = pictures.size(1), width = pictures.size(2);
+  if (options.height == 0 || (options.height == height && options.width == width))
+    return pictures.contiguous();
+  const Tensor source = pictures.contiguous();
+  Tensor resized = at::empty({source.size(0), options.height, options.width, 3}, at::kByte);
+  RgbConverter converter(options.height, options.width, 0, options.scaling, options.conversion);
+  const auto frame = ffmpeg::make_frame();
+  frame->format = AV_PIX_FMT_RGB24;
+  frame->height = static_cast<int>(height);
+  frame->width = static_cast<int>(width);
+  frame->linesize[0] = static_cast<int>(3 * width);
+  for (int64_t n = 0; n < source.size(0); ++n) {
+    // swscale reads only; the frame does not own the pixels.
+    frame->data[0] =
+        const_cast<std::uint8_t*>(source.const_data_ptr<std::uint8_t>()) + n * height * width * 3;
+    converter.convert(
+        *frame, resized.mutable_data_ptr<std::uint8_t>() + n * options.height * options.width * 3,
+        "picture");
+  }
+  return resized;
+}
+
+std::shared_ptr<const FrameSource> tensor_frames(
+    std::function<Tensor(int64_t, at::IntArrayRef)> read, const VideoReaderOptions& options) {
+  return std::make_shared<TensorFrames>(std::move(read), options);
+}
+
+std::shared_ptr<const FrameSource> picture_frames(std::function<std::string(int64_t, int64_t)> read,
+                                                  std::function<std::string(int64_t, int64_t)> name,
+                                                  const VideoReaderOptions& options) {
+  const Tensor first = decode_picture(read(0, 0), name(0, 0));
+  const std::vector<int64_t> shape = first.sizes().vec();
+  return tensor_frames(
+      [read, name, shape](int64_t episode, at::IntArrayRef rows) {
+        Tensor pictures =
+            at::empty({static_cast<int64_t>(rows.size()), shape[0], shape[1], 3}, at::kByte);
+        for (std::size_t n = 0; n < rows.size(); ++n) {
+          const Tensor picture = decode_picture(read(episode, rows[n]), name(episode, rows[n]));
+          require(picture.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
+                  name(episode, rows[n]) + ": has shape " + shape_string(picture.sizes()) +
+                      ", but the first picture has " + shape_string(shape));
+          pictures[static_cast<int64_t>(n)].copy_(picture);
+        }
+        return pictures;
+      },
+      options);
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encoded pictures to RGB: PNG through FFmpeg, JPEG through libjpeg. FFmpeg would read JPEG too,
+// but it enlarges the halved colour planes by another filter than libjpeg, which wrote and reads
+// nearly all of them: around small coloured things that is off by tens of levels. Private to the
+// data folder.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "columnar_dataset.hpp"
+
+namespace foresight::data {
+
+/// The picture in a PNG or JPEG file as uint8 [H,W,3]; grey is repeated, alpha dropped. `name`
+/// opens every message. Throws Error(bad_file) for other bytes and for damage.
+Tensor decode_picture(std::string_view bytes, const std::string& name);
+
+/// Pictures uint8 [N,H,W,3] at the size that the options ask for; themselves if they ask for none.
+Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options);
+
+/// Frames that are pictures of their own. `read(episode, row)` gives the encoded bytes and
+/// `name(episode, row)` what messages call them. All must have the size of the first.
+std::shared_ptr<const FrameSource> picture_frames(
+    std::function<std::string(int64_t episode, int64_t row)> read,
+    std::function<std::string(int64_t episode, int64_t row)> name,
+    const VideoReaderOptions& options);
+
+/// Frames that lie uncompressed, or behind a library, as tensors: `read` gives uint8 [N,H,W,3].
+std::shared_ptr<const FrameSource> tensor_frames(
+    std::function<Tensor(int64_t episode, at::IntArrayRef rows)> read,
+    const VideoReaderOptions& options);
+
+}  // namespace foresight::data

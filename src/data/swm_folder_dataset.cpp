@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// stable-worldmodel's folders: every column is an .npz file, and every camera a folder of videos
+// (pixels/ep_3.mp4) or of pictures (pixels/ep_3_step_17.jpeg).
+#include <algorithm>
+
+#include "foresight/io/files.hpp"
+#include "formats.hpp"
+#include "npz.hpp"
+#include "parallel.hpp"
+#include "picture.hpp"
+#include "video_frames.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SwmFolderOpener {
+ public:
+  SwmFolderOpener(const fs::path& folder, const DatasetOptions& options)
+      : folder_(folder), options_(options) {
+    recording_.name = folder.string();
+    recording_.last_action = LastAction::artefact;  // the recorder's first action, moved, or NaN
+    recording_.actions = {{"action"}};
+    recording_.states = {{"state"}, {"proprio"}};
+    list_episodes();
+    list_columns();
+  }
+
+  OpenedDataset open() {
+    const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
+    recording_.frames = fs::exists(video(camera, 0)) ? videos(camera) : pictures(camera);
+    return make_columnar_dataset(std::move(recording_), options_);
+  }
+
+ private:
+  Tensor whole_column(const char* name) const {
+    const fs::path path = folder_ / (std::string(name) + ".npz");
+    const NpyArray array = read_npz(path);
+    require(!array.text && array.numbers.dim() == 1, ErrorCategory::bad_file,
+            path.string() + ": expected a list of whole numbers");
+    return array.numbers.to(at::kLong).contiguous();
+  }
+
+  void list_episodes() {
+    const Tensor lengths = whole_column("ep_len"), offsets = whole_column("ep_offset");
+    require(lengths.numel() == offsets.numel() && lengths.numel() > 0, ErrorCategory::bad_file,
+            recording_.name + ": ep_len.npz lists " + std::to_string(lengths.numel()) +
+                " episodes, ep_offset.npz " + std::to_string(offsets.numel()));
+    for (int64_t e = 0; e < lengths.numel(); ++e)
+      recording_.episodes.push_back({"ep_" + std::to_string(e),
+                                     offsets.const_data_ptr<int64_t>()[e],
+                                     lengths.const_data_ptr<int64_t>()[e]});
+  }
+
+  // The columns are small next to the frames, so that they are read at once.
+  void list_columns() {
+    std::vector<fs::path> entries;
+    for (const auto& entry : fs::directory_iterator(folder_)) entries.push_back(entry.path());
+    std::sort(entries.begin(), entries.end());
+    for (const auto& path : entries) {
+      const std::string name = path.stem().string();
+      if (fs::is_directory(path)) {
+        recording_.cameras.push_back(path.filename().string());
+      } else if (path.extension() == ".npz" && name != "ep_len" && name != "ep_offset") {
+        add_column(path, name);
+      }
+    }
+  }
+
+  void add_column(const fs::path& path, const std::string& name) {
+    NpyArray array;
+    try {
+      array = read_npz(path);
+    } catch (const Error& error) {  // one odd column must not close the others
+      recording_.skipped[name] = error.what();
+      return;
+    }
+    if (array.text) {
+      recording_.texts.push_back({name, [texts = array.texts] { return texts; }});
+    } else if (array.numbers.dim() >= 1 && array.numbers.size(0) > 0) {
+      const Tensor values = array.numbers.reshape({array.numbers.size(0), -1});
+      recording_.features.push_back({name, values.size(1), [values] { return values; }});
+    } else {
+      recording_.skipped[name] = path.string() + " is not a column";
+    }
+  }
+
+  fs::path video(const std::string& camera, int64_t episode) const {
+    return folder_ / camera / ("ep_" + std::to_string(episode) + ".mp4");
+  }
+
+  std::shared_ptr<const FrameSource> videos(const std::string& camera) {
+    std::vector<EpisodeClip> clips(recording_.episodes.size());
+    for (std::size_t e = 0; e < clips.size(); ++e)
+      clips[e].file = video(camera, static_cast<int64_t>(e));
+    require_files(recording_.name, clips);
+    parallel_for(static_cast<int64_t>(clips.size()), options_.threads, [&](int64_t e) {
+      const VideoReader reader(clips[static_cast<std::size_t>(e)].file.string(), options_.video);
+      const int64_t rows = recording_.episodes[static_cast<std::size_t>(e)].length;
+      require(reader.num_frames() == rows, ErrorCategory::bad_file,
+              reader.path() + ": has " + std::to_string(reader.num_frames()) +
+                  " frames, ep_len.npz says " + std::to_string(rows));
+      if (e == 0) recording_.fps = reader.info().average_rate;
+    });
+    return video_frames(std::move(clips), {}, options_.video);
+  }
+
+  std::shared_ptr<const FrameSource> pictures(const std::string& camera) const {
+    const std::string ending = fs::exists(folder_ / camera / "ep_0_step_0.jpg") ? ".jpg" : ".jpeg";
+    const auto file = [folder = folder_ / camera, ending](int64_t episode, int64_t row) {
+      return (folder / ("ep_" + std::to_string(episode) + "_step_" + std::to_string(row) + ending))
+          .string();
+    };
+    for (std::size_t e = 0; e < recording_.episodes.size(); ++e)
+      for (int64_t t = 0; t < recording_.episodes[e].length; ++t)
+        require(fs::exists(file(static_cast<int64_t>(e), t)), ErrorCategory::not_found,
+                file(static_cast<int64_t>(e), t) + ": no such file, but ep_len.npz lists this row");
+    return picture_frames(
+        [file](int64_t episode, int64_t row) { return io::read_text(file(episode, row)); }, file,
+        options_.video);
+  }
+
+  fs::path folder_;
+  DatasetOptions options_;
+  Recording recording_;
+};
+
+}  // namespace
+
+OpenedDataset open_swm_folder(const fs::path& folder, const DatasetOptions& options) {
+  return SwmFolderOpener(folder, options).open();
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "video_frames.hpp"
+
+#include <cmath>
+#include <list>
+#include <map>
+#include <mutex>
+#include <set>
+#include <unordered_map>
+
+namespace foresight::data {
+namespace {
+
+// Open readers that nobody is using. A reader is taken out while it reads, so each is used by one
+// thread at a time; when two threads want the same file, a second reader is opened. Tables of
+// frames outlive their readers: opening a file again then reads no more than its header.
+class ReaderPool {
+ public:
+  explicit ReaderPool(VideoReaderOptions options) : options_(std::move(options)) {}
+
+  std::unique_ptr<VideoReader> take(const std::string& file) {
+    std::shared_ptr<const FrameTable> table;
+    {
+      const std::lock_guard lock(mutex_);
+      for (auto it = idle_.begin(); it != idle_.end(); ++it) {
+        if ((*it)->path() != file) continue;
+        auto reader = std::move(*it);
+        idle_.erase(it);
+        return reader;
+      }
+      if (const auto known = tables_.find(file); known != tables_.end()) table = known->second;
+    }
+    auto reader = std::make_unique<VideoReader>(file, options_, table);
+    const std::lock_guard lock(mutex_);
+    tables_.emplace(file, reader->table());
+    return reader;
+  }
+
+  void give_back(std::unique_ptr<VideoReader> reader) {
+    std::unique_ptr<VideoReader> oldest;  // closed outside the lock
+    const std::lock_guard lock(mutex_);
+    idle_.push_front(std::move(reader));
+    if (idle_.size() <= kIdle) return;
+    oldest = std::move(idle_.back());
+    idle_.pop_back();
+  }
+
+ private:
+  static constexpr std::size_t kIdle = 16;  // file handles and decoder memory, against reopening
+
+  VideoReaderOptions options_;
+  std::mutex mutex_;
+  std::list<std::unique_ptr<VideoReader>> idle_;  // most recently used first
+  std::unordered_map<std::string, std::shared_ptr<const FrameTable>> tables_;
+};
+
+class VideoFrames final : public FrameSource {
+ public:
+  VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options)
+      : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options) {
+    auto reader = pool_.take(clips_.front().file.string());
+    size_ = {reader->info().height, reader->info().width};
+    pool_.give_back(std::move(reader));
+  }
+
+  ImageSize size() const override { return size_; }
+
+  Tensor read(int64_t episode, at::IntArrayRef rows) const override {
+    const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
+    auto reader = pool_.take(clip.file.string());
+    const ImageSize found{reader->info().height, reader->info().width};
+    require(found == size_, ErrorCategory::bad_file,
+            clip.file.string() + ": frames are " + std::to_string(found.width) + "x" +
+                std::to_string(found.height) + ", but those of " + clips_.front().file.string() +
+                " are " + std::to_string(size_.width) + "x" + std::to_string(size_.height) +
+                "; choose one size with DatasetOptions.video.height and width");
+    std::vector<int64_t> frames;
+    for (const int64_t row : rows) frames.push_back(frame_of(*reader, clip, row));
+    Tensor pictures = reader->frames(frames);
+    pool_.give_back(std::move(reader));
+    return pictures;
+  }
+
+ private:
+  int64_t frame_of(const VideoReader& reader, const EpisodeClip& clip, int64_t row) const {
+    if (!lookup_.times) {
+      const int64_t frame = row * clip.stride;
+      require(frame < reader.num_frames(), ErrorCategory::bad_file,
+              reader.path() + ": has " + std::to_string(reader.num_frames()) + " frames, row " +
+                  std::to_string(row) + " needs frame " + std::to_string(frame));
+      return frame;
+    }
+    std::call_once(times_read_, [this] { times_ = lookup_.times(); });
+    // In double: at 1000 s the steps of float32 are as large as the tolerance.
+    const double time = clip.start + times_.at(static_cast<std::size_t>(clip.first_row + row));
+    const int64_t frame = reader.nearest(time);
+    if (std::abs(reader.time(frame) - time) > lookup_.tolerance_s)
+      throw Error(
+          ErrorCategory::bad_file,
+          reader.path() + ": no frame within " + std::to_string(lookup_.tolerance_s) +
+              " s of t = " + std::to_string(time) + " s (row " + std::to_string(row) +
+              " of its episode), nearest is " + std::to_string(reader.time(frame)) +
+              " s; widen DatasetOptions.tolerance_s, at most to half a frame, or encode the "
+              "file again");
+    return frame;
+  }
+
+  std::vector<EpisodeClip> clips_;  // by episode
+  FrameLookup lookup_;
+  mutable ReaderPool pool_;
+  ImageSize size_;
+  mutable std::once_flag times_read_;
+  mutable std::vector<double> times_;
+};
+
+}  // namespace
+
+std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, FrameLookup lookup,
+                                                const VideoReaderOptions& options) {
+  return std::make_shared<VideoFrames>(std::move(clips), std::move(lookup), options);
+}
+
+void require_files(const std::string& recording, const std::vector<EpisodeClip>& clips) {
+  std::set<std::filesystem::path> seen;
+  for (const auto& clip : clips)
+    if (seen.insert(clip.file).second)
+      require(std::filesystem::exists(clip.file), ErrorCategory::not_found,
+              clip.file.string() + ": no such file, but " + recording + " refers to it");
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames of episodes from video files: one file an episode, or many episodes in one file. Private
+// to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "columnar_dataset.hpp"
+#include "foresight/data/video_reader.hpp"
+
+namespace foresight::data {
+
+/// The part of a video file that is one episode.
+struct EpisodeClip {
+  std::filesystem::path file;
+  double start = 0;       ///< presentation time of row 0, seconds; used with times only
+  int64_t first_row = 0;  ///< of the episode in the recording; used with times only
+  int64_t stride = 1;     ///< frames a row; used without times only
+};
+
+/// How the frame of a row is found.
+struct FrameLookup {
+  /// Seconds of every row since the start of its episode, read when first needed. Empty: frame
+  /// t * stride of the file is row t.
+  std::function<std::vector<double>()> times = {};
+  double tolerance_s = 1e-4;  ///< furthest that a frame may lie from its row's time
+};
+
+/// Opens nothing but the first file, whose size of picture all must have. Throws what VideoReader
+/// throws.
+std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, FrameLookup lookup,
+                                                const VideoReaderOptions& options);
+
+/// Throws Error(not_found) naming the first file that is not there.
+void require_files(const std::string& recording, const std::vector<EpisodeClip>& clips);
+
+}  // namespace foresight::data

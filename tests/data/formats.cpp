@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recordings in the formats of other projects, against what the loaders of those projects return
+// for them (recordings/loader_goldens.json). Tests loop over all data sets of a format that are
+// there: the small ones beside the tests always, more in $FORESIGHT_RECORDINGS.
+#include <cmath>
+#include <optional>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/data/statistics.hpp"
+#include "foresight/data/windows.hpp"
+#include "recordings.hpp"
+
+namespace foresight::data {
+namespace {
+
+using Json = nlohmann::json;
+
+struct RecordedSet {
+  std::string name;
+  Json golden;
+};
+
+// The recorded sets whose golden has this key, and "format" where one is given.
+std::vector<RecordedSet> recorded_sets(const char* key) {
+  const auto goldens = Json::parse(io::read_text(recordings() / "loader_goldens.json"));
+  std::vector<RecordedSet> sets;
+  for (const auto& [name, golden] : goldens.at("datasets").items())
+    if (golden.contains(key) && std::filesystem::exists(recordings() / name))
+      sets.push_back({name, golden});
+  REQUIRE(!sets.empty());
+  return sets;
+}
+
+std::vector<RecordedSet> lerobot_sets() { return recorded_sets("codebase_version"); }
+std::vector<RecordedSet> swm_sets() { return recorded_sets("columns"); }
+
+// Nothing where this build, or this machine, lacks the library that the set needs; that is said.
+std::shared_ptr<const Dataset> opened(const std::string& name, const DatasetOptions& options = {}) {
+  try {
+    const auto dataset = open_dataset(recordings() / name, options);
+    dataset->read_frames(0, {0});
+    return dataset;
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: " << name << ": " << error.what());
+    return nullptr;
+  }
+}
+
+std::vector<std::string> columns_of_feature(const Dataset& dataset, const std::string& feature) {
+  std::vector<std::string> columns;
+  for (const auto& column : dataset.columns()) {
+    const bool part =
+        column.starts_with(feature + "_") &&
+        column.find_first_not_of("0123456789", feature.size() + 1) == std::string::npos;
+    if (column == feature || part) columns.push_back(column);
+  }
+  if (columns.size() > 10) {  // _10 sorts before _2
+    std::sort(columns.begin(), columns.end(), [&](const auto& a, const auto& b) {
+      return std::pair(a.size(), a) < std::pair(b.size(), b);
+    });
+  }
+  return columns;
+}
+
+Tensor golden_numbers(const Json& values) {
+  std::vector<double> flat;
+  for (const auto& value : values)
+    flat.push_back(value.is_null() ? std::nan("") : value.get<double>());
+  return at::tensor(flat, at::kDouble);
+}
+
+// Equal as float32, in which the peers return their values; NaN equals NaN.
+bool same_values(const Tensor& ours, const Tensor& theirs) {
+  return at::allclose(ours.flatten().to(at::kFloat), theirs.to(at::kFloat), 0, 0,
+                      /*equal_nan=*/true);
+}
+
+// The very bytes; on a CPU without AVX2 swscale's last bits differ, so the block means must do.
+void check_pictures(const Tensor& frames, const Json& golden) {
+  const auto& hashes = golden.at("sha256_hwc_u8");
+  REQUIRE(static_cast<std::size_t>(frames.size(0)) == hashes.size());
+  bool exact = true;
+#if defined(__x86_64__)
+  exact = __builtin_cpu_supports("avx2");
+#else
+  exact = false;
+#endif
+  if (exact)
+    for (std::size_t t = 0; t < hashes.size(); ++t)
+      CHECK(picture_hash(frames[static_cast<int64_t>(t)]) == hashes[t].get<std::string>());
+  if (frames.size(1) % 8 == 0 && frames.size(2) % 8 == 0)
+    CHECK((thumbnail(frames[0]) - golden_numbers(golden.at("thumb8_first")))
+              .abs()
+              .max()
+              .item<double>() <= 1.0);
+}
+
+void check_statistics(const Dataset& dataset, const Json& stats) {
+  int compared = 0;
+  for (const auto& [feature, expected] : stats.items()) {
+    const auto columns = columns_of_feature(dataset, feature);
+    if (columns.empty()) continue;  // a camera, or booleans that this HDF5 cannot open
+    INFO(feature);
+    const Statistics found = column_statistics(dataset, columns, LastRow::include);
+    REQUIRE(columns.size() == expected.at("mean").size());
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const auto near = [&](const char* key) {
+        return Approx(expected.at(key).at(i).get<double>()).epsilon(1e-6).margin(1e-9);
+      };
+      CHECK(found.mean[i] == near("mean"));
+      CHECK(found.std[i] == near("std"));
+      CHECK(found.min[i] == near("min"));
+      CHECK(found.max[i] == near("max"));
+      if (expected.contains("rows_with_nan_excluded"))
+        CHECK(found.missing[i] == expected.at("rows_with_nan_excluded").get<int64_t>());
+    }
+    ++compared;
+  }
+  CHECK(compared >= 2);
+}
+
+void check_counts(const Dataset& dataset, const Json& golden) {
+  CHECK(dataset.num_episodes() == golden.at("num_episodes").get<int64_t>());
+  CHECK(dataset.total_rows() == golden.at("total_frames").get<int64_t>());
+  std::vector<int64_t> lengths;
+  for (int64_t e = 0; e < dataset.num_episodes(); ++e) lengths.push_back(dataset.length(e));
+  CHECK(lengths == golden.at("episode_lengths").get<std::vector<int64_t>>());
+  if (golden.contains("stats")) check_statistics(dataset, golden.at("stats"));
+}
+
+std::vector<double> times_of(const Json& window, const std::string& key) {
+  const auto& deltas = window.at("delta_timestamps");
+  if (deltas.is_null() || !deltas.contains(key)) return {0.0};
+  return deltas.at(key).get<std::vector<double>>();
+}
+
+void check_lerobot_values(const Dataset& dataset, const Json& window, int64_t episode,
+                          int64_t row) {
+  for (const auto& [feature, expected] : window.at("values").items()) {
+    INFO(feature);
+    const auto around = rows_around(dataset, episode, row, times_of(window, feature));
+    if (expected.contains("text")) {
+      CHECK(dataset.read_text(feature, episode, row, 1)[0] ==
+            expected.at("text").get<std::string>());
+      continue;
+    }
+    std::vector<Tensor> rows;
+    for (const int64_t place : around.rows)
+      rows.push_back(dataset.read_rows(columns_of_feature(dataset, feature), episode, place, 1));
+    CHECK(same_values(at::cat(rows), golden_numbers(expected.at("data"))));
+    if (window.contains("is_pad") && window.at("is_pad").contains(feature))
+      for (std::size_t i = 0; i < around.rows.size(); ++i)
+        CHECK(around.outside[i] == (window.at("is_pad").at(feature).at(i) == 1));
+  }
+}
+
+TEST_CASE("LeRobot data sets have the rows and statistics that LeRobot sees") {
+  for (const auto& [name, golden] : lerobot_sets()) {
+    INFO(name);
+    const auto dataset = opened(name);
+    if (!dataset) continue;
+    CHECK(dataset->fps() == golden.at("fps").get<double>());
+    CHECK(dataset->action_columns() == std::vector<std::string>{"action_0", "action_1"});
+    CHECK(dataset->state_columns() == columns_of_feature(*dataset, "observation.state"));
+    check_counts(*dataset, golden);
+  }
+}
+
+TEST_CASE("samples around a row of a LeRobot data set are LeRobot's, of every camera") {
+  int compared = 0;
+  for (const auto& [name, golden] : lerobot_sets()) {
+    const auto dataset = opened(name);
+    if (!dataset) continue;
+    std::map<std::string, std::shared_ptr<const Dataset>> cameras;
+    for (const auto& camera : dataset->cameras())
+      cameras[camera] = open_dataset(recordings() / name, {.camera = camera});
+    for (const auto& window : golden.at("windows")) {
+      const auto episode = window.at("episode_index").get<int64_t>();
+      const auto row = window.at("frame_index").get<int64_t>();
+      INFO(name << " episode " << episode << " row " << row << " set " << window.at("set"));
+      check_lerobot_values(*dataset, window, episode, row);
+      CHECK(dataset->read_text("task", episode, row, 1)[0] == window.at("task").get<std::string>());
+      REQUIRE(window.at("frames").size() == cameras.size());
+      for (const auto& [camera, expected] : window.at("frames").items()) {
+        INFO(camera);
+        const auto around = rows_around(*dataset, episode, row, times_of(window, camera));
+        check_pictures(cameras.at(camera)->read_frames(episode, around.rows), expected);
+      }
+      ++compared;
+    }
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument,
+        [&] { rows_around(*dataset, 0, 0, {0.5 / dataset->fps()}); }, "no multiple"));
+  }
+  if (compared > 0) CHECK(compared >= 10);
+}
+
+TEST_CASE("stable-worldmodel recordings have the rows and statistics that it sees") {
+  for (const auto& [name, golden] : swm_sets()) {
+    if (!golden.contains("num_windows") && !golden.contains("windows")) continue;
+    if (golden.contains("episode_names")) continue;  // plain folders have tests of their own
+    INFO(name);
+    const auto dataset = opened(name);
+    if (!dataset) continue;
+    CHECK(dataset->action_columns() == std::vector<std::string>{"action_0", "action_1"});
+    CHECK(dataset->last_action() == LastAction::artefact);
+    check_counts(*dataset, golden);
+    for (const auto& expected : golden.value("num_windows", Json::array())) {
+      const WindowIndex windows(*dataset, {.frames = expected.at("num_steps").get<int64_t>(),
+                                           .stride = expected.at("frameskip").get<int64_t>(),
+                                           .span = WindowSpan::blocks});
+      CHECK(windows.size() == expected.at("len").get<int64_t>());
+    }
+  }
+}
+
+TEST_CASE("windows of stable-worldmodel recordings hold its frames, values and dense actions") {
+  int compared = 0;
+  for (const auto& [name, golden] : swm_sets()) {
+    if (golden.contains("episode_names")) continue;
+    const auto dataset = opened(name);
+    if (!dataset) continue;
+    for (const auto& window : golden.at("windows")) {
+      const auto episode = window.at("episode").get<int64_t>();
+      const auto start = window.at("start").get<int64_t>();
+      const auto steps = window.at("num_steps").get<int64_t>();
+      const auto stride = window.at("frameskip").get<int64_t>();
+      INFO(name << " episode " << episode << " row " << start);
+      const WindowIndex windows(*dataset,
+                                {.frames = steps, .stride = stride, .span = WindowSpan::blocks});
+      CHECK(windows[window.at("index").get<int64_t>()] == Window{episode, start});
+      const auto rows = windows.frame_rows({episode, start});
+      check_pictures(dataset->read_frames(episode, rows), window.at("pixels"));
+      for (const auto& [feature, expected] : window.at("values").items()) {
+        const auto columns = columns_of_feature(*dataset, feature);
+        if (columns.empty()) continue;  // booleans that this HDF5 cannot open
+        INFO(feature);
+        Tensor values = dataset->read_rows(columns, episode, start, steps * stride);
+        if (feature != "action") values = values.view({steps, stride, -1}).select(1, 0);
+        CHECK(same_values(values, golden_numbers(expected.at("data"))));
+      }
+      ++compared;
+    }
+  }
+  CHECK(compared >= 10);
+}
+
+TEST_CASE("missing actions are left out of statistics and become 0 after normalising") {
+  const auto dataset = opened("tworoom/swm/tworoom_nan_gzip.h5");
+  if (!dataset) return;
+  const Statistics all = column_statistics(*dataset, dataset->action_columns(), LastRow::include);
+  CHECK(all.missing[0] == dataset->num_episodes());  // one a reset
+  const ActionSpace space = action_space(*dataset, 1);
+  const Tensor raw = dataset->read_rows(dataset->action_columns(), 0, dataset->length(0) - 1, 1);
+  REQUIRE(at::isnan(raw).all().item<bool>());
+  CHECK(space.normalise(raw.unsqueeze(1)).abs().max().item<double>() == 0);
+}
+
+TEST_CASE("columns that cannot be read say so, and unknown cameras and columns are named") {
+  const auto dataset = opened("tworoom/lerobot_v30_rollover");
+  if (!dataset) return;
+  CHECK(dataset->cameras() == std::vector<std::string>{"observation.image",
+                                                       "observation.images.wide",
+                                                       "observation.thumb"});
+  CHECK(fails_with(
+      ErrorCategory::not_found,
+      [] { open_dataset(recordings() / "tworoom/lerobot_v30_rollover", {.camera = "wrist"}); },
+      "wrist", "observation.images.wide"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { dataset->read_rows({"action_2"}, 0, 0, 1); }, "action_2",
+      "did you mean"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { dataset->read_text("words", 0, 0, 1); }, "words", "task"));
+  const auto small = opened("tworoom/lerobot_v30_rollover", {.video = {.height = 32, .width = 48}});
+  REQUIRE(small);
+  CHECK(small->image_size() == ImageSize{32, 48});
+}
+
+}  // namespace
+}  // namespace foresight::data

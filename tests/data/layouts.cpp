@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layouts of which no published sample is small enough, against what the script that wrote them
+// expects (recordings/make_layouts.py), and the variants of plain folders.
+#include <cmath>
+#include <fstream>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/io/json_file.hpp"
+#include "recordings.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+Tensor expected_rows(const nlohmann::json& rows) {
+  std::vector<double> flat;
+  for (const auto& row : rows)
+    for (const auto& value : row)
+      flat.push_back(value.is_null() ? std::nan("") : value.get<double>());
+  return at::tensor(flat, at::kDouble).view({static_cast<int64_t>(rows.size()), -1});
+}
+
+// Opens one of the written layouts; says so and gives nothing where its library is missing.
+std::shared_ptr<const Dataset> opened_layout(const fs::path& path,
+                                             const DatasetOptions& options = {}) {
+  try {
+    return open_dataset(path, options);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: " << error.what());
+    return nullptr;
+  }
+}
+
+void check_layout(const Dataset& dataset, const nlohmann::json& expected) {
+  const auto lengths = expected.at("lengths").get<std::vector<int64_t>>();
+  REQUIRE(dataset.num_episodes() == static_cast<int64_t>(lengths.size()));
+  std::vector<Tensor> actions, states;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const auto e = static_cast<int64_t>(i);
+    REQUIRE(dataset.length(e) == lengths[i]);
+    actions.push_back(dataset.read_all_rows(dataset.action_columns(), e));
+    states.push_back(dataset.read_all_rows(dataset.state_columns(), e));
+    for (const int64_t row : {lengths[i] - 1, int64_t{0}}) {
+      INFO("episode " << e << " row " << row);
+      const double level = expected.at("levels").at(i).get<double>() + 7 * static_cast<double>(row);
+      const Tensor frame = dataset.read_frames(e, {row}).to(at::kDouble);
+      CHECK((frame - level).abs().max().item<double>() <= 2);  // the codec's rounding
+    }
+  }
+  CHECK(at::allclose(at::cat(states), expected_rows(expected.at("states")), 1e-6, 1e-9));
+  CHECK(at::allclose(at::cat(actions), expected_rows(expected.at("actions")), 1e-6, 1e-9,
+                     /*equal_nan=*/true));
+}
+
+TEST_CASE("robomimic, DINO-WM and DROID layouts read as they were written") {
+  const fs::path layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
+  const nlohmann::json all = io::read_json(layouts / "expected.json");
+  for (const auto& [name, expected] : all.items()) {
+    INFO(name);
+    const auto dataset = opened_layout(layouts / name);
+    if (dataset) check_layout(*dataset, expected);
+  }
+}
+
+TEST_CASE("DROID episodes are thinned to the rate asked for, with the pose changes between rows") {
+  const auto folder = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "droid";
+  const auto all = opened_layout(folder);
+  if (!all) return;
+  const auto thinned = opened_layout(folder, {.fps = 5});  // every third of 15 Hz
+  REQUIRE(thinned);
+  CHECK(thinned->fps() == Approx(5));
+  CHECK(thinned->length(0) == 2);
+  const Tensor state = all->read_all_rows(all->state_columns(), 0);
+  CHECK(at::equal(thinned->read_all_rows(thinned->state_columns(), 0),
+                  at::stack({state[0], state[3]})));
+  const Tensor action = thinned->read_rows(thinned->action_columns(), 0, 0, 1)[0];
+  CHECK(at::allclose(action.narrow(0, 0, 3), (state[3] - state[0]).narrow(0, 0, 3)));
+  CHECK(at::equal(thinned->read_frames(0, {1}), all->read_frames(0, {3})));
+  CHECK(all->cameras() == std::vector<std::string>{"left"});
+}
+
+// Pictures whose pixels are known (images/write_fixture.py), as frames 0, 1, 2.
+void copy_pictures(const fs::path& folder) {
+  fs::create_directories(folder);
+  const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
+  int number = 0;
+  for (const char* name : {"rgb.png", "grey.png", "alpha.png"})
+    fs::copy_file(images / name, folder / ("frame" + std::to_string(number++) + ".png"));
+}
+
+// Pixel (y, x) of them is ((37x + 11y) % 256, 255 - 5x, 9y); grey repeats its first channel.
+Tensor expected_picture(bool grey) {
+  Tensor picture = at::empty({9, 13, 3}, at::kByte);
+  for (int64_t y = 0; y < 9; ++y)
+    for (int64_t x = 0; x < 13; ++x) {
+      const int64_t red = (37 * x + 11 * y) % 256;
+      picture[y][x][0] = red;
+      picture[y][x][1] = grey ? red : 255 - 5 * x;
+      picture[y][x][2] = grey ? red : 9 * y;
+    }
+  return picture;
+}
+
+TEST_CASE("a plain folder may hold pictures and JSON lines, and several cameras") {
+  TemporaryFolder folder;
+  copy_pictures(folder / "episode_0003");
+  copy_pictures(folder / "episode_0003.wrist");
+  std::ofstream(folder / "episode_0003.jsonl")
+      << R"({"action": [0.5, -1], "state_x": 1, "done": false, "note": "a"})"
+      << "\n"
+      << R"({"action": [0.25, null], "state_x": 2, "done": false, "note": "b"})"
+      << "\n"
+      << R"({"action": [0, 0], "state_x": 3, "done": true, "note": "c"})"
+      << "\n";
+  const auto dataset = open_dataset(folder.path(), {.fps = 30});
+  CHECK(dataset->fps() == 30);
+  CHECK(dataset->cameras() == std::vector<std::string>{"pixels", "wrist"});
+  CHECK(dataset->columns() == std::vector<std::string>{"action_0", "action_1", "done", "state_x"});
+  CHECK(dataset->image_size() == ImageSize{9, 13});
+  const Tensor rows = dataset->read_all_rows({"action_0", "action_1", "done", "state_x"}, 0);
+  const auto nan = std::nan("");
+  CHECK(at::allclose(
+      rows, at::tensor({0.5, -1.0, 0.0, 1.0, 0.25, nan, 0.0, 2.0, 0.0, 0.0, 1.0, 3.0}).view({3, 4}),
+      0, 0, /*equal_nan=*/true));
+  const Tensor frames = dataset->read_frames(0, {2, 1, 0});
+  CHECK(at::equal(frames[0], expected_picture(false)));
+  CHECK(at::equal(frames[1], expected_picture(true)));
+  CHECK(at::equal(frames[2], expected_picture(false)));
+  CHECK(open_dataset(folder.path(), {.camera = "wrist", .fps = 30})->length(0) == 3);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { dataset->read_rows({"note"}, 0, 0, 1); }, "note", "string"));
+  fs::remove(folder / "episode_0003" / "frame1.png");
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(folder.path(), {.fps = 30}); }, "3 rows",
+      "2 frames"));
+}
+
+TEST_CASE("a file with another's ending is an error that names it") {
+  TemporaryFolder folder;
+  std::ofstream(folder / "a.h5") << "this is no HDF5 file, but long enough to look into";
+  const auto message = [&](const char* name) {
+    try {
+      open_dataset(folder / name);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(message("a.h5").find("a.h5") != std::string::npos);
+  fs::create_directories(folder / "set" / "meta");
+  std::ofstream(folder / "set" / "meta" / "info.json")
+      << R"({"codebase_version": "v2.1", "fps": 10, "features": {}, "data_path": "../../{episode_index}"})";
+  std::ofstream(folder / "set" / "meta" / "episodes.jsonl")
+      << R"({"episode_index": 0, "length": 2})";
+  CHECK(message("set").find("outside the data set") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace foresight::data
