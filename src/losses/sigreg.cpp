@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/replicas.hpp"
 
 namespace foresight::losses {
 
@@ -15,15 +16,30 @@ std::vector<std::string> SigRegOptions::validate() const {
   return rules.problems();
 }
 
+SigRegOptions SigRegOptions::lejepa() {
+  return {.projections = 256, .knots = 17, .t_max = 5.0, .range = KnotRange::whole};
+}
+
+SigRegOptions SigRegOptions::bcs() {
+  return {.projections = 256,
+          .knots = 10,
+          .t_max = 3.0,
+          .range = KnotRange::whole,
+          .scale = StatisticScale::one};
+}
+
 Quadrature sigreg_quadrature(const SigRegOptions& options,
                              const at::TensorOptions& tensor_options) {
   require_valid(options);
-  const auto t = at::linspace(0.0, options.t_max, options.knots, tensor_options);
+  const bool folded = options.range == KnotRange::folded;
+  const double first = folded ? 0.0 : -options.t_max;
+  const auto t = at::linspace(first, options.t_max, options.knots, tensor_options);
   const auto gaussian = at::exp(t.square() * -0.5);
-  const double dt = options.t_max / static_cast<double>(options.knots - 1);
-  auto weights = at::full({options.knots}, 2 * dt, tensor_options);
-  weights.select(0, 0).fill_(dt);
-  weights.select(0, -1).fill_(dt);
+  const double dt = (options.t_max - first) / static_cast<double>(options.knots - 1);
+  const double inner = folded ? 2 * dt : dt;
+  auto weights = at::full({options.knots}, inner, tensor_options);
+  weights.select(0, 0).fill_(inner / 2);
+  weights.select(0, -1).fill_(inner / 2);
   return {t, gaussian, weights * gaussian};
 }
 
@@ -39,13 +55,18 @@ Tensor sigreg_along(const Tensor& z, const Tensor& directions, const SigRegOptio
   const auto wide = h.scalar_type() == at::kDouble ? h : h.to(at::kFloat);
   const auto quadrature = sigreg_quadrature(options, wide.options());
   const auto per_knot = [&](const Tensor& values) { return values.view({-1, 1, 1, 1}); };
-  const auto phase = per_knot(quadrature.knots) * wide;                                 // [K,T,B,M]
-  const auto real = at::cos(phase).mean(2) - per_knot(quadrature.gaussian).squeeze(3);  // [K,T,M]
-  const auto imaginary = at::sin(phase).mean(2);
+  const auto phase = per_knot(quadrature.knots) * wide;  // [K,T,B,M]
+  // Characteristic function of the whole batch [2,K,T,M]; both parts in one exchange.
+  const auto waves =
+      mean_over_replicas(at::stack({at::cos(phase).mean(2), at::sin(phase).mean(2)}));
+  const auto real = waves[0] - per_knot(quadrature.gaussian).squeeze(3);
+  const auto imaginary = waves[1];
   const auto statistic =
-      at::tensordot(quadrature.weights, real.square() + imaginary.square(), {0}, {0}) *
-      static_cast<double>(z.size(1));
-  return statistic.mean().to(z.scalar_type());
+      at::tensordot(quadrature.weights, real.square() + imaginary.square(), {0}, {0});
+  const double scale = options.scale == StatisticScale::samples
+                           ? static_cast<double>(z.size(1) * replica_count())
+                           : 1.0;
+  return (statistic * scale).mean().to(z.scalar_type());
 }
 
 Tensor sigreg(const Tensor& z, const SigRegOptions& options, Noise& noise) {

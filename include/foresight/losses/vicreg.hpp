@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Variance and covariance regularisers against collapse (VICReg, arXiv 2105.04906), over the batch
 // and over time as PLDM uses them (arXiv 2502.14819). Input [B,T,D]; the mean over the batch is
-// subtracted first, per (t, d). Each result is a scalar with gradient. Where a statistic has fewer
-// than two samples the function throws.
+// subtracted first, per (t, d). In a ReplicaScope the batch is that of all replicas. Each result is
+// a scalar with gradient. Where a statistic has fewer than two samples the function throws.
 #pragma once
 
 #include "foresight/core/tensor.hpp"
@@ -12,8 +12,9 @@ namespace foresight::losses {
 /// Added to variances under the square root, PLDM's value.
 inline constexpr double kVarianceEpsilon = 1e-4;
 
-/// mean_t mean_d relu(1 - sqrt(var_B + eps)), unbiased variance over the batch. Needs B >= 2.
-FORESIGHT_API Tensor vicreg_std(const Tensor& z, double epsilon = kVarianceEpsilon);
+/// mean_t mean_d relu(margin - sqrt(var_B + eps)), unbiased variance over the batch. Needs B >= 2.
+FORESIGHT_API Tensor vicreg_std(const Tensor& z, double epsilon = kVarianceEpsilon,
+                                double margin = 1.0);
 
 /// mean_t sum_{i != j} C_ij^2 / (D^2 - D), C = z_t' z_t / (B-1). Needs B >= 2, D >= 2.
 FORESIGHT_API Tensor vicreg_cov(const Tensor& z);
