@@ -5,11 +5,13 @@
 
 namespace foresight::losses {
 
-Tensor inverse_dynamics_input(const Tensor& z) {
+Tensor inverse_dynamics_input(const Tensor& z, PairOrder order) {
   check_shape("z", z, {kAny, kAny, kAny}, "[B,T,D]");
   require(z.size(1) >= 2, ErrorCategory::invalid_argument,
           "inverse dynamics of latents " + shape_string(z.sizes()) + " needs T >= 2");
-  return at::cat({z.slice(1, 1), z.slice(1, 0, -1)}, -1);
+  const auto next = z.slice(1, 1), current = z.slice(1, 0, -1);
+  return order == PairOrder::next_first ? at::cat({next, current}, -1)
+                                        : at::cat({current, next}, -1);
 }
 
 Tensor inverse_dynamics(const Tensor& predicted, const Tensor& blocks) {

@@ -61,6 +61,7 @@ void init_layers(torch::nn::Module& module, Noise& noise) {
   init_if_weighted<torch::nn::LinearImpl>(module, noise) ||
       init_if_weighted<torch::nn::Conv1dImpl>(module, noise) ||
       init_if_weighted<torch::nn::Conv2dImpl>(module, noise) ||
+      init_if_weighted<torch::nn::ConvTranspose2dImpl>(module, noise) ||
       init_if_norm<torch::nn::LayerNormImpl>(module) ||
       init_if_norm<torch::nn::GroupNormImpl>(module) ||
       init_if_norm<torch::nn::BatchNorm1dImpl>(module) ||

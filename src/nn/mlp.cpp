@@ -13,21 +13,27 @@ std::vector<std::string> MlpOptions::validate() const {
   return rules.problems();
 }
 
-Mlp::Mlp(int64_t input, const MlpOptions& options, int64_t output)
+Mlp::Mlp(int64_t input, const MlpOptions& options, int64_t output, std::string_view sequential)
     : options_(options), input_(input), output_(output) {
   require_valid(options);
   require(input >= 1 && output >= 1, ErrorCategory::invalid_option,
           "Mlp: input = " + std::to_string(input) + " and output = " + std::to_string(output) +
               " must be >= 1");
+  require(sequential.empty() || options.norm == NormKind::none, ErrorCategory::invalid_option,
+          "Mlp: norm = " + std::string(enum_name(options.norm)) +
+              " must be none in the layout of a Sequential");
+  const auto name_of = [&](std::size_t i) {
+    return sequential.empty() ? "layers." + std::to_string(i)
+                              : std::string(sequential) + "." + std::to_string(2 * i);
+  };
   int64_t in = input;
   for (std::size_t i = 0; i <= options.hidden.size(); ++i) {
     const bool is_last = i == options.hidden.size();
     const int64_t out = is_last ? output : options.hidden[i];
-    const auto index = std::to_string(i);
-    layers_.push_back(place(*this, "layers." + index, torch::nn::Linear(in, out)));
+    layers_.push_back(place(*this, name_of(i), torch::nn::Linear(in, out)));
     if (!is_last && options.norm == NormKind::layer)
-      norms_.push_back(
-          place(*this, "norms." + index, torch::nn::LayerNorm(torch::nn::LayerNormOptions({out}))));
+      norms_.push_back(place(*this, "norms." + std::to_string(i),
+                             torch::nn::LayerNorm(torch::nn::LayerNormOptions({out}))));
     in = out;
   }
 }

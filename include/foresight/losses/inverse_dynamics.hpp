@@ -7,8 +7,16 @@
 
 namespace foresight::losses {
 
-/// What the head reads: [next latent | current latent], [B,T-1,2D] from latents [B,T,D], T >= 2.
-FORESIGHT_API Tensor inverse_dynamics_input(const Tensor& z);
+/// Which of two consecutive latents the head reads first.
+enum class PairOrder {
+  next_first,     ///< PLDM as in stable-worldmodel
+  current_first,  ///< EB-JEPA
+};
+
+/// What the head reads: [next latent | current latent] or the reverse, [B,T-1,2D] from latents
+/// [B,T,D], T >= 2.
+FORESIGHT_API Tensor inverse_dynamics_input(const Tensor& z,
+                                            PairOrder order = PairOrder::next_first);
 
 /// Mean squared error of predicted blocks [B,T-1,A]; the targets carry no gradient.
 FORESIGHT_API Tensor inverse_dynamics(const Tensor& predicted, const Tensor& blocks);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "foresight/core/noise.hpp"
@@ -27,11 +28,13 @@ struct FORESIGHT_API MlpOptions {
   std::vector<std::string> validate() const;
 };
 
-/// State-dict keys: layers.{i}.*, norms.{i}.*.
+/// State-dict keys: layers.{i}.*, norms.{i}.*; or, in the layout of a torch Sequential with
+/// activations between its linear layers, <sequential>.{2i}.*.
 class FORESIGHT_API Mlp : public torch::nn::Module {
  public:
-  /// Throws Error(invalid_option).
-  Mlp(int64_t input, const MlpOptions& options, int64_t output);
+  /// `sequential`: name of the Sequential whose keys are wanted; it has no norms. Throws
+  /// Error(invalid_option).
+  Mlp(int64_t input, const MlpOptions& options, int64_t output, std::string_view sequential = {});
 
   /// [..., input] -> [..., output].
   Tensor forward(const Tensor& x) const;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/nn/gru_predictor.hpp"
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace foresight::nn {
+
+GruPredictor::GruPredictor(const PredictorSizes& sizes, torch::nn::LayerNorm norm)
+    : LatentPredictor(sizes), norm_(std::move(norm)) {
+  require(sizes.frames == 1, ErrorCategory::invalid_option,
+          "GruPredictor: frames = " + std::to_string(sizes.frames) + " must be 1");
+  require(sizes.output == sizes.latent, ErrorCategory::invalid_option,
+          "GruPredictor: output width = " + std::to_string(sizes.output) +
+              " must equal the latent width = " + std::to_string(sizes.latent));
+  auto& rnn = scope(*this, "rnn");
+  const auto gates = 3 * sizes.latent;
+  action_weight_ = rnn.register_parameter("weight_ih_l0", at::zeros({gates, sizes.condition}));
+  latent_weight_ = rnn.register_parameter("weight_hh_l0", at::zeros({gates, sizes.latent}));
+  action_bias_ = rnn.register_parameter("bias_ih_l0", at::zeros({gates}));
+  latent_bias_ = rnn.register_parameter("bias_hh_l0", at::zeros({gates}));
+}
+
+int64_t GruPredictor::max_length() const { return std::numeric_limits<int64_t>::max(); }
+
+void GruPredictor::initialise(Noise& noise) {
+  at::NoGradGuard no_grad;
+  const double bound = 1.0 / std::sqrt(static_cast<double>(sizes().latent));
+  for (const auto& weight : {action_weight_, latent_weight_, action_bias_, latent_bias_})
+    weight.copy_(noise.uniform(weight.sizes()).mul_(2 * bound).sub_(bound));
+}
+
+// latent [...,D], the gates' part that comes from the action [...,3D].
+Tensor GruPredictor::next(const Tensor& latent, const Tensor& from_action) const {
+  const auto width = sizes().latent;
+  const auto from_latent = at::linear(latent, latent_weight_, latent_bias_);
+  const auto gates =
+      at::sigmoid(from_action.narrow(-1, 0, 2 * width) + from_latent.narrow(-1, 0, 2 * width));
+  const auto reset = gates.narrow(-1, 0, width), keep = gates.narrow(-1, width, width);
+  const auto candidate = at::tanh(at::addcmul(from_action.narrow(-1, 2 * width, width), reset,
+                                              from_latent.narrow(-1, 2 * width, width)));
+  const auto hidden = at::lerp(candidate, latent, keep);
+  return norm_ ? through(norm_, hidden) : hidden;
+}
+
+Tensor GruPredictor::forward(const Tensor& latents, const Tensor& conditions, Mode) const {
+  check_window(latents, conditions);
+  return next(latents, at::linear(conditions, action_weight_, action_bias_));
+}
+
+Tensor GruPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
+                             const PredictionHead& head) const {
+  check_rollout(context, past, future);
+  const auto batch = future.size(0), samples = future.size(1), horizon = future.size(2);
+  // [H,B*S,3D], so that every step reads one contiguous block.
+  const auto from_actions =
+      at::linear(future.flatten(0, 1).transpose(0, 1).contiguous(), action_weight_, action_bias_);
+  auto latent = context.select(1, -1)
+                    .unsqueeze(1)
+                    .expand({batch, samples, sizes().latent})
+                    .reshape({batch * samples, sizes().latent});
+  std::vector<Tensor> imagined;
+  imagined.reserve(static_cast<std::size_t>(horizon));
+  for (int64_t t = 0; t < horizon; ++t) {
+    latent = head(next(latent, from_actions.select(0, t)));
+    imagined.push_back(latent);
+  }
+  return at::stack(imagined, 1).unflatten(0, {batch, samples});
+}
+
+}  // namespace foresight::nn
