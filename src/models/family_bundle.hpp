@@ -16,7 +16,8 @@ inline constexpr std::array kTopLevelOptions{"action", "history"};
 
 inline std::string bundle_name(const io::Bundle& bundle) { return bundle.tensors.path().string(); }
 
-/// The configuration that describes `model`, whose options have `action` and `history`.
+/// The configuration that describes `model`, whose options have `action`, and `history` where it is
+/// one to choose.
 template <class Model>
 io::BundleConfig family_config(const Model& model) {
   auto config = io::BundleConfig::of(model.spec());
@@ -46,7 +47,12 @@ Options family_options(const io::Bundle& bundle, const std::string& family) {
   Options options;
   read_options(options, config.options, bundle_name(bundle) + ": options");
   options.action = config.action;
-  options.history = config.history;
+  if constexpr (requires { options.history; })
+    options.history = config.history;
+  else
+    require(config.history == 1, ErrorCategory::invalid_option,
+            bundle_name(bundle) + ": history = " + std::to_string(config.history) +
+                ", but models of family '" + family + "' look at 1 frame");
   return options;
 }
 

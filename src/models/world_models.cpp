@@ -3,6 +3,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 
@@ -23,6 +24,7 @@ const std::vector<WorldModelFamily>& world_model_families() {
   static const std::vector<WorldModelFamily> families{
       {kJepaFamily, loaded<jepa>},
       {kDinoWmFamily, loaded<read_dino_wm>},
+      {kEbJepaFamily, loaded<read_eb_jepa>},
       {kVJepa2AcFamily, loaded<read_vjepa2_ac>},
   };
   return families;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/models/eb_jepa_checkpoint.hpp"
+
+#include <map>
+
+#include "foresight/nn/state_dict.hpp"
+
+namespace foresight::models {
+namespace {
+
+constexpr std::string_view kOwnedNorm = "encoder.final_ln.";
+constexpr std::string_view kNormAlias = "predictor.final_ln.";
+constexpr std::string_view kIdm = "regularizer.idm_loss_fn.idm.model.";
+constexpr std::string_view kEbProjector = "regularizer.projector.net.";
+
+// Without the marks of wrappers, which may stand before every module that was wrapped.
+std::string eb_jepa_key(std::string key) {
+  for (const std::string_view mark : {"_orig_mod.", "module."})
+    for (auto at = key.find(mark); at != std::string::npos; at = key.find(mark, at)) {
+      if (at == 0 || key[at - 1] == '.')
+        key.erase(at, mark.size());
+      else
+        ++at;
+    }
+  return key;
+}
+
+io::NamedTensors without_marks(const io::NamedTensors& tensors) {
+  io::NamedTensors plain;
+  for (const auto& [key, tensor] : tensors) plain.emplace_back(eb_jepa_key(key), tensor);
+  return plain;
+}
+
+// Shapes by name, and what a missing one means.
+class EbJepaShapes {
+ public:
+  EbJepaShapes(const io::NamedTensors& tensors, std::string_view source) : source_(source) {
+    for (const auto& [key, tensor] : without_marks(tensors)) shapes_[key] = tensor.sizes().vec();
+  }
+  bool has(const std::string& key) const { return shapes_.contains(key); }
+  int64_t size(const std::string& key, std::size_t axis) const {
+    const auto found = shapes_.find(key);
+    require(found != shapes_.end(), ErrorCategory::bad_file,
+            source_ + ": no tensor '" + key + "', which every EB-JEPA has");
+    require(axis < found->second.size(), ErrorCategory::bad_file,
+            source_ + ": tensor '" + key + "' has shape " + shape_string(found->second) +
+                ", expected more than " + std::to_string(axis) + " axes");
+    return found->second[axis];
+  }
+
+ private:
+  std::string source_;
+  std::map<std::string, std::vector<int64_t>> shapes_;
+};
+
+nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions encoder) {
+  const std::string stacks = "encoder.stack_blocks.";
+  const auto name = [&](std::size_t stack) { return stacks + std::to_string(stack); };
+  encoder.channels.clear();
+  do {
+    encoder.channels.push_back(
+        shapes.size(name(encoder.channels.size()) + ".initial_conv.weight", 0));
+  } while (shapes.has(name(encoder.channels.size()) + ".initial_conv.weight"));
+  encoder.blocks = 0;
+  while (shapes.has(name(0) + ".blocks." + std::to_string(encoder.blocks) + ".conv1.weight"))
+    ++encoder.blocks;
+  encoder.width = shapes.size("encoder.mlp.weight", 0);
+  encoder.final_norm =
+      shapes.has(std::string(kOwnedNorm) + "weight") ? nn::NormKind::layer : nn::NormKind::none;
+  return encoder;
+}
+
+}  // namespace
+
+EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
+                              std::string_view source) {
+  const EbJepaShapes shapes(tensors, source);
+  auto options = std::move(base);
+  options.encoder = eb_jepa_encoder(shapes, options.encoder);
+  const auto channels = shapes.size("encoder.stack_blocks.0.initial_conv.weight", 1);
+  require(channels == options.channels(), ErrorCategory::bad_file,
+          std::string(source) + ": pictures of " + std::to_string(channels) +
+              " channels, but EbJepaOptions.image_mean has " + std::to_string(options.channels()));
+  const auto action = shapes.size("predictor.rnn.weight_ih_l0", 1);
+  if (action != options.action.width()) {
+    options.action = ActionSpace();
+    options.action.dim = action;
+  }
+  options.projector.clear();
+  for (std::size_t i = 0;; i += 3) {
+    const auto layer = std::string(kEbProjector) + std::to_string(i) + ".weight";
+    if (!shapes.has(layer)) break;
+    options.projector.push_back(shapes.size(layer, 0));
+  }
+  const auto idm = std::string(kIdm) + "0.weight";
+  options.inverse_dynamics_hidden = shapes.has(idm) ? shapes.size(idm, 0) : 0;
+  if (options.inverse_dynamics_hidden == 0) {
+    options.regulariser.inverse_dynamics = 0;
+  } else if (!options.projector.empty() && options.projector.back() != options.latent()) {
+    options.regulariser.inverse_dynamics_view = shapes.size(idm, 1) == 2 * options.projector.back()
+                                                    ? losses::LatentView::projected
+                                                    : losses::LatentView::direct;
+  }
+  require_valid(options);
+  return options;
+}
+
+void load_eb_jepa(EbJepa& model, const io::NamedTensors& tensors, std::string_view source) {
+  auto plain = without_marks(tensors);
+  const auto find = [&](const std::string& key) {
+    for (const auto& item : plain)
+      if (item.first == key) return item.second;
+    return Tensor();
+  };
+  io::NamedTensors own;
+  for (const auto& [key, tensor] : plain) {
+    if (!key.starts_with(kNormAlias)) {
+      own.emplace_back(key, tensor);
+      continue;
+    }
+    const auto owned = std::string(kOwnedNorm) + key.substr(kNormAlias.size());
+    const auto other = find(owned);
+    require(other.defined() && at::equal(other, tensor), ErrorCategory::bad_file,
+            std::string(source) + ": '" + key + "' and '" + owned +
+                "' are one tensor in EB-JEPA, but " +
+                (other.defined() ? "differ here" : "the second is missing"));
+  }
+  nn::load_state_dict(model, own, source);
+}
+
+io::NamedTensors eb_jepa_tensors(const EbJepa& model) {
+  io::NamedTensors tensors;
+  for (const auto& [key, tensor] : nn::state_dict(model)) {
+    tensors.emplace_back(key, tensor);
+    if (key.starts_with(kOwnedNorm))
+      tensors.emplace_back(std::string(kNormAlias) + key.substr(kOwnedNorm.size()), tensor);
+  }
+  return tensors;
+}
+
+}  // namespace foresight::models
