@@ -102,8 +102,9 @@ void FolderWriter::append(const Tensor& frame, const Tensor& values) {
       std::to_string(rows_) + "," + number_text(static_cast<double>(rows_) / options_.video.fps);
   const auto* numbers = row.const_data_ptr<double>();
   for (std::size_t c = 0; c < columns_.size(); ++c) {
-    const bool allowed =
-        std::isfinite(numbers[c]) || (std::isnan(numbers[c]) && c < options_.actions.size());
+    const bool is_state =
+        c >= options_.actions.size() && c < options_.actions.size() + options_.states.size();
+    const bool allowed = std::isfinite(numbers[c]) || (std::isnan(numbers[c]) && !is_state);
     require(allowed, ErrorCategory::non_finite,
             folder_.string() + ": column '" + columns_[c] + "' of row " + std::to_string(rows_) +
                 " is not a finite number");

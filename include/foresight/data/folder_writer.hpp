@@ -40,8 +40,8 @@ class FORESIGHT_API FolderWriter {
   /// Order of the values of a row: actions, states, others.
   const std::vector<std::string>& columns() const noexcept { return columns_; }
 
-  /// One row: the frame uint8 [H,W,3] and its values [columns], float. Actions may be NaN, nothing
-  /// else may.
+  /// One row: the frame uint8 [H,W,3] and its values [columns], float. States may not be NaN, the
+  /// others may.
   void append(const Tensor& frame, const Tensor& values);
   /// A whole episode: frames uint8 [T,H,W,3], values [T,columns]. Returns its number.
   int64_t write_episode(const Tensor& frames, const Tensor& values);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What to know of recorded data before training on it: a model learns from frozen pictures, clipped
+// actions and shifted clocks without complaint.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "foresight/core/options.hpp"
+#include "foresight/data/statistics.hpp"
+
+namespace foresight::data {
+
+struct FORESIGHT_API InspectionOptions {
+  int64_t frames = 2000;    ///< frames looked at, whole episodes evenly spread over the data set
+  double still = 0.02;      ///< frames that differ by less than this many grey levels on average
+                            ///< are the same picture
+  int64_t frozen = 5;       ///< so many equal frames in a row are a frozen camera
+  double saturated = 0.25;  ///< share of rows at an action's limit that is worth a warning
+  double clock = 0.1;       ///< share of 1/fps by which a time may be off
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("frames", self.frames, "frames looked at, whole episodes spread over the data set");
+    visit("still", self.still, "mean difference in grey levels below which frames are equal");
+    visit("frozen", self.frozen, "so many equal frames in a row are a frozen camera");
+    visit("saturated", self.saturated, "share of rows at an action's limit worth a warning");
+    visit("clock", self.clock, "share of 1/fps by which a time may be off");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// Rows at which an action stands at its smallest or largest value, exactly.
+struct Saturation {
+  std::string column;
+  double share = 0;  ///< of all rows that have a value
+};
+
+/// A stretch of equal frames.
+struct FrozenStretch {
+  int64_t episode = 0;
+  int64_t first = 0;   ///< row
+  int64_t length = 0;  ///< frames
+};
+
+struct FORESIGHT_API Inspection {
+  std::vector<int64_t> lengths;        ///< of all episodes, ascending
+  Statistics actions;                  ///< without last rows
+  Statistics states;                   ///< empty where there are none
+  std::vector<Saturation> saturation;  ///< of every action column
+  int64_t missing_actions = 0;         ///< rows with NaN in an action, last rows not counted
+  std::vector<std::string> empty;      ///< columns without any value
+  std::vector<std::string> constant;   ///< action columns that never change
+  bool timed = false;                  ///< a column `timestamp` was there to be checked
+  int64_t irregular_steps = 0;         ///< steps in time that are not 1/fps
+  int64_t frames_seen = 0;
+  int64_t repeated_frames = 0;          ///< equal to the frame before
+  std::vector<FrozenStretch> frozen;    ///< at least InspectionOptions.frozen equal frames
+  std::vector<std::string> unreadable;  ///< episodes whose frames do not decode, and why
+  std::vector<std::string> warnings;    ///< worth a look before training
+  /// Nothing found that would spoil training: no warnings.
+  bool good() const { return warnings.empty() && unreadable.empty(); }
+};
+
+/// Reads all numbers and some of the frames. Throws what Dataset's functions throw for numbers;
+/// frames that do not decode are reported.
+FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {});
+
+/// Frames of some episodes as one picture, uint8 [H,W,3]: a line an episode, `columns` frames
+/// evenly spread over it, none shrunk, one grey pixel between them.
+FORESIGHT_API Tensor contact_sheet(const Dataset& dataset, int64_t episodes = 6,
+                                   int64_t columns = 8);
+
+}  // namespace foresight::data

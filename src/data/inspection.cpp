@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/data/inspection.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace foresight::data {
+namespace {
+
+// Whole numbers from..to-1.
+std::vector<int64_t> row_range(int64_t from, int64_t to) {
+  std::vector<int64_t> rows(static_cast<std::size_t>(to - from));
+  std::iota(rows.begin(), rows.end(), from);
+  return rows;
+}
+
+// `count` numbers evenly spread over 0..size-1, first and last among them.
+std::vector<int64_t> spread(int64_t count, int64_t size) {
+  std::vector<int64_t> places;
+  for (int64_t i = 0; i < count; ++i)
+    places.push_back(count == 1 ? 0 : i * (size - 1) / (count - 1));
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  return places;
+}
+
+class Inspector {
+ public:
+  Inspector(const Dataset& dataset, const InspectionOptions& options)
+      : dataset_(dataset), options_(options) {}
+
+  Inspection run() {
+    for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
+      found_.lengths.push_back(dataset_.length(e));
+    std::sort(found_.lengths.begin(), found_.lengths.end());
+    look_at_actions();
+    if (!dataset_.state_columns().empty())
+      found_.states = column_statistics(dataset_, dataset_.state_columns(), LastRow::include);
+    look_for_empty_columns();
+    look_at_clock();
+    look_at_frames();
+    judge();
+    return std::move(found_);
+  }
+
+ private:
+  void look_at_actions() {
+    const auto& columns = dataset_.action_columns();
+    found_.actions = column_statistics(dataset_, columns, LastRow::exclude);
+    std::vector<int64_t> at_limit(columns.size(), 0);
+    for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
+      const int64_t rows = dataset_.length(e) - 1;
+      const Tensor values = dataset_.read_rows(columns, e, 0, rows);
+      found_.missing_actions += at::isnan(values).any(1).sum().item<int64_t>();
+      for (std::size_t c = 0; c < columns.size(); ++c) {
+        const Tensor column = values.select(1, static_cast<int64_t>(c));
+        at_limit[c] += ((column == found_.actions.min[c]) | (column == found_.actions.max[c]))
+                           .sum()
+                           .item<int64_t>();
+      }
+    }
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+      if (found_.actions.min[c] == found_.actions.max[c]) found_.constant.push_back(columns[c]);
+      found_.saturation.push_back({columns[c], static_cast<double>(at_limit[c]) /
+                                                   static_cast<double>(found_.actions.count[c])});
+    }
+  }
+
+  void look_for_empty_columns() {
+    for (const auto& column : dataset_.columns()) {
+      bool any = false;
+      for (int64_t e = 0; e < dataset_.num_episodes() && !any; ++e)
+        any = at::isnan(dataset_.read_all_rows({column}, e)).logical_not().any().item<bool>();
+      if (!any) found_.empty.push_back(column);
+    }
+  }
+
+  void look_at_clock() {
+    const auto& columns = dataset_.columns();
+    found_.timed = dataset_.fps() > 0 &&
+                   std::find(columns.begin(), columns.end(), "timestamp") != columns.end();
+    if (!found_.timed) return;
+    const double step = 1 / dataset_.fps();
+    for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
+      const Tensor times = dataset_.read_all_rows({"timestamp"}, e).flatten().contiguous();
+      const auto* time = times.const_data_ptr<double>();
+      for (int64_t t = 1; t < times.numel(); ++t)
+        // Not "> clock": a missing time counts too.
+        if (!(std::abs(time[t] - time[t - 1] - step) <= options_.clock * step))
+          ++found_.irregular_steps;
+    }
+  }
+
+  void look_at_frames() {
+    const int64_t episodes = dataset_.num_episodes();
+    const int64_t mean_length = std::max<int64_t>(1, dataset_.total_rows() / episodes);
+    const int64_t wanted = std::clamp<int64_t>(options_.frames / mean_length, 1, episodes);
+    for (const int64_t e : spread(wanted, episodes)) {
+      if (found_.frames_seen >= options_.frames) return;
+      try {
+        look_at_episode(e);
+      } catch (const Error& error) {
+        found_.unreadable.push_back(dataset_.episode_name(e) + ": " + error.what());
+      }
+    }
+  }
+
+  // In pieces, so that a long episode of large frames does not fill the memory.
+  void look_at_episode(int64_t episode) {
+    constexpr int64_t kPiece = 64;
+    const int64_t length = dataset_.length(episode);
+    Tensor previous;
+    int64_t equal = 1;  // frames of the stretch that ends here
+    for (int64_t first = 0; first < length; first += kPiece) {
+      const Tensor frames =
+          dataset_.read_frames(episode, row_range(first, std::min(first + kPiece, length)));
+      for (int64_t i = 0; i < frames.size(0); ++i) {
+        const Tensor frame = frames[i].to(at::kFloat);
+        const bool same =
+            previous.defined() && (frame - previous).abs().mean().item<double>() < options_.still;
+        if (!same) {
+          end_stretch(episode, first + i, equal);
+          equal = 0;
+        } else {
+          ++found_.repeated_frames;
+        }
+        ++equal;
+        previous = frame;
+      }
+      found_.frames_seen += frames.size(0);
+    }
+    end_stretch(episode, length, equal);
+  }
+
+  void end_stretch(int64_t episode, int64_t end, int64_t equal) {
+    if (equal >= options_.frozen && equal <= end)
+      found_.frozen.push_back({episode, end - equal, equal});
+  }
+
+  void warn(std::string text) { found_.warnings.push_back(std::move(text)); }
+
+  void judge() {
+    if (found_.lengths.front() < 2)
+      warn(fmt::format("{} episode(s) have one row: no action leads anywhere in them",
+                       std::count(found_.lengths.begin(), found_.lengths.end(), int64_t{1})));
+    for (const auto& column : found_.constant)
+      warn(
+          fmt::format("action '{}' never changes: leave it out of DatasetOptions.actions", column));
+    for (const auto& one : found_.saturation)
+      if (one.share > options_.saturated &&
+          std::find(found_.constant.begin(), found_.constant.end(), one.column) ==
+              found_.constant.end())
+        warn(
+            fmt::format("action '{}' stands at its limit in {:.0f} % of the rows: clipped, or "
+                        "bang-bang",
+                        one.column, 100 * one.share));
+    if (found_.missing_actions > 0)
+      warn(fmt::format("{} row(s) within episodes have no action: they count as the mean action",
+                       found_.missing_actions));
+    for (const auto& column : found_.empty)
+      warn(fmt::format("column '{}' has no value at all", column));
+    if (found_.irregular_steps > 0)
+      warn(
+          fmt::format("{} step(s) in time are not 1/{} s: frames were dropped, or the clock jumped",
+                      found_.irregular_steps, dataset_.fps()));
+    if (!found_.frozen.empty()) {
+      const auto longest =
+          std::max_element(found_.frozen.begin(), found_.frozen.end(),
+                           [](const auto& a, const auto& b) { return a.length < b.length; });
+      warn(
+          fmt::format("{} stretch(es) of equal frames, the longest {} frames from row {} of {}: a "
+                      "frozen camera, or a robot that waits",
+                      found_.frozen.size(), longest->length, longest->first,
+                      dataset_.episode_name(longest->episode)));
+    }
+  }
+
+  const Dataset& dataset_;
+  const InspectionOptions& options_;
+  Inspection found_;
+};
+
+}  // namespace
+
+std::vector<std::string> InspectionOptions::validate() const {
+  Rules rules("InspectionOptions");
+  rules.at_least("frames", static_cast<double>(frames), 0);
+  rules.at_least("still", still, 0);
+  rules.at_least("frozen", static_cast<double>(frozen), 2);
+  rules.within("saturated", saturated, 0, 1);
+  rules.within("clock", clock, 0, 1);
+  return rules.problems();
+}
+
+Inspection inspect(const Dataset& dataset, const InspectionOptions& options) {
+  require_valid(options);
+  return Inspector(dataset, options).run();
+}
+
+Tensor contact_sheet(const Dataset& dataset, int64_t episodes, int64_t columns) {
+  require(episodes >= 1 && columns >= 1, ErrorCategory::invalid_argument,
+          "contact_sheet: episodes and columns must be >= 1");
+  constexpr int kGap = 1, kGrey = 128;
+  const ImageSize size = dataset.image_size();
+  const auto chosen = spread(std::min(episodes, dataset.num_episodes()), dataset.num_episodes());
+  const auto lines = static_cast<int64_t>(chosen.size());
+  Tensor sheet =
+      at::full({lines * (size.height + kGap) - kGap, columns * (size.width + kGap) - kGap, 3},
+               kGrey, at::kByte);
+  for (int64_t line = 0; line < lines; ++line) {
+    const int64_t episode = chosen[static_cast<std::size_t>(line)];
+    const auto rows = spread(std::min(columns, dataset.length(episode)), dataset.length(episode));
+    const Tensor frames = dataset.read_frames(episode, rows);
+    for (int64_t c = 0; c < frames.size(0); ++c)
+      sheet.narrow(0, line * (size.height + kGap), size.height)
+          .narrow(1, c * (size.width + kGap), size.width)
+          .copy_(frames[c]);
+  }
+  return sheet;
+}
+
+}  // namespace foresight::data

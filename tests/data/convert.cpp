@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/data/convert.hpp"
+
+#include <cmath>
+#include <fstream>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/data/inspection.hpp"
+#include "foresight/data/lerobot_writer.hpp"
+#include "foresight/io/json_file.hpp"
+#include "recordings.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool parquet_missing() {
+  TemporaryFolder folder;
+  try {
+    const LeRobotWriter probe(folder / "probe",
+                              {.cameras = {"c"}, .features = {{"action", {"a"}}}});
+    return false;
+  } catch (const Error& error) {
+    return error.category() == ErrorCategory::unsupported;
+  }
+}
+
+double mean_difference(const Tensor& a, const Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().mean().item<double>();
+}
+
+TEST_CASE("a converted data set holds the same episodes, numbers and pictures") {
+  TemporaryFolder folder;
+  const auto source = open_dataset(recordings() / "tworoom" / "native224");
+  std::vector<TargetFormat> formats = {TargetFormat::folder};
+  if (parquet_missing())
+    WARN("SKIPPED: LeRobot, this build has no Parquet");
+  else
+    formats.push_back(TargetFormat::lerobot);
+  for (const auto format : formats) {
+    const auto target = folder / std::string(enum_name(format));
+    int64_t calls = 0;
+    const Conversion done =
+        convert_dataset(recordings() / "tworoom" / "native224", target,
+                        {.format = format, .task = "reach"}, [&](int64_t, int64_t all) {
+                          CHECK(all == 3);
+                          ++calls;
+                        });
+    CHECK(calls == 3);
+    CHECK(done.episodes == 3);
+    const auto copy = open_dataset(target);
+    REQUIRE(copy->num_episodes() == 3);
+    CHECK(copy->fps() == Approx(source->fps()));
+    CHECK(copy->image_size() == source->image_size());
+    for (int64_t e = 0; e < 3; ++e) {
+      REQUIRE(copy->length(e) == source->length(e));
+      for (const auto kind : {&Dataset::action_columns, &Dataset::state_columns})
+        CHECK(at::equal(copy->read_all_rows((*copy.*kind)(), e).to(at::kFloat),
+                        source->read_all_rows((*source.*kind)(), e).to(at::kFloat)));
+      CHECK(at::equal(copy->read_all_rows({"distance"}, e).to(at::kFloat),
+                      source->read_all_rows({"distance"}, e).to(at::kFloat)));
+      const std::vector<int64_t> rows = {0, source->length(e) - 1};
+      CHECK(mean_difference(copy->read_frames(e, rows), source->read_frames(e, rows)) < 1.5);
+    }
+    if (format == TargetFormat::lerobot) CHECK(copy->read_text("task", 1, 0, 1)[0] == "reach");
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument,
+        [&] {
+          convert_dataset(recordings() / "tworoom" / "native224", target, {.format = format});
+        },
+        "exists already"));
+  }
+}
+
+TEST_CASE("a LeRobot writer fills several files, and their statistics are those of the rows") {
+  if (parquet_missing()) FORESIGHT_SKIP("this build has no Parquet");
+  TemporaryFolder folder;
+  const fs::path path = folder / "set";
+  Tensor frames = at::zeros({4, 16, 24, 3}, at::kByte);
+  for (int64_t t = 0; t < 4; ++t) frames[t].fill_(40 * t);
+  const Tensor values =
+      at::tensor({0.5, 1.0, 2.0, 0.5, 3.0, 4.0, 0.5, 5.0, 6.0, 0.5, 7.0, 8.0}).view({4, 3});
+  {
+    LeRobotWriter writer(path,
+                         {.video = {.fps = 5, .key_interval = 2},
+                          .cameras = {"observation.images.front"},
+                          .features = {{"action", {"grip"}}, {"observation.state", {"x", "y"}}},
+                          .frames_per_file = 6});
+    for (int e = 0; e < 5; ++e)
+      writer.write_episode({{"observation.images.front", frames}}, values + e,
+                           e % 2 == 0 ? "even" : "odd");
+    CHECK_FALSE(fs::exists(path / "meta" / "info.json"));  // no data set before it is whole
+    writer.finish();
+  }
+  CHECK(fs::exists(path / "data" / "chunk-000" / "file-002.parquet"));
+  const auto dataset = open_dataset(path);
+  REQUIRE(dataset->num_episodes() == 5);
+  CHECK(dataset->action_columns() == std::vector<std::string>{"action"});
+  for (int64_t e = 0; e < 5; ++e) {
+    CHECK(dataset->read_text("task", e, 3, 1)[0] == (e % 2 == 0 ? "even" : "odd"));
+    CHECK(at::equal(
+        dataset->read_all_rows({"action", "observation.state_0", "observation.state_1"}, e),
+        (values + e).to(at::kDouble)));
+    for (int64_t t = 0; t < 4; ++t)
+      CHECK(std::abs(dataset->read_frames(e, {t}).to(at::kDouble).mean().item<double>() -
+                     40.0 * static_cast<double>(t)) <= 2);
+  }
+  const auto stats = io::read_json(path / "meta" / "stats.json");
+  CHECK(stats["action"]["mean"][0].get<double>() == Approx(2.5));
+  CHECK(stats["action"]["std"][0].get<double>() == Approx(std::sqrt(2.0)));  // of 0.5 ... 4.5
+  CHECK(stats["observation.state"]["max"][1].get<double>() == Approx(12));
+  CHECK(stats["action"]["count"][0] == 20);
+  {
+    LeRobotWriter unfinished(folder / "other", {.cameras = {"c"}, .features = {{"action", {"a"}}}});
+    unfinished.write_episode({{"c", frames}}, values.narrow(1, 0, 1), "x");
+  }
+  CHECK_FALSE(fs::exists(folder / "other"));
+}
+
+TEST_CASE(
+    "an inspection finds frozen frames, clipped and missing actions, and jumps of the clock") {
+  TemporaryFolder folder;
+  std::ofstream table(folder / "episode_0000.csv");
+  table << "timestamp,action_0,action_1,state_0\n";
+  fs::create_directories(folder / "episode_0000");
+  const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
+  for (int t = 0; t < 12; ++t) {
+    // Rows 3..9 show one picture; the clock loses a frame before row 6; row 4 has no action.
+    const char* picture = t >= 3 && t < 10 ? "grey.png" : t % 2 == 0 ? "rgb.png" : "grey.png";
+    const std::string number = (t < 10 ? "0" : "") + std::to_string(t);
+    fs::copy_file(images / picture, folder / "episode_0000" / (number + ".png"));
+    table << 0.1 * (t < 6 ? t : t + 1) << ","
+          << (t == 4       ? "nan"
+              : t % 3 == 0 ? "0.5"
+                           : "1")
+          << "," << 0.01 * t * t << "," << t << "\n";
+  }
+  table.close();
+  const auto dataset = open_dataset(folder.path(), {.fps = 10});
+  const Inspection found = inspect(*dataset);
+  CHECK(found.lengths == std::vector<int64_t>{12});
+  CHECK(found.missing_actions == 1);
+  CHECK(found.timed);
+  CHECK(found.irregular_steps == 1);
+  CHECK(found.frames_seen == 12);
+  REQUIRE(found.frozen.size() == 1);
+  CHECK(found.frozen[0].first == 3);
+  CHECK(found.frozen[0].length == 7);
+  CHECK(found.saturation[0].share == Approx(1.0));       // it is one limit or the other
+  CHECK(found.saturation[1].share == Approx(2.0 / 11));  // the smallest and the largest, once each
+  CHECK_FALSE(found.good());
+  CHECK(found.warnings.size() == 4);
+  const Tensor sheet = contact_sheet(*dataset, 6, 4);
+  CHECK(sheet.sizes() == at::IntArrayRef({9, 4 * 13 + 3, 3}));
+  CHECK(at::equal(sheet.narrow(1, 0, 13), dataset->read_frames(0, {0})[0]));
+}
+
+TEST_CASE("an inspection of a sound recording has nothing to say") {
+  const auto dataset = open_dataset(recordings() / "tworoom" / "native224");
+  InspectionOptions options;
+  options.saturated = 1;  // the expert of these recordings clips its noise
+  const Inspection found = inspect(*dataset, options);
+  CHECK(found.warnings == std::vector<std::string>{});
+  CHECK(found.good());
+  CHECK(found.frames_seen == dataset->total_rows());
+}
+
+}  // namespace
+}  // namespace foresight::data
