@@ -34,7 +34,7 @@ Tensor ActionEncoder::forward(const Tensor& blocks) const {
           "action blocks have shape " +
               (blocks.defined() ? shape_string(blocks.sizes()) : std::string("undefined")) +
               ", expected [..., " + std::to_string(weight.size(1)) + "]");
-  const auto narrow = at::linear(blocks.to(weight.scalar_type()), weight, narrow_->bias);
+  const auto narrow = apply_linear(blocks.to(weight.scalar_type()), weight, narrow_->bias);
   return through(project_, activate_temporary(through(expand_, narrow), Activation::silu));
 }
 

@@ -62,7 +62,7 @@ Tensor modulations(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks,
   one.select(1, 1).fill_(1);
   one.select(1, 4).fill_(1);
   const auto bias = (at::cat(biases).view(shape) + one).flatten();
-  return at::linear(at::silu(condition), at::cat(weights), bias).unflatten(-1, shape);
+  return apply_linear(at::silu(condition), at::cat(weights), bias).unflatten(-1, shape);
 }
 
 }  // namespace foresight::nn

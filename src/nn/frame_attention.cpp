@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "foresight/nn/activation.hpp"
+#include "foresight/nn/short_attention.hpp"
 
 namespace foresight::nn {
 namespace {
@@ -46,15 +47,18 @@ Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues
   const auto split = [&](const Tensor& y) {
     return y.unflatten(-1, {sizes_.heads, sizes_.head_width}).transpose(1, 2);
   };
+  const double dropout = mode == Mode::train ? sizes_.dropout : 0.0;
+  // Softmax over one key is 1: what a lone token asks for does not matter.
+  const bool alone = !past && u.size(1) == 1 && dropout == 0.0;
   Tensor query, keys, values;
-  if (outputs == Outputs::all || u.size(1) == tokens) {
-    const auto qkv = at::linear(u, qkv_->weight).chunk(3, -1);
+  if (!alone && (outputs == Outputs::all || u.size(1) == tokens)) {
+    const auto qkv = apply_linear(u, qkv_->weight).chunk(3, -1);
     query = split(qkv[0]), keys = split(qkv[1]), values = split(qkv[2]);
   } else {
-    const auto kv = at::linear(u, qkv_->weight.slice(0, inner)).chunk(2, -1);
+    const auto kv = apply_linear(u, qkv_->weight.slice(0, inner)).chunk(2, -1);
     keys = split(kv[0]), values = split(kv[1]);
-    if (outputs == Outputs::last)
-      query = split(at::linear(u.slice(1, u.size(1) - tokens), qkv_->weight.slice(0, 0, inner)));
+    if (outputs == Outputs::last && !alone)
+      query = split(apply_linear(u.slice(1, u.size(1) - tokens), qkv_->weight.slice(0, 0, inner)));
   }
   if (past) {
     keys = joined(past->keys, keys);
@@ -62,8 +66,8 @@ Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues
   }
   if (present) *present = {keys, values};
   if (outputs == Outputs::none) return {};
-  const double dropout = mode == Mode::train ? sizes_.dropout : 0.0;
-  auto o = attend(query, keys, values, tokens, dropout).transpose(1, 2).flatten(2);
+  auto o = alone ? values : attend(query, keys, values, tokens, dropout);
+  o = o.transpose(1, 2).flatten(2);
   if (out_) o = drop(through(out_, o), sizes_.dropout, mode);
   return grid ? o.unflatten(1, {-1, tokens}) : o;
 }
@@ -74,7 +78,8 @@ Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues
 Tensor FrameAttention::attend(const Tensor& query, const Tensor& keys, const Tensor& values,
                               int64_t tokens, double dropout) const {
   const auto n = query.size(2), total = keys.size(2);
-  if (total == 1 && dropout == 0.0) return values;  // softmax over one key is 1
+  if (tokens == 1 && dropout == 0.0 && is_short_attention(query, keys, values))
+    return short_attention(query, keys, values);
   if (n == tokens) return at::scaled_dot_product_attention(query, keys, values, {}, dropout);
   if (tokens == 1 && n == total)
     return at::scaled_dot_product_attention(query, keys, values, {}, dropout, /*is_causal=*/true);

@@ -56,10 +56,10 @@ Projection::Folded Projection::fold() const {
 }
 
 Tensor Projection::Folded::forward(const Tensor& x) const {
-  auto hidden = at::linear(x, first_weight_, first_bias_);
+  auto hidden = apply_linear(x, first_weight_, first_bias_);
   if (norm_) hidden = through(norm_, hidden);
-  return at::linear(activate_temporary(std::move(hidden), Activation::gelu), last_weight_,
-                    last_bias_);
+  return apply_linear(activate_temporary(std::move(hidden), Activation::gelu), last_weight_,
+                      last_bias_);
 }
 
 }  // namespace foresight::nn

@@ -32,7 +32,7 @@ TEST_CASE("a product in bfloat16 is exact up to the rounding of its result") {
     const auto wide = [](const Tensor& t) { return t.to(at::kDouble); };
     const auto exact =
         at::linear(wide(x), wide(weight), biased ? wide(bias) : at::zeros({33}, at::kDouble));
-    const auto product = nn::linear(x, weight, biased ? bias : Tensor());
+    const auto product = nn::apply_linear(x, weight, biased ? bias : Tensor());
     CHECK(product.scalar_type() == at::kBFloat16);
     // Sums of 96 products of order 1 in float32 add some 1e-5; a bfloat16 rounds by up to 2^-8.
     const auto allowed = 0x1p-8 * exact.abs() + 1e-4;
@@ -47,7 +47,7 @@ TEST_CASE("a product in bfloat16 passes gradients to all of its inputs") {
     return noise.normal(shape).to(at::kBFloat16).requires_grad_();
   };
   const auto x = leaf({4, 8}), weight = leaf({3, 8}), bias = leaf({3});
-  nn::linear(x, weight, bias).sum().backward();
+  nn::apply_linear(x, weight, bias).sum().backward();
   const auto wide = [](const Tensor& t) { return t.detach().to(at::kDouble); };
   CHECK(at::allclose(wide(x.grad()), wide(weight).sum(0).expand({4, 8}), 1e-2, 1e-2));
   CHECK(at::allclose(wide(weight.grad()), wide(x).sum(0).expand({3, 8}), 1e-2, 1e-2));
