@@ -56,7 +56,7 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
             flags.shared.from +
                 ": a Hugging Face folder has one encoder and tells its picture size; "
                 "leave out --encoder and --image_size");
-    model = models::load_hf_vjepa2(io::read_hf_folder(flags.shared.from));
+    model = models::load_hf_vjepa2(io::read_hf_folder(flags.shared.from), io::Placement::share);
     provenance[kSourceLayout] = "transformers";
   } else {
     require_image_size(flags);
@@ -64,7 +64,7 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
     const auto encoder = chosen_encoder(flags, weights);
     model = std::make_shared<models::VJepa2>(
         models::describe_vjepa2(weights.tensors, flags.image_size, source));
-    models::load_vjepa2(*model, weights.tensors, encoder, source);
+    models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
     provenance[kSourceLayout] = "original";
     provenance["encoder"] = std::string(enum_name(encoder));
   }
@@ -78,7 +78,7 @@ void import_vjepa2_ac_command(const VJepa2Flags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   const auto source = weights.path.string();
   models::VJepa2Ac model(models::describe_vjepa2_ac(weights.tensors, flags.image_size, source));
-  models::load_vjepa2_ac(model, weights.tensors, source);
+  models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
   write_imported({models::vjepa2_ac_bundle_config(model), nn::state_dict(model)}, flags.shared,
                  weights);
 }

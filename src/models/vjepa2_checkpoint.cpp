@@ -71,10 +71,10 @@ io::NamedTensors prefixed(std::string_view prefix, const io::NamedTensors& tenso
 }
 
 void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTensors predictor,
-                std::string_view source) {
+                std::string_view source, io::Placement placement) {
   auto all = prefixed("encoder.", encoder);
   for (auto& item : prefixed("predictor.", predictor)) all.push_back(std::move(item));
-  nn::load_state_dict(model, all, source);
+  nn::load_state_dict(model, all, source, placement);
 }
 
 void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, int64_t image_size,
@@ -133,19 +133,21 @@ io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint, std::string_vie
 }
 
 void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
-                 std::string_view source) {
+                 std::string_view source, io::Placement placement) {
   const auto& o = model.options();
   load_parts(
       model,
       vjepa2_part(checkpoint, encoder == EncoderWeights::online ? "encoder" : "target_encoder",
                   o.encoder.positions, source),
-      vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source);
+      vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source, placement);
 }
 
-void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint, std::string_view source) {
+void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint, std::string_view source,
+                    io::Placement placement) {
   const auto& o = model.options();
   load_parts(model, vjepa2_part(checkpoint, "encoder", o.encoder.positions, source),
-             vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source);
+             vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source,
+             placement);
 }
 
 VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,

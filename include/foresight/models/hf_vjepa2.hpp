@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "foresight/io/hf_folder.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/vjepa2.hpp"
 
 namespace foresight::models {
@@ -19,8 +20,9 @@ FORESIGHT_API VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder);
 /// Encoder and predictor, in float32, in inference mode. A classifier's pooler and last layer are
 /// left out, with a log line; load_hf_vjepa2_probe() reads them. Throws Error as
 /// describe_hf_vjepa2(); bad_file for missing, unexpected or misshaped tensors. Hugging Face's
-/// predictor always uses mask token 1.
-FORESIGHT_API std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder);
+/// predictor always uses mask token 1. `placement` as in load_vjepa2().
+FORESIGHT_API std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder,
+                                                     io::Placement placement = io::Placement::copy);
 
 /// The attentive probe of a classifier's folder, in inference mode; null if it has none.
 FORESIGHT_API std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder);

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "foresight/io/safetensors.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/vjepa2.hpp"
 #include "foresight/models/vjepa2_ac.hpp"
 
@@ -30,15 +30,18 @@ FORESIGHT_API io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint,
                                            std::string_view part, nn::PositionKind positions,
                                            std::string_view source);
 
-/// Copies encoder and predictor of an original checkpoint into `model`. Strict: throws
-/// Error(bad_file) as nn::load_state_dict() does and changes nothing then.
+/// Puts encoder and predictor of an original checkpoint into `model`. Strict: throws
+/// Error(bad_file) as nn::load_state_dict() does and changes nothing then. io::Placement::share
+/// spares a network of gigabytes that is only converted its second copy.
 FORESIGHT_API void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint,
-                               EncoderWeights encoder, std::string_view source);
+                               EncoderWeights encoder, std::string_view source,
+                               io::Placement placement = io::Placement::copy);
 
-/// Copies encoder and predictor of an original V-JEPA 2-AC checkpoint into `model`. Strict, as
+/// Puts encoder and predictor of an original V-JEPA 2-AC checkpoint into `model`, as
 /// load_vjepa2(). (The public file holds two encoders that are equal; "encoder" is read.)
 FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint,
-                                  std::string_view source);
+                                  std::string_view source,
+                                  io::Placement placement = io::Placement::copy);
 
 /// Options of an original checkpoint from the shapes of its tensors and, for what shapes do not
 /// tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22; predictor 384: 12).
