@@ -18,7 +18,7 @@ Tensor states_of(const data::Dataset& dataset, const std::vector<int64_t>& episo
   return at::cat(parts);
 }
 
-std::optional<eval::OpenLoopReport> open_loop(const models::Jepa& model,
+std::optional<eval::OpenLoopReport> open_loop(const WorldModel& model,
                                               std::shared_ptr<const data::FrameCache> frames,
                                               const std::vector<int64_t>& episodes,
                                               int64_t horizon) {
@@ -69,9 +69,8 @@ Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) 
   return episodes;
 }
 
-WorldModelMeasures measure(const models::Jepa& model,
-                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
-                           int64_t horizon) {
+WorldModelMeasures measure(const WorldModel& model, std::shared_ptr<const data::FrameCache> frames,
+                           const Episodes& episodes, int64_t horizon) {
   require(!episodes.held_out.empty(), ErrorCategory::invalid_argument,
           "nothing to measure on: no episode is held out");
   c10::InferenceMode inference;

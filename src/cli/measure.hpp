@@ -8,12 +8,12 @@
 #include <optional>
 #include <vector>
 
+#include "foresight/core/world_model.hpp"
 #include "foresight/data/frame_cache.hpp"
 #include "foresight/eval/collapse.hpp"
 #include "foresight/eval/open_loop.hpp"
 #include "foresight/eval/probe.hpp"
 #include "foresight/io/bundle.hpp"
-#include "foresight/models/jepa.hpp"
 
 namespace foresight::cli {
 
@@ -38,9 +38,8 @@ struct WorldModelMeasures {
 };
 
 /// `horizon`: imagined blocks of the open-loop error, shortened if episodes are too short.
-WorldModelMeasures measure(const models::Jepa& model,
-                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
-                           int64_t horizon);
+WorldModelMeasures measure(const WorldModel& model, std::shared_ptr<const data::FrameCache> frames,
+                           const Episodes& episodes, int64_t horizon);
 
 nlohmann::json to_json(const WorldModelMeasures& measures);
 

@@ -102,7 +102,7 @@ void describe_run(viz::RunReport& report, const Agent& agent, const data::Datase
       report.provenance.push_back(
           {key, value.is_string() ? value.get<std::string>() : value.dump()});
   int64_t parameters = 0;  // all: an agent's are frozen
-  for (const auto& parameter : agent.model().parameters()) parameters += parameter.numel();
+  for (const auto& parameter : agent.module().parameters()) parameters += parameter.numel();
   report.headline.push_back({"parameters", std::to_string(parameters)});
   double seconds = 0;
   for (const auto* stage : {"world_model", "critic"})
@@ -204,7 +204,8 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
       continue;
     std::vector<int64_t> rows;
     for (int64_t t = 0; t <= blocks; ++t) rows.push_back(t * action.block);
-    const auto latents = agent.model().encode_pixels(frames->frames(episode, rows)).squeeze(1);
+    const auto latents =
+        agent.model().encode({kPixels, frames->frames(episode, rows)}, noise).flatten(1);
     const auto raw = dataset.read_rows(dataset.action_columns(), episode, 0, blocks * action.block);
     const auto actions = action.normalise(raw.to(at::kFloat).reshape({blocks, -1}));
     const auto start = agent.model().observe(agent.model().initial(1), {},

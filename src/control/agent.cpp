@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "foresight/core/options_json.hpp"
+#include "foresight/models/jepa_bundle.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 
@@ -54,21 +55,27 @@ Agent Agent::load(const std::filesystem::path& folder) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;
   agent.config_ = bundle.config;
-  agent.model_ = models::read_jepa(bundle);
+  agent.loaded_ = models::read_world_model(bundle);
   agent.critic_ = models::read_value_critic(bundle);
   // Planning needs gradients with respect to actions at most.
-  for (auto& parameter : agent.model_->parameters()) parameter.set_requires_grad(false);
+  for (auto& parameter : agent.loaded_.module->parameters()) parameter.set_requires_grad(false);
   if (agent.critic_)
     for (auto& parameter : agent.critic_->parameters()) parameter.set_requires_grad(false);
   agent.options = AgentOptions::lewm();
   if (!agent.config_.planner.empty())
     read_options(agent.options, agent.config_.planner, folder.string() + ": planner");
   require_valid(agent.options);
+  if (const auto head = agent.config_.heads.find(kSurpriseHead);
+      head != agent.config_.heads.end()) {
+    read_options(agent.calibration_.emplace(), *head,
+                 folder.string() + ": heads." + std::string(kSurpriseHead));
+    require_valid(*agent.calibration_);
+  }
   return agent;
 }
 
 void Agent::to(const at::Device& device) {
-  model_->to(device);
+  loaded_.module->to(device);
   if (critic_) critic_->to(device);
 }
 
@@ -91,13 +98,20 @@ Objective Agent::objective() const {
   if (weights.control_effort > 0)
     objective.add("control_effort", weights.control_effort, control_effort());
   if (weights.action_rate > 0)
-    objective.add("action_rate", weights.action_rate, action_rate(model_->spec().action.block));
+    objective.add("action_rate", weights.action_rate, action_rate(model().spec().action.block));
   return objective;
 }
 
 Mpc Agent::controller() const {
-  return Mpc(model_, objective(), std::make_shared<SamplingPlanner>(options.sampling),
+  return Mpc(loaded_.model, objective(), std::make_shared<SamplingPlanner>(options.sampling),
              options.control);
+}
+
+std::shared_ptr<SafetyMonitor> Agent::monitor(const SafetyMonitorOptions& settings) const {
+  require(calibration_.has_value(), ErrorCategory::unsupported,
+          "Agent::monitor: this bundle has no head 'surprise': calibrate_surprise() makes one from "
+          "recorded episodes, and SafetyMonitor takes it");
+  return std::make_shared<SafetyMonitor>(loaded_.model, *calibration_, settings);
 }
 
 }  // namespace foresight

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a bundle to a controller in two lines: the model, its cost-to-go, and the planner settings
-// that belong to them.
+// From a bundle to a controller in two lines: the model, its cost-to-go, the planner settings that
+// belong to them, and what the model's errors were while it was right.
 //
 //   const auto agent = Agent::load("run/bundle");
 //   auto mpc = agent.controller();
+//   mpc.watch(agent.monitor());
 //   mpc.set_goal(goal);
 //   auto decision = mpc.act(observation);
 #pragma once
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "foresight/control/mpc.hpp"
-#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/control/safety_monitor.hpp"
+#include "foresight/io/bundle.hpp"
+#include "foresight/models/world_models.hpp"
 #include "foresight/planning/sampling_options.hpp"
 #include "foresight/planning/terms.hpp"
+
+namespace foresight::models {
+class ValueCritic;
+}
 
 namespace foresight {
 
@@ -67,17 +75,21 @@ struct FORESIGHT_API AgentOptions {
 /// immutable.
 class FORESIGHT_API Agent {
  public:
-  /// Reads a bundle; planner settings are those it holds, else AgentOptions::lewm(). Throws Error
-  /// as io::read_bundle() and models::read_jepa() do, and for planner settings that it does not
-  /// know.
+  /// Reads a bundle of any family that models::read_world_model() knows; planner settings are those
+  /// it holds, else AgentOptions::lewm(). Throws Error as io::read_bundle() and the family's reader
+  /// do, and for planner settings or a calibration that it does not know.
   static Agent load(const std::filesystem::path& bundle);
 
   /// Moves the weights; observations may stay on the CPU.
   void to(const at::Device& device);
 
-  const models::Jepa& model() const noexcept { return *model_; }
+  const WorldModel& model() const noexcept { return *loaded_.model; }
+  /// The same model as what holds its weights.
+  const torch::nn::Module& module() const noexcept { return *loaded_.module; }
   /// Null if the bundle has none.
   const models::ValueCritic* critic() const noexcept { return critic_.get(); }
+  /// How surprising normal transitions are; nothing if the bundle does not say.
+  const std::optional<SurpriseCalibration>& calibration() const noexcept { return calibration_; }
   /// The bundle's config.json.
   const io::BundleConfig& config() const noexcept { return config_; }
 
@@ -89,10 +101,14 @@ class FORESIGHT_API Agent {
   Objective objective() const;
   /// A controller for `options.control.batch` problems.
   Mpc controller() const;
+  /// A monitor for one such controller. Throws Error(unsupported) for a bundle without a
+  /// calibration, otherwise as SafetyMonitor does.
+  std::shared_ptr<SafetyMonitor> monitor(const SafetyMonitorOptions& settings = {}) const;
 
  private:
-  std::shared_ptr<models::Jepa> model_;
+  models::LoadedWorldModel loaded_;
   std::shared_ptr<models::ValueCritic> critic_;
+  std::optional<SurpriseCalibration> calibration_;
   io::BundleConfig config_;
 };
 

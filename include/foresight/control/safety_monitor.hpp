@@ -18,6 +18,9 @@
 
 namespace foresight {
 
+/// The head under which a bundle's config.json keeps the calibration of its model.
+inline constexpr const char* kSurpriseHead = "surprise";
+
 /// The distribution of surprise while the model is right. Surprise of a transition is
 ///   sqrt(mean over P and D of ((predicted - observed) / scale)^2),
 /// about 1 on the data that it was calibrated with. Plain numbers, so that a file can keep it.

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Agents from bundles of any family: model, heads, calibration, controller.
+#include "foresight/control/agent.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/module.h>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/core/options_json.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "models/dino_wm_under_test.hpp"
+#include "models/jepa_under_test.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::agent_test {
+
+namespace {
+
+constexpr int64_t kProprioWidth = 3;
+
+std::shared_ptr<models::DinoWm> patch_model() {
+  return dino_wm_under_test(
+      tiny_dino_wm_options(nn::ActionConditioning::feature, 2, kProprioWidth));
+}
+
+// Twenty transitions and more in one recorded window.
+ObservationWindow recorded(const WorldModel& model, int64_t blocks) {
+  PhiloxNoise noise(4);
+  ObservationWindow window;
+  for (int64_t t = 0; t <= blocks; ++t)
+    window.frames.push_back(
+        dino_wm_observation(2, static_cast<std::uint64_t>(10 + t), kProprioWidth));
+  for (int64_t t = 0; t < blocks; ++t)
+    window.blocks.push_back(noise.normal({2, model.spec().action.width()}));
+  return window;
+}
+
+AgentOptions quick_planning() {
+  auto options = AgentOptions::lewm();
+  options.sampling.samples = 12;
+  options.sampling.elites = 4;
+  options.sampling.iterations = 2;
+  options.control.horizon = 2;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("an agent plans with a model of patches as with one of vectors") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto model = patch_model();
+  auto config = models::dino_wm_bundle_config(*model);
+  config.planner = write_options(quick_planning());
+  models::write_dino_wm(folder / "bundle", *model, config);
+
+  const auto agent = Agent::load(folder / "bundle");
+  CHECK(agent.model().spec().family == "dino_wm");
+  CHECK(agent.critic() == nullptr);
+  CHECK(agent.options.sampling.samples == 12);
+  const auto weights = nn::state_dict(agent.module()), expected = nn::state_dict(*model);
+  REQUIRE(weights.size() == expected.size());
+  for (std::size_t i = 0; i < weights.size(); ++i)
+    CHECK(at::equal(weights[i].second, expected[i].second));
+  for (const auto& parameter : agent.module().parameters()) CHECK_FALSE(parameter.requires_grad());
+
+  auto mpc = agent.controller();
+  mpc.set_goal(dino_wm_observation(1, 1, kProprioWidth));
+  const auto decision = mpc.act(dino_wm_observation(1, 2, kProprioWidth));
+  INFO(decision.message);
+  CHECK(decision.status == Status::ok);
+  CHECK(decision.sources.front() == ActionSource::plan);
+}
+
+TEST_CASE("a bundle keeps what its model's surprise was, and an agent watches with it") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto model = patch_model();
+  PhiloxNoise noise(3);
+  const auto calibration = calibrate_surprise(*model, {recorded(*model, 15)}, noise);
+  auto config = models::dino_wm_bundle_config(*model);
+  config.heads[kSurpriseHead] = write_options(calibration);
+  models::write_dino_wm(folder / "bundle", *model, config);
+
+  auto agent = Agent::load(folder / "bundle");
+  REQUIRE(agent.calibration().has_value());
+  CHECK(agent.calibration()->quantiles == calibration.quantiles);
+  CHECK(agent.calibration()->scale == calibration.scale);
+  agent.options = quick_planning();
+  const auto monitor = agent.monitor({.level = 0.9});
+  CHECK(monitor->threshold() == surprise_threshold(calibration, {.level = 0.9}));
+  auto mpc = agent.controller();
+  mpc.watch(monitor);
+  mpc.set_goal(dino_wm_observation(1, 1, kProprioWidth));
+  bool judged = false;
+  for (int step = 0; step < 3; ++step) {
+    const auto decision =
+        mpc.act(dino_wm_observation(1, static_cast<std::uint64_t>(step), kProprioWidth));
+    judged = judged || decision.safety[0].judged();
+  }
+  CHECK(judged);
+}
+
+TEST_CASE("without a calibration there is no monitor, and a broken one is named") {
+  const TemporaryFolder folder;
+  const auto model =
+      jepa_under_test(tiny_jepa_options(models::EncoderKind::cnn, models::PredictorKind::mlp, 1));
+  auto config = models::jepa_bundle_config(*model);
+  models::write_jepa(folder / "plain", *model, config);
+  const auto agent = Agent::load(folder / "plain");
+  CHECK_FALSE(agent.calibration().has_value());
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { agent.monitor(); }, "surprise", "calibrate_surprise"));
+
+  config.heads[kSurpriseHead] = {{"median", 1.0}, {"spraed", 1.0}};
+  models::write_jepa(folder / "misspelt", *model, config);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { Agent::load(folder / "misspelt"); }, "heads.surprise",
+      "spraed", "spread"));
+  config.heads[kSurpriseHead] = {{"median", 1.0}};
+  models::write_jepa(folder / "empty", *model, config);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { Agent::load(folder / "empty"); }, "transitions"));
+}
+
+}  // namespace foresight::agent_test
