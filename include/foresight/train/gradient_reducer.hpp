@@ -4,10 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "foresight/core/export.hpp"
-#include "foresight/core/tensor.hpp"
+#include "foresight/core/replicas.hpp"
 
 namespace foresight::train {
 
@@ -20,6 +20,19 @@ class FORESIGHT_API GradientReducer {
   /// This process, in 0..world_size()-1. Rank 0 alone writes metrics, checkpoints and bundles.
   virtual int64_t rank() const = 0;
   virtual int64_t world_size() const = 0;
+
+  /// The same processes as replicas of one batch, for the statistics that a loss takes of it.
+  /// Null: each process takes those of its own part.
+  virtual std::shared_ptr<const Replicas> replicas() const { return nullptr; }
+
+  /// Replaces every tensor (weights, buffers, moments, ...) by rank 0's. Called in every process
+  /// before the first update and after the last. Throws Error(invalid_argument) unless all have the
+  /// same number of tensors and elements and are at the same step.
+  virtual void synchronise(int64_t /*step*/, const std::vector<Tensor>& /*state*/) {}
+
+  /// Tells that the next backward pass completes the gradients of `parameters`, so that they may be
+  /// exchanged while it goes on. reduce() follows.
+  virtual void before_last_backward(const std::vector<Tensor>& /*parameters*/) {}
 
   /// Replaces the gradients by their mean over all processes. Called once per update, in every
   /// process, after the backward pass of the last micro-batch and before clipping, so that the norm

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several processes that work on one training: who is who, and the few exchanges that training
+// needs, over LibTorch's c10d (Gloo on CPUs, NCCL on GPUs). No c10d type is seen here.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/core/options.hpp"
+#include "foresight/core/replicas.hpp"
+
+namespace foresight::train {
+
+/// Who serves the small key-value store at which processes find each other.
+enum class StoreServer {
+  rank_0,    ///< the process of rank 0
+  launcher,  ///< whoever started the processes (torchrun's agent); rank 0 connects like the others
+};
+
+/// What the launcher of several processes tells each of them.
+struct FORESIGHT_API Launch {
+  int64_t rank = 0;                       ///< this process, 0..world_size-1
+  int64_t world_size = 1;                 ///< processes in all
+  int64_t local_rank = 0;                 ///< this process among those of its machine: its GPU
+  std::string master_addr = "127.0.0.1";  ///< host of rank 0
+  int64_t master_port = 29500;            ///< free TCP port there
+  StoreServer store = StoreServer::rank_0;
+  int64_t attempt = 0;  ///< restarts so far: keeps a restarted group apart from its predecessor
+
+  std::vector<std::string> validate() const;
+
+  /// Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun or a shell loop
+  /// sets them; where RANK is not set but MASTER_ADDR is, SLURM_PROCID, SLURM_NTASKS and
+  /// SLURM_LOCALID, as srun does. None of them set: one process. Throws Error(invalid_option)
+  /// naming the variable that is missing, no number, or out of range.
+  static Launch from_environment();
+};
+
+enum class Transport {
+  automatic,  ///< nccl where this build has it and a GPU is there, else gloo
+  gloo,       ///< tensors on the CPU
+  nccl,       ///< tensors on GPU `local_rank`; also moves those on the CPU through it
+};
+
+/// Whether this build has gloo or nccl; `automatic`: any of them.
+FORESIGHT_API bool is_built_in(Transport transport);
+
+struct FORESIGHT_API ProcessGroupOptions {
+  Transport transport = Transport::automatic;
+  /// Seconds that an exchange, or the first meeting, may wait for the others: longer than rank 0
+  /// takes to validate and to write a checkpoint. A process that died is noticed at once.
+  double timeout = 1800;
+  /// Network interface of gloo, e.g. "eth0"; empty: GLOO_SOCKET_IFNAME if set, loopback if rank 0
+  /// is there, else that of the host name.
+  std::string interface_name = {};
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("transport", self.transport, "automatic, gloo (CPU) or nccl (GPU)");
+    visit("timeout", self.timeout, "seconds that an exchange may wait for the other processes");
+    visit("interface_name", self.interface_name, "network interface of gloo; empty: found");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// The processes of one launch. All must make the same calls in the same order, with tensors of the
+/// same shape and type, dense and on the CPU (or, with nccl, on this process's GPU). Every call
+/// throws Error(io_failure), naming rank and operation, when another process is gone or does not
+/// answer within the timeout; the group cannot be used after that. One thread at a time.
+class FORESIGHT_API ProcessGroup {
+ public:
+  /// Meets the others: returns when all world_size processes have called it. Throws
+  /// Error(invalid_option); Error(unsupported) that names what this build lacks;
+  /// Error(io_failure) when the others do not come in time.
+  static std::shared_ptr<ProcessGroup> connect(const Launch& launch,
+                                               const ProcessGroupOptions& options = {});
+  virtual ~ProcessGroup() = default;
+
+  int64_t rank() const noexcept { return launch_.rank; }
+  int64_t world_size() const noexcept { return launch_.world_size; }
+  const Launch& launch() const noexcept { return launch_; }
+
+  /// Waits for an exchange that was started, and rethrows its failure.
+  using Wait = std::function<void()>;
+  /// Starts to replace the contiguous `tensor` by its sum over all processes, and returns at once.
+  /// It must not be touched before the returned function was called.
+  virtual Wait start_sum(const Tensor& tensor) = 0;
+  /// Replaces every tensor, of any layout, by its sum or its mean over all processes.
+  void all_reduce_sum(const std::vector<Tensor>& tensors);
+  void all_reduce_mean(const std::vector<Tensor>& tensors);
+  /// Replaces every tensor by that of rank 0.
+  virtual void broadcast(const std::vector<Tensor>& tensors) = 0;
+  /// Returns when all processes have called it.
+  void barrier();
+
+ protected:
+  explicit ProcessGroup(const Launch& launch) : launch_(launch) {}
+
+ private:
+  Launch launch_;
+};
+
+/// Replicas whose sums are exchanged by `group`: for a ReplicaScope while a loss is computed, or to
+/// plan together (planning/sharded.hpp).
+FORESIGHT_API std::shared_ptr<const Replicas> replicas_of(std::shared_ptr<ProcessGroup> group);
+
+}  // namespace foresight::train
+
+template <>
+struct foresight::EnumNames<foresight::train::Transport> {
+  using E = foresight::train::Transport;
+  static constexpr std::array<std::pair<std::string_view, E>, 3> names{
+      {{"automatic", E::automatic}, {"gloo", E::gloo}, {"nccl", E::nccl}}};
+};

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// c10d: the build defines USE_C10D_GLOO where Gloo's headers are (LibTorch holds the compiled Gloo
+// and not its headers), USE_C10D_NCCL where those of NCCL and CUDA are and LibTorch is a CUDA
+// build.
+#include "join_processes.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "foresight/core/error.hpp"
+
+#if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#endif
+#ifdef USE_C10D_GLOO
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#endif
+#ifdef USE_C10D_NCCL
+#include <c10/cuda/CUDAGuard.h>
+
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+namespace foresight::train {
+
+bool is_built_in(Transport transport) {
+  bool gloo = false, nccl = false;
+#ifdef USE_C10D_GLOO
+  gloo = true;
+#endif
+#ifdef USE_C10D_NCCL
+  nccl = true;
+#endif
+  return (gloo && transport != Transport::nccl) || (nccl && transport != Transport::gloo);
+}
+
+#if !defined(USE_C10D_GLOO) && !defined(USE_C10D_NCCL)
+
+std::shared_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessGroupOptions&) {
+  throw Error(ErrorCategory::unsupported,
+              fmt::format("training on {} processes: this foresight was built without c10d's Gloo. "
+                          "Install its headers (Debian, Ubuntu: libgloo-dev) and configure again",
+                          launch.world_size));
+}
+
+#else
+
+namespace {
+
+using Milliseconds = std::chrono::milliseconds;
+
+Milliseconds timeout_of(const ProcessGroupOptions& options) {
+  return Milliseconds(static_cast<int64_t>(options.timeout * 1e3));
+}
+
+// Runs an exchange; what c10d, Gloo and NCCL throw becomes one Error.
+template <class Exchange>
+auto told(const Launch& launch, double timeout, const char* what, Exchange&& exchange) {
+  try {
+    return exchange();
+  } catch (const std::exception& problem) {
+    std::string reason = problem.what();
+    reason = reason.substr(0, std::min<std::size_t>(reason.find('\n'), 300));
+    throw Error(ErrorCategory::io_failure,
+                fmt::format("rank {} of {}: {} failed: another process is gone or has not answered "
+                            "within {:g} s ({})",
+                            launch.rank, launch.world_size, what, timeout, reason));
+  }
+}
+
+class C10dGroup final : public ProcessGroup {
+  // First: its return type is deduced.
+  template <class Exchange>
+  auto attempt(const char* what, Exchange&& exchange) {
+    return told(launch(), timeout_, what, std::forward<Exchange>(exchange));
+  }
+
+ public:
+  C10dGroup(const Launch& launch, double timeout, c10::intrusive_ptr<c10d::Backend> backend,
+            at::Device device)
+      : ProcessGroup(launch), timeout_(timeout), backend_(std::move(backend)), device_(device) {}
+
+  Wait start_sum(const Tensor& tensor) override {
+    require(tensor.is_contiguous(), ErrorCategory::invalid_argument,
+            "ProcessGroup: a sum needs a contiguous tensor, got strides " +
+                shape_string(tensor.strides()));
+    const auto there = tensor.detach().to(device_);  // itself, unless on the CPU beside NCCL
+    std::vector<Tensor> list{there};
+    auto work = attempt("the sum", [&] { return backend_->allreduce(list); });
+    return [this, work, there, tensor] {
+      attempt("the sum", [&] { return work->wait(); });
+      if (there.device() != tensor.device()) tensor.detach().copy_(there);
+    };
+  }
+
+  void broadcast(const std::vector<Tensor>& tensors) override {
+    const at::NoGradGuard no_grad;
+    c10d::BroadcastOptions root;
+    root.rootRank = 0;
+    for (const auto& tensor : tensors) {
+      const auto dense = tensor.detach().contiguous().to(device_);
+      std::vector<Tensor> list{dense};
+      attempt("the broadcast", [&] { return backend_->broadcast(list, root)->wait(); });
+      if (rank() != 0 && !dense.is_same(tensor)) tensor.detach().copy_(dense);
+    }
+  }
+
+ private:
+  double timeout_;
+  c10::intrusive_ptr<c10d::Backend> backend_;
+  at::Device device_;
+};
+
+c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOptions& options) {
+  c10d::TCPStoreOptions store;
+  store.port = static_cast<std::uint16_t>(launch.master_port);
+  store.isServer = launch.rank == 0 && launch.store == StoreServer::rank_0;
+  store.numWorkers = static_cast<std::size_t>(launch.world_size);
+  store.waitWorkers = launch.store == StoreServer::rank_0;  // an agent's store counts its agents
+  store.timeout = timeout_of(options);
+  const auto where = fmt::format("meeting at {}:{}", launch.master_addr, launch.master_port);
+  return told(launch, options.timeout, where.c_str(), [&] {
+    return c10::make_intrusive<c10d::PrefixStore>(
+        fmt::format("foresight/{}", launch.attempt),
+        c10::make_intrusive<c10d::TCPStore>(launch.master_addr, store));
+  });
+}
+
+#ifdef USE_C10D_GLOO
+std::shared_ptr< ::gloo::transport::Device> gloo_device(const Launch& launch,
+                                                        const ProcessGroupOptions& options) {
+  using Gloo = c10d::ProcessGroupGloo;
+  const char* variable = std::getenv("GLOO_SOCKET_IFNAME");
+  const std::string name =
+      options.interface_name.empty() && variable != nullptr ? variable : options.interface_name;
+  if (!name.empty()) return Gloo::createDeviceForInterface(name);
+  if (launch.master_addr == "127.0.0.1" || launch.master_addr == "localhost")
+    return Gloo::createDeviceForHostname("127.0.0.1");
+  return Gloo::createDefaultDevice();
+}
+
+std::shared_ptr<ProcessGroup> join_gloo(const Launch& launch, const ProcessGroupOptions& options) {
+  const auto store = meet(launch, options);
+  auto backend = told(launch, options.timeout, "connecting by Gloo", [&] {
+    auto gloo = c10d::ProcessGroupGloo::Options::create(timeout_of(options));
+    gloo->devices.push_back(gloo_device(launch, options));
+    return c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(launch.rank),
+                                                       static_cast<int>(launch.world_size), gloo);
+  });
+  return std::make_shared<C10dGroup>(launch, options.timeout, std::move(backend), at::kCPU);
+}
+#else
+std::shared_ptr<ProcessGroup> join_gloo(const Launch&, const ProcessGroupOptions&) {
+  throw Error(ErrorCategory::unsupported,
+              "ProcessGroupOptions.transport = gloo: this foresight was built without Gloo's "
+              "headers. Install them (Debian, Ubuntu: libgloo-dev) and configure again");
+}
+#endif
+
+#ifdef USE_C10D_NCCL
+std::shared_ptr<ProcessGroup> join_nccl(const Launch& launch, const ProcessGroupOptions& options) {
+  require(launch.local_rank < static_cast<int64_t>(c10::cuda::device_count()),
+          ErrorCategory::invalid_option,
+          fmt::format("Launch.local_rank (LOCAL_RANK) = {}: this machine has {} GPUs for nccl",
+                      launch.local_rank, static_cast<int>(c10::cuda::device_count())));
+  const auto gpu = static_cast<c10::DeviceIndex>(launch.local_rank);
+  c10::cuda::set_device(gpu);
+  const auto store = meet(launch, options);
+  auto backend = told(launch, options.timeout, "connecting by NCCL", [&] {
+    auto nccl = c10d::ProcessGroupNCCL::Options::create();
+    nccl->timeout = timeout_of(options);
+    return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, static_cast<int>(launch.rank),
+                                                       static_cast<int>(launch.world_size), nccl);
+  });
+  return std::make_shared<C10dGroup>(launch, options.timeout, std::move(backend),
+                                     at::Device(at::kCUDA, gpu));
+}
+#else
+std::shared_ptr<ProcessGroup> join_nccl(const Launch&, const ProcessGroupOptions&) {
+  throw Error(ErrorCategory::unsupported,
+              "ProcessGroupOptions.transport = nccl: this foresight was built without NCCL. It "
+              "needs a CUDA build of LibTorch, the headers of CUDA, and nccl.h (NVIDIA's "
+              "libnccl-dev, or the wheel nvidia-nccl-cu12); use gloo on CPUs");
+}
+#endif
+
+}  // namespace
+
+std::shared_ptr<ProcessGroup> join_processes(const Launch& launch,
+                                             const ProcessGroupOptions& options) {
+  const bool nccl = options.transport == Transport::nccl ||
+                    (options.transport == Transport::automatic && is_built_in(Transport::nccl) && at::hasCUDA());
+  return nccl ? join_nccl(launch, options) : join_gloo(launch, options);
+}
+
+#endif
+
+}  // namespace foresight::train

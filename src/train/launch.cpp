@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// What launchers put into the environment.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <optional>
+
+#include "foresight/core/error.hpp"
+#include "foresight/train/process_group.hpp"
+
+namespace foresight::train {
+namespace {
+
+std::optional<std::string> variable(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+// The number in a variable; `fallback` where it is not set, and an Error where there is none.
+int64_t number_in(const char* name, std::optional<int64_t> fallback) {
+  const auto text = variable(name);
+  if (!text) {
+    require(fallback.has_value(), ErrorCategory::invalid_option,
+            fmt::format("environment variable {} is not set, but others of a launch of several "
+                        "processes are; needed: RANK, WORLD_SIZE and, for several machines, "
+                        "MASTER_ADDR and MASTER_PORT",
+                        name));
+    return *fallback;
+  }
+  int64_t value = 0;
+  const auto [end, problem] = std::from_chars(text->data(), text->data() + text->size(), value);
+  require(problem == std::errc() && end == text->data() + text->size(),
+          ErrorCategory::invalid_option,
+          fmt::format("environment variable {} = '{}' is not a whole number", name, *text));
+  return value;
+}
+
+}  // namespace
+
+std::vector<std::string> Launch::validate() const {
+  const auto real = [](int64_t value) { return static_cast<double>(value); };
+  return Rules("Launch")
+      .check(world_size >= 1 && world_size <= 65536, "world_size (WORLD_SIZE)", real(world_size),
+             "must be 1..65536")
+      .check(rank >= 0 && rank < world_size, "rank (RANK)", real(rank),
+             fmt::format("must be 0..{}, world_size being {}", world_size - 1, world_size))
+      .check(local_rank >= 0 && local_rank < world_size, "local_rank (LOCAL_RANK)",
+             real(local_rank), fmt::format("must be 0..{}", world_size - 1))
+      .check(master_port >= 1 && master_port <= 65535, "master_port (MASTER_PORT)",
+             real(master_port), "must be 1..65535")
+      .check(attempt >= 0, "attempt (TORCHELASTIC_RESTART_COUNT)", real(attempt), "must be >= 0")
+      .problems();
+}
+
+Launch Launch::from_environment() {
+  Launch launch;
+  if (variable("RANK") || variable("WORLD_SIZE")) {
+    launch.world_size = number_in("WORLD_SIZE", std::nullopt);
+    launch.rank = number_in("RANK", std::nullopt);
+    // A loop in a shell starts all processes on one machine and need not number them twice.
+    launch.local_rank = number_in("LOCAL_RANK", variable("MASTER_ADDR") ? 0 : launch.rank);
+  } else if (variable("SLURM_PROCID") && variable("MASTER_ADDR")) {
+    // MASTER_ADDR as well, because SLURM_* are also set for a program that a batch script starts
+    // alone.
+    launch.world_size = number_in("SLURM_NTASKS", std::nullopt);
+    launch.rank = number_in("SLURM_PROCID", std::nullopt);
+    launch.local_rank = number_in("SLURM_LOCALID", 0);
+  }
+  launch.master_addr = variable("MASTER_ADDR").value_or(launch.master_addr);
+  launch.master_port = number_in("MASTER_PORT", launch.master_port);
+  if (variable("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True")
+    launch.store = StoreServer::launcher;
+  launch.attempt = number_in("TORCHELASTIC_RESTART_COUNT", 0);
+  require_valid(launch);
+  return launch;
+}
+
+}  // namespace foresight::train

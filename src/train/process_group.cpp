@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/process_group.hpp"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+#include "foresight/core/error.hpp"
+#include "join_processes.hpp"
+
+namespace foresight::train {
+namespace {
+
+class Alone final : public ProcessGroup {
+ public:
+  explicit Alone(const Launch& launch) : ProcessGroup(launch) {}
+  Wait start_sum(const Tensor&) override {
+    return [] {};
+  }
+  void broadcast(const std::vector<Tensor>&) override {}
+};
+
+// Sums `tensors` over all processes, contiguous copies of those that are not, times `factor`.
+void sum_all(ProcessGroup& group, const std::vector<Tensor>& tensors, double factor) {
+  const at::NoGradGuard no_grad;
+  std::vector<std::pair<Tensor, ProcessGroup::Wait>> started;
+  for (const auto& tensor : tensors) {
+    const auto dense = tensor.detach().contiguous();
+    started.emplace_back(dense, group.start_sum(dense));
+  }
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    started[i].second();
+    const auto& sum = started[i].first;
+    if (factor != 1) sum.mul_(factor);
+    if (!sum.is_same(tensors[i])) tensors[i].detach().copy_(sum);
+  }
+}
+
+struct GroupHolder final : torch::CustomClassHolder {
+  explicit GroupHolder(std::shared_ptr<ProcessGroup> held) : group(std::move(held)) {}
+  std::shared_ptr<ProcessGroup> group;
+};
+
+// y = sum over processes of x; dL/dx = sum over processes of dL/dy, which is the same function.
+struct ReplicaSum final : torch::autograd::Function<ReplicaSum> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const c10::intrusive_ptr<torch::CustomClassHolder>& holder) {
+    context->saved_data["group"] = c10::IValue::make_capsule(holder);
+    auto sum = x.detach().clone(at::MemoryFormat::Contiguous);
+    static_cast<GroupHolder&>(*holder).group->start_sum(sum)();
+    return sum;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    return {apply(gradients[0], context->saved_data["group"].toCapsule()), Tensor()};
+  }
+};
+
+class GroupReplicas final : public Replicas {
+ public:
+  explicit GroupReplicas(std::shared_ptr<ProcessGroup> group)
+      : holder_(c10::make_intrusive<GroupHolder>(std::move(group))) {}
+  int64_t rank() const override { return holder_->group->rank(); }
+  int64_t count() const override { return holder_->group->world_size(); }
+  Tensor sum(const Tensor& x) const override { return ReplicaSum::apply(x, holder_); }
+
+ private:
+  c10::intrusive_ptr<GroupHolder> holder_;
+};
+
+}  // namespace
+
+std::vector<std::string> ProcessGroupOptions::validate() const {
+  return Rules("ProcessGroupOptions")
+      .check(std::isfinite(timeout) && timeout >= 0.001 && timeout <= 1e6, "timeout", timeout,
+             "must be 0.001..1e6 seconds")
+      .problems();
+}
+
+std::shared_ptr<ProcessGroup> ProcessGroup::connect(const Launch& launch,
+                                                    const ProcessGroupOptions& options) {
+  require_valid(launch);
+  require_valid(options);
+  if (launch.world_size == 1) return std::make_shared<Alone>(launch);
+  return join_processes(launch, options);
+}
+
+void ProcessGroup::all_reduce_sum(const std::vector<Tensor>& tensors) {
+  sum_all(*this, tensors, 1.0);
+}
+
+void ProcessGroup::all_reduce_mean(const std::vector<Tensor>& tensors) {
+  sum_all(*this, tensors, 1.0 / static_cast<double>(world_size()));
+}
+
+void ProcessGroup::barrier() { start_sum(at::zeros({1}))(); }
+
+std::shared_ptr<const Replicas> replicas_of(std::shared_ptr<ProcessGroup> group) {
+  require(group != nullptr, ErrorCategory::invalid_argument, "replicas_of() needs a process group");
+  return std::make_shared<GroupReplicas>(std::move(group));
+}
+
+}  // namespace foresight::train

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exchanges between processes, against what is known of every rank's numbers; launchers'
+// environments; a plan made by two processes.
+#include "foresight/train/process_group.hpp"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cmath>
+#include <map>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/io/safetensors.hpp"
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/sharded.hpp"
+#include "processes.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::train::process_group_test {
+namespace {
+
+// Variables of a launcher, and none of another one, for the time of a test.
+class LaunchVariables {
+ public:
+  explicit LaunchVariables(const std::map<std::string, std::string>& values) {
+    for (const auto* name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT",
+                             "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID",
+                             "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"}) {
+      if (const char* old = std::getenv(name)) kept_[name] = old;
+      ::unsetenv(name);
+      names_.emplace_back(name);
+    }
+    for (const auto& [name, value] : values) ::setenv(name.c_str(), value.c_str(), 1);
+  }
+  ~LaunchVariables() {
+    for (const auto& name : names_) ::unsetenv(name.c_str());
+    for (const auto& [name, value] : kept_) ::setenv(name.c_str(), value.c_str(), 1);
+  }
+
+ private:
+  std::vector<std::string> names_;
+  std::map<std::string, std::string> kept_;
+};
+
+bool environment_is_refused(const std::map<std::string, std::string>& values,
+                            const std::string& word) {
+  const LaunchVariables variables(values);
+  return fails_with(
+      ErrorCategory::invalid_option, [] { Launch::from_environment(); }, word);
+}
+
+// Reaches a goal with a double integrator in one dimension, and stays off a wall: closed form, so
+// that its cost tells nothing of models.
+Problem integrator_problem() {
+  Problem problem;
+  problem.batch = 2;
+  problem.horizon = 6;
+  problem.action.low = {-1.0};
+  problem.action.high = {1.0};
+  problem.cost = [](const Tensor& actions) {
+    const auto v = actions.squeeze(-1).cumsum(2), p = v.cumsum(2);
+    const auto goal = at::tensor({3.0F, -5.0F}).view({2, 1});
+    Costs costs;
+    costs.terms = {{"goal", (p.select(2, 5) - goal).square()},
+                   {"effort", 0.1 * actions.square().sum({2, 3})}};
+    costs.total = costs.terms[0].second + costs.terms[1].second;
+    costs.constraint = (p - 20.0).amax(2, true);
+    return costs;
+  };
+  return problem;
+}
+
+Plan plan_integrator(const Problem& problem) {
+  auto options = lewm_cem();
+  options.samples = 61;  // two parts of different size
+  options.iterations = 5;
+  PhiloxNoise noise(11);
+  return SamplingPlanner(options).solve(problem, noise);
+}
+
+}  // namespace
+
+TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
+  {
+    const LaunchVariables none({});
+    CHECK(Launch::from_environment().world_size == 1);
+  }
+  {
+    const LaunchVariables torchrun({{"RANK", "5"},
+                                    {"WORLD_SIZE", "8"},
+                                    {"LOCAL_RANK", "1"},
+                                    {"MASTER_ADDR", "node7"},
+                                    {"MASTER_PORT", "1234"},
+                                    {"TORCHELASTIC_USE_AGENT_STORE", "True"},
+                                    {"TORCHELASTIC_RESTART_COUNT", "2"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.rank == 5);
+    CHECK(launch.world_size == 8);
+    CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "node7");
+    CHECK(launch.master_port == 1234);
+    CHECK(launch.store == StoreServer::launcher);
+    CHECK(launch.attempt == 2);
+  }
+  {
+    const LaunchVariables loop({{"RANK", "1"}, {"WORLD_SIZE", "2"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "127.0.0.1");
+    CHECK(launch.store == StoreServer::rank_0);
+  }
+  {
+    const LaunchVariables srun({{"SLURM_PROCID", "3"},
+                                {"SLURM_NTASKS", "4"},
+                                {"SLURM_LOCALID", "1"},
+                                {"MASTER_ADDR", "node1"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.rank == 3);
+    CHECK(launch.world_size == 4);
+    CHECK(launch.local_rank == 1);
+  }
+  {
+    // A program that a batch script of SLURM starts by itself is alone.
+    const LaunchVariables batch({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}});
+    CHECK(Launch::from_environment().world_size == 1);
+  }
+}
+
+TEST_CASE("a broken launch is refused by the name of its variable") {
+  CHECK(environment_is_refused({{"RANK", "0"}}, "WORLD_SIZE is not set"));
+  CHECK(environment_is_refused({{"WORLD_SIZE", "2"}}, "RANK is not set"));
+  CHECK(environment_is_refused({{"RANK", "zero"}, {"WORLD_SIZE", "2"}}, "RANK = 'zero'"));
+  CHECK(environment_is_refused({{"RANK", "1x"}, {"WORLD_SIZE", "2"}}, "RANK = '1x'"));
+  CHECK(environment_is_refused({{"RANK", "2"}, {"WORLD_SIZE", "2"}}, "rank (RANK) = 2"));
+  CHECK(environment_is_refused({{"RANK", "0"}, {"WORLD_SIZE", "0"}}, "WORLD_SIZE) = 0"));
+  CHECK(environment_is_refused({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", "70000"}},
+                               "MASTER_PORT) = 70000"));
+}
+
+TEST_CASE("one process needs no others, and a timeout must be a time") {
+  const auto group = ProcessGroup::connect({});
+  const auto x = at::tensor({1.0, 2.0});
+  group->all_reduce_mean({x});
+  group->barrier();
+  CHECK(at::equal(x, at::tensor({1.0, 2.0})));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [] { ProcessGroup::connect({}, {.timeout = -1}); },
+      "ProcessGroupOptions.timeout = -1"));
+}
+
+TEST_CASE("without c10d's headers several processes are refused by the package's name") {
+  if (is_built_in(Transport::gloo)) return;
+  Launch launch;
+  launch.world_size = 2;
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { ProcessGroup::connect(launch); }, "libgloo-dev"));
+}
+
+TEST_CASE("a process whose partner does not come gives up after the timeout") {
+  if (!is_built_in(Transport::gloo)) return;
+  Launch launch;
+  launch.rank = 1;
+  launch.world_size = 2;
+  launch.master_port = 1;  // nobody serves there
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { ProcessGroup::connect(launch, {.timeout = 0.5}); },
+      "rank 1 of 2: meeting at 127.0.0.1:1 failed", "0.5 s"));
+}
+
+TEST_CASE("part: exchanges", "[.]") {
+  const auto group = ProcessGroup::connect(Launch::from_environment(), {.timeout = 30});
+  const auto rank = static_cast<double>(group->rank());
+  const auto world = static_cast<double>(group->world_size());
+  const double ranks = world * (world - 1) / 2;  // 0 + 1 + ...
+
+  // Any layout and type, in place.
+  const auto whole = at::full({3, 2}, rank + 1, at::kFloat);
+  const auto column = at::full({3, 2}, rank, at::kDouble).select(1, 0);
+  const auto count = at::full({2}, group->rank(), at::kLong);
+  group->all_reduce_sum({whole, column, count});
+  CHECK(at::equal(whole, at::full({3, 2}, ranks + world, at::kFloat)));
+  CHECK(at::equal(column, at::full({3}, ranks, at::kDouble)));
+  CHECK(at::equal(count, at::full({2}, static_cast<int64_t>(ranks), at::kLong)));
+  const auto mean = at::full({1000}, rank, at::kDouble);
+  group->all_reduce_mean({mean});
+  CHECK(at::allclose(mean, at::full({1000}, ranks / world, at::kDouble)));
+
+  const auto from_first = at::full({2, 2}, rank + 7, at::kFloat).t();
+  group->broadcast({from_first, count});
+  CHECK(at::equal(from_first, at::full({2, 2}, 7.0, at::kFloat)));
+
+  // Exchanges that overlap keep their order.
+  const auto early = at::full({100000}, rank, at::kFloat), late = at::full({1}, 2.0, at::kFloat);
+  const auto wait_early = group->start_sum(early), wait_late = group->start_sum(late);
+  wait_late();
+  wait_early();
+  CHECK(early[99999].item<double>() == ranks);
+  CHECK(late.item<double>() == 2 * world);
+
+  // s = sum of x_r, loss_r = (r + 1) s^2, so dL/dx_r of the sum of losses is 2 s sum (r + 1).
+  const auto replicas = replicas_of(group);
+  auto x = at::full({3}, rank - 0.5, at::kDouble).requires_grad_(true);
+  const auto s = replicas->sum(x);
+  CHECK(at::allclose(s, at::full({3}, ranks - world / 2, at::kDouble)));
+  ((rank + 1) * s.square()).sum().backward();
+  CHECK(at::allclose(x.grad(), 2 * s.detach() * (ranks + world)));
+  // Twice differentiable: d/dx of (dL/dx)^2.
+  auto y = at::full({1}, rank, at::kDouble).requires_grad_(true);
+  const auto first = torch::autograd::grad({replicas->sum(y).pow(3).sum()}, {y}, {}, true, true)[0];
+  CHECK(first.item<double>() == Approx(world * 3 * ranks * ranks));
+  first.sum().backward();
+  CHECK(y.grad().item<double>() == Approx(world * world * 6 * ranks));
+  group->barrier();
+}
+
+TEST_CASE("sums, means, broadcasts and gradients of sums are right on 2 and 4 processes") {
+  if (!is_built_in(Transport::gloo)) return;
+  for (const int world : {2, 4}) {
+    const TemporaryFolder folder;
+    Processes processes(world, "part: exchanges", folder.path());
+    CHECK(processes.failures() == "");
+  }
+}
+
+TEST_CASE("part: plan", "[.]") {
+  const auto group = ProcessGroup::connect(Launch::from_environment(), {.timeout = 30});
+  int64_t evaluated = 0;
+  auto problem = integrator_problem();
+  problem.cost = [&evaluated, cost = problem.cost](const Tensor& actions) {
+    evaluated += actions.size(1);
+    return cost(actions);
+  };
+  const auto plan = plan_integrator(shard_candidates(problem, replicas_of(group)));
+  REQUIRE(plan.status == Status::ok);
+  io::write_safetensors(
+      processes_folder() / ("plan_" + std::to_string(group->rank()) + ".safetensors"),
+      {{"actions", plan.actions},
+       {"cost", plan.cost},
+       {"goal", find_term(plan.terms, "goal")},
+       {"evaluated", at::full({1}, evaluated, at::kLong)}},
+      {});
+
+  // A cost function that throws in one process ends the plan in all.
+  auto broken = integrator_problem();
+  if (group->rank() == 1)
+    broken.cost = [](const Tensor&) -> Costs {
+      throw Error(ErrorCategory::bad_file, "the map is gone");
+    };
+  const auto failed = plan_integrator(shard_candidates(broken, replicas_of(group)));
+  CHECK(failed.status == Status::failed);
+  CHECK_THAT(failed.message,
+             Catch::Contains(group->rank() == 1 ? "the map is gone" : "threw in another replica"));
+}
+
+TEST_CASE("two processes that share the candidates find the plan of one") {
+  if (!is_built_in(Transport::gloo)) return;
+  const TemporaryFolder folder;
+  Processes processes(2, "part: plan", folder.path());
+  REQUIRE(processes.failures() == "");
+  const auto alone = plan_integrator(integrator_problem());
+  REQUIRE(alone.status == Status::ok);
+  std::vector<io::NamedTensors> plans;
+  for (const auto* name : {"plan_0.safetensors", "plan_1.safetensors"})
+    plans.push_back(io::SafeTensors::open(folder / name).tensors());
+  const auto of = [](const io::NamedTensors& tensors, const std::string& name) {
+    for (const auto& [key, value] : tensors)
+      if (key == name) return value;
+    return Tensor();
+  };
+  for (const auto& plan : plans) {
+    CHECK(at::allclose(of(plan, "actions"), alone.actions, 1e-5, 1e-6));
+    CHECK(at::allclose(of(plan, "cost"), alone.cost, 1e-5, 1e-6));
+    CHECK(at::allclose(of(plan, "goal"), find_term(alone.terms, "goal"), 1e-4, 1e-5));
+  }
+  CHECK(at::equal(of(plans[0], "actions"), of(plans[1], "actions")));  // to the bit
+  const auto evaluated = of(plans[0], "evaluated").item<int64_t>();
+  CHECK(evaluated >= 5 * 30);
+  CHECK(evaluated <= 5 * 30 + 10);  // half of 61, and a few single plans at the end
+}
+
+TEST_CASE("candidates are not sharded under a deadline or with gradients") {
+  class Two final : public Replicas {
+   public:
+    int64_t rank() const override { return 0; }
+    int64_t count() const override { return 2; }
+    Tensor sum(const Tensor& x) const override { return x; }
+  };
+  auto problem = integrator_problem();
+  problem.deadline = Problem::Clock::now();
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { shard_candidates(problem, std::make_shared<Two>()); },
+      "Problem.deadline"));
+  problem.deadline.reset();
+  const auto sharded = shard_candidates(problem, std::make_shared<Two>());
+  CHECK(fails_with(
+      ErrorCategory::unsupported,
+      [&] {
+        sharded.cost(at::zeros({2, 4, 6, 1}).requires_grad_(true));
+      },
+      "gradients"));
+}
+
+}  // namespace foresight::train::process_group_test
