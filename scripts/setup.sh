@@ -82,6 +82,7 @@ has_package() {  # is what this Debian package brings on the machine, from where
     libavcodec-dev | libavformat-dev | libavutil-dev | libswscale-dev) has_header "${1%-dev}/version.h" ;;
     libjpeg-dev) has_header jpeglib.h ;;
     zlib1g-dev) has_header zlib.h ;;
+    libgloo-dev) has_header gloo/algorithm.h ;;
     libhdf5-dev) has_header hdf5.h || has_header hdf5/serial/hdf5.h ;;
     hdf5-filter-plugin-blosc-serial) compgen -G "/usr/lib/*/hdf5/serial/plugins/libH5Zblosc.so" >/dev/null ;;
     *) return 1 ;;
@@ -106,8 +107,9 @@ setup_packages() {
   local faster=(ccache mold)  # only shorten the build
   local formats=(libhdf5-dev hdf5-filter-plugin-blosc-serial)  # of data sets; the build goes on without
   [ -n "$TORCH_ROOT" ] || needed+=(python3 python3-venv)
+  local processes=(libgloo-dev)  # headers for training on several processes; likewise
   local package missing=()
-  for package in "${needed[@]}" "${faster[@]}" "${formats[@]}"; do
+  for package in "${needed[@]}" "${faster[@]}" "${formats[@]}" "${processes[@]}"; do
     has_package "$package" || missing+=("$package")
   done
   if [ ${#missing[@]} -eq 0 ]; then

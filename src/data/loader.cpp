@@ -26,6 +26,14 @@ std::vector<std::string> LoaderOptions::validate() const {
   return rules.problems();
 }
 
+std::vector<std::string> Shard::validate() const {
+  Rules rules("Shard");
+  rules.check(count >= 1, "count", static_cast<double>(count), "must be >= 1");
+  rules.check(index >= 0 && index < count, "index", static_cast<double>(index),
+              "must be 0..count-1, count = " + std::to_string(count));
+  return rules.problems();
+}
+
 struct Loader::Impl {
   struct Shelved {
     Batch batch;
@@ -34,10 +42,11 @@ struct Loader::Impl {
   using Permutation = std::shared_ptr<const std::vector<int64_t>>;
 
   Impl(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
-       const ActionSpace& actions, const LoaderOptions& chosen)
-      : options(chosen), maker(std::move(frames), windows, actions, chosen) {}
+       const ActionSpace& actions, const LoaderOptions& chosen, const Shard& part)
+      : options(chosen), shard(part), maker(std::move(frames), windows, actions, chosen) {}
 
   const LoaderOptions options;
+  const Shard shard;
   const BatchMaker maker;
   int64_t per_epoch = 0;
   bool epoch_ended = false;  // only next() and seek() touch it
@@ -98,9 +107,9 @@ Loader::Impl::Permutation Loader::Impl::order_of(int64_t epoch) {
 Batch Loader::Impl::make(int64_t number) {
   const LoaderPosition position{number / per_epoch, number % per_epoch};
   const Permutation order = order_of(position.epoch);
-  const int64_t first = position.batch * options.batch;
-  const int64_t last =
-      std::min<int64_t>(first + options.batch, static_cast<int64_t>(order->size()));
+  const int64_t part = options.batch / shard.count;
+  const int64_t first = position.batch * options.batch + shard.index * part;
+  const int64_t last = std::min<int64_t>(first + part, static_cast<int64_t>(order->size()));
   Batch batch = maker.make(
       at::IntArrayRef(order->data() + first, static_cast<std::size_t>(last - first)), stop);
   batch.position = position;
@@ -143,9 +152,16 @@ Batch Loader::Impl::take(int64_t number) {
 }
 
 Loader::Loader(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
-               const ActionSpace& actions, const LoaderOptions& options) {
+               const ActionSpace& actions, const LoaderOptions& options, const Shard& shard) {
   require_valid(options);
-  impl_ = std::make_unique<Impl>(std::move(frames), windows, actions, options);
+  require_valid(shard);
+  require(options.batch % shard.count == 0, ErrorCategory::invalid_option,
+          "LoaderOptions.batch = " + std::to_string(options.batch) +
+              " must be a multiple of Shard.count = " + std::to_string(shard.count));
+  require(shard.count == 1 || options.last_batch == LastBatch::drop, ErrorCategory::invalid_option,
+          "LoaderOptions.last_batch = keep does not go with Shard.count = " +
+              std::to_string(shard.count) + ": the last parts would differ in size");
+  impl_ = std::make_unique<Impl>(std::move(frames), windows, actions, options, shard);
   const int64_t count = windows.size();
   require(count > 0, ErrorCategory::invalid_argument,
           "Loader: no episode of the " + std::to_string(windows.episodes().size()) +

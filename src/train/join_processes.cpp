@@ -190,8 +190,9 @@ std::shared_ptr<ProcessGroup> join_nccl(const Launch&, const ProcessGroupOptions
 
 std::shared_ptr<ProcessGroup> join_processes(const Launch& launch,
                                              const ProcessGroupOptions& options) {
-  const bool nccl = options.transport == Transport::nccl ||
-                    (options.transport == Transport::automatic && is_built_in(Transport::nccl) && at::hasCUDA());
+  const bool nccl =
+      options.transport == Transport::nccl ||
+      (options.transport == Transport::automatic && is_built_in(Transport::nccl) && at::hasCUDA());
   return nccl ? join_nccl(launch, options) : join_gloo(launch, options);
 }
 

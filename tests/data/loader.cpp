@@ -304,5 +304,68 @@ TEST_CASE("batches of recorded episodes hold the reference's frames and actions"
   CHECK(compared >= 8);
 }
 
+TEST_CASE("shards of a loader are the batches of one loader, cut into equal parts") {
+  const auto data = dataset();
+  const WindowIndex windows(*data, kShape);
+  const LoaderOptions whole = {.batch = 8, .seed = 3};
+  for (const int64_t count : {2, 4}) {
+    Loader one(cache(data), windows, kActions, whole);
+    std::vector<std::unique_ptr<Loader>> parts;
+    for (int64_t i = 0; i < count; ++i)
+      parts.push_back(
+          std::make_unique<Loader>(cache(data), windows, kActions, whole, Shard{i, count}));
+    int64_t batches = 0;
+    while (const auto expected = one.next()) {
+      std::vector<Tensor> shown, pixels, actions;
+      for (const auto& part : parts) {
+        const auto batch = part->next();
+        REQUIRE(batch);
+        CHECK(batch->position == expected->position);
+        REQUIRE(batch->windows.size(0) == 8 / count);
+        shown.push_back(batch->windows);
+        pixels.push_back(batch->pixels);
+        actions.push_back(batch->actions);
+      }
+      CHECK(at::equal(at::cat(shown), expected->windows));
+      CHECK(at::equal(at::cat(pixels), expected->pixels));
+      CHECK(at::equal(at::cat(actions), expected->actions));
+      ++batches;
+    }
+    CHECK(batches == one.batches_per_epoch());
+    for (const auto& part : parts) CHECK_FALSE(part->next());  // the epoch ends for all
+  }
+}
+
+TEST_CASE("a position taken with two shards goes on with four, or alone") {
+  const auto data = dataset();
+  const WindowIndex windows(*data, kShape);
+  const LoaderOptions whole = {.batch = 8, .seed = 5};
+  Loader first(cache(data), windows, kActions, whole, Shard{1, 2});
+  first.next();
+  const auto position = first.position();
+  Loader alone(cache(data), windows, kActions, whole);
+  alone.seek(position);
+  const auto expected = alone.next();
+  for (int64_t i = 0; i < 4; ++i) {
+    Loader part(cache(data), windows, kActions, whole, Shard{i, 4});
+    part.seek(position);
+    CHECK(at::equal(part.next()->windows, expected->windows.narrow(0, 2 * i, 2)));
+  }
+}
+
+TEST_CASE("shards that cannot be equal are refused") {
+  const auto data = dataset();
+  const WindowIndex windows(*data, kShape);
+  const auto refused = [&](const LoaderOptions& options, const Shard& shard, const char* words) {
+    return fails_with(
+        ErrorCategory::invalid_option,
+        [&] { Loader(cache(data), windows, kActions, options, shard); }, words);
+  };
+  CHECK(refused({.batch = 6}, {0, 4}, "must be a multiple of Shard.count = 4"));
+  CHECK(refused({.batch = 8}, {4, 4}, "Shard.index = 4"));
+  CHECK(refused({.batch = 8}, {0, 0}, "Shard.count = 0"));
+  CHECK(refused({.batch = 8, .last_batch = LastBatch::keep}, {0, 2}, "last_batch = keep"));
+}
+
 }  // namespace
 }  // namespace foresight::data::loader_test

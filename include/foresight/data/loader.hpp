@@ -56,6 +56,16 @@ struct FORESIGHT_API LoaderOptions {
   std::vector<std::string> validate() const;
 };
 
+/// Which part of every batch a loader delivers, so that `count` processes with the same options
+/// share each batch without duplicates. The batches themselves, and so positions, depend on neither
+/// number: a run may go on with another count.
+struct FORESIGHT_API Shard {
+  int64_t index = 0;  ///< this part, 0..count-1
+  int64_t count = 1;  ///< equal parts; must divide LoaderOptions.batch
+
+  std::vector<std::string> validate() const;
+};
+
 /// Where a loader stands: the next batch. Save it to go on later.
 struct LoaderPosition {
   int64_t epoch = 0;
@@ -80,9 +90,10 @@ class FORESIGHT_API Loader {
   /// `actions.block` must equal the windows' stride and `actions.dim` the number of action columns
   /// (for discrete actions: one column that holds the symbol's number). Throws
   /// Error(invalid_argument | invalid_option) if they do not fit or the windows do not fill one
-  /// batch.
+  /// batch. With a shard of several, options.batch is what all of them deliver together, and
+  /// last_batch must be drop: parts have the same size always.
   Loader(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
-         const ActionSpace& actions, const LoaderOptions& options = {});
+         const ActionSpace& actions, const LoaderOptions& options = {}, const Shard& shard = {});
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
