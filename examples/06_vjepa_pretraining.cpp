@@ -102,9 +102,12 @@ int main(int argc, char** argv) {
   const auto options = models::VJepa2Options::tiny();
   const auto length = options.encoder.frames;
   auto model = std::make_shared<models::VJepa2>(options, /*seed=*/0);
-  train::MaskedVideoTask task(model, clips(frames, split.train, length, data::Order::shuffled),
-                              clips(frames, split.validation, length, data::Order::shuffled),
-                              /*validation_batches=*/2, {.momentum = 0.99}, /*seed=*/0);
+  train::MaskedVideoTask task(
+      model,
+      {.training = clips(frames, split.train, length, data::Order::shuffled),
+       .validation = clips(frames, split.validation, length, data::Order::shuffled),
+       .validation_batches = 2},
+      {.momentum = 0.99});
   const double before = task.validate().total().item<double>();
   train::EventWriter metrics(scratch / "run");
   const auto result = train::train(

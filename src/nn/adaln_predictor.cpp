@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -67,10 +68,19 @@ Tensor AdaLnPredictor::finish(const Tensor& x) const {
 // Through all blocks; the last one computes only `outputs`.
 Tensor AdaLnPredictor::run(Tensor x, const Tensor& modulation, const std::vector<KeyValues>* past,
                            std::vector<KeyValues>* present, Outputs outputs, Mode mode) const {
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    x = blocks_[i]->forward(x, modulation.select(-3, static_cast<int64_t>(i)),
-                            past ? &(*past)[i] : nullptr, present ? &(*present)[i] : nullptr,
-                            i + 1 == blocks_.size() ? outputs : Outputs::all, mode);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const auto* before = past ? &(*past)[i] : nullptr;
+    auto* after = present ? &(*present)[i] : nullptr;
+    const auto wanted = i + 1 == blocks_.size() ? outputs : Outputs::all;
+    const auto block = [block = blocks_[i], before, after, wanted, mode](const Tensor& u,
+                                                                         const Tensor& c) {
+      return block->forward(u, c, before, after, wanted, mode);
+    };
+    const auto condition = modulation.select(-3, static_cast<int64_t>(i));
+    const bool alone =
+        before == nullptr && after == nullptr;  // keys and values must not come twice
+    x = alone ? recomputed(block, x, condition) : block(x, condition);
+  }
   return x;
 }
 

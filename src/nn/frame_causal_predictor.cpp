@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -131,11 +132,11 @@ Tensor FrameCausalPredictor::run(const FrameSequence& frames, const Past& past,
   auto x = assemble(frames);
   const auto length = frames.length(), per_frame = x.size(1) / length;
   const auto options = x.options().requires_grad(false);
-  RopeTable rope;
+  std::shared_ptr<const RopeTable> rope;
   Attention attention;
   if (options_.positions == PositionKind::rope) {
-    rope = positions(past.frames, length, options);
-    attention.rope = &rope;
+    rope = std::make_shared<const RopeTable>(positions(past.frames, length, options));
+    attention.rope = rope.get();
   }
   if (length > 1) attention.mask = frame_causal_mask(length, past.frames, per_frame, options);
   if (past.memory && past.memory->empty()) past.memory->resize(blocks_.size());
@@ -144,7 +145,11 @@ Tensor FrameCausalPredictor::run(const FrameSequence& frames, const Past& past,
     attention.shared = past.shared ? &(*past.shared)[i] : nullptr;
     attention.past = attention.present = past.memory ? &(*past.memory)[i] : nullptr;
     if (i + 1 == blocks_.size()) attention.wanted = wanted_frames * per_frame;
-    x = blocks_[i]->forward(x, attention);
+    const auto block = [block = blocks_[i], rope, attention](const Tensor& u, const Tensor&) {
+      return block->forward(u, attention);
+    };
+    const bool alone = !past.shared && !past.memory;  // keys and values must not come twice
+    x = alone ? recomputed(block, x) : block(x, {});
   }
   if (trace) trace->push_back(x);
   return x;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -91,16 +92,22 @@ Tensor MaskedVideoPredictor::run(const Tensor& context, const Tensor& context_id
   const auto ids = at::cat({context_ids, target_ids}, 1);
   if (positions_.defined())
     x = x + positions_.squeeze(0).index_select(0, ids.flatten()).view(x.sizes());
-  Attention attention;
-  RopeTable rope;
+  std::shared_ptr<const RopeTable> rope;
   if (options_.positions == PositionKind::rope) {
     auto grid = grid_;
     if (options_.grid == PredictorGrid::square) grid.columns = grid.rows;
-    rope = grid_rope(ids, grid, options_.width / options_.heads, options_.rope,
-                     x.options().requires_grad(false));
-    attention.rope = &rope;
+    rope = std::make_shared<const RopeTable>(grid_rope(ids, grid, options_.width / options_.heads,
+                                                       options_.rope,
+                                                       x.options().requires_grad(false)));
   }
-  for (const auto& block : blocks_) x = block->forward(x, attention);
+  for (const auto& block : blocks_)
+    x = recomputed(
+        [block, rope](const Tensor& u, const Tensor&) {
+          Attention attention;
+          attention.rope = rope.get();
+          return block->forward(u, attention);
+        },
+        x);
   return x;
 }
 

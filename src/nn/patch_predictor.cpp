@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -117,9 +118,22 @@ Tensor PatchPredictor::run(const Tensor& frames, const Tensor& conditions, int64
     const auto* before = past ? &(*past)[i] : nullptr;
     auto* after = present ? &(*present)[i] : nullptr;
     const auto wanted = i + 1 == depth ? outputs : Outputs::all;
-    x = adaln_.empty() ? plain_[i]->forward(x, before, after, wanted, mode)
-                       : adaln_[i]->forward(x, modulation.select(-3, static_cast<int64_t>(i)),
-                                            before, after, wanted, mode);
+    const bool alone =
+        before == nullptr && after == nullptr;  // keys and values must not come twice
+    if (adaln_.empty()) {
+      const auto block = [block = plain_[i], before, after, wanted, mode](const Tensor& u,
+                                                                          const Tensor&) {
+        return block->forward(u, before, after, wanted, mode);
+      };
+      x = alone ? recomputed(block, x) : block(x, {});
+    } else {
+      const auto block = [block = adaln_[i], before, after, wanted, mode](const Tensor& u,
+                                                                          const Tensor& c) {
+        return block->forward(u, c, before, after, wanted, mode);
+      };
+      const auto condition = modulation.select(-3, static_cast<int64_t>(i));
+      x = alone ? recomputed(block, x, condition) : block(x, condition);
+    }
   }
   if (outputs == Outputs::none) return {};
   // The action's own channels or token are inputs; what comes out there has no meaning.

@@ -3,8 +3,10 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -198,9 +200,12 @@ VideoVit::Input VideoVit::prepare(const Tensor& clips, const Tensor& ids) const 
 }
 
 Tensor VideoVit::forward(const Tensor& clips, const Tensor& ids) const {
-  const auto input = prepare(clips, ids);
-  auto x = input.tokens;
-  for (const auto& block : blocks_) x = block->forward(x, input.attention());
+  const auto input = std::make_shared<Input>(prepare(clips, ids));
+  auto x = std::exchange(input->tokens, {});
+  for (const auto& block : blocks_)
+    x = recomputed([block, input](const Tensor& u,
+                                  const Tensor&) { return block->forward(u, input->attention()); },
+                   x);
   return through(norm_, x);
 }
 

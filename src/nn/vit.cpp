@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/recompute.hpp"
 
 namespace foresight::nn {
 
@@ -97,6 +98,15 @@ class VitLayer : public torch::nn::Module {
   Tensor scale1_, scale2_;
 };
 
+namespace {
+
+Tensor through_layer(const std::shared_ptr<VitLayer>& layer, const Tensor& x, int64_t wanted) {
+  return recomputed(
+      [layer, wanted](const Tensor& u, const Tensor&) { return layer->forward(u, wanted); }, x);
+}
+
+}  // namespace
+
 Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
     : options_(options), image_size_(image_size) {
   auto problems = options.validate();
@@ -185,13 +195,13 @@ Tensor Vit::encode(const Tensor& images, Mode) const {
   if (!options_.class_token) return tokens(images).mean(1);
   auto x = embed(images);
   for (std::size_t i = 0; i < layers_.size(); ++i)
-    x = layers_[i]->forward(x, i + 1 == layers_.size() ? 1 : x.size(1));
+    x = through_layer(layers_[i], x, i + 1 == layers_.size() ? 1 : x.size(1));
   return through(norm_, x.select(1, 0));
 }
 
 Tensor Vit::tokens(const Tensor& images, const Tensor& masked) const {
   auto x = embed(images, masked);
-  for (const auto& layer : layers_) x = layer->forward(x, x.size(1));
+  for (const auto& layer : layers_) x = through_layer(layer, x, x.size(1));
   return through(norm_, x);
 }
 

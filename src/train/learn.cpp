@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "foresight/control/agent.hpp"
@@ -16,6 +17,8 @@
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/jepa_task.hpp"
+#include "mean_terms.hpp"
+#include "run_config.hpp"
 
 namespace foresight::train {
 namespace {
@@ -23,45 +26,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kEncodeBatch = 512;
-
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Paths of options that differ, e.g. "training.steps: 10 here, 20 in the run".
-void differences(const nlohmann::json& here, const nlohmann::json& there, const std::string& path,
-                 std::vector<std::string>& found) {
-  if (here.is_object() && there.is_object()) {
-    for (const auto& [key, value] : here.items())
-      differences(value, there.value(key, nlohmann::json()), path.empty() ? key : path + "." + key,
-                  found);
-  } else if (here != there) {
-    found.push_back(fmt::format("{}: {} here, {} in the run", path, here.dump(), there.dump()));
-  }
-}
-
-// Writes config.json of a new run, or compares it with that of the run to go on with.
-void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder) {
-  const auto path = folder.path / "config.json";
-  nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};
-  if (!fs::exists(path)) {
-    std::error_code error;
-    fs::create_directories(folder.path, error);
-    require(!error, ErrorCategory::io_failure,
-            fmt::format("cannot create {}: {}", folder.path.string(), error.message()));
-    io::write_json(path, config);
-    return;
-  }
-  require(folder.resume, ErrorCategory::invalid_argument,
-          fmt::format("{} holds a run already: resume it, or choose another folder",
-                      folder.path.string()));
-  std::vector<std::string> found;
-  differences(config["learn"], io::read_json(path).value("learn", nlohmann::json::object()), "",
-              found);
-  require(found.empty(), ErrorCategory::invalid_option,
-          fmt::format("{} was started with other options: {}", folder.path.string(),
-                      fmt::join(found, "; ")));
 }
 
 // Dimension, block and statistics from the data; limits from the options, else the range that the
@@ -147,99 +113,331 @@ std::vector<std::string> LearnOptions::validate() const {
       .problems();
 }
 
-EpisodeLatents encode_episodes(const models::Jepa& model, const data::FrameCache& frames,
-                               const std::vector<int64_t>& episodes) {
-  c10::InferenceMode inference;
-  EpisodeLatents result;
-  std::vector<Tensor> parts;
-  result.first.push_back(0);
-  const auto device = model.parameters().front().device();
+namespace {
+
+// What the model's one-step errors are on `episodes`, frames one block apart.
+SurpriseCalibration surprise_on(const WorldModel& model, const data::FrameCache& frames,
+                                const std::vector<int64_t>& episodes) {
+  const auto& action = model.spec().action;
+  const auto& dataset = *frames.dataset();
+  std::vector<ObservationWindow> windows;
   for (const auto episode : episodes) {
-    const auto length = frames.dataset()->length(episode);
-    for (int64_t first = 0; first < length; first += kEncodeBatch) {
-      std::vector<int64_t> rows(static_cast<std::size_t>(std::min(kEncodeBatch, length - first)));
-      std::iota(rows.begin(), rows.end(), first);
-      parts.push_back(model.encode_pixels(frames.frames(episode, rows).to(device)).flatten(1));
-    }
-    result.first.push_back(result.first.back() + length);
+    const auto blocks = (dataset.length(episode) - 1) / action.block;
+    if (blocks < 1) continue;
+    auto& window = windows.emplace_back();
+    for (int64_t t = 0; t <= blocks; ++t)
+      window.frames.emplace_back(kPixels, frames.frames(episode, {t * action.block}));
+    const auto raw = dataset.read_rows(dataset.action_columns(), episode, 0, blocks * action.block);
+    window.blocks = action.normalise(raw.to(at::kFloat).reshape({blocks, 1, -1})).unbind(0);
   }
-  result.latents = parts.empty() ? at::empty({0, model.options().latent}, at::TensorOptions(device))
-                                 : at::cat(parts);
+  PhiloxNoise noise(0);
+  return calibrate_surprise(model, windows, noise);
+}
+
+// One data set with the episodes held out of it.
+struct Recordings {
+  std::shared_ptr<const data::Dataset> dataset;
+  data::EpisodeSplit split;
+  std::shared_ptr<const data::FrameCache> frames;
+};
+
+// Latents of two sets of episodes, one after the other.
+EpisodeLatents joined_latents(EpisodeLatents a, const EpisodeLatents& b) {
+  const auto offset = a.first.back();
+  for (std::size_t i = 1; i < b.first.size(); ++i) a.first.push_back(offset + b.first[i]);
+  a.latents = at::cat({a.latents, b.latents});
+  return a;
+}
+
+// "loss" and the terms with a weight, before; `after` is filled in later.
+std::vector<BeforeAfter> losses_before(const losses::Terms& terms) {
+  std::vector<BeforeAfter> result;
+  if (terms.empty()) return result;
+  result.push_back({"loss", terms.total().item<double>(), 0});
+  for (const auto& term : terms.terms())
+    result.push_back({term.name, term.value.item<double>(), 0});
   return result;
 }
 
-LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
-                  const RunFolder& folder, at::Device device, ProgressStyle progress) {
-  const auto start = Clock::now();
-  const auto split = data::split_episodes(dataset->num_episodes(), options.validation,
-                                          static_cast<std::uint64_t>(options.seed));
-  options.model.action = data_action_space(*dataset, options, split.train);
-  options.loader.seed = options.seed;
-  options.loader.states = false;
-  options.critic.latent = options.model.latent;
-  require_valid(options);
-  open_run(options, *dataset, folder);
+// One training, from recordings to a bundle.
+class Learning {
+ public:
+  Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
+           const RunFolder& folder, at::Device device, ProgressStyle progress,
+           const LearnHooks& hooks);
 
-  LearnResult result;
-  const auto seed = static_cast<std::uint64_t>(options.seed);
-  const auto frames = std::make_shared<const data::FrameCache>(
-      at_model_size(dataset, options.model.image), options.cache);
-  result.decode_seconds = seconds_since(start);
+  LearnResult run();
 
-  auto model = std::make_shared<models::Jepa>(options.model, seed);
-  model->to(device);
-  const data::WindowIndex windows(*dataset, options.windows, split.train);
-  JepaTask task(
-      model, std::make_unique<data::Loader>(frames, windows, options.model.action, options.loader),
-      validation_loader(frames, options, options.model.action, split.validation),
-      options.validation_batches, seed);
+ private:
+  void start_from_data();
+  void start_from_bundle();
+  Recordings opened(std::shared_ptr<const data::Dataset> dataset) const;
+  void decode(Recordings& recordings) const;
+  std::unique_ptr<data::Loader> training_loader(const Recordings& recordings, int64_t batch) const;
+  TaskData task_data() const;
+  EpisodeLatents latents(bool of_training) const;
+  losses::Terms held_out_losses(const Recordings& recordings) const;
+  void measure_before();
+  void measure_after();
+  bool writes() const { return hooks_.reducer == nullptr || hooks_.reducer->rank() == 0; }
+  TrainHooks train_hooks();
+  bool finished(const TrainResult& stage, const char* what);
+  nlohmann::json provenance() const;
+  void write(const fs::path& path, nlohmann::json provenance, bool calibrated) const;
 
+  LearnOptions options_;
+  RunFolder folder_;
+  at::Device device_;
+  ProgressStyle progress_;
+  LearnHooks hooks_;
+  std::uint64_t seed_;
+  Clock::time_point start_ = Clock::now();
+  Recordings fresh_, old_;  // old_ without a data set: nothing is replayed
+  io::BundleConfig origin_;
+  std::shared_ptr<models::Jepa> model_;
+  std::shared_ptr<models::ValueCritic> critic_;
+  LearnResult result_;
+};
+
+Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
+                   const RunFolder& folder, at::Device device, ProgressStyle progress,
+                   const LearnHooks& hooks)
+    : options_(std::move(options)),
+      folder_(folder),
+      device_(device),
+      progress_(progress),
+      hooks_(hooks),
+      seed_(static_cast<std::uint64_t>(options_.seed)) {
+  fresh_ = opened(std::move(dataset));
+  options_.loader.seed = options_.seed;
+  options_.loader.states = false;
+  if (hooks_.continuation != nullptr)
+    start_from_bundle();
+  else
+    start_from_data();
+  if (writes()) open_run(options_, *fresh_.dataset, folder_, hooks_.continuation);
+  decode(fresh_);
+  if (old_.dataset) decode(old_);
+  result_.decode_seconds = seconds_since(start_);
+  model_->to(device_);
+  if (critic_) critic_->to(device_);
+}
+
+void Learning::start_from_data() {
+  options_.model.action = data_action_space(*fresh_.dataset, options_, fresh_.split.train);
+  options_.critic.latent = options_.model.latent;
+  require_valid(options_);
+  model_ = std::make_shared<models::Jepa>(options_.model, seed_);
+  if (options_.critic_training.steps > 0)
+    critic_ = std::make_shared<models::ValueCritic>(options_.critic, seed_);
+}
+
+void Learning::start_from_bundle() {
+  const auto& from = *hooks_.continuation;
+  from.check();
+  const auto bundle = io::read_bundle(from.bundle);
+  model_ = models::read_jepa(bundle);
+  critic_ = models::read_value_critic(bundle);
+  origin_ = bundle.config;
+  options_.model = model_->options();
+  options_.windows.stride = options_.model.action.block;
+  if (critic_) options_.critic = critic_->options();
+  if (!critic_) options_.critic_training.steps = 0;
+  require_valid(options_);
+  if (from.replay) old_ = opened(from.replay);
+}
+
+Recordings Learning::opened(std::shared_ptr<const data::Dataset> dataset) const {
+  auto split = data::split_episodes(dataset->num_episodes(), options_.validation, seed_);
+  return {std::move(dataset), std::move(split), nullptr};
+}
+
+void Learning::decode(Recordings& recordings) const {
+  recordings.frames = std::make_shared<const data::FrameCache>(
+      at_model_size(recordings.dataset, options_.model.image), options_.cache);
+}
+
+std::unique_ptr<data::Loader> Learning::training_loader(const Recordings& recordings,
+                                                        int64_t batch) const {
+  auto options = options_.loader;
+  options.batch = batch;
+  data::Shard shard;
+  if (hooks_.reducer != nullptr) shard = {hooks_.reducer->rank(), hooks_.reducer->world_size()};
+  return std::make_unique<data::Loader>(
+      recordings.frames,
+      data::WindowIndex(*recordings.dataset, options_.windows, recordings.split.train),
+      options_.model.action, options, shard);
+}
+
+TaskData Learning::task_data() const {
+  TaskData data;
+  const auto batch = options_.loader.batch;
+  const auto replayed = old_.dataset ? hooks_.continuation->replayed(batch) : 0;
+  data.training = training_loader(fresh_, batch - replayed);
+  if (replayed > 0) data.replay = training_loader(old_, replayed);
+  data.validation =
+      validation_loader(fresh_.frames, options_, options_.model.action, fresh_.split.validation);
+  data.validation_batches = options_.validation_batches;
+  data.seed = seed_;
+  return data;
+}
+
+EpisodeLatents Learning::latents(bool of_training) const {
+  const auto encoded = [&](const Recordings& recordings) {
+    return encode_episodes(*model_, *recordings.frames,
+                           of_training ? recordings.split.train : recordings.split.validation);
+  };
+  return old_.dataset ? joined_latents(encoded(fresh_), encoded(old_)) : encoded(fresh_);
+}
+
+// As validation sees it: in inference mode, with the same noise every time.
+losses::Terms Learning::held_out_losses(const Recordings& recordings) const {
+  constexpr std::uint64_t kMeasureStream = 8;
+  const auto loader = validation_loader(recordings.frames, options_, options_.model.action,
+                                        recordings.split.validation);
+  if (!loader) return {};
+  c10::NoGradGuard no_grad;
+  model_->eval();
+  PhiloxNoise noise(seed_, kMeasureStream);
+  MeanTerms mean;
+  for (int64_t i = 0; i < options_.validation_batches; ++i) {
+    const auto batch = loader->next();
+    if (!batch) break;
+    mean.add(model_->loss(batch->pixels.to(device_), batch->actions.to(device_), noise),
+             batch->pixels.size(0));
+  }
+  return mean.terms();
+}
+
+void Learning::measure_before() {
+  auto& report = result_.continual.emplace();
+  report.drift.actions = action_drift(options_.model.action, *fresh_.dataset, fresh_.split.train);
+  report.drift.latent_shift = report.drift.latent_spread = std::nan("");
+  model_->eval();
+  if (old_.dataset)
+    add_latent_drift(report.drift,
+                     encode_episodes(*model_, *fresh_.frames, fresh_.split.train).latents,
+                     encode_episodes(*model_, *old_.frames, old_.split.train).latents);
+  for (const auto& warning : report.drift.warnings())
+    log(LogLevel::warning,
+        fmt::format("{} is unlike what {} was trained on: {}", fresh_.dataset->name(),
+                    hooks_.continuation->bundle.string(), warning));
+  report.new_data = losses_before(held_out_losses(fresh_));
+  if (old_.dataset) report.old_data = losses_before(held_out_losses(old_));
+}
+
+void Learning::measure_after() {
+  const auto fill = [&](std::vector<BeforeAfter>& losses, const Recordings& recordings) {
+    if (losses.empty()) return;
+    const auto after = losses_before(held_out_losses(recordings));
+    for (std::size_t i = 0; i < losses.size(); ++i) losses[i].after = after.at(i).before;
+  };
+  fill(result_.continual->new_data, fresh_);
+  if (old_.dataset) fill(result_.continual->old_data, old_);
+}
+
+TrainHooks Learning::train_hooks() {
+  TrainHooks hooks;
+  hooks.reducer = hooks_.reducer;
+  if (!hooks_.success) return hooks;
+  hooks.success = [this] {
+    if (!writes()) return std::nan("");  // rank 0 decides which weights are kept
+    const auto candidate = folder_.path / "candidate";
+    write(candidate, provenance(), /*calibrated=*/false);
+    return hooks_.success(candidate);
+  };
+  return hooks;
+}
+
+bool Learning::finished(const TrainResult& stage, const char* what) {
+  result_.outcome = stage.outcome;
+  result_.message = fmt::format("{}: {}", what, stage.message);
+  result_.seconds = seconds_since(start_);
+  return stage.outcome == Outcome::finished;
+}
+
+nlohmann::json Learning::provenance() const {
+  nlohmann::json provenance = {{"data", fresh_.dataset->name()},
+                               {"episodes", fresh_.dataset->num_episodes()},
+                               {"frames", fresh_.dataset->total_rows()},
+                               {"seed", options_.seed},
+                               {"validation_episodes", fresh_.split.validation},
+                               {"world_model", summary(result_.world_model)}};
+  if (result_.critic.step > 0) provenance["critic"] = summary(result_.critic);
+  if (hooks_.continuation == nullptr) return provenance;
+  provenance["continued_from"] = origin_.provenance;
+  if (old_.dataset)
+    provenance["replay"] = {{"data", old_.dataset->name()}, {"share", hooks_.continuation->share}};
+  return provenance;
+}
+
+void Learning::write(const fs::path& path, nlohmann::json provenance, bool calibrated) const {
+  // In the first stage of a new model the cost-to-go has learned nothing yet.
+  const bool with_critic = critic_ && (result_.critic.step > 0 || hooks_.continuation != nullptr ||
+                                       result_.world_model.outcome == Outcome::finished);
+  auto config = models::jepa_bundle_config(*model_);
+  config.planner =
+      hooks_.continuation != nullptr ? origin_.planner : planner_defaults(options_, with_critic);
+  if (calibrated) {
+    try {
+      config.heads[kSurpriseHead] =
+          write_options(surprise_on(*model_, *fresh_.frames, fresh_.split.validation));
+    } catch (const Error& problem) {  // too few transitions, or a model that diverged
+      provenance["surprise"] = std::string("not calibrated: ") + problem.what();
+    }
+  }
+  config.provenance = std::move(provenance);
+  models::write_jepa(path, *model_, std::move(config), with_critic ? critic_.get() : nullptr);
+}
+
+LearnResult Learning::run() {
   // Metrics continue after the newest checkpoint of the latest stage that has one.
-  const RunFolder world_model_run{folder.path, folder.resume, 0};
-  const RunFolder critic_run{folder.path, folder.resume, options.training.steps};
+  const RunFolder world_model_run{folder_.path, folder_.resume, 0};
+  const RunFolder critic_run{folder_.path, folder_.resume, options_.training.steps};
+  JepaTask task(model_, task_data());
   std::optional<int64_t> metrics_from;
-  if (folder.resume) {
+  if (folder_.resume) {
     const auto critic_done = resume_step(critic_run, "critic");
-    metrics_from = critic_done > 0 ? options.training.steps + critic_done
+    metrics_from = critic_done > 0 ? options_.training.steps + critic_done
                                    : resume_step(world_model_run, task.name());
   }
-  EventWriter metrics(folder.path, metrics_from);
+  // Processes other than the first write no metrics, but need a place for none.
+  EventWriter metrics(
+      writes() ? folder_.path : folder_.path / fmt::format("process_{}", hooks_.reducer->rank()),
+      metrics_from);
+  if (hooks_.continuation != nullptr) measure_before();
+  result_.world_model =
+      train(task, options_.training, world_model_run, metrics, progress_, train_hooks());
+  metrics.flush();
+  if (!finished(result_.world_model, "world model")) return result_;
 
-  const auto finish = [&](const TrainResult& stage, const char* what) {
-    result.outcome = stage.outcome;
-    result.message = fmt::format("{}: {}", what, stage.message);
-    result.seconds = seconds_since(start);
+  if (options_.critic_training.steps > 0) {
+    CriticTask critic_task(critic_, latents(true), latents(false), options_.windows.stride,
+                           options_.critic_task, seed_);
+    result_.critic =
+        train(critic_task, options_.critic_training, critic_run, metrics, progress_, train_hooks());
     metrics.flush();
-    return stage.outcome == Outcome::finished;
-  };
-  result.world_model = train(task, options.training, world_model_run, metrics, progress);
-  if (!finish(result.world_model, "world model")) return result;
-
-  std::shared_ptr<models::ValueCritic> critic;
-  if (options.critic_training.steps > 0) {
-    critic = std::make_shared<models::ValueCritic>(options.critic, seed);
-    critic->to(device);
-    CriticTask critic_task(critic, encode_episodes(*model, *frames, split.train),
-                           encode_episodes(*model, *frames, split.validation),
-                           options.windows.stride, options.critic_task, seed);
-    result.critic = train(critic_task, options.critic_training, critic_run, metrics, progress);
-    if (!finish(result.critic, "cost-to-go")) return result;
+    if (!finished(result_.critic, "cost-to-go")) return result_;
   }
+  if (hooks_.continuation != nullptr) measure_after();
+  if (writes()) {
+    result_.bundle = folder_.path / "bundle";
+    write(result_.bundle, provenance(), /*calibrated=*/true);
+    if (result_.continual)
+      io::write_json(folder_.path / "continual.json", to_json(*result_.continual));
+    std::error_code ignored;
+    fs::remove_all(folder_.path / "candidate", ignored);
+  }
+  result_.seconds = seconds_since(start_);
+  return result_;
+}
 
-  result.bundle = folder.path / "bundle";
-  nlohmann::json provenance = {{"data", dataset->name()},
-                               {"episodes", dataset->num_episodes()},
-                               {"frames", dataset->total_rows()},
-                               {"seed", options.seed},
-                               {"validation_episodes", split.validation},
-                               {"world_model", summary(result.world_model)}};
-  if (critic) provenance["critic"] = summary(result.critic);
-  auto config = models::jepa_bundle_config(*model);
-  config.planner = planner_defaults(options, critic != nullptr);
-  config.provenance = std::move(provenance);
-  models::write_jepa(result.bundle, *model, std::move(config), critic.get());
-  result.seconds = seconds_since(start);
-  return result;
+}  // namespace
+
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
+                  const RunFolder& folder, at::Device device, ProgressStyle progress,
+                  const LearnHooks& hooks) {
+  return Learning(std::move(dataset), std::move(options), folder, device, progress, hooks).run();
 }
 
 }  // namespace foresight::train

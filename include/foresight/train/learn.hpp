@@ -4,13 +4,16 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "foresight/data/frame_cache.hpp"
 #include "foresight/data/loader.hpp"
 #include "foresight/data/windows.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/models/value_critic.hpp"
+#include "foresight/train/continual.hpp"
 #include "foresight/train/critic_task.hpp"
 #include "foresight/train/trainer.hpp"
 
@@ -59,9 +62,23 @@ struct LearnResult {
       Outcome::diverged;  ///< finished only if both stages finished and the bundle is written
   std::string message;
   TrainResult world_model, critic;
-  std::filesystem::path bundle;  ///< empty unless written
-  double seconds = 0;            ///< this call, decoding included
-  double decode_seconds = 0;     ///< decoding the data set into the cache
+  std::filesystem::path bundle;              ///< empty unless written
+  double seconds = 0;                        ///< this call, decoding included
+  double decode_seconds = 0;                 ///< decoding the data set into the cache
+  std::optional<ContinualReport> continual;  ///< of a run that went on from a bundle
+};
+
+/// What the caller adds to a training.
+struct FORESIGHT_API LearnHooks {
+  GradientReducer* reducer = nullptr;  ///< as TrainHooks::reducer; the loader's batch is shared
+  /// Part of planning problems that the bundle in this folder solves, in [0,1]. Called in both
+  /// stages as their TrainOptions.success_every says; the bundle holds what there is by then, so
+  /// in the first stage no cost-to-go.
+  std::function<double(const std::filesystem::path& bundle)> success = nullptr;
+  /// Learn on from a bundle; null: from new weights. The model, its action statistics and limits
+  /// and the action block are the bundle's, LearnOptions.model is not looked at. If the bundle has
+  /// a cost-to-go, that learns on too.
+  const Continuation* continuation = nullptr;
 };
 
 /// Trains on `dataset` and writes into `folder.path`: config.json, metrics.jsonl, TensorBoard
@@ -72,11 +89,12 @@ struct LearnResult {
 /// holds a run already is an Error.
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
                                 const RunFolder& folder, at::Device device = at::kCPU,
-                                ProgressStyle progress = ProgressStyle::automatic);
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
 
 /// Latents [N,D], on the model's device, of all frames of `episodes`, in order, with the model in
 /// inference mode.
-FORESIGHT_API EpisodeLatents encode_episodes(const models::Jepa& model,
+FORESIGHT_API EpisodeLatents encode_episodes(const WorldModel& model,
                                              const data::FrameCache& frames,
                                              const std::vector<int64_t>& episodes);
 

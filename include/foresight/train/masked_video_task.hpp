@@ -2,13 +2,8 @@
 // Pre-training a V-JEPA 2 on windows of recorded video: no actions, no labels.
 #pragma once
 
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "foresight/data/loader.hpp"
 #include "foresight/models/vjepa2_pretraining.hpp"
-#include "foresight/train/task.hpp"
+#include "foresight/train/loader_task.hpp"
 
 namespace foresight::train {
 
@@ -31,39 +26,26 @@ struct FORESIGHT_API MaskedVideoOptions {
 
 /// Every batch is masked twice, with short-range and with long-range blocks. The target encoder
 /// starts as a copy of the model's and follows it after every update; it is in checkpoints.
-class FORESIGHT_API MaskedVideoTask final : public Task {
+class FORESIGHT_API MaskedVideoTask final : public LoaderTask {
  public:
   /// The loaders' windows must have the model's native number of frames; their actions are not
-  /// read. `validation` may be null; its first `validation_batches` batches are used every time,
-  /// with the same masks.
-  MaskedVideoTask(std::shared_ptr<models::VJepa2> model, std::unique_ptr<data::Loader> training,
-                  std::unique_ptr<data::Loader> validation, int64_t validation_batches,
-                  const MaskedVideoOptions& options, std::uint64_t seed);
+  /// read.
+  MaskedVideoTask(std::shared_ptr<models::VJepa2> model, TaskData data,
+                  const MaskedVideoOptions& options = {});
 
-  const std::string& name() const override { return name_; }
   torch::nn::Module& module() override { return *model_; }
-  int64_t samples() const override { return samples_; }
-  losses::Terms loss() override;
   void updated() override;
-  losses::Terms validate() override;
-  std::string position() const override;
-  void seek(const std::string& position) override;
   io::NamedTensors extra_tensors() override;
 
   const nn::VideoVit& target() const { return *target_; }
 
  private:
-  losses::Terms batch_loss(const data::Batch& batch, Noise& noise) const;
+  losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
 
-  std::string name_ = "vjepa2";
   std::shared_ptr<models::VJepa2> model_;
   std::shared_ptr<nn::VideoVit> target_;
-  std::unique_ptr<data::Loader> training_, validation_;
-  int64_t validation_batches_, samples_ = 0;
   MaskedVideoOptions options_;
   models::MultiblockMasks short_range_, long_range_;
-  std::uint64_t seed_;
-  PhiloxNoise noise_;
 };
 
 }  // namespace foresight::train

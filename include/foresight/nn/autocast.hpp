@@ -5,7 +5,7 @@
 
 #include <ATen/autocast_mode.h>
 
-namespace foresight::train {
+namespace foresight::nn {
 
 class Autocast {
  public:
@@ -31,4 +31,4 @@ class Autocast {
   at::ScalarType was_dtype_;
 };
 
-}  // namespace foresight::train
+}  // namespace foresight::nn

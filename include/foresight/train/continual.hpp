@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// A trained model that learns on from new recordings: old ones are rehearsed meanwhile, what it
+// forgets of them is measured, and so is how far the new ones are from what it was made for.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "foresight/core/action_space.hpp"
+#include "foresight/data/dataset.hpp"
+
+namespace foresight::train {
+
+/// Where learning goes on, and what is rehearsed.
+struct FORESIGHT_API Continuation {
+  std::filesystem::path bundle;                 ///< the trained model
+  std::shared_ptr<const data::Dataset> replay;  ///< earlier recordings; null: none
+  double share = 0.5;  ///< part of every batch that is replayed; half is the usual compromise
+
+  /// Throws Error(invalid_option) for a share outside (0, 1) with a replay.
+  void check() const;
+  /// Windows of a batch that are replayed: at least one, and at least one is new.
+  int64_t replayed(int64_t batch) const;
+};
+
+/// One action column of new data against the statistics that the model was trained with.
+struct ColumnDrift {
+  std::string column;
+  double shift = 0;    ///< (mean - the model's mean) / the model's standard deviation
+  double spread = 1;   ///< standard deviation / the model's
+  double outside = 0;  ///< part of the rows outside the model's limits
+};
+
+/// How far new recordings are from what a model was trained on. A model knows nothing of actions
+/// that it has never seen, whatever it learns of the rest.
+struct FORESIGHT_API DataDrift {
+  std::vector<ColumnDrift> actions = {};
+  /// Of latents against those of the replayed recordings, by the model as it was: root mean square
+  /// over channels of the shift in standard deviations, and of the ratio of standard deviations;
+  /// NaN without a replay.
+  double latent_shift = 0, latent_spread = 1;
+
+  /// What is worth a warning: a mean more than half a standard deviation away, a spread more than
+  /// twice or less than half, more than one action in a hundred outside the limits.
+  std::vector<std::string> warnings() const;
+};
+
+/// Drift of the actions in `episodes` (the last row of each does not count) against `space`.
+/// Throws Error(invalid_argument) unless the columns are as many as the space's dimensions.
+FORESIGHT_API std::vector<ColumnDrift> action_drift(const ActionSpace& space,
+                                                    const data::Dataset& dataset,
+                                                    const std::vector<int64_t>& episodes);
+/// Fills the latents' part from latents [N,D] of new and of old recordings.
+FORESIGHT_API void add_latent_drift(DataDrift& drift, const Tensor& fresh, const Tensor& old);
+
+/// A loss of the model on held-out recordings, before and after learning on.
+struct BeforeAfter {
+  std::string term;
+  double before = 0, after = 0;
+};
+
+/// What learning on did.
+struct FORESIGHT_API ContinualReport {
+  DataDrift drift;
+  std::vector<BeforeAfter> old_data;  ///< held-out replayed recordings; empty without a replay
+  std::vector<BeforeAfter> new_data;  ///< held-out new recordings
+
+  /// after / before - 1 of the loss on the old recordings: how much was forgotten; NaN if unknown.
+  double forgetting() const;
+};
+
+/// NaN becomes null.
+FORESIGHT_API nlohmann::json to_json(const ContinualReport& report);
+/// Some lines for people.
+FORESIGHT_API std::string summary(const ContinualReport& report);
+
+}  // namespace foresight::train

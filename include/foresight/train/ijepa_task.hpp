@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pre-training an image encoder as I-JEPA does (arXiv 2301.08243): from a large visible block the
+// predictor gives, for each of a few hidden blocks, what a slowly moving copy of the encoder says
+// about it. No labels, no actions, no augmentation of pixels.
+#pragma once
+
+#include "foresight/losses/prediction.hpp"
+#include "foresight/models/image_block_masks.hpp"
+#include "foresight/models/vjepa2.hpp"
+#include "foresight/train/loader_task.hpp"
+
+namespace foresight::train {
+
+/// Defaults are I-JEPA's, but for the momentum's schedule, whose length is the run's.
+struct FORESIGHT_API IJepaOptions {
+  models::ImageBlockMaskOptions masks = {};
+  double momentum = 0.996;      ///< of the target encoder, at first
+  double final_momentum = 1.0;  ///< after `momentum_steps`, linearly in between
+  int64_t momentum_steps = 0;   ///< updates; 0: the first momentum all along
+  losses::Distance distance = losses::Distance::l2;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("masks", self.masks, "context and target blocks");
+    visit("momentum", self.momentum, "of the target encoder, at first");
+    visit("final_momentum", self.final_momentum, "after momentum_steps");
+    visit("momentum_steps", self.momentum_steps, "updates; 0: the first momentum all along");
+    visit("distance", self.distance, "of predicted and target patches: l2, l1 or smooth_l1");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// I-JEPA is V-JEPA's masked prediction on pictures: the same network with one frame and fixed
+/// sine-cosine positions. ViT-H/14 at 224 pixels with its predictor of 12 blocks of width 384.
+FORESIGHT_API models::VJepa2Options ijepa_huge();
+/// The same for 64-pixel pictures, 0.5 million parameters: trains on a CPU.
+FORESIGHT_API models::VJepa2Options ijepa_tiny();
+
+/// The target encoder starts as a copy of the model's and follows it after every update; it is in
+/// checkpoints. It is also what I-JEPA uses afterwards as the encoder: see target().
+class FORESIGHT_API IJepaTask final : public LoaderTask {
+ public:
+  /// Windows of one frame; their actions are not read. Throws Error(invalid_argument) without a
+  /// model or for one of clips.
+  IJepaTask(std::shared_ptr<models::VJepa2> model, TaskData data, const IJepaOptions& options = {});
+
+  torch::nn::Module& module() override { return *model_; }
+  void updated() override;
+  io::NamedTensors extra_tensors() override;
+
+  const nn::VideoVit& target() const { return *target_; }
+  /// Of the next update.
+  double momentum() const;
+  /// One term "masked_prediction" of encoder input [B,3,h,w]: mean distance of the predicted
+  /// patches of all target blocks to the target encoder's, which are normalised over channels
+  /// without weights.
+  losses::Terms loss_of_blocks(const Tensor& images, const models::ImageBlocks& blocks) const;
+
+ private:
+  losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
+
+  std::shared_ptr<models::VJepa2> model_;
+  std::shared_ptr<nn::VideoVit> target_;
+  IJepaOptions options_;
+  models::ImageBlockMasks masks_;
+};
+
+}  // namespace foresight::train

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pre-training an image encoder as LeJEPA does (arXiv 2511.08544), and watching meanwhile what a
+// linear probe reads off it: the loss alone does not tell whether the features are any good.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "foresight/models/lejepa.hpp"
+#include "foresight/train/image_views.hpp"
+#include "foresight/train/loader_task.hpp"
+
+namespace foresight::train {
+
+/// What the probe reads off the features, from the recordings' state columns.
+struct FORESIGHT_API OnlineProbeOptions {
+  int64_t classes = 0;            ///< > 0: the first state column is a class number below it
+  int64_t columns = 0;            ///< > 0: that many state columns are regressed; both 0: no probe
+  std::vector<double> mean = {};  ///< of each regressed column; empty: zeros
+  std::vector<double> std = {};   ///< of each regressed column; empty: ones
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("classes", self.classes, "> 0: the first state column is a class number below it");
+    visit("columns", self.columns, "> 0: that many state columns are regressed");
+    visit("mean", self.mean, "of each regressed column; empty: zeros");
+    visit("std", self.std, "of each regressed column; empty: ones");
+  }
+  std::vector<std::string> validate() const;
+};
+
+struct FORESIGHT_API LeJepaTaskOptions {
+  ImageViewOptions views = {};
+  OnlineProbeOptions probe = {};
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("views", self.views, "crops and colours");
+    visit("probe", self.probe, "what is read off the features meanwhile");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// Terms: "invariance" and "sigreg", with a probe also "probe" (cross-entropy, or mean squared
+/// error of standardised columns) and, only reported, "probe_error" (part of the pictures that are
+/// classed wrongly, or root mean squared error). The probe is a linear layer behind a norm without
+/// weights, on features that pass it no gradient to the encoder; it sees one centred view without
+/// changes. Batch statistics: SIGReg and the projector's norm look at the B pictures of a batch, so
+/// that micro-batches are not one batch of their sum.
+class FORESIGHT_API LeJepaTask final : public LoaderTask {
+ public:
+  /// Windows of one frame; their actions are not read. Throws Error(invalid_option), or
+  /// Error(invalid_argument) without a model or for views that are no whole number of patches.
+  LeJepaTask(std::shared_ptr<models::LeJepa> model, TaskData data,
+             const LeJepaTaskOptions& options);
+
+  /// "model.*" and "probe.*".
+  torch::nn::Module& module() override { return *all_; }
+  const models::LeJepa& model() const { return *model_; }
+
+ private:
+  losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
+  void add_probe(losses::Terms& terms, const data::Batch& batch, const Tensor& pixels) const;
+
+  std::shared_ptr<models::LeJepa> model_;
+  LeJepaTaskOptions options_;
+  torch::nn::Linear probe_{nullptr};
+  std::shared_ptr<torch::nn::Module> all_;
+};
+
+}  // namespace foresight::train

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/ijepa_task.hpp"
+
+#include <algorithm>
+
+#include "foresight/models/vjepa2_pretraining.hpp"
+#include "foresight/nn/ema.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "target_encoder.hpp"
+
+namespace foresight::train {
+namespace {
+
+models::VJepa2Options pictures(models::VJepa2Options options) {
+  options.encoder.frames = 1;
+  options.encoder.positions = options.predictor.positions = nn::PositionKind::sincos;
+  options.predictor.mask_tokens = 1;
+  return options;
+}
+
+std::shared_ptr<models::VJepa2> picture_model(std::shared_ptr<models::VJepa2> model) {
+  require(model != nullptr, ErrorCategory::invalid_argument, "IJepaTask needs a model");
+  require(model->options().encoder.is_picture(), ErrorCategory::invalid_argument,
+          "IJepaTask: VideoVitOptions.frames = " + std::to_string(model->options().encoder.frames) +
+              ", expected 1: it learns from pictures");
+  return model;
+}
+
+}  // namespace
+
+std::vector<std::string> IJepaOptions::validate() const {
+  return Rules("IJepaOptions")
+      .nested("masks", masks.validate())
+      .within("momentum", momentum, 0, 1)
+      .within("final_momentum", final_momentum, 0, 1)
+      .at_least("momentum_steps", static_cast<double>(momentum_steps), 0)
+      .problems();
+}
+
+models::VJepa2Options ijepa_huge() {
+  models::VJepa2Options options;
+  options.image.size = options.encoder.image_height = options.encoder.image_width = 224;
+  options.encoder.patch = 14;
+  options.encoder.width = 1280;
+  options.encoder.depth = 32;
+  options.encoder.heads = options.predictor.heads = 16;
+  options.encoder.mlp_width = 5120;
+  return pictures(options);
+}
+
+models::VJepa2Options ijepa_tiny() { return pictures(models::VJepa2Options::tiny()); }
+
+IJepaTask::IJepaTask(std::shared_ptr<models::VJepa2> model, TaskData data,
+                     const IJepaOptions& options)
+    : LoaderTask("ijepa", std::move(data)),
+      model_(picture_model(std::move(model))),
+      target_(target_encoder(*model_)),
+      options_((require_valid(options), options)),
+      masks_(options.masks, model_->options().encoder.grid()) {}
+
+double IJepaTask::momentum() const {
+  if (options_.momentum_steps == 0) return options_.momentum;
+  const auto progress =
+      std::min(1.0, static_cast<double>(updates()) / static_cast<double>(options_.momentum_steps));
+  return options_.momentum + (options_.final_momentum - options_.momentum) * progress;
+}
+
+losses::Terms IJepaTask::loss_of_blocks(const Tensor& images,
+                                        const models::ImageBlocks& blocks) const {
+  const auto device = images.device();
+  const auto context_ids = blocks.context.to(device), target_ids = blocks.targets.to(device);
+  const auto targets = nn::gather_tokens(models::masked_targets(*target_, images), target_ids);
+  // All target blocks of a picture are predicted from the same context, each on its own.
+  const auto per_picture = target_ids.size(0) / images.size(0);
+  const auto context = model_->encode_context(images, context_ids);
+  const auto predicted = model_->predict_targets(context.repeat({per_picture, 1, 1}),
+                                                 context_ids.repeat({per_picture, 1}), target_ids);
+  losses::Terms terms;
+  terms.add("masked_prediction", 1.0, losses::prediction(predicted, targets, options_.distance));
+  return terms;
+}
+
+losses::Terms IJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
+  require(batch.pixels.size(1) == 1, ErrorCategory::invalid_argument,
+          "IJepaTask: windows of " + std::to_string(batch.pixels.size(1)) +
+              " frames, expected WindowOptions.frames = 1");
+  const auto device = model_->parameters().front().device();
+  const auto blocks = masks_.sample(batch.pixels.size(0), noise);
+  return loss_of_blocks(model_->preprocess(batch.pixels.to(device)), blocks);
+}
+
+void IJepaTask::updated() {
+  nn::ema_update(*target_, model_->encoder(), momentum());
+  LoaderTask::updated();
+}
+
+io::NamedTensors IJepaTask::extra_tensors() { return nn::state_dict(*target_); }
+
+}  // namespace foresight::train

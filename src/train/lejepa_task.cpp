@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/lejepa_task.hpp"
+
+#include "foresight/nn/init.hpp"
+
+namespace foresight::train {
+namespace {
+
+constexpr std::uint64_t kProbeStream = 7;  // of the task's seed: the probe's first weights
+
+int64_t outputs_of(const OnlineProbeOptions& probe) {
+  return probe.classes > 0 ? probe.classes : probe.columns;
+}
+
+Tensor per_column(const std::vector<double>& values, int64_t columns, double fallback,
+                  const Tensor& like) {
+  return values.empty() ? at::full({columns}, fallback, like.options())
+                        : at::tensor(values, at::kDouble).to(like);
+}
+
+}  // namespace
+
+std::vector<std::string> OnlineProbeOptions::validate() const {
+  const auto fits = [&](const std::vector<double>& values) {
+    return values.empty() || static_cast<int64_t>(values.size()) == columns;
+  };
+  return Rules("OnlineProbeOptions")
+      .at_least("classes", static_cast<double>(classes), 0)
+      .at_least("columns", static_cast<double>(columns), 0)
+      .check(classes == 0 || columns == 0, "classes", static_cast<double>(classes),
+             "and columns cannot both be given")
+      .check(fits(mean), "mean", static_cast<double>(mean.size()), "values, expected one a column")
+      .check(fits(std), "std", static_cast<double>(std.size()), "values, expected one a column")
+      .all_within("std", std, 1e-12)
+      .problems();
+}
+
+std::vector<std::string> LeJepaTaskOptions::validate() const {
+  return Rules("LeJepaTaskOptions")
+      .nested("views", views.validate())
+      .nested("probe", probe.validate())
+      .problems();
+}
+
+LeJepaTask::LeJepaTask(std::shared_ptr<models::LeJepa> model, TaskData data,
+                       const LeJepaTaskOptions& options)
+    : LoaderTask("lejepa", std::move(data)),
+      model_(std::move(model)),
+      options_((require_valid(options), options)),
+      all_(std::make_shared<torch::nn::Module>()) {
+  require(model_ != nullptr, ErrorCategory::invalid_argument, "LeJepaTask needs a model");
+  const auto patch = model_->options().encoder.patch;
+  for (const auto side : {options_.views.global_size, options_.views.local_size})
+    require(side % patch == 0, ErrorCategory::invalid_argument,
+            "LeJepaTask: views of " + std::to_string(side) + " pixels, expected a multiple of " +
+                std::to_string(patch));
+  all_->register_module("model", model_);
+  if (const auto outputs = outputs_of(options_.probe); outputs > 0) {
+    probe_ =
+        all_->register_module("probe", torch::nn::Linear(model_->options().encoder.width, outputs));
+    PhiloxNoise noise(0, kProbeStream);
+    nn::init_normal(probe_->weight, 0.01, noise);
+    nn::init_constant(probe_->bias, 0.0);
+    probe_->to(model_->parameters().front().device());
+  }
+}
+
+losses::Terms LeJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
+  require(batch.pixels.size(1) == 1, ErrorCategory::invalid_argument,
+          "LeJepaTask: windows of " + std::to_string(batch.pixels.size(1)) +
+              " frames, expected WindowOptions.frames = 1");
+  const auto device = model_->parameters().front().device();
+  const auto pixels = batch.pixels.squeeze(1).to(device);
+  const auto count = pixels.size(0);
+  // Views of one size go through the encoder together.
+  const auto views = image_views(pixels, options_.views, noise);
+  const auto features = [&](std::size_t first, std::size_t past) {
+    const std::vector<Tensor> part(views.begin() + static_cast<std::ptrdiff_t>(first),
+                                   views.begin() + static_cast<std::ptrdiff_t>(past));
+    return model_->encode(model_->normalise(at::cat(part)));
+  };
+  const auto large = static_cast<std::size_t>(options_.views.global_views);
+  auto encoded = features(0, large);
+  if (views.size() > large) encoded = at::cat({encoded, features(large, views.size())});
+  const auto projected = model_->project(encoded, nn::mode_of(*model_));
+  auto terms =
+      model_->loss_of_projections(projected.view({static_cast<int64_t>(views.size()), count, -1}),
+                                  options_.views.global_views, noise);
+  if (!probe_.is_empty()) add_probe(terms, batch, pixels);
+  return terms;
+}
+
+void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
+                           const Tensor& pixels) const {
+  const auto& probe = options_.probe;
+  const auto wanted = probe.classes > 0 ? 1 : probe.columns;
+  const auto recorded = batch.states.defined() ? batch.states.size(2) : 0;
+  require(recorded >= wanted, ErrorCategory::invalid_argument,
+          "LeJepaTask: the recordings have " + std::to_string(recorded) +
+              " state columns, the probe reads " + std::to_string(wanted));
+  Tensor features;
+  {
+    c10::NoGradGuard no_grad;
+    const auto view = centre_view(pixels, model_->options().image.size);
+    features = model_->encode(model_->normalise(view));
+    features = at::layer_norm(features, {features.size(1)});
+  }
+  const auto read = nn::through(probe_, features);
+  const auto states = batch.states.select(1, 0).to(read);
+  if (probe.classes > 0) {
+    const auto labels = states.select(1, 0).round().to(at::kLong);
+    require(labels.ge(0).logical_and(labels.lt(probe.classes)).all().item<bool>(),
+            ErrorCategory::bad_file,
+            "LeJepaTask: a class number is outside 0.." + std::to_string(probe.classes - 1));
+    terms.add("probe", 1.0, at::cross_entropy_loss(read, labels));
+    terms.add("probe_error", 0.0, read.detach().argmax(1).ne(labels).to(read.dtype()).mean());
+    return;
+  }
+  const auto truth = (states.narrow(1, 0, wanted) - per_column(probe.mean, wanted, 0.0, read)) /
+                     per_column(probe.std, wanted, 1.0, read);
+  const auto error = (read - truth).square().mean();
+  terms.add("probe", 1.0, error);
+  terms.add("probe_error", 0.0, error.detach().sqrt());
+}
+
+}  // namespace foresight::train

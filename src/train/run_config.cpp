@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "run_config.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/io/json_file.hpp"
+
+namespace foresight::train {
+namespace {
+
+// Paths of options that differ, e.g. "training.steps: 10 here, 20 in the run".
+void differences(const nlohmann::json& here, const nlohmann::json& there, const std::string& path,
+                 std::vector<std::string>& found) {
+  if (here.is_object() && there.is_object()) {
+    for (const auto& [key, value] : here.items())
+      differences(value, there.value(key, nlohmann::json()), path.empty() ? key : path + "." + key,
+                  found);
+  } else if (here != there) {
+    found.push_back(fmt::format("{}: {} here, {} in the run", path, here.dump(), there.dump()));
+  }
+}
+
+}  // namespace
+
+void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
+              const Continuation* from) {
+  const auto path = folder.path / "config.json";
+  nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};
+  if (from != nullptr)
+    config["learn_on"] = {{"bundle", from->bundle.string()},
+                          {"replay", from->replay ? from->replay->name() : ""},
+                          {"share", from->replay ? from->share : 0.0}};
+  if (!std::filesystem::exists(path)) {
+    std::error_code error;
+    std::filesystem::create_directories(folder.path, error);
+    require(!error, ErrorCategory::io_failure,
+            fmt::format("cannot create {}: {}", folder.path.string(), error.message()));
+    io::write_json(path, config);
+    return;
+  }
+  require(folder.resume, ErrorCategory::invalid_argument,
+          fmt::format("{} holds a run already: resume it, or choose another folder",
+                      folder.path.string()));
+  std::vector<std::string> found;
+  const auto started = io::read_json(path);
+  for (const auto* part : {"learn", "learn_on"})
+    differences(config.value(part, nlohmann::json()), started.value(part, nlohmann::json()),
+                part == std::string("learn") ? "" : part, found);
+  require(found.empty(), ErrorCategory::invalid_option,
+          fmt::format("{} was started with other options: {}", folder.path.string(),
+                      fmt::join(found, "; ")));
+}
+
+}  // namespace foresight::train

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json of a run folder: what a run was started with, and must go on with.
+#pragma once
+
+#include "foresight/train/learn.hpp"
+
+namespace foresight::train {
+
+/// Writes config.json of a new run, or compares it with that of the run to go on with. `from`: null
+/// unless the run learns on from a bundle. Throws Error: invalid_argument where a run is that is
+/// not to be resumed, invalid_option naming every option that differs.
+void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
+              const Continuation* from);
+
+}  // namespace foresight::train
