@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import eb_jepa: the action-conditioned model of EB-JEPA from its training checkpoint.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "flags.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/models/eb_jepa_checkpoint.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "importers.hpp"
+
+namespace foresight::cli {
+namespace {
+
+// What a checkpoint's shapes do not tell.
+struct EbJepaImportOptions {
+  int64_t image_size = models::EbJepaOptions().image_size;
+  std::vector<double> image_mean = models::EbJepaOptions().image_mean;
+  std::vector<double> image_std = models::EbJepaOptions().image_std;
+  ActionSpace action = models::EbJepaOptions().action;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("image_size", self.image_size, "side of the square picture, pixels");
+    visit("image_mean", self.image_mean, "mean per channel of values scaled to [0, 1]");
+    visit("image_std", self.image_std, "standard deviation per channel");
+    visit("action", self.action, "dimensions, limits and statistics of actions");
+  }
+  std::vector<std::string> validate() const { return base().validate(); }
+
+  models::EbJepaOptions base() const {
+    models::EbJepaOptions options;
+    options.image_size = image_size;
+    options.image_mean = image_mean;
+    options.image_std = image_std;
+    options.action = action;
+    return options;
+  }
+};
+
+struct EbJepaFlags {
+  ImportFlags shared;
+  OptionFlags options;
+};
+
+void import_eb_jepa_command(const EbJepaFlags& flags) {
+  const auto given = resolve(EbJepaImportOptions(), flags.options);
+  const auto weights = io::open_weights(flags.shared.from);
+  auto shared = flags.shared;
+  const auto& groups = weights.groups;
+  if (shared.group.empty() &&
+      std::find(groups.begin(), groups.end(), models::kEbJepaGroup) != groups.end())
+    shared.group = models::kEbJepaGroup;
+  const auto tensors = shared.tensors(weights);
+  const auto source = weights.path.string();
+  const auto options = models::eb_jepa_options(tensors, given.base(), source);
+  require(options.action.width() == given.action.width(), ErrorCategory::invalid_option,
+          source + ": actions of width " + std::to_string(options.action.width()) +
+              ", but --action.dim and --action.block make " + std::to_string(given.action.width()));
+  models::EbJepa model(options);
+  models::load_eb_jepa(model, tensors, source);
+  write_imported({models::eb_jepa_bundle_config(model), nn::state_dict(model)}, shared, weights);
+}
+
+}  // namespace
+
+void add_eb_jepa_import(CLI::App& command) {
+  auto flags = std::make_shared<EbJepaFlags>();
+  flags->shared.add(command);
+  add_options(command, EbJepaImportOptions(), flags->options);
+  command.callback([flags] { import_eb_jepa_command(*flags); });
+}
+
+}  // namespace foresight::cli
