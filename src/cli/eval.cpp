@@ -15,6 +15,7 @@
 #include "foresight/eval/recorded_sources.hpp"
 #include "machine_flags.hpp"
 #include "measure.hpp"
+#include "planning_success.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -29,52 +30,19 @@ struct EvalFlags {
 };
 
 // Everything that the parts of an evaluation share.
-struct Setting {
+struct Setting : PlanningGround {
   Agent agent;
-  std::shared_ptr<const data::Dataset> dataset;
-  envs::EnvFactory environment;
-  eval::EvaluationOptions options;
 };
 
 eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
                                 const std::string& name) {
   if (!flags.problems.empty()) return eval::read_planning_protocol(flags.problems, name);
-  int64_t offset = 0, budget = 0;
-  char rest = 0;
-  eval::PlanningProtocol drawn;
-  if (std::sscanf(name.c_str(), "random/%ld%c", &budget, &rest) == 1) {
-    drawn = eval::sample_environment_protocol(*setting.environment(), budget, flags.instances,
-                                              flags.seed);
-  } else {
-    require(std::sscanf(name.c_str(), "%ld/%ld%c", &offset, &budget, &rest) == 2,
-            ErrorCategory::invalid_option,
-            fmt::format("--protocol '{}': expected offset/budget in steps, e.g. 25/50, or "
-                        "random/budget (or the name of a protocol in the file of --problems)",
-                        name));
-    drawn = eval::sample_planning_protocol(
-        eval::recorded_states(*setting.dataset),
-        {.goal_offset = offset, .budget = budget, .count = flags.instances, .seed = flags.seed});
-  }
-  drawn.name = name;
-  return drawn;
+  return drawn_protocol(setting, name, flags.instances, flags.seed);
 }
 
 // Recorded frames where the problems have them; else evaluation renders.
 eval::FrameLookup frames_of(const Setting& setting, const eval::PlanningProtocol& problems) {
   return problems.recorded() ? eval::recorded_frames(setting.dataset) : eval::FrameLookup();
-}
-
-eval::PlanningReport evaluate(const Setting& setting, const Agent& agent,
-                              const eval::PlanningProtocol& problems, const std::string& name) {
-  eval::MpcEvalPolicy policy(
-      [&](int64_t batch) {
-        auto sized = agent;
-        sized.options.control.batch = batch;
-        return std::make_unique<Mpc>(sized.controller());
-      },
-      name);
-  return eval::evaluate_planning(policy, setting.environment, problems,
-                                 frames_of(setting, problems), setting.options);
 }
 
 // One problem at a time, as a robot plans: milliseconds of a replanning act(), encoding included.
@@ -161,7 +129,7 @@ nlohmann::json trade_off(const Setting& setting,
                           {"latency", single_problem_latency(changed, protocols.front())["act"]}};
     std::string line;
     for (const auto& problems : protocols) {
-      const auto report = evaluate(changed, agent, problems, "planner");
+      const auto report = evaluate_agent(changed, agent, problems, "planner");
       row["success"][problems.name] = {{"successes", report.successes}, {"trials", report.trials}};
       line += fmt::format("  {} {}/{}", problems.name, report.successes, report.trials);
     }
@@ -175,13 +143,10 @@ nlohmann::json trade_off(const Setting& setting,
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
-  Setting setting;
-  setting.agent = Agent::load(flags.bundle);
+  Setting setting{planning_ground(data::open_dataset(flags.data), flags.env),
+                  Agent::load(flags.bundle)};
   setting.agent.to(device);
   setting.agent.options = resolve(setting.agent.options, flags.options);
-  setting.dataset = data::open_dataset(flags.data);
-  setting.environment = [name = flags.env] { return envs::make_env(name); };
-  setting.options.image_size = setting.dataset->image_size().width;
 
   nlohmann::json result = {{"bundle", flags.bundle},
                            {"data", setting.dataset->name()},
@@ -192,7 +157,7 @@ void eval_command(const EvalFlags& flags) {
   std::vector<eval::PlanningProtocol> protocols;
   for (const auto& name : flags.protocols) protocols.push_back(protocol(flags, setting, name));
   for (const auto& problems : protocols) {
-    const auto report = evaluate(setting, setting.agent, problems, "planner");
+    const auto report = evaluate_agent(setting, setting.agent, problems, "planner");
     fmt::print("{}\n", eval::summary(report));
     nlohmann::json entry = {{"planner", eval::to_json(report)},
                             {"latency", single_problem_latency(setting, problems)}};

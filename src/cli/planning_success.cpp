@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "planning_success.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "foresight/eval/mpc_policy.hpp"
+#include "foresight/eval/recorded_sources.hpp"
+
+namespace foresight::cli {
+
+PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
+                               const std::string& environment) {
+  PlanningGround ground;
+  ground.options.image_size = dataset->image_size().width;
+  ground.dataset = std::move(dataset);
+  ground.environment = [environment] { return envs::make_env(environment); };
+  return ground;
+}
+
+eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::string& name,
+                                      int64_t instances, int64_t seed) {
+  int64_t offset = 0, budget = 0;
+  char rest = 0;
+  eval::PlanningProtocol drawn;
+  if (std::sscanf(name.c_str(), "random/%ld%c", &budget, &rest) == 1) {
+    drawn = eval::sample_environment_protocol(*ground.environment(), budget, instances, seed);
+  } else {
+    require(std::sscanf(name.c_str(), "%ld/%ld%c", &offset, &budget, &rest) == 2,
+            ErrorCategory::invalid_option,
+            fmt::format("protocol '{}': expected offset/budget in steps, e.g. 25/50, or "
+                        "random/budget (or, for eval, the name of a protocol in the file of "
+                        "--problems)",
+                        name));
+    drawn = eval::sample_planning_protocol(
+        eval::recorded_states(*ground.dataset),
+        {.goal_offset = offset, .budget = budget, .count = instances, .seed = seed});
+  }
+  drawn.name = name;
+  return drawn;
+}
+
+eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& agent,
+                                    const eval::PlanningProtocol& problems,
+                                    const std::string& name) {
+  eval::MpcEvalPolicy policy(
+      [&](int64_t batch) {
+        auto sized = agent;
+        sized.options.control.batch = batch;
+        return std::make_unique<Mpc>(sized.controller());
+      },
+      name);
+  // Recorded frames where the problems have them; else evaluation renders.
+  const auto frames =
+      problems.recorded() ? eval::recorded_frames(ground.dataset) : eval::FrameLookup();
+  return eval::evaluate_planning(policy, ground.environment, problems, frames, ground.options);
+}
+
+void SuccessFlags::add(CLI::App& app) {
+  app.add_option("--success-protocol", protocol,
+                 "problems of --training.success_every: goal offset / step budget, or random / "
+                 "step budget")
+      ->capture_default_str();
+  app.add_option("--success-env", environment, "environment to solve them in")
+      ->check(CLI::IsMember(envs::env_names()))
+      ->capture_default_str();
+  app.add_option("--success-instances", instances, "number of problems")
+      ->check(CLI::Range(int64_t{1}, int64_t{100000}))
+      ->capture_default_str();
+  app.add_option("--success-seed", seed, "of the problems; another than eval's")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+}
+
+std::function<double(const std::filesystem::path& bundle)> success_of_bundles(
+    const PlanningGround& ground, const SuccessFlags& flags, at::Device device) {
+  const auto problems = drawn_protocol(ground, flags.protocol, flags.instances, flags.seed);
+  return [ground, problems, device](const std::filesystem::path& bundle) {
+    at::NoGradGuard no_grad;
+    auto agent = Agent::load(bundle);
+    agent.to(device);
+    return evaluate_agent(ground, agent, problems, "planner").rate;
+  };
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// How many planning problems an agent solves: what `eval` reports, and what `train` can watch
+// meanwhile.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "foresight/control/agent.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/envs/registry.hpp"
+#include "foresight/eval/planning_evaluation.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace foresight::cli {
+
+/// Where problems come from and are solved.
+struct PlanningGround {
+  std::shared_ptr<const data::Dataset> dataset;
+  envs::EnvFactory environment;
+  eval::EvaluationOptions options;
+};
+
+/// The ground of recordings and a named environment.
+PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
+                               const std::string& environment);
+
+/// Problems that `name` describes: "25/50" for goals 25 steps ahead within 50 steps, "random/50"
+/// for start and goal anywhere. Throws Error(invalid_option) for another name.
+eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::string& name,
+                                      int64_t instances, int64_t seed);
+
+/// Runs the agent's controller on every problem.
+eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& agent,
+                                    const eval::PlanningProtocol& problems,
+                                    const std::string& name);
+
+/// Flags by which `train` measures success.
+struct SuccessFlags {
+  std::string protocol = "25/50", environment = "two_room";
+  int64_t instances = 20, seed = 7;
+
+  void add(CLI::App& app);
+};
+
+/// Part of the problems that the bundle in a folder solves.
+std::function<double(const std::filesystem::path& bundle)> success_of_bundles(
+    const PlanningGround& ground, const SuccessFlags& flags, at::Device device);
+
+}  // namespace foresight::cli

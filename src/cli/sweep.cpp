@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sweep.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "flags.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/io/json_file.hpp"
+
+namespace foresight::cli {
+namespace {
+
+constexpr std::size_t kMostPoints = 10000;
+constexpr const char* kRunResult = "result.json";
+
+nlohmann::json number_or_null(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
+}
+
+train::LearnOptions options_at(const train::LearnOptions& base, const SweepPoint& point,
+                               const std::string& name) {
+  OptionFlags flags;
+  for (const auto& [path, value] : point.values.items()) flags.set(path, value);
+  auto options = base;
+  read_options(options, flags.patch, name);
+  try {
+    require_valid(options);
+  } catch (const Error& problem) {
+    throw Error(problem.category(),
+                fmt::format("{}: with {}: {}", name, point.values.dump(), problem.what()));
+  }
+  return options;
+}
+
+nlohmann::json row_of(const SweepPoint& point, const train::LearnResult& result) {
+  const bool finished = result.outcome == train::Outcome::finished;
+  const auto& last = result.critic.step > 0 && std::isfinite(result.critic.success)
+                         ? result.critic
+                         : result.world_model;
+  return {{"folder", point.folder},
+          {"values", point.values},
+          {"outcome", finished ? "finished" : "diverged"},
+          {"message", result.message},
+          {"steps", result.world_model.step},
+          {"loss", number_or_null(result.world_model.loss)},
+          {"validation_loss", number_or_null(result.world_model.validation_loss)},
+          {"success", number_or_null(last.success)},
+          {"seconds", number_or_null(result.seconds)}};
+}
+
+// Smaller is better; what has no number comes last.
+double rank_of(const nlohmann::json& row, bool by_success) {
+  const auto& value = row[by_success ? "success" : "validation_loss"];
+  if (!value.is_number() || row["outcome"] != "finished")
+    return std::numeric_limits<double>::infinity();
+  return by_success ? -value.get<double>() : value.get<double>();
+}
+
+// A name as short as it is unambiguous for a reader: the last part of an option path.
+std::string heading(const std::string& path) { return path.substr(path.rfind('.') + 1); }
+
+std::string cell(const nlohmann::json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+}  // namespace
+
+std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::string& name) {
+  require(grid.is_object() && !grid.empty(), ErrorCategory::invalid_option,
+          name + ": expected an object {\"option.path\": [values], ...}");
+  std::vector<SweepPoint> points{{"", nlohmann::json::object()}};
+  for (const auto& [path, values] : grid.items()) {
+    require(values.is_array() && !values.empty(), ErrorCategory::invalid_option,
+            fmt::format("{}: '{}' = {}, expected a list of values", name, path, values.dump()));
+    require(points.size() * values.size() <= kMostPoints, ErrorCategory::invalid_option,
+            fmt::format("{}: more than {} combinations", name, kMostPoints));
+    std::vector<SweepPoint> more;
+    for (const auto& point : points)
+      for (const auto& value : values) {
+        more.push_back(point);
+        more.back().values[path] = value;
+      }
+    points = std::move(more);
+  }
+  for (std::size_t i = 0; i < points.size(); ++i) points[i].folder = fmt::format("{:03}", i);
+  return points;
+}
+
+std::string sweep_table(const nlohmann::json& rows) {
+  std::vector<std::vector<std::string>> lines(1);
+  if (rows.empty()) return "";
+  lines[0] = {"run"};
+  for (const auto& [path, unused] : rows[0]["values"].items()) lines[0].push_back(heading(path));
+  for (const char* column : {"outcome", "success", "validation", "loss", "seconds"})
+    lines[0].emplace_back(column);
+  for (const auto& row : rows) {
+    std::vector<std::string> line{row["folder"].get<std::string>()};
+    for (const auto& [unused, value] : row["values"].items()) line.push_back(cell(value));
+    for (const char* column : {"outcome", "success", "validation_loss", "loss", "seconds"})
+      line.push_back(cell(row[column]));
+    lines.push_back(std::move(line));
+  }
+  std::string text;
+  for (const auto& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      std::size_t width = 0;
+      for (const auto& other : lines) width = std::max(width, other[i].size());
+      text += fmt::format("{:<{}}", line[i], i + 1 < line.size() ? width + 2 : 0);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::path& out,
+               const train::LearnOptions& base, const SweepTraining& training) {
+  const auto grid = io::read_json(grid_file);
+  const auto points = sweep_points(grid, grid_file.string());
+  std::vector<train::LearnOptions> options;
+  for (const auto& point : points) options.push_back(options_at(base, point, grid_file.string()));
+
+  const auto record = out / "sweep.json";
+  const auto common = write_options(base);
+  if (std::filesystem::exists(record)) {
+    const auto started = io::read_json(record);
+    require(started.value("grid", nlohmann::json()) == grid &&
+                started.value("base", nlohmann::json()) == common,
+            ErrorCategory::invalid_argument,
+            fmt::format("{} holds a sweep of another grid or with other options; choose another "
+                        "folder",
+                        out.string()));
+  }
+  auto rows = nlohmann::json::array();
+  const auto write = [&] {
+    const auto measured = [](const nlohmann::json& row) { return row["success"].is_number(); };
+    const bool by_success = std::any_of(rows.begin(), rows.end(), measured);
+    auto sorted = rows;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
+      return rank_of(a, by_success) < rank_of(b, by_success);
+    });
+    io::write_json(record, {{"grid", grid}, {"base", common}, {"runs", sorted}});
+    const auto table = sweep_table(sorted);
+    io::write_text(out / "sweep.txt", table);
+    return table;
+  };
+  std::filesystem::create_directories(out);
+  std::string table = write();
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    const auto folder = out / points[i].folder;
+    const auto done = folder / kRunResult;
+    if (std::filesystem::exists(done)) {
+      rows.push_back(io::read_json(done));
+    } else {
+      fmt::print("sweep {}/{}: {}\n", i + 1, points.size(), points[i].values.dump());
+      std::fflush(stdout);
+      const auto result = training(options[i], folder);
+      if (result.outcome == train::Outcome::interrupted) return false;
+      rows.push_back(row_of(points[i], result));
+      io::write_json(done, rows.back());
+    }
+    table = write();
+  }
+  fmt::print("{}", table);
+  return true;
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight train with a grid of options, with a bundle to go on from, and with an eye on planning
+// success.
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "catch.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/io/json_file.hpp"
+#include "run_command.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::cli_train_test {
+namespace {
+
+constexpr const char* kBrief = " --steps 12 --loader.batch 16 --critic_training.steps 8";
+
+std::string recorded(const TemporaryFolder& folder, const char* name, int seed) {
+  const auto path = (folder / name).string();
+  const auto made = foresight_command("record --env two_room --episodes 6 --seed " +
+                                      std::to_string(seed) + " --out " + path);
+  INFO(made.output);
+  REQUIRE(made.code == 0);
+  return path;
+}
+
+}  // namespace
+
+TEST_CASE("a sweep trains every combination once, goes on where it stopped, and ranks them") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3), out = (folder / "sweep").string();
+  const auto grid = (folder / "grid.json").string();
+  std::ofstream(grid) << R"({"training.optimizer.lr": [1e-3, 1e-9], "seed": [1, 2]})";
+  const auto command = "train --data " + data + " --out " + out + " --sweep " + grid + kBrief;
+  const auto swept = foresight_command(command);
+  INFO(swept.output);
+  REQUIRE(swept.code == 0);
+  const auto record = io::read_json(folder / "sweep" / "sweep.json");
+  REQUIRE(record["runs"].size() == 4);
+  double last = 0;
+  std::set<std::string> seen;
+  for (const auto& run : record["runs"]) {
+    CHECK(run["outcome"] == "finished");
+    CHECK(run["validation_loss"].get<double>() >= last);
+    last = run["validation_loss"];
+    seen.insert(run["values"].dump());
+    // Each run was trained with its own values.
+    const auto options =
+        io::read_json(folder / "sweep" / run["folder"].get<std::string>() / "config.json")["learn"];
+    CHECK(options["seed"] == run["values"]["seed"]);
+    CHECK(options["training"]["optimizer"]["lr"] == run["values"]["training.optimizer.lr"]);
+  }
+  CHECK(seen.size() == 4);
+  const auto table = io::read_text(folder / "sweep" / "sweep.txt");
+  CHECK_THAT(table, Catch::Contains("lr") && Catch::Contains("seed") && Catch::Contains("1e-09"));
+
+  // Killed before the last run: only that one is trained again.
+  std::filesystem::remove_all(folder / "sweep" / "003");
+  const auto again = foresight_command(command);
+  CHECK(again.code == 0);
+  CHECK_THAT(again.output, Catch::Contains("sweep 4/4") && !Catch::Contains("sweep 3/4"));
+  CHECK(io::read_json(folder / "sweep" / "sweep.json")["runs"].size() == 4);
+
+  std::ofstream(grid) << R"({"seed": [1, 2]})";
+  const auto other = foresight_command(command);
+  CHECK(other.code == 1);
+  CHECK_THAT(other.output, Catch::Contains("another grid"));
+  std::ofstream(grid) << R"({"training.optimizer.lrr": [1]})";
+  CHECK_THAT(foresight_command(command).output, Catch::Contains("did you mean 'lr'"));
+  std::ofstream(grid) << R"({"seed": 3})";
+  CHECK_THAT(foresight_command(command).output, Catch::Contains("a list of values"));
+}
+
+TEST_CASE("train learns on from a bundle with replay, and watches planning success") {
+  const TemporaryFolder folder;
+  const auto old = recorded(folder, "old", 3), fresh = recorded(folder, "fresh", 9);
+  const auto first = foresight_command(
+      "train --data " + old + " --out " + (folder / "first").string() + kBrief +
+      " --training.success_every 6 --training.keep highest_success --success-protocol 5/6"
+      " --success-instances 3");
+  INFO(first.output);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.output, Catch::Contains("planning problems solved"));
+  const auto bundle = (folder / "first" / "bundle").string();
+  const auto on =
+      foresight_command("train --data " + fresh + " --out " + (folder / "on").string() + kBrief +
+                        " --continue " + bundle + " --replay " + old + " --replay-share 0.25");
+  INFO(on.output);
+  REQUIRE(on.code == 0);
+  CHECK_THAT(on.output, Catch::Contains("held-out loss on old recordings"));
+  const auto report = io::read_json(folder / "on" / "continual.json");
+  CHECK(report["old_data"]["loss"]["before"].is_number());
+  CHECK(report["forgetting"].is_number());
+  const auto config = io::read_json(folder / "on" / "bundle" / "config.json");
+  CHECK(config["provenance"]["replay"]["share"] == 0.25);
+  const auto alone = foresight_command("train --data " + fresh + " --out " +
+                                       (folder / "no").string() + " --replay " + old);
+  CHECK(alone.code != 0);
+  CHECK_THAT(alone.output, Catch::Contains("--continue"));
+}
+
+}  // namespace foresight::cli_train_test
