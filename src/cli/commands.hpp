@@ -14,6 +14,7 @@ int run(int argc, const char* const* argv);
 
 void add_record(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_import(CLI::App& app);
 void add_export(CLI::App& app);
 void add_train(CLI::App& app);

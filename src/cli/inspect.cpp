@@ -8,15 +8,16 @@
 #include <memory>
 
 #include "commands.hpp"
+#include "flags.hpp"
+#include "foresight/control/safety_monitor.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/data/dataset.hpp"
-#include "foresight/data/statistics.hpp"
-#include "foresight/data/windows.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/io/weights.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/models/world_models.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "inspect_data.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -31,7 +32,9 @@ bool is_bundle(const std::filesystem::path& path) {
 }
 
 bool is_weights(const std::filesystem::path& path) {
-  return std::filesystem::is_regular_file(path) ||
+  const auto extension = path.extension();
+  const bool recording = extension == ".h5" || extension == ".hdf5" || extension == ".txt";
+  return (std::filesystem::is_regular_file(path) && !recording) ||
          std::filesystem::exists(path / io::kHfTensorsFile) ||
          std::filesystem::exists(path / io::kHfIndexFile);
 }
@@ -50,14 +53,27 @@ void inspect_weights(const std::string& path) {
                shape_string(tensor.sizes()));
 }
 
-void describe_jepa(const io::Bundle& bundle) {
-  const auto model = models::read_jepa(bundle);
+bool is_world_model(const io::Bundle& bundle) {
+  const auto& families = models::world_model_families();
+  return std::any_of(families.begin(), families.end(), [&](const models::WorldModelFamily& family) {
+    return bundle.config.family == family.name;
+  });
+}
+
+void describe_world_model(const io::Bundle& bundle) {
+  const auto loaded = models::read_world_model(bundle);
   const auto critic = models::read_value_critic(bundle);
-  fmt::print("{} parameters{}\n", nn::parameter_count(*model),
+  fmt::print("{} parameters{}\n", nn::parameter_count(*loaded.module),
              critic ? fmt::format(" and a cost-to-go of {}", nn::parameter_count(*critic))
                     : std::string());
-  const auto& spec = model->spec();
+  const auto& spec = loaded.model->spec();
   fmt::print("latent: {} tokens x {} channels\n", spec.tokens, spec.channels);
+  const auto& heads = bundle.config.heads;
+  if (!heads.contains(kSurpriseHead)) return;
+  SurpriseCalibration calibration;
+  read_options(calibration, heads.at(kSurpriseHead), "heads.surprise");
+  fmt::print("surprise: median {:.3g}, spread {:.3g} over {} held-out transitions\n",
+             calibration.median, calibration.spread, calibration.transitions);
 }
 
 void inspect_bundle(const std::string& path) {
@@ -65,7 +81,7 @@ void inspect_bundle(const std::string& path) {
   const auto& config = bundle.config;
   fmt::print("bundle of family '{}': {} tensors, history of {} frames\n", config.family,
              bundle.tensors.names().size(), config.history);
-  if (config.family == models::kJepaFamily) describe_jepa(bundle);
+  if (is_world_model(bundle)) describe_world_model(bundle);
   for (const auto& field : config.observation)
     fmt::print("observes '{}' {}\n", field.name, shape_string(field.shape));
   fmt::print("actions: {}\n", write_options(config.action).dump());
@@ -73,57 +89,31 @@ void inspect_bundle(const std::string& path) {
   fmt::print("planner: {}\n", config.planner.dump(2));
 }
 
-void inspect_dataset(const std::string& path) {
-  const auto dataset = data::open_dataset(path);
-  std::vector<int64_t> lengths;
-  for (int64_t e = 0; e < dataset->num_episodes(); ++e) lengths.push_back(dataset->length(e));
-  std::sort(lengths.begin(), lengths.end());
-  fmt::print("{}: {} episodes, {} frames of {}x{} at {} per second\n", path, lengths.size(),
-             dataset->total_rows(), dataset->image_size().width, dataset->image_size().height,
-             dataset->fps());
-  fmt::print("episode length: shortest {}, median {}, longest {}\n", lengths.front(),
-             lengths[lengths.size() / 2], lengths.back());
-  const auto short_ones = std::count_if(lengths.begin(), lengths.end(), [](int64_t length) {
-    return length < data::WindowOptions{.frames = 5}.rows();
-  });
-  if (short_ones > 0)
-    fmt::print("{} episodes are too short for a window of 5 frames, 5 rows apart\n", short_ones);
-  fmt::print("last action of an episode: {}\n", dataset->last_action() == data::LastAction::artefact
-                                                    ? "artefact of the recorder"
-                                                    : "applied");
-  const auto print_statistics = [&](const char* what, const std::vector<std::string>& columns,
-                                    data::LastRow last) {
-    if (columns.empty()) return;
-    const auto statistics = data::column_statistics(*dataset, columns, last);
-    for (std::size_t i = 0; i < columns.size(); ++i)
-      fmt::print(
-          "{} {:<12} mean {:>10.4f}  std {:>10.4f}  min {:>10.4f}  max {:>10.4f}  {} rows{}\n",
-          what, columns[i], statistics.mean[i], statistics.std[i], statistics.min[i],
-          statistics.max[i], statistics.count[i],
-          statistics.missing[i] > 0 ? fmt::format(", {} missing", statistics.missing[i])
-                                    : std::string());
-  };
-  print_statistics("action", dataset->action_columns(), data::LastRow::exclude);
-  print_statistics("state ", dataset->state_columns(), data::LastRow::include);
-}
-
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto path = std::make_shared<std::string>();
+  struct Flags {
+    InspectDataFlags data;
+    OptionFlags options;
+  };
+  auto flags = std::make_shared<Flags>();
   auto* command =
       app.add_subcommand("inspect", "Describe a data set, a bundle or a file of weights");
   command
-      ->add_option("path", *path,
-                   "folder of recordings, bundle, checkpoint (.pt, .safetensors, ...)")
+      ->add_option("path", flags->data.path,
+                   "recordings of any format that is read, bundle, checkpoint (.pt, ...)")
       ->required();
-  command->callback([path] {
-    if (is_bundle(*path))
-      inspect_bundle(*path);
-    else if (is_weights(*path))
-      inspect_weights(*path);
+  command->add_option("--camera", flags->data.camera, "recordings: whose frames to look at");
+  command->add_option("--sheet", flags->data.sheet, "recordings: write a contact sheet, PNG");
+  add_options(*command, data::InspectionOptions{}, flags->options);
+  command->callback([flags] {
+    const auto& path = flags->data.path;
+    if (is_bundle(path))
+      inspect_bundle(path);
+    else if (is_weights(path))
+      inspect_weights(path);
     else
-      inspect_dataset(*path);
+      inspect_data(flags->data, resolve(data::InspectionOptions{}, flags->options));
   });
 }
 

@@ -128,12 +128,13 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
   const auto steps = static_cast<int64_t>(pictures.size());
   report.headline.push_back(
       {"film: steps to the goal", reached ? std::to_string(steps) : "not reached"});
-  viz::write_episode_film({.frames = at::stack(pictures),
-                           .goal = goal_frame[0],
-                           .positions = position.of_states(at::stack(path)).narrow(0, 0, steps),
-                           .plans = at::stack(plans),
-                           .fps = dataset.fps()},
-                          film_path);
+  viz::write_episode_film(
+      {.frames = at::stack(pictures),
+       .goal = goal_frame[0],
+       .positions = position.of_states(at::stack(path)).narrow(0, 0, steps),
+       .plans = at::stack(plans),
+       .fps = dataset.fps() > 0 ? dataset.fps() : 10},  // not every recording tells
+      film_path);
 }
 
 }  // namespace foresight::cli

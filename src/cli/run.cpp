@@ -45,6 +45,7 @@ int run(int argc, const char* const* argv) {
   app.allow_extras();
   add_record(app);
   add_inspect(app);
+  add_convert(app);
   add_import(app);
   add_export(app);
   add_train(app);

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect_data.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "foresight/data/inspection.hpp"
+#include "foresight/data/windows.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/viz/image.hpp"
+
+namespace foresight::cli {
+namespace {
+
+void print_statistics(const char* what, const data::Statistics& statistics) {
+  for (std::size_t i = 0; i < statistics.columns.size(); ++i)
+    fmt::print("{} {:<12} mean {:>10.4f}  std {:>10.4f}  min {:>10.4f}  max {:>10.4f}  {} rows{}\n",
+               what, statistics.columns[i], statistics.mean[i], statistics.std[i],
+               statistics.min[i], statistics.max[i], statistics.count[i],
+               statistics.missing[i] > 0 ? fmt::format(", {} missing", statistics.missing[i])
+                                         : std::string());
+}
+
+void print_list(const char* what, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  fmt::print("{}: {}\n", what, text);
+}
+
+void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
+  const auto& lengths = found.lengths;
+  fmt::print("{}: {} episodes, {} frames of {}x{}{}\n", dataset.name(), lengths.size(),
+             dataset.total_rows(), dataset.image_size().width, dataset.image_size().height,
+             dataset.fps() > 0 ? fmt::format(" at {} per second", dataset.fps())
+                               : std::string(", rate unknown"));
+  fmt::print("episode length: shortest {}, median {}, longest {}\n", lengths.front(),
+             lengths[lengths.size() / 2], lengths.back());
+  const auto short_ones = std::count_if(lengths.begin(), lengths.end(), [](int64_t length) {
+    return length < data::WindowOptions{.frames = 5}.rows();
+  });
+  if (short_ones > 0)
+    fmt::print("{} episodes are too short for a window of 5 frames, 5 rows apart\n", short_ones);
+  print_list("cameras", dataset.cameras());
+  print_list("columns", dataset.columns());
+  print_list("texts", dataset.text_columns());
+  fmt::print("last action of an episode: {}\n", dataset.last_action() == data::LastAction::artefact
+                                                    ? "artefact of the recorder"
+                                                    : "applied");
+}
+
+}  // namespace
+
+void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
+  const auto dataset = data::open_dataset(flags.path, {.camera = flags.camera});
+  const auto found = data::inspect(*dataset, options);
+  print_shape(*dataset, found);
+  print_statistics("action", found.actions);
+  print_statistics("state ", found.states);
+  for (const auto& one : found.saturation)
+    fmt::print("action {:<12} at its limit in {:.1f} % of the rows\n", one.column, 100 * one.share);
+  fmt::print("time: {}\n", found.timed ? fmt::format("{} irregular steps", found.irregular_steps)
+                                       : std::string("no timestamps to check"));
+  fmt::print("frames: {} looked at, {} equal to the one before\n", found.frames_seen,
+             found.repeated_frames);
+  if (!flags.sheet.empty()) {
+    const auto png = viz::encode_png(data::contact_sheet(*dataset));
+    io::replace_file_atomically(flags.sheet,
+                                [&](io::OutputFile& file) { file.write(png.data(), png.size()); });
+    fmt::print("contact sheet: {}\n", flags.sheet);
+  }
+  for (const auto& problem : found.unreadable) fmt::print("UNREADABLE {}\n", problem);
+  for (const auto& warning : found.warnings) fmt::print("WARNING {}\n", warning);
+  fmt::print("verdict: {}\n", found.good() ? "nothing found that would spoil training"
+                              : found.unreadable.empty()
+                                  ? "readable; look at the warnings before training"
+                                  : "not fit for training: some frames do not decode");
+}
+
+}  // namespace foresight::cli
