@@ -181,7 +181,7 @@ TEST_CASE("of two encoders in one file, one must be named") {
   CHECK(encoder.code == 2);
   CHECK_THAT(encoder.output, Catch::Contains("--encoder target"));
   const auto size = foresight_command(command + " --encoder target");
-  CHECK(size.code == 1);
+  CHECK(size.code == 2);
   CHECK_THAT(size.output, Catch::Contains("--image_size"));
 }
 
