@@ -18,6 +18,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -42,6 +43,17 @@ struct Tolerance {
   double rtol = 0;
   double of_max = 0;
 };
+
+/// What a computation of `roundings` roundings in sequence may lose in bfloat16, of the tensor's
+/// largest value. A bfloat16 has 8 significant bits, so one rounding errs by up to 2^-8, in the
+/// root mean square by a root of 3 less; independent errors add up as their root, and 4 of their
+/// deviations hold for every element of a tensor.
+inline Tolerance bfloat16_tolerance(int64_t roundings) {
+  return {0, 0, 4 * 0x1p-8 * std::sqrt(static_cast<double>(roundings) / 3)};
+}
+/// Roundings in sequence of one transformer block: twice norm, product, nonlinearity, product and
+/// sum, and the scores and sums of attention.
+inline constexpr int64_t kRoundingsOfBlock = 12;
 
 /// The number after `word` in prose such as "abs 2e-5 + rel 5e-5"; 0 where there is none.
 inline double number_after(std::string_view text, std::string_view word) {
@@ -104,6 +116,16 @@ class Golden {
   const nlohmann::ordered_json& ordered_config() const { return ordered_config_; }
   /// The tolerance entry: an object, or a text where the file has prose.
   const nlohmann::json& tolerance() const { return tolerance_; }
+  /// Why the tolerance is as it is, in the file's own words: its rule, or the brackets of its
+  /// prose.
+  std::string tolerance_reason() const {
+    if (tolerance_.is_object())
+      return tolerance_.value("basis", tolerance_.value("rule", std::string()));
+    const auto prose = tolerance_.is_string() ? tolerance_.get<std::string>() : std::string();
+    const auto begin = prose.find('('), end = prose.find(')');
+    return begin < end && end != std::string::npos ? prose.substr(begin + 1, end - begin - 1)
+                                                   : std::string();
+  }
   const io::SafeTensors& file() const { return file_; }
   const std::map<std::string, std::string>& metadata() const { return file_.metadata(); }
 
@@ -169,6 +191,16 @@ class Golden {
     compare(key, actual, Tensor(), &tolerance);
   }
 
+  /// Compares what was computed in bfloat16 with the reference's float64 run, or its float32 run
+  /// where that is all there is, within bfloat16_tolerance(). Counts as no compare() of the key.
+  void compare_bfloat16(std::string_view key, const Tensor& actual, int64_t roundings) {
+    const auto wide = "outputs64/" + std::string(key);
+    const auto seen = compared_;
+    compare_within(file_.has(wide) ? wide : "outputs/" + std::string(key), actual,
+                   bfloat16_tolerance(roundings));
+    compared_ = seen;
+  }
+
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
   /// none.
   std::vector<std::string> uncompared(std::string_view section = "outputs") const {
@@ -222,15 +254,18 @@ class Golden {
     }
     const auto tolerance = own ? *own : tolerance_of(key);
     const auto computed = actual.detach().to(at::kCPU, at::kDouble);
+    const bool of_file = own == nullptr && !key.starts_with("outputs64/");
     record(key, c10::toString(actual.scalar_type()), computed, expected.to(at::kDouble), mask,
-           tolerance);
+           tolerance, of_file ? tolerance_reason() : std::string());
     compare_real(computed, expected.to(at::kDouble), mask, tolerance);
   }
 
   // Appends the differences to $FORESIGHT_PARITY_OUT. max_rel is relative to the largest value of
-  // the tensor; of_tolerance is the largest share of the tolerance that an element used.
+  // the tensor; of_tolerance is the largest share of the tolerance that an element used; reason is
+  // the file's for its tolerance, empty where the test chose one.
   void record(const std::string& key, const char* dtype, const Tensor& actual,
-              const Tensor& expected, const Tensor& mask, const Tolerance& tolerance) const {
+              const Tensor& expected, const Tensor& mask, const Tolerance& tolerance,
+              const std::string& reason) const {
     const char* path = std::getenv("FORESIGHT_PARITY_OUT");
     if (!path || !*path || expected.numel() == 0) return;
     const auto counts = mask.logical_and(expected.isfinite());
@@ -250,7 +285,8 @@ class Golden {
         {"atol", tolerance.atol},
         {"rtol", tolerance.rtol},
         {"of_max", tolerance.of_max},
-        {"of_tolerance", (error / allowed).nan_to_num(0.0).max().item<double>()}};
+        {"of_tolerance", (error / allowed).nan_to_num(0.0).max().item<double>()},
+        {"reason", reason}};
     std::ofstream(path, std::ios::app) << line.dump() + "\n";
   }
 

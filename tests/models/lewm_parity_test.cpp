@@ -101,7 +101,8 @@ void check_bfloat16_rollout(Golden& golden, const nlohmann::json& config) {
   const auto of_frame = (options.vit.depth + 1) * kRoundingsOfBlock;
   const auto of_step = (options.adaln.depth + 1) * kRoundingsOfBlock;
   const auto context = model->encode_images(input("pixels"), nn::Mode::infer);
-  golden.compare_bfloat16(name + "_emb_context", context, of_frame);
+  if (golden.has("outputs/" + name + "_emb_context"))
+    golden.compare_bfloat16(name + "_emb_context", context, of_frame);
   auto state = model->initial(context.size(0));
   for (int64_t t = 0; t < context.size(1); ++t)
     state =
