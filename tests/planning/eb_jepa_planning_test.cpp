@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Planning with a whole EbJepa: from the picture to the plan, the same numbers in every iteration
+// as facebookresearch/eb_jepa, which encodes the picture anew for every candidate.
+#include <ATen/core/grad_mode.h>
+
+#include "eb_jepa_golden.hpp"
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/terms.hpp"
+#include "reference_costs.hpp"
+
+namespace foresight::eb_jepa_planning_test {
+namespace {
+
+constexpr const char* kObserved = "observed";
+
+// Upstream sums over all states, the observed one included. That one is the same for all candidates
+// and ranks nothing, but it is part of the reported costs.
+CostTerm distance_of_observation() {
+  return [](const Trajectory& trajectory, const Task& task) {
+    const auto distance = (task.at(kObserved) - task.at(kGoal)).square().mean({1, 2});
+    return distance.unsqueeze(1).expand({-1, trajectory.actions.size(1)});
+  };
+}
+
+SamplingOptions planner_of(const nlohmann::json& planner) {
+  const bool is_cem = planner.at("planner_name") == "cem";
+  auto options = is_cem ? eb_jepa_cem() : eb_jepa_mppi();
+  options.samples = planner.at("num_samples");
+  options.iterations = planner.at("n_iters");
+  options.elites = planner.at("num_elites");
+  options.initial_std = {is_cem ? planner.at("var_scale").get<double>()
+                                : planner.value("max_std", 2.0)};
+  options.temperature = planner.value("temperature", 0.005);
+  if (is_cem && planner.at("max_norms").is_null()) options.bound = BoundKind::none;
+  options.record = PlannerRecord::everything;
+  options.evaluate_result = false;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity]") {
+  for_each_golden("eb_jepa/plan", [](Golden& golden) {
+    at::NoGradGuard no_grad;
+    const auto& planner = golden.config().at("plan_cfg").at("planner");
+    const auto model = golden_eb_jepa(golden, at::kFloat);
+    const auto observation = Observation(kPixels, golden.input("obs_image").unsqueeze(0));
+    const auto goal_picture = Observation(kPixels, golden.input("goal_image").unsqueeze(0));
+    PhiloxNoise none(0);
+    golden.compare("obs_normalized", model->preprocess(observation.at(kPixels)).unsqueeze(2));
+    const auto state = model->observe(model->initial(1), {}, observation, none);
+    const auto goal = model->encode(goal_picture, none);
+    golden.compare("goal_encoding", as_feature_maps(goal));
+
+    const bool all_states = planner.at("planning_objective").at("sum_all_diffs").get<bool>();
+    Objective objective;
+    objective.add("goal", 1.0,
+                  goal_distance({.steps = all_states ? Steps::sum : Steps::last,
+                                 .reduction = Reduction::mean}));
+    if (all_states) objective.add("start", 1.0, distance_of_observation());
+    Task task(1);
+    task.set(kGoal, goal);
+    task.set(kObserved, state.at("latent"));
+
+    const auto draws = golden.input("noise");  // [I,T,S,A]
+    const auto planned = planner.at("plan_length").get<int64_t>();
+    const auto horizon = std::min(planned, golden.config().at("steps_left").get<int64_t>());
+    REQUIRE(horizon == draws.size(1));
+    RecordedNoise noise;
+    for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i].transpose(0, 1).unsqueeze(0));
+    const auto options = planner_of(planner);
+    const bool is_mppi = planner.at("planner_name") == "mppi";
+    if (is_mppi) noise.push(golden.input("choice_uniform").reshape({1, 1}));
+    Problem problem;
+    problem.horizon = horizon;
+    problem.action = model->spec().action;
+    std::vector<Tensor> costs;
+    const auto cost = objective.cost_function(*model, state, none, task);
+    problem.cost = [&](const Tensor& actions) {
+      auto result = cost(actions);
+      costs.push_back(result.total[0]);
+      return result;
+    };
+    const auto plan = SamplingPlanner(options).solve(problem, noise);
+    REQUIRE(plan.status == Status::ok);
+    CHECK(noise.remaining() == 0);
+    golden.compare("costs", at::stack(costs));
+    golden.compare("candidates", per_iteration(plan, [](const auto& r) {
+                     return r.candidates[0].transpose(1, 2);
+                   }));
+    golden.compare("elite_indices",
+                   per_iteration(plan, [](const auto& r) { return r.survivors[0]; }));
+    golden.compare("mean", per_iteration(plan, [](const auto& r) { return r.mean[0]; }));
+    golden.compare("std", per_iteration(plan, [](const auto& r) { return r.std[0]; }));
+    if (is_mppi)
+      golden.compare("scores", per_iteration(plan, [](const auto& r) { return r.weights[0]; }));
+    golden.compare("returned_plan", plan.actions[0]);
+    const int64_t executed = planner.at("num_act_stepped");
+    golden.compare("executed", plan.actions[0].narrow(0, 0, executed));
+  });
+}
+
+}  // namespace foresight::eb_jepa_planning_test
