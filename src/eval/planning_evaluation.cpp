@@ -25,7 +25,7 @@ class Batch {
  public:
   Batch(const envs::EnvFactory& factory, const PlanningProtocol& protocol, int64_t first,
         int64_t count, const FrameLookup& frames, const EvaluationOptions& options)
-      : budget_(protocol.budget), image_size_(options.image_size) {
+      : protocol_(protocol), image_size_(options.image_size) {
     problems_.first = first;
     std::vector<Tensor> starts, goals;
     for (int64_t i = 0; i < count; ++i) {
@@ -82,10 +82,13 @@ class Batch {
       auto& record = records_[i];
       const auto result = envs_[i]->step(actions[static_cast<int64_t>(i)]);
       ++record.steps;
-      record.success = result.terminated;
       record.final_distance = envs_[i]->goal_distance();
+      const bool last = record.steps == protocol_.budget;
+      record.success = protocol_.solved_when == SolvedWhen::terminated
+                           ? result.terminated
+                           : last && record.final_distance < protocol_.success_distance;
       paths_[i].push_back(envs_[i]->state().to(at::kDouble));
-      active_[i] = !record.success && record.steps < budget_;
+      active_[i] = !record.success && !last;
     }
   }
 
@@ -125,7 +128,8 @@ class Batch {
     return result;
   }
 
-  int64_t budget_, image_size_;
+  const PlanningProtocol& protocol_;
+  int64_t image_size_;
   EvalProblems problems_;
   std::vector<std::unique_ptr<envs::Env>> envs_;
   std::vector<Tensor> goal_states_, pictures_;
@@ -179,6 +183,11 @@ PlanningReport evaluate_planning(EvalPolicy& policy, const envs::EnvFactory& fac
   require_valid(options);
   require(!protocol.instances.empty() && protocol.budget >= 1, ErrorCategory::invalid_argument,
           "evaluate_planning: protocol '" + protocol.name + "' has no problems or no budget");
+  require(protocol.solved_when == SolvedWhen::terminated || protocol.success_distance > 0,
+          ErrorCategory::invalid_argument,
+          "evaluate_planning: protocol '" + protocol.name +
+              "': success_distance = " + std::to_string(protocol.success_distance) +
+              " must be > 0 where problems are solved near the goal at the end");
   const at::NoGradGuard no_grad;
   const auto begin = Clock::now();
   PlanningReport report;

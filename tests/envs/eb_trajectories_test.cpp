@@ -125,7 +125,7 @@ struct WalkStatistics {
 
 }  // namespace
 
-TEST_CASE("trajectories for recorded draws are the reference's") {
+TEST_CASE("trajectories for recorded draws are the reference's", "[parity]") {
   for_each_golden("eb_jepa/dataset", [](Golden& golden) {
     const auto options = eb_trajectory_options_of(golden.config());
     for (int64_t i = 0; i < golden.config().at("samples").get<int64_t>(); ++i) {
@@ -146,7 +146,7 @@ TEST_CASE("trajectories for recorded draws are the reference's") {
   });
 }
 
-TEST_CASE("the trajectories' distribution is the reference generator's") {
+TEST_CASE("the trajectories' distribution is the reference generator's", "[parity]") {
   for_each_golden("eb_jepa/dataset_stats", [](Golden& golden) {
     const auto options = eb_trajectory_options_of(golden.config());
     const EbTrajectorySource source(options, 1);
@@ -197,7 +197,7 @@ TEST_CASE("the trajectories' distribution is the reference generator's") {
   });
 }
 
-TEST_CASE("positions are normalised as the reference's probe expects them, and back") {
+TEST_CASE("positions are normalised as the reference's probe expects them, and back", "[parity]") {
   for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
     const auto normalised = eb_normalise_positions(golden.input("locations"));
     golden.compare("outputs/location", normalised);

@@ -3,7 +3,7 @@
 // many goals it reached, how sure that number is, and how long planning took. The protocol is that
 // of the LeWM evaluation: the first observation and the goal are recorded frames, later
 // observations are rendered, and a problem is solved when the environment terminates after any step
-// within the budget.
+// within the budget. (PlanningProtocol::solved_when names EB-JEPA's rule beside it.)
 #pragma once
 
 #include <cstdint>

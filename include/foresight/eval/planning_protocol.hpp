@@ -26,12 +26,21 @@ struct PlanningInstance {
   std::vector<double> goal_state;
 };
 
+/// When a problem counts as solved.
+enum class SolvedWhen {
+  terminated,   ///< the environment terminates after any step within the budget
+  near_at_end,  ///< nearer than PlanningProtocol::success_distance after the last step: reaching
+                ///< the goal is not enough, one must stay (EB-JEPA)
+};
+
 /// A named set of problems with one budget.
 struct PlanningProtocol {
   std::string name;
   int64_t goal_offset = 0;  ///< goal_step - start_step; 0 where nothing was recorded
   int64_t budget = 0;       ///< environment steps within which the goal must be reached
   std::vector<PlanningInstance> instances;
+  SolvedWhen solved_when = SolvedWhen::terminated;
+  double success_distance = 0;  ///< near_at_end only; in the units of Env::goal_distance()
 
   /// Whether recorded frames and actions belong to the problems.
   bool recorded() const { return !instances.empty() && instances.front().episode != kNoEpisode; }

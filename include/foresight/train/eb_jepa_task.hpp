@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training an EbJepa on trajectories that are made as they are needed: EB-JEPA's Two Rooms recipe
+// (arXiv 2602.03604, examples/ac_video_jepa).
+#pragma once
+
+#include <memory>
+
+#include "foresight/envs/eb_trajectories.hpp"
+#include "foresight/models/eb_jepa.hpp"
+#include "foresight/train/task.hpp"
+#include "foresight/train/trainer.hpp"
+
+namespace foresight::train {
+
+/// Defaults are EB-JEPA's.
+struct FORESIGHT_API EbJepaTaskOptions {
+  int64_t batch = 384;            ///< clips per step
+  double clip = 2.0;              ///< largest gradient norm of each group; 0: no clipping
+  int64_t validation_clips = 96;  ///< held-out clips; 0: none
+  int64_t seed = 1;               ///< of the trajectories; EB-JEPA's first seed
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("batch", self.batch, "clips per step");
+    visit("clip", self.clip, "largest gradient norm of encoder and of predictor; 0: no clipping");
+    visit("validation_clips", self.validation_clips, "held-out clips; 0: none");
+    visit("seed", self.seed, "of the trajectories");
+  }
+  std::vector<std::string> validate() const;
+};
+
+class FORESIGHT_API EbJepaTask final : public Task {
+ public:
+  /// Throws Error(invalid_argument) without a model, Error(invalid_option) for options that are
+  /// invalid or trajectories whose pictures or windows do not fit the model.
+  EbJepaTask(std::shared_ptr<models::EbJepa> model, envs::EbTrajectoryOptions trajectories,
+             const EbJepaTaskOptions& options = {});
+
+  const std::string& name() const override { return name_; }
+  torch::nn::Module& module() override { return *model_; }
+  int64_t samples() const override { return options_.batch; }
+  /// Every step sees trajectories that were never seen before.
+  losses::Terms loss() override;
+  /// EB-JEPA's order: the encoder's norm, then the predictor's. The layer norm that they share is
+  /// in both, and so scaled twice; the inverse-dynamics head is in neither.
+  void clip_gradients() override;
+  losses::Terms validate() override;
+  std::string position() const override;
+  void seek(const std::string& position) override;
+
+ private:
+  losses::Terms batch_loss(const envs::EbBatch& batch) const;
+
+  std::string name_ = "eb_jepa";
+  std::shared_ptr<models::EbJepa> model_;
+  EbJepaTaskOptions options_;
+  envs::EbTrajectorySource training_, held_out_;
+  int64_t next_ = 0;  // number of the next trajectory
+};
+
+/// EB-JEPA's optimiser and schedule: AdamW 1e-3 with decay 1e-5 on everything, linear warm-up from
+/// 1e-8 of the rate over a tenth of the steps, cosine down to 1e-5. Published: 3120 steps of 384
+/// clips in bfloat16; precision is fp32 here, which is the faster one on most CPUs.
+FORESIGHT_API TrainOptions eb_jepa_training(int64_t steps = 3120);
+
+/// Scales the gradients of `parameters` by largest / (norm + 1e-6) where that is below 1; those
+/// without gradient count as zero. Returns the norm before.
+FORESIGHT_API Tensor clip_gradient_norm(const std::vector<Tensor>& parameters, double largest);
+
+}  // namespace foresight::train

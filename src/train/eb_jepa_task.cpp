@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/train/eb_jepa_task.hpp"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "mean_terms.hpp"
+#include "position.hpp"
+
+namespace foresight::train {
+namespace {
+
+// Keeps held-out trajectories apart from those of any training seed that a user would choose.
+constexpr std::uint64_t kEbHeldOutSeed = 0x9e3779b97f4a7c15;
+
+std::shared_ptr<models::EbJepa> given_model(std::shared_ptr<models::EbJepa> model) {
+  require(model != nullptr, ErrorCategory::invalid_argument, "EbJepaTask needs a model");
+  return model;
+}
+
+}  // namespace
+
+std::vector<std::string> EbJepaTaskOptions::validate() const {
+  const auto number = [](int64_t value) { return static_cast<double>(value); };
+  return Rules("EbJepaTaskOptions")
+      .at_least("batch", number(batch), 1)
+      .check(std::isfinite(clip) && clip >= 0, "clip", clip, "must be >= 0")
+      .at_least("validation_clips", number(validation_clips), 0)
+      .at_least("seed", number(seed), 0)
+      .problems();
+}
+
+EbJepaTask::EbJepaTask(std::shared_ptr<models::EbJepa> model,
+                       envs::EbTrajectoryOptions trajectories, const EbJepaTaskOptions& options)
+    : model_(given_model(std::move(model))),
+      options_(options),
+      training_(trajectories, static_cast<std::uint64_t>(options.seed)),
+      held_out_(trajectories, static_cast<std::uint64_t>(options.seed) ^ kEbHeldOutSeed) {
+  require_valid(options);
+  const auto& expected = model_->options();
+  require(trajectories.geometry.image_size == expected.image_size, ErrorCategory::invalid_option,
+          "EbTwoRoomsGeometry.image_size = " + std::to_string(trajectories.geometry.image_size) +
+              " must be EbJepaOptions.image_size = " + std::to_string(expected.image_size));
+  require(
+      trajectories.window > expected.predicted_steps, ErrorCategory::invalid_option,
+      "EbTrajectoryOptions.window = " + std::to_string(trajectories.window) +
+          " must be > EbJepaOptions.predicted_steps = " + std::to_string(expected.predicted_steps));
+}
+
+losses::Terms EbJepaTask::batch_loss(const envs::EbBatch& batch) const {
+  const auto device = model_->parameters().front().device();
+  const int64_t pairs = batch.actions.size(1) - 1;  // the last action leads out of the window
+  return model_->loss(
+      batch.pixels.to(device),
+      model_->options().action.normalise(batch.actions.narrow(1, 0, pairs)).to(device));
+}
+
+losses::Terms EbJepaTask::loss() {
+  auto terms = batch_loss(training_.batch(next_, options_.batch));
+  next_ += options_.batch;
+  return terms;
+}
+
+void EbJepaTask::clip_gradients() {
+  if (options_.clip == 0) return;
+  for (const auto& group : model_->clipping_groups()) clip_gradient_norm(group, options_.clip);
+}
+
+losses::Terms EbJepaTask::validate() {
+  MeanTerms mean;
+  for (int64_t first = 0; first < options_.validation_clips; first += options_.batch) {
+    const auto count = std::min(options_.batch, options_.validation_clips - first);
+    mean.add(batch_loss(held_out_.batch(first, count)), count);
+  }
+  return mean.terms();
+}
+
+std::string EbJepaTask::position() const { return write_position({{"trajectory", next_}}); }
+
+void EbJepaTask::seek(const std::string& position) {
+  next_ = read_position(position, {"trajectory"})[0];
+}
+
+TrainOptions eb_jepa_training(int64_t steps) {
+  return {.steps = steps,
+          .optimizer = {.lr = 1e-3, .weight_decay = 1e-5, .decay = Decay::all, .clip = 0},
+          .schedule = {.kind = ScheduleKind::cosine,
+                       .warmup = steps / 10,
+                       .warmup_start = 1e-8,
+                       .final_factor = 1e-2}};
+}
+
+Tensor clip_gradient_norm(const std::vector<Tensor>& parameters, double largest) {
+  c10::NoGradGuard no_grad;
+  std::vector<Tensor> gradients;
+  for (const auto& parameter : parameters)
+    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+  if (gradients.empty()) return at::zeros({});
+  const auto norm = at::stack(at::_foreach_norm(gradients)).norm();
+  at::_foreach_mul_(gradients, at::clamp_max(largest / (norm + 1e-6), 1.0));
+  return norm;
+}
+
+}  // namespace foresight::train

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// EB-JEPA's recipe: its schedule and clipping against the reference's, batches that go on exactly,
+// and a small model that learns.
+#include "foresight/train/eb_jepa_task.hpp"
+
+#include <torch/nn/module.h>
+
+#include <cmath>
+#include <memory>
+
+#include "catch.hpp"
+#include "envs/eb_golden_options.hpp"
+#include "error_message.hpp"
+#include "golden.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::train::eb_jepa_task_test {
+namespace {
+
+models::EbJepaOptions tiny_model() {
+  auto options = models::EbJepaOptions::small();
+  options.encoder.channels = {4, 4, 4};
+  options.encoder.width = 16;
+  options.inverse_dynamics_hidden = 16;
+  options.predicted_steps = 3;
+  return options;
+}
+
+envs::EbTrajectoryOptions short_windows() {
+  envs::EbTrajectoryOptions options;
+  options.geometry.wall = envs::WallPlacement::fixed;
+  options.positions = 12;
+  options.window = 4;
+  return options;
+}
+
+EbJepaTaskOptions few_clips() { return {.batch = 8, .validation_clips = 12, .seed = 3}; }
+
+EbJepaTask tiny_task(std::uint64_t seed = 0) {
+  return {std::make_shared<models::EbJepa>(tiny_model(), seed), short_windows(), few_clips()};
+}
+
+}  // namespace
+
+TEST_CASE("eb_jepa_training() has the learning rates of the reference", "[parity]") {
+  for_each_golden("eb_jepa/ac_train", [](Golden& golden) {
+    const auto& optim = golden.config().at("optim");
+    const auto steps = optim.at("total_steps").get<int64_t>();
+    const auto options = eb_jepa_training(steps);
+    CHECK(options.optimizer.lr == optim.at("lr").get<double>());
+    CHECK(options.optimizer.weight_decay == optim.at("weight_decay").get<double>());
+    std::vector<double> rates;
+    for (int64_t step = 0; step < steps; ++step)
+      rates.push_back(options.optimizer.lr * learning_rate_factor(options.schedule, step, steps));
+    golden.compare_within("outputs64/lr_schedule", at::tensor(rates, at::kDouble), {0, 1e-12, 0});
+  });
+}
+
+TEST_CASE("gradients are clipped group by group, a shared parameter in both groups") {
+  // Two parameters of norm 6 and 8 in the first group (10 together), the second one shared.
+  const auto parameter = [](double gradient) {
+    auto p = at::zeros({1}, at::kDouble).requires_grad_(true);
+    p.mutable_grad() = at::full({1}, gradient, at::kDouble);
+    return p;
+  };
+  const auto own = parameter(6), shared = parameter(8), other = parameter(0.3);
+  const auto untouched = at::zeros({1}, at::kDouble).requires_grad_(true);
+  CHECK(clip_gradient_norm({own, shared, untouched}, 2.0).item<double>() == Approx(10));
+  CHECK(own.grad().item<double>() == Approx(1.2).epsilon(1e-6));
+  CHECK(shared.grad().item<double>() == Approx(1.6).epsilon(1e-6));
+  // The shared one goes into the second norm as it is now: sqrt(1.6^2 + 0.3^2) = 1.628 < 2.
+  CHECK(clip_gradient_norm({other, shared}, 2.0).item<double>() == Approx(std::hypot(1.6, 0.3)));
+  CHECK(shared.grad().item<double>() == Approx(1.6).epsilon(1e-6));
+  CHECK(clip_gradient_norm({other, shared}, 0.5).item<double>() == Approx(std::hypot(1.6, 0.3)));
+  CHECK(shared.grad().item<double>() == Approx(1.6 * 0.5 / std::hypot(1.6, 0.3)).epsilon(1e-5));
+  CHECK_FALSE(untouched.grad().defined());
+}
+
+TEST_CASE("an EbJepa task clips encoder, then predictor, and leaves the other heads alone") {
+  auto task = tiny_task();
+  task.loss().total().backward();
+  auto& model = dynamic_cast<models::EbJepa&>(task.module());
+  for (auto& p : model.parameters()) p.mutable_grad().fill_(1.0);
+  task.clip_gradients();
+  const auto groups = model.clipping_groups();
+  REQUIRE(groups.size() == 2);
+  // All gradients are equal, so a group's norm is the root of its number of elements. The norm's
+  // parameters come last in neither group: look for them by name.
+  double first = 0;
+  for (const auto& p : groups[0]) first += static_cast<double>(p.numel());
+  const double after_first = 2 / (std::sqrt(first) + 1e-6);
+  double squares = 0, shared_count = 0;
+  for (const auto& p : groups[1]) {
+    const bool shared = std::any_of(groups[0].begin(), groups[0].end(),
+                                    [&](const Tensor& q) { return q.is_same(p); });
+    shared_count += shared;
+    squares += static_cast<double>(p.numel()) * (shared ? after_first * after_first : 1.0);
+  }
+  CHECK(shared_count == 2);  // weight and bias of the last layer norm
+  const double second = 2 / (std::sqrt(squares) + 1e-6);
+  REQUIRE((after_first < 1 && second < 1));
+  for (const auto& item : model.named_parameters()) {
+    INFO(item.key());
+    const auto value = item.value().grad().flatten()[0].item<double>();
+    const bool in_first = item.key().starts_with("encoder."),
+               shared = item.key().find("final_ln") != std::string::npos,
+               in_second = shared || item.key().starts_with("predictor.");
+    const double expected = (in_first ? after_first : 1.0) * (in_second ? second : 1.0);
+    CHECK(value == Approx(expected).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("an EbJepa task goes on from a position with the clips that were left") {
+  auto task = tiny_task();
+  task.loss();
+  const auto position = task.position();
+  const auto next = task.loss().total().item<double>();
+  CHECK(task.loss().total().item<double>() != next);
+  auto resumed = tiny_task();
+  resumed.seek(position);
+  CHECK(resumed.loss().total().item<double>() == next);
+  const auto held_out = task.validate().total().item<double>();
+  CHECK(task.validate().total().item<double>() == held_out);
+  CHECK(held_out != next);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { task.seek("{}"); }, "position"));
+}
+
+TEST_CASE("a trained EbJepa tells latents of different places apart and predicts them") {
+  TemporaryFolder folder;
+  auto task = tiny_task();
+  const auto before = task.validate();
+  auto options = eb_jepa_training(60);
+  options.optimizer.lr = 5e-3;
+  options.log_every = 20;
+  options.validate_every = options.checkpoint_every = 0;
+  EventWriter metrics(folder.path());
+  const auto result = train(task, options, {folder.path()}, metrics, ProgressStyle::silent);
+  CHECK(result.outcome == Outcome::finished);
+  const auto after = task.validate();
+  CHECK(after.total().item<double>() < 0.8 * before.total().item<double>());
+  CHECK(after.at("std").value.item<double>() < 0.6 * before.at("std").value.item<double>());
+}
+
+TEST_CASE("the pictures that a model makes of trajectories are the reference's", "[parity]") {
+  for_each_golden("eb_jepa/dataset", [](Golden& golden) {
+    const auto kept = golden.config().at("keep_states").get<int64_t>();
+    const auto options = envs::eb_trajectory_options_of(golden.config());
+    const models::EbJepa model(models::EbJepaOptions::small());
+    for (int64_t i = 0; i < kept; ++i) {
+      const auto name = "s" + std::to_string(i);
+      const auto positions =
+          envs::eb_denormalise_positions(golden.output(name + ".locations_normalized").t());
+      const envs::EbLayout layout{golden.output(name + ".wall_x").item<int64_t>(),
+                                  golden.output(name + ".door_y").item<int64_t>()};
+      std::vector<Tensor> pictures;
+      for (int64_t t = 0; t < positions.size(0); ++t)
+        pictures.push_back(envs::eb_two_rooms_picture(
+            options.geometry, layout,
+            {positions[t][0].item<float>(), positions[t][1].item<float>()}));
+      const auto states = model.preprocess(at::stack(pictures)).movedim(1, 0);
+      // One grey level of 255, scaled and divided by the dot channel's deviation.
+      golden.compare_within(name + ".states", states, {1.01 / 240 / 0.0369, 0, 0});
+    }
+  });
+}
+
+TEST_CASE("an EbJepa task refuses trajectories that do not fit its model") {
+  const auto model = std::make_shared<models::EbJepa>(tiny_model());
+  auto options = short_windows();
+  options.window = 3;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { EbJepaTask task(model, options, few_clips()); },
+      "window = 3", "predicted_steps = 3"));
+  options = short_windows();
+  options.geometry.image_size = 64;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { EbJepaTask task(model, options, few_clips()); },
+      "image_size"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { EbJepaTask task(nullptr, options, few_clips()); },
+      "model"));
+}
+
+}  // namespace foresight::train::eb_jepa_task_test
