@@ -124,7 +124,7 @@ class Trace {
   ScriptedPlanner planner_;
 };
 
-TEST_CASE("the receding horizon keeps stable-worldmodel's books step by step") {
+TEST_CASE("the receding horizon keeps stable-worldmodel's books step by step", "[parity]") {
   for_each_golden("planners/mpc_trace", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       INFO("case " << item.at("name").get<std::string>());

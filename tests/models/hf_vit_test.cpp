@@ -158,7 +158,7 @@ std::set<std::string> names(const io::NamedTensors& tensors) {
 
 }  // namespace
 
-TEST_CASE("names as transformers 5 has them in memory load to the same network") {
+TEST_CASE("names as transformers 5 has them in memory load to the same network", "[parity]") {
   const auto layouts = golden_json("hf/hf_key_layouts.json").at("state_dict_keys");
   for (const auto* family : kFamilies) {
     for_each_golden(family, [&](Golden& golden) {

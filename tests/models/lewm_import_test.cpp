@@ -93,7 +93,7 @@ TEST_CASE("a published checkpoint becomes a bundle of the same network, with its
     });
 }
 
-TEST_CASE("import and export give back every byte under the same name") {
+TEST_CASE("import and export give back every byte under the same name", "[parity]") {
   for (const auto* family : {"lewm/lewm_rollout", "lewm/lewm_cem_plan_newkeys"})
     for_each_golden(family, [](Golden& golden) {
       const TemporaryFolder folder;

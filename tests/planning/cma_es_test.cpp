@@ -38,7 +38,7 @@ CmaForm form_of(const Golden& golden, CmaFactor factor = CmaFactor::eigen) {
               golden.config().at("active").get<bool>() ? CmaWeights::active : CmaWeights::positive};
 }
 
-TEST_CASE("strategy constants are those of the package cma") {
+TEST_CASE("strategy constants are those of the package cma", "[parity]") {
   for_each_golden("world_models/cma", [](Golden& golden) {
     const int64_t samples = golden.config().at("popsize");
     const auto n = static_cast<int64_t>(golden.config().at("x0").size());
@@ -58,7 +58,7 @@ TEST_CASE("strategy constants are those of the package cma") {
   });
 }
 
-TEST_CASE("the update follows the package cma in every generation") {
+TEST_CASE("the update follows the package cma in every generation", "[parity]") {
   for_each_golden("world_models/cma", [](Golden& golden) {
     const auto& config = golden.config();
     const auto x0 = at::tensor(config.at("x0").get<std::vector<double>>(), at::kDouble);

@@ -241,7 +241,8 @@ void follow(Golden& golden) {
   golden.compare("command0/U", plan.actions[0]);
 }
 
-TEST_CASE("MPPI on functor dynamics follows pytorch_mppi: same draws, same costs, same plan") {
+TEST_CASE("MPPI on functor dynamics follows pytorch_mppi: same draws, same costs, same plan",
+          "[parity]") {
   int followed = 0;
   for_each_golden("mppi/mppi", [&](Golden& golden) {
     const auto& config = golden.config();

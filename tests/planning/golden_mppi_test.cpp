@@ -225,13 +225,14 @@ class Commands {
   WarmStart last_;
 };
 
-TEST_CASE("MPPI and its smooth and kernel variants follow pytorch_mppi command by command") {
+TEST_CASE("MPPI and its smooth and kernel variants follow pytorch_mppi command by command",
+          "[parity]") {
   for_each_golden("mppi/mppi", [](Golden& golden) { Commands(golden).run(); });
   for (const auto* variant : {"mppi/smppi", "mppi/kmppi", "mppi/batched"})
     for_each_golden(variant, [](Golden& golden) { Commands(golden).run(); });
 }
 
-TEST_CASE("KMPPI's interpolation equals the reference's") {
+TEST_CASE("KMPPI's interpolation equals the reference's", "[parity]") {
   for_each_golden("mppi/kmppi", [](Golden& golden) {
     golden.compare("interp_matrix",
                    knot_matrix(golden.config().at("T"), golden.config().at("num_support_pts"),

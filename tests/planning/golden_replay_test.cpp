@@ -39,7 +39,7 @@ SamplingOptions replayed(SamplingOptions options) {
   return options;
 }
 
-TEST_CASE("eb_jepa's planners are points of the sampling loop") {
+TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity]") {
   for_each_golden("eb_jepa/eb_jepa_plan", [](Golden& golden) {
     const auto& planner = golden.config().at("plan_cfg").at("planner");
     const bool is_cem = planner.at("planner_name") == "cem";
@@ -79,7 +79,7 @@ TEST_CASE("eb_jepa's planners are points of the sampling loop") {
   });
 }
 
-TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start included") {
+TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start included", "[parity]") {
   for_each_golden("tdmpc2/tdmpc2_plan", [](Golden& golden) {
     const auto& config = golden.config();
     const int64_t horizon = config.at("horizon"), width = config.at("action_dim");
@@ -149,7 +149,8 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
   });
 }
 
-TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dimensions") {
+TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dimensions",
+          "[parity]") {
   for_each_golden("vjepa2/cem", [](Golden& golden) {
     const auto& args = golden.config().at("mpc_args");
     const double maxnorm = args.at("maxnorm");
@@ -203,7 +204,7 @@ TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dim
   });
 }
 
-TEST_CASE("DINO-WM's CEM is a point of the sampling loop") {
+TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity]") {
   for_each_golden("dino_wm/cem", [](Golden& golden) {
     const auto& planner = golden.config().at("planner");
     auto options = replayed(dino_wm_cem());
@@ -231,7 +232,7 @@ TEST_CASE("DINO-WM's CEM is a point of the sampling loop") {
   });
 }
 
-TEST_CASE("LeWM's CEM is a point of the sampling loop") {
+TEST_CASE("LeWM's CEM is a point of the sampling loop", "[parity]") {
   for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
     const auto& solver = golden.config().at("solver");
     auto options = replayed(lewm_cem());

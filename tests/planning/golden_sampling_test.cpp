@@ -51,7 +51,7 @@ std::function<Tensor(const Tensor&)> actor_tail(const nlohmann::json& item) {
   };
 }
 
-TEST_CASE("CEM follows stable-worldmodel in every iteration") {
+TEST_CASE("CEM follows stable-worldmodel in every iteration", "[parity]") {
   for_each_golden("planners/cem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -76,7 +76,7 @@ TEST_CASE("CEM follows stable-worldmodel in every iteration") {
   });
 }
 
-TEST_CASE("iCEM follows stable-worldmodel in every iteration") {
+TEST_CASE("iCEM follows stable-worldmodel in every iteration", "[parity]") {
   for_each_golden("planners/icem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -110,7 +110,7 @@ TEST_CASE("iCEM follows stable-worldmodel in every iteration") {
   });
 }
 
-TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons") {
+TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons", "[parity]") {
   for_each_golden("planners/icem_noise", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -136,7 +136,7 @@ TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons") {
   });
 }
 
-TEST_CASE("MPPI follows stable-worldmodel in every iteration") {
+TEST_CASE("MPPI follows stable-worldmodel in every iteration", "[parity]") {
   for_each_golden("planners/mppi", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -159,7 +159,7 @@ TEST_CASE("MPPI follows stable-worldmodel in every iteration") {
   });
 }
 
-TEST_CASE("predictive sampling follows stable-worldmodel") {
+TEST_CASE("predictive sampling follows stable-worldmodel", "[parity]") {
   for_each_golden("planners/predictive_sampling", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -182,7 +182,7 @@ TEST_CASE("predictive sampling follows stable-worldmodel") {
   });
 }
 
-TEST_CASE("categorical CEM follows stable-worldmodel in every iteration") {
+TEST_CASE("categorical CEM follows stable-worldmodel in every iteration", "[parity]") {
   for_each_golden("planners/categorical_cem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");

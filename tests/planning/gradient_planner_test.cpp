@@ -107,7 +107,7 @@ void compare_steps(Golden& golden, const std::string& name, const std::vector<Pl
                  }));
 }
 
-TEST_CASE("gradient planning follows stable-worldmodel in every step") {
+TEST_CASE("gradient planning follows stable-worldmodel in every step", "[parity]") {
   for_each_golden("planners/gradient", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -133,7 +133,8 @@ TEST_CASE("gradient planning follows stable-worldmodel in every step") {
   });
 }
 
-TEST_CASE("projection to the simplex equals stable-worldmodel's and its own definition") {
+TEST_CASE("projection to the simplex equals stable-worldmodel's and its own definition",
+          "[parity]") {
   for_each_golden("planners/pgd", [](Golden& golden) {
     const auto& shape = golden.config().at("projection");
     const int64_t symbols = shape.at("K"), blocks = shape.at("blocks");
@@ -147,7 +148,7 @@ TEST_CASE("projection to the simplex equals stable-worldmodel's and its own defi
   CHECK(at::allclose(project_to_simplex(inside), inside));
 }
 
-TEST_CASE("projected gradients follow stable-worldmodel in every step") {
+TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity]") {
   for_each_golden("planners/pgd", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -177,7 +178,8 @@ TEST_CASE("projected gradients follow stable-worldmodel in every step") {
   });
 }
 
-TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive solves") {
+TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive solves",
+          "[parity]") {
   for_each_golden("planners/lagrangian", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -242,7 +244,7 @@ TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive s
   });
 }
 
-TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients") {
+TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients", "[parity]") {
   for_each_golden("dino_wm/gd", [](Golden& golden) {
     const auto& planner = golden.config().at("planner");
     const bool random_start = planner.at("sample_type") == "randn";

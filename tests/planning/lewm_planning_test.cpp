@@ -20,7 +20,7 @@ State context(const Golden& golden, const models::Jepa& model) {
   return state;
 }
 
-TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan") {
+TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]") {
   for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
     c10::NoGradGuard no_grad;
     const auto model = golden_jepa(golden);

@@ -10,7 +10,7 @@
 namespace foresight::vjepa2_planning_test {
 namespace {
 
-TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan") {
+TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[parity]") {
   for_each_golden("vjepa2/cem", [](Golden& golden) {
     c10::NoGradGuard no_grad;
     const auto& args = golden.config().at("mpc_args");
