@@ -40,6 +40,30 @@ Wide scalar_product(const T* a, const T* b, int64_t width) {
   return total;
 }
 
+// The mean of the first `count` tokens, kLanes channels at a time.
+template <class T, class Wide = at::opmath_type<T>>
+void weighted_mean(const std::array<Wide, kShortAttention>& weight, TokensOfHead<const T> values,
+                   int64_t count, T* mean, int64_t width) {
+  int64_t d = 0;
+  for (; d + kLanes <= width; d += kLanes) {
+    std::array<Wide, kLanes> sums{};
+    for (int64_t j = 0; j < count; ++j) {
+      const T* token = values.token(j) + d;
+      const Wide share = weight[static_cast<std::size_t>(j)];
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        sums[static_cast<std::size_t>(lane)] += share * static_cast<Wide>(token[lane]);
+    }
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      mean[d + lane] = static_cast<T>(sums[static_cast<std::size_t>(lane)]);
+  }
+  for (; d < width; ++d) {
+    Wide sum = 0;
+    for (int64_t j = 0; j < count; ++j)
+      sum += weight[static_cast<std::size_t>(j)] * static_cast<Wide>(values.token(j)[d]);
+    mean[d] = static_cast<T>(sum);
+  }
+}
+
 template <class T>
 void attend_in_head(TokensOfHead<const T> query, TokensOfHead<const T> keys,
                     TokensOfHead<const T> values, TokensOfHead<T> out, int64_t n, int64_t m,
@@ -60,13 +84,8 @@ void attend_in_head(TokensOfHead<const T> query, TokensOfHead<const T> keys,
       share = std::exp(share - largest);
       sum += share;
     }
-    T* result = out.token(i);
-    for (int64_t d = 0; d < width; ++d) {
-      Wide mean = 0;
-      for (int64_t j = 0; j < seen; ++j)
-        mean += weight[static_cast<std::size_t>(j)] * static_cast<Wide>(values.token(j)[d]);
-      result[d] = static_cast<T>(mean / sum);
-    }
+    for (auto& share : weight) share /= sum;
+    weighted_mean(weight, values, seen, out.token(i), width);
   }
 }
 

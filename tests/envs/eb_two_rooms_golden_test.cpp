@@ -23,7 +23,7 @@ Tensor eb_state_of(const Tensor& point, const Tensor& wall_x, const Tensor& door
 
 }  // namespace
 
-TEST_CASE("resets put wall, door, start and goal where the reference puts them") {
+TEST_CASE("resets put wall, door, start and goal where the reference puts them", "[parity]") {
   for_each_golden("eb_jepa/env_reset", [](Golden& golden) {
     REQUIRE(golden.config().at("cases").size() >= 2);
     for (const auto& item : golden.config().at("cases")) {
@@ -47,7 +47,8 @@ TEST_CASE("resets put wall, door, start and goal where the reference puts them")
   });
 }
 
-TEST_CASE("scripted walks end where the reference's do, with its collisions and noise") {
+TEST_CASE("scripted walks end where the reference's do, with its collisions and noise",
+          "[parity]") {
   for_each_golden("eb_jepa/env_trace", [](Golden& golden) {
     if (golden.name().find("quirk") != std::string::npos) return;  // its own test, below
     EbTwoRooms env(eb_env_options_of(golden.config()));
@@ -95,7 +96,8 @@ TEST_CASE("scripted walks end where the reference's do, with its collisions and 
   });
 }
 
-TEST_CASE("a vertical step into a border meets it below the dot, where the reference makes NaN") {
+TEST_CASE("a vertical step into a border meets it below the dot, where the reference makes NaN",
+          "[parity]") {
   for_each_golden("eb_jepa/eb_jepa_env_vertical_nan_quirk", [](Golden& golden) {
     if (golden.name().find("quirk") == std::string::npos) return;
     const auto reference = golden.output("positions");

@@ -89,7 +89,7 @@ TEST_CASE("biases and norms do not decay when only matrices should") {
   CHECK(at::allclose(net.a->weight, at::full({7, 5}, 1.0 - 0.1 * 0.5)));
 }
 
-TEST_CASE("the cosine schedule gives LeWM's learning rates") {
+TEST_CASE("the cosine schedule gives LeWM's learning rates", "[parity]") {
   for_each_golden("lewm/lewm_lr_schedule", [](Golden& golden) {
     for (const auto& [name, settings] : golden.config()["cases"].items()) {
       const double lr = settings["lr"];
