@@ -93,11 +93,10 @@ bool recomputes() noexcept {
   return true;
 }
 
-Tensor recomputed(const RecomputedBlock& block, const Tensor& x, const Tensor& condition) {
-  if (!recomputes()) return block(x, condition);
+Tensor detail::recompute(RecomputedBlock block, const Tensor& x, const Tensor& condition) {
   const auto anchor = at::empty({0}, x.options()).requires_grad_(true);
   const auto given = condition.defined() ? std::optional<Tensor>(condition) : std::nullopt;
-  return Recompute::apply(anchor, x, given, c10::make_intrusive<FirstPass>(block));
+  return Recompute::apply(anchor, x, given, c10::make_intrusive<FirstPass>(std::move(block)));
 }
 
 }  // namespace foresight::nn

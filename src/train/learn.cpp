@@ -11,12 +11,11 @@
 #include "foresight/control/agent.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/data/resized_dataset.hpp"
-#include "foresight/data/statistics.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/jepa_task.hpp"
+#include "learning_data.hpp"
 #include "mean_terms.hpp"
 #include "run_config.hpp"
 
@@ -28,49 +27,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-// Dimension, block and statistics from the data; limits from the options, else the range that the
-// data show: a planner should not ask for actions that the model has never seen.
-ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& options,
-                              const std::vector<int64_t>& episodes) {
-  auto space = data::action_space(dataset, options.windows.stride, episodes);
-  space.low = options.model.action.low;
-  space.high = options.model.action.high;
-  const auto seen =
-      data::column_statistics(dataset, dataset.action_columns(), data::LastRow::exclude, episodes);
-  bool varies = true;  // limits need an interval; a column that never changes gives none
-  for (std::size_t i = 0; i < seen.min.size(); ++i) varies = varies && seen.min[i] < seen.max[i];
-  if (space.low.empty() && varies) space.low = seen.min;
-  if (space.high.empty() && varies) space.high = seen.max;
-  require_valid(space);
-  return space;
-}
-
-// Pictures of the size that the model looks at, where shrinking them beforehand is the same as
-// letting the model do it.
-std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
-                                                   const models::ImageOptions& image) {
-  const auto given = dataset->image_size();
-  const bool same_shape =
-      image.resize == models::ResizeRule::stretch || given.height == given.width;
-  if (!same_shape || given.height < image.size || given.width < image.size) return dataset;
-  return std::make_shared<data::ResizedDataset>(std::move(dataset),
-                                                data::ImageSize{image.size, image.size});
-}
-
-std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::FrameCache> frames,
-                                                const LearnOptions& options,
-                                                const ActionSpace& space,
-                                                const std::vector<int64_t>& episodes) {
-  const data::WindowIndex windows(*frames->dataset(), options.windows, episodes);
-  if (windows.size() == 0) return nullptr;
-  auto loader = options.loader;
-  loader.order = data::Order::shuffled;  // windows from all episodes, not the first few
-  loader.last_batch = data::LastBatch::keep;
-  loader.threads = 0;
-  loader.batch = std::min(loader.batch, windows.size());
-  return std::make_unique<data::Loader>(std::move(frames), windows, space, loader);
 }
 
 // How the bundle plans unless told otherwise: replan after every block.
@@ -88,7 +44,9 @@ nlohmann::json summary(const TrainResult& result) {
           {"seconds", number(result.seconds)},
           {"step_ms", number(result.step_ms)},
           {"loss", number(result.loss)},
-          {"validation_loss", number(result.validation_loss)}};
+          {"validation_loss", number(result.validation_loss)},
+          {"success", number(result.success)},
+          {"kept_step", result.kept_step}};
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/interrupt.hpp"
 #include "frozen.hpp"
+#include "loss_values.hpp"
 #include "random_state.hpp"
 #include "weight_average.hpp"
 
@@ -35,27 +36,6 @@ std::filesystem::path checkpoint_folder(const RunFolder& folder, const std::stri
 at::DeviceType device_of(const torch::nn::Module& module) {
   const auto parameters = module.parameters();
   return parameters.empty() ? at::kCPU : parameters.front().device().type();
-}
-
-// Total and term values on the host, in the order of Terms::values().
-std::vector<double> host_values(const losses::Terms& terms) {
-  const auto values = terms.values().to(at::kCPU, at::kDouble).contiguous();
-  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
-}
-
-// "sigreg = nan": the first term that is not finite, or the total; empty if all is well.
-std::string non_finite_term(const losses::Terms& terms, const std::vector<double>& values) {
-  for (std::size_t i = 0; i < terms.terms().size(); ++i)
-    if (!std::isfinite(values[i + 1]))
-      return fmt::format("loss term '{}' = {}", terms.terms()[i].name, values[i + 1]);
-  return std::isfinite(values[0]) ? std::string() : fmt::format("the total loss = {}", values[0]);
-}
-
-void add_scalars(Scalars& scalars, const std::string& prefix, const losses::Terms& terms,
-                 const std::vector<double>& values) {
-  scalars.emplace_back(prefix + "loss", values[0]);
-  for (std::size_t i = 0; i < terms.terms().size(); ++i)
-    scalars.emplace_back(prefix + terms.terms()[i].name, values[i + 1]);
 }
 
 // The loss of one step: names of the terms, and total and values, means over its batches.

@@ -11,6 +11,7 @@
 #include "foresight/control/agent.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/jepa_bundle.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 
@@ -84,6 +85,42 @@ TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
   const auto decision = mpc.act({kPixels, frames.narrow(0, 0, 1)});
   CHECK(decision.status == Status::ok);
   CHECK(decision.sources.front() == ActionSource::plan);
+}
+
+TEST_CASE("learn() keeps how surprising the held-out episodes were") {
+  const TemporaryFolder folder;
+  const auto result = run(brief_learning(), folder.path() / "run");
+  REQUIRE(result.outcome == Outcome::finished);
+  const auto agent = Agent::load(result.bundle);
+  REQUIRE(agent.calibration().has_value());
+  CHECK_FALSE(agent.config().provenance.contains("surprise"));
+
+  const auto held = agent.config().provenance["validation_episodes"].get<std::vector<int64_t>>();
+  const auto dataset = square_without_states();
+  const auto& action = agent.model().spec().action;
+  PhiloxNoise noise(0);
+  at::NoGradGuard no_grad;
+  std::vector<Tensor> errors;  // one step ahead, by hand
+  for (const auto episode : held)
+    for (int64_t row = 0; row + action.block < dataset->length(episode); row += action.block) {
+      const auto seen = [&](int64_t r) {
+        return agent.model().observe(agent.model().initial(1), {},
+                                     {kPixels, dataset->read_frames(episode, {r})}, noise);
+      };
+      const auto block = action.normalise(pushed_square()
+                                              .actions[episode]
+                                              .narrow(0, row, action.block)
+                                              .to(at::kFloat)
+                                              .reshape({1, -1}));
+      errors.push_back(agent.model().step(seen(row), block, noise).next.at("latent") -
+                       seen(row + action.block).at("latent"));
+    }
+  const auto expected = calibrate_surprise(at::cat(errors));
+  CHECK(agent.calibration()->transitions == expected.transitions);
+  CHECK(agent.calibration()->median == Approx(expected.median).epsilon(1e-4));
+  REQUIRE(agent.calibration()->scale.size() == expected.scale.size());
+  for (std::size_t i = 0; i < expected.scale.size(); ++i)
+    CHECK(agent.calibration()->scale[i] == Approx(expected.scale[i]).epsilon(1e-4));
 }
 
 TEST_CASE("a finished run resumes to the same bundle, and never with other options") {

@@ -35,11 +35,17 @@ FORESIGHT_API bool recomputes() noexcept;
 
 using RecomputedBlock = std::function<Tensor(const Tensor& x, const Tensor& condition)>;
 
+namespace detail {
+FORESIGHT_API Tensor recompute(RecomputedBlock block, const Tensor& x, const Tensor& condition);
+}
+
 /// block(x, condition), of which the backward pass computes everything again, with the same dropout
 /// masks and autocast. Everything that needs a gradient, but for parameters, must be x or
 /// `condition` (which may be undefined). What `block` refers to must live until the backward pass:
 /// capture by value.
-FORESIGHT_API Tensor recomputed(const RecomputedBlock& block, const Tensor& x,
-                                const Tensor& condition = {});
+template <class Block>
+Tensor recomputed(const Block& block, const Tensor& x, const Tensor& condition = {}) {
+  return recomputes() ? detail::recompute(block, x, condition) : block(x, condition);
+}
 
 }  // namespace foresight::nn

@@ -13,12 +13,13 @@
 
 namespace foresight::train {
 
-/// Content of a checkpoint. Tensor names open with "model/", "optimizer/", "task/" or "random/".
+/// Content of a checkpoint. Tensor names open with "model/", "optimizer/", "average/", "task/" or
+/// "random/".
 struct FORESIGHT_API Checkpoint {
   int64_t step = 0;      ///< steps done
   std::string position;  ///< the task's own JSON: loader position, noise positions, ...
   double seconds = 0;    ///< time trained so far
-  double best = 0;       ///< lowest validation loss so far; NaN if none
+  double best = 0;       ///< best of what TrainOptions::keep asks for so far; NaN if none
   io::NamedTensors tensors;
 
   /// The tensors whose name opens with `prefix`, without it.

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What learn() takes from recordings: their actions' statistics, pictures of the right size,
+// windows to validate on.
+#pragma once
+
+#include "foresight/train/learn.hpp"
+
+namespace foresight::train {
+
+/// Dimension, block and statistics from the data; limits from the options, else the range that the
+/// data show: a planner should not ask for actions that the model has never seen.
+ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& options,
+                              const std::vector<int64_t>& episodes);
+
+/// Pictures of the size that the model looks at, where shrinking them beforehand is the same as
+/// letting the model do it.
+std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
+                                                   const models::ImageOptions& image);
+
+/// Windows from all of `episodes`, mixed; null if they are too short for one.
+std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::FrameCache> frames,
+                                                const LearnOptions& options,
+                                                const ActionSpace& space,
+                                                const std::vector<int64_t>& episodes);
+
+}  // namespace foresight::train

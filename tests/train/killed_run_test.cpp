@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// A training process that is killed at random moments, again and again, must end with the very
+// curve of one that was left alone. FORESIGHT_KILLS sets how often (3).
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "catch.hpp"
+#include "foresight/models/jepa_bundle.hpp"
+#include "foresight/train/learn.hpp"
+#include "temporary_folder.hpp"
+#include "tensor_dataset.hpp"
+
+namespace foresight::train::killed_run_test {
+namespace {
+
+constexpr const char* kFolderVariable = "FORESIGHT_KILLED_RUN";
+
+LearnOptions short_learning() {
+  LearnOptions options;
+  options.windows.stride = 2;
+  options.loader.batch = 16;
+  options.loader.threads = 1;
+  options.validation = 0.2;
+  options.training.steps = 60;
+  options.training.log_every = 1;
+  options.training.validate_every = 20;
+  options.training.checkpoint_every = 7;
+  options.training.average = 0.9;
+  options.training.keep = Keep::lowest_loss;
+  options.critic_training.steps = 40;
+  options.critic_training.log_every = 1;
+  options.critic_training.checkpoint_every = 9;
+  options.seed = 4;
+  return options;
+}
+
+LearnResult learn_square(const std::filesystem::path& folder) {
+  return learn(std::make_shared<TensorDataset>(pushed_square()), short_learning(),
+               {folder, /*resume=*/true}, at::kCPU, ProgressStyle::silent);
+}
+
+// This program again, running only the training below: a fresh process, as after a power cut.
+pid_t start_training(const std::filesystem::path& folder) {
+  const auto child = fork();
+  if (child != 0) return child;
+  setenv(kFolderVariable, folder.c_str(), 1);
+  setenv("OMP_NUM_THREADS", "1", 1);
+  const int silent = open("/dev/null", O_WRONLY);
+  dup2(silent, STDOUT_FILENO);
+  dup2(silent, STDERR_FILENO);
+  execl("/proc/self/exe", "test_train", "[killed run]", static_cast<char*>(nullptr));
+  _exit(97);
+}
+
+// All metrics but those of the clock, by name and step.
+std::map<std::string, double> numbers_of(const std::filesystem::path& folder) {
+  std::map<std::string, double> numbers;
+  for (const auto& row : read_metrics(folder / "metrics.jsonl"))
+    for (const auto& [name, value] : row.scalars)
+      if (!name.ends_with("samples_per_second"))
+        numbers[name + "@" + std::to_string(row.step)] = value;
+  return numbers;
+}
+
+}  // namespace
+
+TEST_CASE("the training that is killed", "[.][killed run]") {
+  const char* folder = std::getenv(kFolderVariable);
+  REQUIRE(folder != nullptr);
+  at::set_num_threads(1);
+  REQUIRE(learn_square(folder).outcome == Outcome::finished);
+}
+
+TEST_CASE("a run killed at random moments ends with the curve of one that was left alone") {
+  const TemporaryFolder folder;
+  const auto wait_for = [](pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  };
+  timespec begin{}, end{};
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  REQUIRE(wait_for(start_training(folder / "whole")) == 0);
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  const double whole_seconds = static_cast<double>(end.tv_sec - begin.tv_sec) +
+                               1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+
+  const char* asked = std::getenv("FORESIGHT_KILLS");
+  const int kills = asked != nullptr ? std::atoi(asked) : 3;
+  PhiloxNoise moments(static_cast<std::uint64_t>(getpid()));
+  int killed = 0, finished = 0;
+  for (int round = 0; round < kills; ++round) {
+    const auto child = start_training(folder / "killed");
+    REQUIRE(child > 0);
+    const double delay = moments.uniform({1}).item<double>() * 1.1 * whole_seconds;
+    usleep(static_cast<useconds_t>(1e6 * delay));
+    kill(child, SIGKILL);
+    const int code = wait_for(child);
+    REQUIRE((code == -SIGKILL || code == 0));
+    ++(code == 0 ? finished : killed);
+  }
+  INFO(killed << " times killed, " << finished << " times finished before");
+  REQUIRE(wait_for(start_training(folder / "killed")) == 0);
+  CHECK(numbers_of(folder / "killed") == numbers_of(folder / "whole"));
+  const auto last = [&](const char* run) {
+    return models::read_jepa(folder / run / "bundle")->named_parameters();
+  };
+  const auto expected = last("whole");
+  for (const auto& item : last("killed")) {
+    INFO(item.key());
+    CHECK(at::equal(item.value(), expected[item.key()]));
+  }
+}
+
+}  // namespace foresight::train::killed_run_test
