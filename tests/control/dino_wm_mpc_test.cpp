@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Receding horizon, CEM and DinoWm together against DINO-WM's own control loop in a toy
+// environment: every plan, what was executed of it, and where that led.
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+
+#include "dino_wm_golden.hpp"
+#include "foresight/control/receding_horizon.hpp"
+#include "foresight/planning/presets.hpp"
+#include "foresight/planning/sampling_planner.hpp"
+#include "foresight/planning/terms.hpp"
+
+namespace foresight::dino_wm_mpc_test {
+
+namespace {
+
+constexpr const char* kGoalProprio = "goal_proprio";
+
+std::vector<double> doubles(const Tensor& tensor) {
+  const auto flat = tensor.to(at::kDouble).contiguous().flatten();
+  return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+}
+
+// The fixture's control loop. The reference also runs every mean of its search in the environment
+// and stops searching when that reaches all goals; the file says how many iterations were left, and
+// we search as many.
+class ControlLoop {
+ public:
+  explicit ControlLoop(Golden& golden)
+      : golden_(golden),
+        config_(golden.config()),
+        model_(golden_dino_wm(golden, golden_dino_wm_options(config_.at("model")))),
+        planner_config_(config_.at("sub_planner")),
+        goal_(golden.input("state_goal")),
+        start_(golden.input("state0")),
+        state_(start_) {
+    space_.dim = 2;
+    space_.block = config_.at("frameskip");
+    space_.mean = doubles(golden.input("action_mean"));
+    space_.std = doubles(golden.input("action_std"));
+    taken_ = config_.at("n_taken_actions");
+    horizon_ = planner_config_.at("horizon");
+    solved_ = at::zeros({batch()}, at::kBool);
+    length_ = at::full({batch()}, INFINITY, at::kDouble);
+    for (int64_t b = 0; b < batch(); ++b) rows_.push_back(b);
+  }
+
+  void run() {
+    RecedingHorizon loop({.horizon = horizon_, .replan_steps = taken_ * space_.block}, space_,
+                         batch());
+    auto executed = at::full({batch(), space_.dim}, std::nan(""));
+    const auto rounds = golden_.output("plans").size(0);
+    for (int64_t step = 0; step < rounds * taken_ * space_.block; ++step) {
+      loop.record({"proprio", state_.to(at::kFloat)}, executed);
+      if (const auto due = loop.due(); !due.empty()) {
+        REQUIRE(due == rows_);
+        const auto round = static_cast<int64_t>(plans_.size());
+        loop.accept(rows_, plan(round, loop));
+      }
+      executed = at::where(solved_.unsqueeze(1), at::zeros({}), loop.next());
+      actions_.push_back(executed);
+      state_ = moved(state_, executed);
+      if ((step + 1) % (taken_ * space_.block) == 0) end_round();
+    }
+    CHECK(used_ == golden_.output("noise_blocks_used").sum().item<int64_t>());
+    compare();
+  }
+
+ private:
+  int64_t batch() const { return goal_.size(0); }
+
+  Tensor moved(const Tensor& state, const Tensor& raw) const {
+    return (state + config_.at("env_gain").get<double>() * raw.to(at::kDouble)).clamp(-1, 1);
+  }
+
+  // Where the environment ends after normalised chunks [B,n,A].
+  Tensor replayed(Tensor state, const Tensor& chunks) const {
+    for (const auto& raw : space_.denormalise(chunks).flatten(1, 2).unbind(1))
+      state = moved(state, raw);
+    return state;
+  }
+
+  Tensor reached(const Tensor& state) const {
+    return (state - goal_).norm(2, 1).lt(config_.at("success_threshold").get<double>());
+  }
+
+  void evaluate(const Tensor& state) {
+    evaluated_.push_back(state);
+    success_.push_back(reached(state));
+  }
+
+  // Pictures [B,1,h,w,3] and proprioception [B,1,N] as the model takes them.
+  Tensor features(const Tensor& pictures) const {
+    const auto scaled = (pictures.to(at::kFloat) / 255 - 0.5) / 0.5;
+    return golden_features(golden_, scaled.permute({0, 1, 4, 2, 3}));
+  }
+  Tensor proprio(const Tensor& raw) const {
+    return (raw - golden_.input("proprio_mean")) / golden_.input("proprio_std");
+  }
+
+  Plan plan(int64_t round, const RecedingHorizon& loop) {
+    INFO("round " << round);
+    proprio_.push_back(state_.to(at::kFloat).unsqueeze(1));
+    const auto state =
+        model_->observe_features(model_->initial(batch()), {},
+                                 features(golden_.output("observed_visual")[round]).select(1, 0),
+                                 proprio(golden_.output("observed_proprio")[round]).select(1, 0));
+    Task task(1);
+    task.set(kGoal, features(golden_.input("goal_visual")).select(1, 0));
+    task.set(kGoalProprio, model_->encode_proprio(proprio(golden_.input("goal_proprio"))));
+
+    GoalDistance visual;
+    visual.reduction = Reduction::mean;
+    auto own = visual;
+    own.field = "proprio";
+    own.goal = kGoalProprio;
+    Objective objective;
+    objective.add("visual", 1.0, goal_distance(visual));
+    objective.add("proprio", config_.at("objective").at("alpha"), goal_distance(own));
+
+    const auto blocks = golden_.output("noise_blocks_used")[round].item<int64_t>();
+    auto options = dino_wm_cem();
+    options.samples = planner_config_.at("num_samples");
+    options.iterations = blocks / batch();
+    options.elites = planner_config_.at("topk");
+    options.initial_std = {planner_config_.at("var_scale").get<double>()};
+    options.noise_sharing = NoiseSharing::per_problem;
+    options.record = PlannerRecord::everything;
+    const SamplingPlanner planner(options);
+    RecordedNoise noise;
+    const auto draws = golden_.input("noise").narrow(0, used_, blocks);  // one a problem
+    for (const auto& draw : draws.unflatten(0, {-1, batch()}).unbind(0)) noise.push(draw);
+    used_ += blocks;
+
+    Problem problem;
+    problem.batch = batch();
+    problem.horizon = horizon_;
+    problem.action = model_->spec().action;
+    problem.cost = objective.cost_function(*model_, state, noise, task);
+    problem.warm_start = loop.warm_start(rows_, planner);
+    // The rest of the last plan, then nothing; at first there is none.
+    const auto rest = golden_.output("warm_start_length")[round].item<int64_t>();
+    CHECK(problem.warm_start.mean.defined() == (rest > 0));
+    if (rest > 0) {
+      CHECK(at::equal(problem.warm_start.mean.slice(1, 0, rest),
+                      plans_.back().slice(1, horizon_ - rest)));
+      CHECK_FALSE(problem.warm_start.mean.slice(1, rest).any().item<bool>());
+    }
+    auto result = planner.solve(problem, noise);
+    INFO(result.message);
+    CHECK(result.status == Status::ok);
+    CHECK(noise.remaining() == 0);
+    for (const auto& record : result.diagnostics.iteration) evaluate(replayed(state_, record.mean));
+    plans_.push_back(result.actions);
+    return result;
+  }
+
+  // Success counts where it is found at the end of a round, and stays.
+  void end_round() {
+    evaluate(state_);
+    const auto fresh = success_.back().logical_and(solved_.logical_not());
+    length_ =
+        at::where(fresh, static_cast<double>(plans_.size()) * static_cast<double>(taken_), length_);
+    solved_ = solved_.logical_or(fresh);
+  }
+
+  void compare() {
+    const auto chunks = at::stack(actions_, 1).reshape({batch(), -1, space_.width()});
+    golden_.compare("outputs/plans", at::stack(plans_));
+    golden_.compare("outputs/executed_actions", space_.normalise(chunks));
+    golden_.compare("outputs/evaluation_last_state", at::stack(evaluated_));
+    golden_.compare("outputs/evaluation_success", at::stack(success_));
+    golden_.compare("outputs/observed_proprio", at::stack(proprio_));
+    golden_.compare("outputs/is_success", solved_);
+    golden_.compare("outputs/action_len", length_);
+    CHECK(golden_.uncompared("outputs") == std::vector<std::string>{"outputs/noise_blocks_used",
+                                                                    "outputs/observed_visual",
+                                                                    "outputs/warm_start_length"});
+  }
+
+  Golden& golden_;
+  const nlohmann::json& config_;
+  std::shared_ptr<models::DinoWm> model_;
+  const nlohmann::json& planner_config_;
+  ActionSpace space_;
+  int64_t taken_ = 1, horizon_ = 1, used_ = 0;
+  std::vector<int64_t> rows_;
+  Tensor goal_, start_, state_;                    // [B,2]
+  Tensor solved_, length_;                         // [B]
+  std::vector<Tensor> plans_, actions_, proprio_;  // per round, step, round
+  std::vector<Tensor> evaluated_, success_;        // in the order of the reference's evaluations
+};
+
+}  // namespace
+
+TEST_CASE("control rounds of DINO-WM equal the reference's, plan by plan", "[parity]") {
+  at::NoGradGuard no_grad;
+  for_each_golden("dino_wm/mpc", [](Golden& golden) { ControlLoop(golden).run(); });
+}
+
+}  // namespace foresight::dino_wm_mpc_test
