@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "video_frames.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <list>
 #include <map>
@@ -37,16 +38,24 @@ class ReaderPool {
   }
 
   void give_back(std::unique_ptr<VideoReader> reader) {
+    const std::size_t most = most_idle(reader->info());
     std::unique_ptr<VideoReader> oldest;  // closed outside the lock
     const std::lock_guard lock(mutex_);
     idle_.push_front(std::move(reader));
-    if (idle_.size() <= kIdle) return;
+    if (idle_.size() <= most) return;
     oldest = std::move(idle_.back());
     idle_.pop_back();
   }
 
  private:
-  static constexpr std::size_t kIdle = 16;  // file handles and decoder memory, against reopening
+  // Opening a file again costs as much as decoding many small frames; a decoder of large ones holds
+  // some 20 pictures of 1.5 bytes a pixel. So: as many as fit into half a gigabyte.
+  static std::size_t most_idle(const VideoInfo& info) {
+    constexpr int64_t kBudget = int64_t{1} << 29, kReader = int64_t{1} << 20, kLeast = 16,
+                      kMost = 256;  // far below what a process may open
+    const int64_t bytes = kReader + info.coded_height * info.coded_width * 30;
+    return static_cast<std::size_t>(std::clamp(kBudget / bytes, kLeast, kMost));
+  }
 
   VideoReaderOptions options_;
   std::mutex mutex_;

@@ -2,17 +2,15 @@
 #include "foresight/data/convert.hpp"
 
 #include <cmath>
-#include <fstream>
 
 #include "catch.hpp"
 #include "error_message.hpp"
-#include "foresight/data/inspection.hpp"
 #include "foresight/data/lerobot_writer.hpp"
 #include "foresight/io/json_file.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::convert_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -120,53 +118,5 @@ TEST_CASE("a LeRobot writer fills several files, and their statistics are those 
   CHECK_FALSE(fs::exists(folder / "other"));
 }
 
-TEST_CASE(
-    "an inspection finds frozen frames, clipped and missing actions, and jumps of the clock") {
-  TemporaryFolder folder;
-  std::ofstream table(folder / "episode_0000.csv");
-  table << "timestamp,action_0,action_1,state_0\n";
-  fs::create_directories(folder / "episode_0000");
-  const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
-  for (int t = 0; t < 12; ++t) {
-    // Rows 3..9 show one picture; the clock loses a frame before row 6; row 4 has no action.
-    const char* picture = t >= 3 && t < 10 ? "grey.png" : t % 2 == 0 ? "rgb.png" : "grey.png";
-    const std::string number = (t < 10 ? "0" : "") + std::to_string(t);
-    fs::copy_file(images / picture, folder / "episode_0000" / (number + ".png"));
-    table << 0.1 * (t < 6 ? t : t + 1) << ","
-          << (t == 4       ? "nan"
-              : t % 3 == 0 ? "0.5"
-                           : "1")
-          << "," << 0.01 * t * t << "," << t << "\n";
-  }
-  table.close();
-  const auto dataset = open_dataset(folder.path(), {.fps = 10});
-  const Inspection found = inspect(*dataset);
-  CHECK(found.lengths == std::vector<int64_t>{12});
-  CHECK(found.missing_actions == 1);
-  CHECK(found.timed);
-  CHECK(found.irregular_steps == 1);
-  CHECK(found.frames_seen == 12);
-  REQUIRE(found.frozen.size() == 1);
-  CHECK(found.frozen[0].first == 3);
-  CHECK(found.frozen[0].length == 7);
-  CHECK(found.saturation[0].share == Approx(1.0));       // it is one limit or the other
-  CHECK(found.saturation[1].share == Approx(2.0 / 11));  // the smallest and the largest, once each
-  CHECK_FALSE(found.good());
-  CHECK(found.warnings.size() == 4);
-  const Tensor sheet = contact_sheet(*dataset, 6, 4);
-  CHECK(sheet.sizes() == at::IntArrayRef({9, 4 * 13 + 3, 3}));
-  CHECK(at::equal(sheet.narrow(1, 0, 13), dataset->read_frames(0, {0})[0]));
-}
-
-TEST_CASE("an inspection of a sound recording has nothing to say") {
-  const auto dataset = open_dataset(recordings() / "tworoom" / "native224");
-  InspectionOptions options;
-  options.saturated = 1;  // the expert of these recordings clips its noise
-  const Inspection found = inspect(*dataset, options);
-  CHECK(found.warnings == std::vector<std::string>{});
-  CHECK(found.good());
-  CHECK(found.frames_seen == dataset->total_rows());
-}
-
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::convert_test

@@ -3,7 +3,8 @@
 // for them (recordings/loader_goldens.json). Tests loop over all data sets of a format that are
 // there: the small ones beside the tests always, more in $FORESIGHT_RECORDINGS.
 #include <cmath>
-#include <optional>
+#include <fstream>
+#include <map>
 
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -11,8 +12,9 @@
 #include "foresight/data/statistics.hpp"
 #include "foresight/data/windows.hpp"
 #include "recordings.hpp"
+#include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::formats_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -259,6 +261,75 @@ TEST_CASE("missing actions are left out of statistics and become 0 after normali
   CHECK(space.normalise(raw.unsqueeze(1)).abs().max().item<double>() == 0);
 }
 
+// A copy of a small LeRobot set, to be damaged.
+class DamagedCopy {
+ public:
+  DamagedCopy() {
+    std::filesystem::copy(recordings() / "tworoom" / "lerobot_v21", folder_ / "set",
+                          std::filesystem::copy_options::recursive);
+  }
+  std::filesystem::path operator/(const char* name) const { return folder_ / "set" / name; }
+  void replace(const char* name, const std::string& from, const std::string& to) const {
+    std::string text = io::read_text(*this / name);
+    REQUIRE(text.find(from) != std::string::npos);
+    text.replace(text.find(from), from.size(), to);
+    std::ofstream(*this / name, std::ios::binary) << text;
+  }
+  void cut(const char* name) const {
+    std::filesystem::resize_file(*this / name, std::filesystem::file_size(*this / name) / 2);
+  }
+  template <class... Words>
+  bool refused(ErrorCategory category, const Words&... words) const {
+    return fails_with(
+        category, [&] { open_dataset(folder_ / "set")->read_frames(1, {3}); }, words...);
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_CASE("a damaged LeRobot data set is an error that names the file") {
+  if (!opened("tworoom/lerobot_v21")) return;
+  const auto bad = ErrorCategory::bad_file;
+  {
+    const DamagedCopy copy;
+    copy.replace("meta/episodes.jsonl", "\"length\": 7", "\"length\": 8");
+    CHECK(copy.refused(bad, "episode_000001.parquet", "7 rows", "8"));
+  }
+  {
+    const DamagedCopy copy;
+    copy.cut("data/chunk-000/episode_000002.parquet");
+    CHECK(copy.refused(bad, "episode_000002.parquet"));
+  }
+  {  // the rows of another episode
+    const DamagedCopy copy;
+    std::filesystem::copy_file(copy / "data/chunk-000/episode_000003.parquet",
+                               copy / "data/chunk-000/episode_000002.parquet",
+                               std::filesystem::copy_options::overwrite_existing);
+    CHECK(copy.refused(bad, "episode_000002.parquet"));
+  }
+  {
+    const DamagedCopy copy;
+    std::filesystem::remove(copy / "videos/chunk-000/observation.image/episode_000004.mp4");
+    CHECK(copy.refused(ErrorCategory::not_found, "episode_000004.mp4"));
+  }
+  {
+    const DamagedCopy copy;
+    copy.replace("meta/episodes.jsonl", "\"episode_index\": 5,", "\"episode_index\": 99,");
+    CHECK(copy.refused(bad, "after 5 episode"));
+  }
+  {
+    const DamagedCopy copy;
+    copy.replace("meta/info.json", "episode_{episode_index:06d}.mp4", "episode_{number:06d}.mp4");
+    CHECK(copy.refused(bad, "info.json", "number"));
+  }
+  {
+    const DamagedCopy copy;
+    copy.cut("videos/chunk-000/observation.image/episode_000001.mp4");
+    CHECK(copy.refused(bad, "episode_000001.mp4"));
+  }
+}
+
 TEST_CASE("columns that cannot be read say so, and unknown cameras and columns are named") {
   const auto dataset = opened("tworoom/lerobot_v30_rollover");
   if (!dataset) return;
@@ -280,4 +351,4 @@ TEST_CASE("columns that cannot be read say so, and unknown cameras and columns a
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::formats_test

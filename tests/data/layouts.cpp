@@ -11,7 +11,7 @@
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::layouts_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -161,4 +161,4 @@ TEST_CASE("a file with another's ending is an error that names it") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::layouts_test

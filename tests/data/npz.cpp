@@ -8,7 +8,7 @@
 #include "stored_zip.hpp"
 #include "temporary_folder.hpp"
 
-namespace foresight::data {
+namespace foresight::data::npz_test {
 namespace {
 
 // A .npy file of format 1.0 with this header and data.
@@ -80,4 +80,4 @@ TEST_CASE("an npz file of one stored array is read, one of two refused") {
 }
 
 }  // namespace
-}  // namespace foresight::data
+}  // namespace foresight::data::npz_test

@@ -7,6 +7,7 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "memory_dataset.hpp"
 #include "recordings.hpp"
 
 namespace foresight::data::windows_test {
@@ -88,6 +89,24 @@ TEST_CASE("an episode list without room for a window gives none, and asking for 
       ErrorCategory::invalid_option, [] { WindowIndex({3}, {.frames = 0}); }, "frames"));
   CHECK(fails_with(
       ErrorCategory::invalid_option, [] { WindowIndex({3}, {.stride = -2}); }, "stride"));
+}
+
+TEST_CASE("rows around a row are clamped to its episode, and say so") {
+  const MemoryDataset dataset({5, 30});  // at 10 a second
+  const auto around = rows_around(dataset, 0, 1, {-0.2, -0.1, 0.0, 0.3, 0.4});
+  CHECK(around.rows == std::vector<int64_t>{0, 0, 1, 4, 4});
+  CHECK(around.outside == std::vector<bool>{true, false, false, false, true});
+  const auto row_at = [&](double seconds, double tolerance_s) {
+    return rows_around(dataset, 1, 20, {seconds}, tolerance_s).rows.front();
+  };
+  CHECK(row_at(0.10004, 1e-4) == 21);
+  CHECK(row_at(0.1002, 1e-3) == 21);
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { row_at(0.1002, 1e-4); }, "no multiple"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { row_at(1e300, 1e-4); }, "no multiple"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { rows_around(dataset, 0, 5, {}); }, "rows 0..4"));
 }
 
 TEST_CASE("a split puts every episode on one side, the same for the same seed") {
