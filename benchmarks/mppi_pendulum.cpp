@@ -7,7 +7,6 @@
 // <python> runs peer_pytorch_mppi.py beside this file's source and must import torch and
 // pytorch_mppi; "-" leaves the peer out. Prints one JSON object.
 #include <ATen/Parallel.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -20,6 +19,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "measurement.hpp"
+#include "peer.hpp"
 
 namespace {
 
@@ -119,55 +119,6 @@ class Controller {
   double cost_ms_ = 0;
 };
 
-// A co-process that answers every line with a line.
-class Peer {
- public:
-  explicit Peer(const std::string& python) {
-    std::array<int, 2> to{}, from{};
-    if (pipe(to.data()) != 0 || pipe(from.data()) != 0) throw std::runtime_error("no pipe");
-    child_ = fork();
-    if (child_ == 0) {
-      dup2(to[0], 0);
-      dup2(from[1], 1);
-      for (const int end : {to[0], to[1], from[0], from[1]}) close(end);
-      const std::string script = std::string(FORESIGHT_BENCHMARK_SCRIPTS) + "/peer_pytorch_mppi.py";
-      execlp(python.c_str(), python.c_str(), script.c_str(), nullptr);
-      _exit(127);
-    }
-    close(to[0]);
-    close(from[1]);
-    in_ = fdopen(to[1], "w");
-    out_ = fdopen(from[0], "r");
-    about = read();
-  }
-  ~Peer() {
-    std::fclose(in_);
-    std::fclose(out_);
-    waitpid(child_, nullptr, 0);
-  }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
-
-  nlohmann::json ask(const nlohmann::json& request) {
-    std::fprintf(in_, "%s\n", request.dump().c_str());
-    std::fflush(in_);
-    return read();
-  }
-  nlohmann::json about;
-
- private:
-  nlohmann::json read() {
-    std::string line;
-    for (int c = std::fgetc(out_); c != '\n'; c = std::fgetc(out_)) {
-      if (c == EOF) throw std::runtime_error("the Python peer stopped; see its message above");
-      line += static_cast<char>(c);
-    }
-    return nlohmann::json::parse(line);
-  }
-  pid_t child_ = 0;
-  std::FILE *in_ = nullptr, *out_ = nullptr;
-};
-
 nlohmann::json request(const char* what, Size size) {
   return {{"do", what},
           {"samples", size.samples},
@@ -261,7 +212,7 @@ int main(int argc, char** argv) try {
   const std::string python = argc > 1 ? argv[1] : "python3";
   const int rounds = argc > 2 ? std::stoi(argv[2]) : 200;
   std::unique_ptr<Peer> peer;
-  if (python != "-") peer = std::make_unique<Peer>(python);
+  if (python != "-") peer = std::make_unique<Peer>(python, "peer_pytorch_mppi.py");
   nlohmann::json report{{"benchmark", "mppi_pendulum"}, {"machine", machine()}, {"threads", 1}};
   if (peer) report["peer"] = peer->about;
   for (const auto type : {at::kFloat, at::kDouble})

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Question: how close do foresight's numbers come to those of the implementations that it
+// reproduces? Turns the lines that the tests append to $FORESIGHT_PARITY_OUT, one a compared
+// tensor, into the page docs/parity.md: for every fixture and precision the largest errors, the
+// tolerance that they were held to, and why it is that. scripts/parity.sh runs both.
+//   benchmark_parity_table <figures.jsonl>
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <regex>
+#include <set>
+#include <stdexcept>
+#include <string>
+
+#include "measurement.hpp"
+
+namespace {
+
+// A folder of fixtures: whose numbers they are. Folders that are not listed stand under their name.
+struct Source {
+  const char* folder;
+  const char* title;
+  const char* text;
+};
+constexpr Source kSources[] = {
+    {"lewm", "LeWM, PLDM, PreJEPA",
+     "stable-worldmodel: encoder, predictor, rollouts, costs, training steps, CEM."},
+    {"dino_wm", "DINO-WM",
+     "gaoyuezhou/dino_wm, and facebookresearch/dinov2 for the encoder: training steps, rollouts, "
+     "objectives, planners."},
+    {"hf", "Hugging Face",
+     "transformers: ViT, I-JEPA, DINOv2, V-JEPA 2, read from folders as it writes them."},
+    {"vjepa2", "V-JEPA 2 and V-JEPA 2-AC",
+     "facebookresearch/vjepa2: masks, rotary attention, encoders, predictors, training steps, "
+     "CEM."},
+    {"eb_jepa", "eb_jepa", "facebookresearch/eb_jepa: networks, losses, environment, planners."},
+    {"losses", "Losses", "stable-worldmodel and le-jepa: SIGReg, variance and covariance terms."},
+    {"planners", "Planners", "stable-worldmodel's solvers, every iteration of a search."},
+    {"mppi", "MPPI", "pytorch_mppi: MPPI, SMPPI and KMPPI, command by command."},
+    {"tdmpc2", "TD-MPC2", "nicklashansen/tdmpc2: the planner, every iteration of a search."},
+    {"world_models", "World Models",
+     "the package cma: every generation of CMA-ES, with which World Models trains its controller."},
+    {"dreamer", "Dreamer and PlaNet", "danijar/dreamerv3 and its predecessors."},
+    {"mctx", "Tree search", "google-deepmind/mctx."}};
+
+// All tensors of one fixture that were computed in one precision and belong to one section.
+struct Row {
+  int64_t tensors = 0, elements = 0;
+  double max_abs = 0, max_rel = 0, of_tolerance = -1;
+  std::string tolerance;  // of the tensor that came closest to it
+  std::set<std::string> reasons;
+};
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", value);
+  return value == 0 ? "0" : text;
+}
+
+std::string tolerance_text(const nlohmann::json& line) {
+  std::string text;
+  const auto add = [&](const char* key, const char* of) {
+    const double value = line.at(key);
+    if (value > 0) text += (text.empty() ? "" : " + ") + number(value) + of;
+  };
+  add("atol", "");
+  add("rtol", " of the value");
+  add("of_max", " of the largest");
+  return text.empty() ? "exact" : text;
+}
+
+std::string precision_of(const nlohmann::json& line) {
+  const std::string dtype = line.at("dtype"), key = line.at("key");
+  std::string name = dtype == "Double"     ? "float64"
+                     : dtype == "Float"    ? "float32"
+                     : dtype == "BFloat16" ? "bfloat16"
+                                           : dtype;
+  if (key.starts_with("grads")) name += ", gradients";
+  if (key.starts_with("after_step")) name += ", after training steps";
+  return name;
+}
+
+// Figures inside a reason are a file's own; the rule is what its files share.
+std::string rule_of(const std::string& reason) {
+  static const std::regex figure(R"([0-9.]+e[-+]?[0-9]+)");
+  return std::regex_replace(reason, figure, "…");
+}
+
+constexpr double kSmallest = 10;  // absolute tolerances that a tensor's largest value exceeds
+
+using Rows = std::map<std::string, std::map<std::string, Row>>;  // by fixture, by precision
+
+std::map<std::string, Rows> read_figures(const char* path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error(std::string("cannot read ") + path);
+  std::map<std::string, Rows> folders;
+  for (std::string text; std::getline(file, text);) {
+    const auto line = nlohmann::json::parse(text);
+    auto& row = folders[line.at("folder")][line.at("fixture")][precision_of(line)];
+    ++row.tensors;
+    row.elements += line.at("elements").get<int64_t>();
+    row.max_abs = std::max(row.max_abs, line.at("max_abs").get<double>());
+    // A tensor that is zero but for rounding has no size to compare an error with.
+    if (line.at("largest").get<double>() > kSmallest * line.at("atol").get<double>())
+      row.max_rel = std::max(row.max_rel, line.at("max_rel").get<double>());
+    if (const double share = line.at("of_tolerance"); share > row.of_tolerance) {
+      row.of_tolerance = share;
+      row.tolerance = tolerance_text(line);
+    }
+    if (const std::string reason = line.value("reason", ""); !reason.empty())
+      row.reasons.insert(rule_of(reason));
+  }
+  if (folders.empty()) throw std::runtime_error(std::string(path) + " holds no comparison");
+  return folders;
+}
+
+void print_folder(const std::string& folder, const Rows& rows) {
+  const auto* source = std::find_if(std::begin(kSources), std::end(kSources),
+                                    [&](const Source& s) { return s.folder == folder; });
+  const bool known = source != std::end(kSources);
+  std::cout << "\n## " << (known ? source->title : folder.c_str()) << "\n\n";
+  if (known) std::cout << source->text << "\n\n";
+  std::cout
+      << "| fixture | computed in | tensors | numbers | largest error | of the tensor's largest "
+         "value | tolerance | used |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n";
+  std::set<std::string> reasons;
+  for (const auto& [fixture, precisions] : rows)
+    for (const auto& [precision, row] : precisions) {
+      std::cout << "| `" << fixture << "` | " << precision << " | " << row.tensors << " | "
+                << row.elements << " | " << number(row.max_abs) << " | " << number(row.max_rel)
+                << " | " << row.tolerance << " | " << static_cast<int>(100 * row.of_tolerance + 0.5)
+                << " % |\n";
+      reasons.insert(row.reasons.begin(), row.reasons.end());
+    }
+  if (!reasons.empty()) std::cout << "\nTolerances in float32, in the fixtures' own words:\n";
+  for (const auto& reason : reasons) std::cout << "\n- " << reason;
+  if (!reasons.empty()) std::cout << "\n";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc != 2) throw std::runtime_error("usage: benchmark_parity_table <figures.jsonl>");
+  const auto folders = read_figures(argv[1]);
+  const auto machine = foresight::benchmark::machine();
+  std::cout
+      << "<!-- Written by scripts/parity.sh: change that, or benchmarks/parity_table.cpp. -->\n"
+         "# Parity\n\n"
+         "How close foresight's numbers come to those of the implementations that it "
+         "reproduces. Their numbers are\n"
+         "stored in fixtures: networks with small random weights, inputs, and what the "
+         "original code made of them. A line\n"
+         "is all tensors of one fixture that were computed in one precision. The last two "
+         "columns are of the tensor that\n"
+         "came closest to its tolerance: a test fails at 100 %. Relative errors leave out tensors "
+         "that are zero but for\nrounding.\n\n"
+         "- **float32** is held to the fixture's own tolerance, which comes from how far the "
+         "original's float32 and float64\n"
+         "  runs lie apart; the rule stands below each table.\n"
+         "- **float64** is held to 1e-9 + 1e-8 of the value where the fixture says nothing "
+         "else: far above double\n"
+         "  rounding, far below any mistake.\n"
+         "- **bfloat16** computes with weights and activations of that type and is compared "
+         "with the original's float64\n"
+         "  run. It has 8 significant bits, so that one rounding errs by up to 2^-8, in the "
+         "root mean square by a root of\n"
+         "  3 less. n roundings in sequence add up as their root, and 4 deviations hold for "
+         "every element: 4 · 2^-8 ·\n"
+         "  sqrt(n / 3) of the tensor's largest value, n counted from the network's depth "
+         "and the steps imagined, 12 a\n"
+         "  transformer block.\n\n"
+      << "Computed on " << machine.at("cpu").get<std::string>() << " with LibTorch "
+      << machine.at("libtorch").get<std::string>() << ", one thread.\n";
+  for (const auto& source : kSources)
+    if (const auto found = folders.find(source.folder); found != folders.end())
+      print_folder(found->first, found->second);
+  for (const auto& [folder, rows] : folders)
+    if (std::none_of(std::begin(kSources), std::end(kSources),
+                     [&](const Source& s) { return s.folder == folder; }))
+      print_folder(folder, rows);
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "benchmark_parity_table: " << error.what() << "\n";
+  return 1;
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Compares foresight with the implementations that it reproduces and writes the page docs/parity.md: runs the tests,
+# which append a line for every tensor they compare, and makes tables of the lines.
+set -euo pipefail
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+
+usage() {
+  cat <<'HELP'
+Usage: scripts/parity.sh [options]
+Prepares the machine (scripts/setup.sh), builds the tests, runs those that compare with other implementations, and
+writes docs/parity.md.
+  --goldens DIR     fixtures to compare with (default: tests/data/goldens)
+  --out FILE        the page to write (default: docs/parity.md)
+HELP
+  setup_options_help
+}
+
+goldens="$SETUP_ROOT/tests/data/goldens"
+out="$SETUP_ROOT/docs/parity.md"
+code=0
+setup_parse "$@" || code=$?
+if [ $code -eq 2 ]; then usage; exit 0; fi
+[ $code -eq 0 ] || exit 1
+set -- ${SETUP_REST[@]+"${SETUP_REST[@]}"}
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --goldens|--out)
+      [ $# -ge 2 ] || { warn "$1 needs a path"; exit 1; }
+      if [ "$1" = --out ]; then out="$2"; else goldens="$2"; fi
+      shift ;;
+    *) warn "unknown option: $1"; usage; exit 1 ;;
+  esac
+  shift
+done
+[ -d "$goldens" ] || { warn "$goldens is no folder of fixtures"; exit 1; }
+
+tests=(nn losses models planning control envs train)
+setup_all
+configure
+build "${tests[@]/#/test_}" benchmark_parity_table
+figures="$(mktemp)"
+trap 'rm -f "$figures" "$out.new"' EXIT
+export FORESIGHT_GOLDENS="$goldens" FORESIGHT_PARITY_OUT="$figures" OMP_NUM_THREADS=1
+for folder in "${tests[@]}"; do
+  say "comparing: $folder"
+  "$BUILD_DIR/tests/test_$folder" "[parity]" </dev/null
+done
+"$BUILD_DIR/benchmarks/benchmark_parity_table" "$figures" > "$out.new"
+mv "$out.new" "$out"
+say "the page is $out"
