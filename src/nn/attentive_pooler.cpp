@@ -5,6 +5,7 @@
 
 #include "foresight/nn/activation.hpp"
 #include "foresight/nn/init.hpp"
+#include "video_blocks.hpp"
 
 namespace foresight::nn {
 
@@ -31,9 +32,7 @@ AttentivePooler::AttentivePooler(int64_t width, const AttentivePoolerOptions& op
                               .heads = options.heads,
                               .mlp_width = options.mlp_width,
                               .norm_epsilon = options.norm_epsilon};
-  for (int64_t i = 0; i < options.self_attention; ++i)
-    blocks_.push_back(
-        place(*this, "blocks." + std::to_string(i), std::make_shared<VideoBlock>(sizes)));
+  blocks_ = video_blocks(*this, "blocks", sizes, options.self_attention);
   const auto norm = [&](const char* path) {
     return place(
         *this, path,
@@ -53,8 +52,7 @@ AttentivePooler::AttentivePooler(int64_t width, const AttentivePoolerOptions& op
 void AttentivePooler::initialise(Noise& noise) {
   constexpr double kStd = 0.02;
   init_normal(query_, kStd, noise);
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    blocks_[i]->initialise(static_cast<int64_t>(i) + 1, noise);
+  initialise_video_blocks(blocks_, noise);
   for (const auto& linear : {q_, kv_, fc1_, fc2_}) {
     init_normal(linear->weight, kStd, noise);
     init_constant(linear->bias, 0.0);

@@ -1,33 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/frame_causal_predictor.hpp"
 
-#include <cmath>
-
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/recompute.hpp"
+#include "video_blocks.hpp"
 
 namespace foresight::nn {
 
 std::vector<std::string> FrameCausalPredictorOptions::validate() const {
   Rules rules("FrameCausalPredictorOptions");
-  const auto positive = [&](int64_t value, std::string_view name) {
-    rules.check(value >= 1, name, static_cast<double>(value), "must be >= 1");
-  };
-  positive(width, "width");
-  positive(depth, "depth");
-  positive(heads, "heads");
-  positive(mlp_width, "mlp_width");
+  check_video_blocks(rules, *this);
   rules.check(action_width >= 2, "action_width", static_cast<double>(action_width), "must be >= 2");
-  if (heads >= 1)
-    rules.check(width % heads == 0, "width", static_cast<double>(width),
-                "must be a multiple of heads = " + std::to_string(heads));
   rules.check(positions == PositionKind::rope || positions == PositionKind::none, "positions",
               enum_name(positions), "must be rope or none");
-  if (heads >= 1 && positions == PositionKind::rope)
-    rules.check(width / heads >= 6, "width", static_cast<double>(width),
-                "must give heads of at least 6 channels for rotary positions");
-  rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
-              "must be positive");
   return rules.problems();
 }
 
@@ -72,15 +57,7 @@ FrameCausalPredictor::FrameCausalPredictor(const FrameCausalPredictorOptions& op
   action_ = linear("action_encoder", options.action_width, width);
   state_ = linear("state_encoder", options.action_width, width);
   extrinsics_ = linear("extrinsics_encoder", options.action_width - 1, width);
-  const VideoBlockSizes sizes{width,
-                              options.heads,
-                              options.mlp_width,
-                              options.feed_forward,
-                              options.qkv_bias,
-                              options.norm_epsilon};
-  for (int64_t i = 0; i < options.depth; ++i)
-    blocks_.push_back(
-        place(*this, "predictor_blocks." + std::to_string(i), std::make_shared<VideoBlock>(sizes)));
+  blocks_ = video_blocks(*this, "predictor_blocks", block_sizes(options), options.depth);
   norm_ =
       place(*this, "predictor_norm",
             torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options.norm_epsilon)));
@@ -93,8 +70,7 @@ void FrameCausalPredictor::initialise(Noise& noise) {
     init_normal(linear->weight, kStd, noise);
     init_constant(linear->bias, 0.0);
   }
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    blocks_[i]->initialise(static_cast<int64_t>(i) + 1, noise);
+  initialise_video_blocks(blocks_, noise);
   init_constant(norm_->weight, 1.0);
   init_constant(norm_->bias, 0.0);
 }

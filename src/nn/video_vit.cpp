@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/video_vit.hpp"
 
-#include <cmath>
 #include <optional>
 #include <utility>
 
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/recompute.hpp"
+#include "video_blocks.hpp"
 
 namespace foresight::nn {
 
@@ -16,23 +16,14 @@ TokenGrid VideoVitOptions::grid() const {
 
 std::vector<std::string> VideoVitOptions::validate() const {
   Rules rules("VideoVitOptions");
+  check_video_blocks(rules, *this);
   const auto positive = [&](int64_t value, std::string_view name) {
     rules.check(value >= 1, name, static_cast<double>(value), "must be >= 1");
   };
-  positive(width, "width");
-  positive(depth, "depth");
-  positive(heads, "heads");
-  positive(mlp_width, "mlp_width");
   positive(patch, "patch");
   positive(tubelet, "tubelet");
   positive(frames, "frames");
   positive(channels, "channels");
-  if (heads >= 1)
-    rules.check(width % heads == 0, "width", static_cast<double>(width),
-                "must be a multiple of heads = " + std::to_string(heads));
-  if (heads >= 1 && positions == PositionKind::rope)
-    rules.check(width / heads >= 6, "width", static_cast<double>(width),
-                "must give heads of at least 6 channels for rotary positions");
   if (tubelet >= 1 && frames > 1)
     rules.check(frames % tubelet == 0, "frames", static_cast<double>(frames),
                 "must be 1 or a multiple of tubelet = " + std::to_string(tubelet));
@@ -40,8 +31,6 @@ std::vector<std::string> VideoVitOptions::validate() const {
               "must be >= patch = " + std::to_string(patch));
   rules.check(image_width >= patch, "image_width", static_cast<double>(image_width),
               "must be >= patch = " + std::to_string(patch));
-  rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
-              "must be positive");
   return rules.problems();
 }
 
@@ -123,15 +112,7 @@ VideoVit::VideoVit(const VideoVitOptions& options) : options_(options) {
                                             : sincos_video_positions(options.grid(), width, share);
     positions_ = register_parameter("pos_embed", table, /*requires_grad=*/false);
   }
-  const VideoBlockSizes sizes{width,
-                              options.heads,
-                              options.mlp_width,
-                              options.feed_forward,
-                              options.qkv_bias,
-                              options.norm_epsilon};
-  for (int64_t i = 0; i < options.depth; ++i)
-    blocks_.push_back(
-        place(*this, "blocks." + std::to_string(i), std::make_shared<VideoBlock>(sizes)));
+  blocks_ = video_blocks(*this, "blocks", block_sizes(options), options.depth);
   norm_ =
       place(*this, "norm",
             torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options.norm_epsilon)));
@@ -142,8 +123,7 @@ void VideoVit::initialise(Noise& noise) {
   const auto& weight = patches_ ? patches_->weight : tubelets_->weight;
   init_normal(weight, kStd, noise);
   init_constant(patches_ ? patches_->bias : tubelets_->bias, 0.0);
-  for (std::size_t i = 0; i < blocks_.size(); ++i)
-    blocks_[i]->initialise(static_cast<int64_t>(i) + 1, noise);
+  initialise_video_blocks(blocks_, noise);
   init_constant(norm_->weight, 1.0);
   init_constant(norm_->bias, 0.0);
 }
