@@ -10,6 +10,8 @@
 #include "commands.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
@@ -33,6 +35,10 @@ io::NamedTensors dino_wm_tensors(const io::Bundle& bundle, const std::string&) {
   return models::dino_wm_tensors(*models::read_dino_wm(bundle));
 }
 
+io::NamedTensors eb_jepa_tensors(const io::Bundle& bundle, const std::string&) {
+  return models::eb_jepa_tensors(*models::read_eb_jepa(bundle));
+}
+
 io::NamedTensors vjepa2_tensors(const io::Bundle& bundle, const std::string& layout) {
   const auto& provenance = bundle.config.provenance;
   const bool came_from_transformers =
@@ -50,6 +56,7 @@ io::NamedTensors own_names(const io::Bundle& bundle, const std::string&) {
 constexpr std::array kExporters{
     Exporter{models::kJepaFamily, kLewmLayouts, lewm_tensors},
     Exporter{models::kDinoWmFamily, {}, dino_wm_tensors},
+    Exporter{models::kEbJepaFamily, {}, eb_jepa_tensors},
     Exporter{models::kVJepa2Family, kVJepa2Layouts, vjepa2_tensors},
     Exporter{models::kVJepa2AcFamily, {}, own_names},
 };
