@@ -142,6 +142,15 @@ TEST_CASE("a trained EbJepa tells latents of different places apart and predicts
   CHECK(after.at("std").value.item<double>() < 0.6 * before.at("std").value.item<double>());
 }
 
+TEST_CASE("planes are normalised by their own range, then by the recipe's statistics", "[parity]") {
+  for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
+    const models::EbJepa model(models::EbJepaOptions::small());
+    const auto images = golden.input("images");  // whole grey levels
+    REQUIRE(images.round().equal(images));
+    golden.compare("outputs/state", model.preprocess(images.to(at::kByte)));
+  });
+}
+
 TEST_CASE("the pictures that a model makes of trajectories are the reference's", "[parity]") {
   for_each_golden("eb_jepa/dataset", [](Golden& golden) {
     const auto kept = golden.config().at("keep_states").get<int64_t>();
