@@ -39,8 +39,13 @@ void check_per_step(std::string_view term, const Tensor& value, const Tensor& ac
 }
 
 // [B,S,H',P,D] against [B,P,D] -> [B,S,H'].
-Tensor distance_per_step(const GoalDistance& options, const Tensor& states, const Tensor& goal) {
-  const auto target = goal.unsqueeze(1).unsqueeze(1);
+// In float32 for half types: a sum of hundreds of squares in bfloat16 has steps that are larger
+// than what tells candidates apart.
+Tensor distance_per_step(const GoalDistance& options, const Tensor& given, const Tensor& goal) {
+  const auto wide = [](const Tensor& x) {
+    return at::isReducedFloatingType(x.scalar_type()) ? x.to(at::kFloat) : x;
+  };
+  const auto states = wide(given), target = wide(goal).unsqueeze(1).unsqueeze(1);
   const auto reduced = [&](const Tensor& x, at::IntArrayRef axes) {
     return options.reduction == Reduction::sum ? x.sum(axes) : x.mean(axes);
   };

@@ -39,6 +39,22 @@ double at_index(const Tensor& tensor, std::initializer_list<int64_t> index) {
   return value.item<double>();
 }
 
+TEST_CASE("the distance of bfloat16 latents to a goal is summed in float32") {
+  PhiloxNoise noise(21);
+  const auto latents = noise.normal({2, 5, 3, 1, 192}).to(at::kBFloat16);
+  const auto goal = noise.normal({2, 1, 192}).to(at::kBFloat16);
+  Trajectory trajectory;
+  trajectory.actions = at::zeros({2, 5, 3, 1});
+  trajectory.states = State(3);
+  trajectory.states.set("latent", latents);
+  const auto cost = goal_distance()(trajectory, Task(1).set(kGoal, goal));
+  const auto expected = (latents.select(2, 2).to(at::kDouble) - goal.to(at::kDouble).unsqueeze(1))
+                            .square()
+                            .sum({2, 3});
+  CHECK(cost.scalar_type() == at::kFloat);
+  CHECK(at::allclose(cost.to(at::kDouble), expected, 1e-5, 1e-5));
+}
+
 TEST_CASE("goal distance equals its formula for every choice of its options") {
   const auto trajectory = random_trajectory();
   const auto task = goal_task();
