@@ -85,7 +85,8 @@ std::string precision_of(const nlohmann::json& line) {
 // Figures inside a reason are a file's own; the rule is what its files share.
 std::string rule_of(const std::string& reason) {
   static const std::regex figure(R"([0-9.]+e[-+]?[0-9]+)");
-  return std::regex_replace(reason, figure, "…");
+  // "<" would begin a tag of HTML.
+  return std::regex_replace(std::regex_replace(reason, figure, "…"), std::regex("<"), "&lt;");
 }
 
 constexpr double kSmallest = 10;  // absolute tolerances that a tensor's largest value exceeds

@@ -54,9 +54,9 @@ struct FORESIGHT_API EnsembleOptions {
   std::vector<std::string> validate() const;
 };
 
-/// State fields: "particles.<field>" [N...,M,...] for every field of the members (M = K * particles
-/// per member; member k starts with particles k*n .. k*n + n-1), and for each imagined one also
-/// <field> itself, the mean over particles. Trajectories also hold "particles.reward" and
+/// State fields: for every field F of the members "particles.F" [N...,M,...] (M = K * particles per
+/// member; member k starts with particles k*n .. k*n + n-1), and for each imagined one also F
+/// itself, the mean over particles. Trajectories also hold "particles.reward" and
 /// "particles.discount" where members have them; rewards and discounts are the means. See
 /// core/particles.hpp for what terms make of it.
 class FORESIGHT_API Ensemble : public WorldModel {

@@ -29,7 +29,7 @@ struct FORESIGHT_API MlpOptions {
 };
 
 /// State-dict keys: layers.{i}.*, norms.{i}.*; or, in the layout of a torch Sequential with
-/// activations between its linear layers, <sequential>.{2i}.*.
+/// activations between its linear layers, {sequential}.{2i}.*.
 class FORESIGHT_API Mlp : public torch::nn::Module {
  public:
   /// `sequential`: name of the Sequential whose keys are wanted; it has no norms. Throws
