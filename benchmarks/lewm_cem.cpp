@@ -17,6 +17,7 @@
 #include <iostream>
 #include <numeric>
 
+#include "../tests/temporary_folder.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -149,22 +150,6 @@ class Planning {
   SamplingOptions options_;
 };
 
-// A folder for the files that the peer reads, removed at the end.
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    auto name = (std::filesystem::temp_directory_path() / "foresight_lewmXXXXXX").string();
-    if (!mkdtemp(name.data())) throw std::runtime_error("cannot make a folder in " + name);
-    path = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-};
-
 Solve peer_solve(Peer& peer, const Settings& settings) {
   const auto answer = peer.ask({{"do", "solve"}, {"dtype", "float32"}});
   const auto tensor = [](const nlohmann::json& numbers) {
@@ -207,10 +192,9 @@ nlohmann::json compare(const Solve& ours, const Solve& theirs, const Planning& j
 nlohmann::json measure(Peer* peer, const Settings& settings) {
   const auto model = random_lewm();
   const auto inputs = random_inputs(settings, model->options().action.width());
-  const Folder folder;
+  const TemporaryFolder folder;
   if (peer) {
-    const auto weights = folder.path / "weights.safetensors",
-               tensors = folder.path / "inputs.safetensors";
+    const auto weights = folder / "weights.safetensors", tensors = folder / "inputs.safetensors";
     io::write_safetensors(weights, nn::state_dict(*model));
     io::write_safetensors(tensors, {{"noise", inputs.noise.contiguous()},
                                     {"pixels", inputs.pixels.contiguous()},

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "copies.hpp"
 #include "foresight/nn/init.hpp"
-#include "foresight/nn/state_dict.hpp"
 #include "history.hpp"
 #include "state_names.hpp"
 
@@ -286,18 +286,10 @@ Trajectory DinoWm::rollout(const State& state, const Tensor& actions, Noise&) co
   return trajectory;
 }
 
-std::shared_ptr<DinoWm> DinoWm::copy() const {
-  auto twin = std::make_shared<DinoWm>(options_);
-  const auto like = tensor_options();
-  twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
-  nn::copy_state(*this, *twin);
-  return twin;
-}
+std::shared_ptr<DinoWm> DinoWm::copy() const { return copy_of(*this, tensor_options()); }
 
 std::shared_ptr<torch::nn::Module> DinoWm::clone(const std::optional<torch::Device>& device) const {
-  auto twin = copy();
-  if (device) twin->to(*device);
-  return twin;
+  return clone_of(*this, device);
 }
 
 }  // namespace foresight::models

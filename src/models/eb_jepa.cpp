@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/eb_jepa.hpp"
 
+#include "copies.hpp"
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/losses/prediction.hpp"
-#include "foresight/nn/state_dict.hpp"
 #include "history.hpp"
 #include "state_names.hpp"
 
@@ -235,18 +235,10 @@ std::vector<std::vector<Tensor>> EbJepa::clipping_groups() const {
   return {encoder_->parameters(), std::move(predictor)};
 }
 
-std::shared_ptr<EbJepa> EbJepa::copy() const {
-  auto twin = std::make_shared<EbJepa>(options_);
-  const auto like = tensor_options();
-  twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
-  nn::copy_state(*this, *twin);
-  return twin;
-}
+std::shared_ptr<EbJepa> EbJepa::copy() const { return copy_of(*this, tensor_options()); }
 
 std::shared_ptr<torch::nn::Module> EbJepa::clone(const std::optional<torch::Device>& device) const {
-  auto twin = copy();
-  if (device) twin->to(*device);
-  return twin;
+  return clone_of(*this, device);
 }
 
 }  // namespace foresight::models

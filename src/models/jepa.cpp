@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
+#include "copies.hpp"
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/nn/residual_predictor.hpp"
-#include "foresight/nn/state_dict.hpp"
 #include "history.hpp"
 #include "state_names.hpp"
 
@@ -249,18 +249,10 @@ Tensor Jepa::infer_actions(const Tensor& latents) const {
   return inverse_dynamics_->forward(losses::inverse_dynamics_input(latents), nn::Mode::infer);
 }
 
-std::shared_ptr<Jepa> Jepa::copy() const {
-  auto twin = std::make_shared<Jepa>(options_);
-  const auto like = tensor_options();
-  twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
-  nn::copy_state(*this, *twin);
-  return twin;
-}
+std::shared_ptr<Jepa> Jepa::copy() const { return copy_of(*this, tensor_options()); }
 
 std::shared_ptr<torch::nn::Module> Jepa::clone(const std::optional<torch::Device>& device) const {
-  auto twin = copy();
-  if (device) twin->to(*device);
-  return twin;
+  return clone_of(*this, device);
 }
 
 }  // namespace foresight::models

@@ -18,7 +18,7 @@ ModelSpec make_spec(const VJepa2AcOptions& options) {
   spec.history = options.history;
   spec.tokens = options.encoder.grid().per_frame();
   spec.channels = options.encoder.width;
-  spec.imagined = {ac::kLatent, ac::kPose};
+  spec.imagined = {kLatent, ac::kPose};
   return spec;
 }
 
@@ -55,7 +55,7 @@ State VJepa2Ac::initial(int64_t batch) const {
   };
   const auto past = options_.window - 1;
   State state;
-  state.set(ac::kLatent, zeros({spec_.tokens, spec_.channels}));
+  state.set(kLatent, zeros({spec_.tokens, spec_.channels}));
   state.set(ac::kPose, zeros({kPoseWidth}));
   if (options_.predictor.extrinsics) state.set(ac::kCamera, zeros({6}));
   if (past == 0) return state;
@@ -93,7 +93,7 @@ State VJepa2Ac::observe_latent(const State& previous, const Tensor& last_action,
     const auto action = checked_actions(last_action, batch);
     if (!first) state = pushed(previous, action);
   }
-  state.set(ac::kLatent, latent);
+  state.set(kLatent, latent);
   state.set(ac::kPose, pose);
   if (options_.predictor.extrinsics) {
     check_shape("camera", camera, {batch[0], 6}, "[B,6]");
@@ -122,7 +122,7 @@ State VJepa2Ac::pushed(const State& state, const Tensor& action) const {
   const auto push = [&](const char* ring, const Tensor& row) {
     next.set(ring, at::cat({state.at(ring).slice(1, 1), row.unsqueeze(1)}, 1));
   };
-  push(ac::kPastLatents, state.at(ac::kLatent));
+  push(ac::kPastLatents, state.at(kLatent));
   push(ac::kPastPoses, state.at(ac::kPose));
   push(ac::kPastActions, action);
   if (options_.predictor.extrinsics) push(ac::kPastCameras, state.at(ac::kCamera));
@@ -137,7 +137,7 @@ nn::FrameSequence VJepa2Ac::window(const State& state, const Tensor& action) con
     const auto row = newest.unsqueeze(1);
     return before > 0 ? at::cat({ac::newest(state, ring, before), row}, 1) : row;
   };
-  nn::FrameSequence sequence{frames(ac::kPastLatents, state.at(ac::kLatent)),
+  nn::FrameSequence sequence{frames(ac::kPastLatents, state.at(kLatent)),
                              frames(ac::kPastActions, action),
                              frames(ac::kPastPoses, state.at(ac::kPose)),
                              {}};
@@ -153,7 +153,7 @@ Transition VJepa2Ac::step(const State& state, const Tensor& action, Noise&) cons
   const auto flat = state.batch_dims() == 1 ? state : state.flatten();
   const auto given = checked_actions(action, batch).reshape({-1, kPoseWidth});
   auto next = pushed(flat, given);
-  next.set(ac::kLatent, normalised(predictor_->next(window(flat, given), 0, nullptr, nullptr)));
+  next.set(kLatent, normalised(predictor_->next(window(flat, given), 0, nullptr, nullptr)));
   next.set(ac::kPose, integrate_pose(flat.at(ac::kPose), given));
   next.set_filled(std::min(state.filled() + 1, options_.window));
   return {state.batch_dims() == 1 ? std::move(next) : next.unflatten(batch), {}, {}};

@@ -104,7 +104,7 @@ Trajectory VJepa2Ac::rollout(const State& state, const Tensor& actions, Noise&) 
   const auto before = at::stack(at::TensorList(poses).slice(0, poses.size() - 1), 2);
 
   const auto observed = std::min(state.filled(), options_.window);
-  Imagination imagination{*this, observed, {}, state.at(ac::kLatent), {}, {}};
+  Imagination imagination{*this, observed, {}, state.at(kLatent), {}, {}};
   imagination.prefixes.resize(static_cast<std::size_t>(observed));
   if (options_.predictor.extrinsics) imagination.camera = state.at(ac::kCamera);
   if (observed > 1) {
@@ -127,7 +127,7 @@ Trajectory VJepa2Ac::rollout(const State& state, const Tensor& actions, Noise&) 
   Trajectory trajectory;
   trajectory.actions = actions;
   trajectory.states = State(3);
-  trajectory.states.set(ac::kLatent, latents.size() == 1 ? latents[0] : at::cat(latents, 1));
+  trajectory.states.set(kLatent, latents.size() == 1 ? latents[0] : at::cat(latents, 1));
   trajectory.states.set(ac::kPose, reached);
   trajectory.states.set_filled(std::min(state.filled() + 1, options_.window));
   return trajectory;

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "foresight/core/state.hpp"
+#include "state_names.hpp"
 
 namespace foresight::models::ac {
 
-inline constexpr const char* kLatent = "latent";
 inline constexpr const char* kPose = "pose";
 inline constexpr const char* kCamera = "camera";
 inline constexpr const char* kPastLatents = "past_latents";

@@ -4,9 +4,9 @@
 #include <ATen/core/grad_mode.h>
 
 #include "eb_jepa_golden.hpp"
-#include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_planner.hpp"
 #include "reference_costs.hpp"
 
 namespace foresight::eb_jepa_planning_test {
@@ -21,21 +21,6 @@ CostTerm distance_of_observation() {
     const auto distance = (task.at(kObserved) - task.at(kGoal)).square().mean({1, 2});
     return distance.unsqueeze(1).expand({-1, trajectory.actions.size(1)});
   };
-}
-
-SamplingOptions planner_of(const nlohmann::json& planner) {
-  const bool is_cem = planner.at("planner_name") == "cem";
-  auto options = is_cem ? eb_jepa_cem() : eb_jepa_mppi();
-  options.samples = planner.at("num_samples");
-  options.iterations = planner.at("n_iters");
-  options.elites = planner.at("num_elites");
-  options.initial_std = {is_cem ? planner.at("var_scale").get<double>()
-                                : planner.value("max_std", 2.0)};
-  options.temperature = planner.value("temperature", 0.005);
-  if (is_cem && planner.at("max_norms").is_null()) options.bound = BoundKind::none;
-  options.record = PlannerRecord::everything;
-  options.evaluate_result = false;
-  return options;
 }
 
 }  // namespace
@@ -69,7 +54,7 @@ TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity
     REQUIRE(horizon == draws.size(1));
     RecordedNoise noise;
     for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i].transpose(0, 1).unsqueeze(0));
-    const auto options = planner_of(planner);
+    const auto options = replayed_eb_jepa(planner);
     const bool is_mppi = planner.at("planner_name") == "mppi";
     if (is_mppi) noise.push(golden.input("choice_uniform").reshape({1, 1}));
     Problem problem;

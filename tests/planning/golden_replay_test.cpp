@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Planners of other projects, replayed with their recorded draws *and* their recorded costs: the
 // search is compared in every iteration without the network that made the costs.
-#include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
+#include "golden_planner.hpp"
 #include "reference_costs.hpp"
 
 namespace foresight::golden_replay_test {
@@ -33,24 +33,11 @@ Tensor deviations(const Plan& plan) {
   return per_iteration(plan, [](const auto& r) { return r.std; });
 }
 
-SamplingOptions replayed(SamplingOptions options) {
-  options.record = PlannerRecord::everything;
-  options.evaluate_result = false;  // no recorded cost for the answer
-  return options;
-}
-
 TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity]") {
   for_each_golden("eb_jepa/eb_jepa_plan", [](Golden& golden) {
     const auto& planner = golden.config().at("plan_cfg").at("planner");
     const bool is_cem = planner.at("planner_name") == "cem";
-    auto options = replayed(is_cem ? eb_jepa_cem() : eb_jepa_mppi());
-    options.samples = planner.at("num_samples");
-    options.iterations = planner.at("n_iters");
-    options.elites = planner.at("num_elites");
-    options.initial_std = {is_cem ? planner.at("var_scale").get<double>()
-                                  : planner.value("max_std", 2.0)};
-    options.temperature = planner.value("temperature", 0.005);
-    if (is_cem && planner.at("max_norms").is_null()) options.bound = BoundKind::none;
+    const auto options = replayed_eb_jepa(planner);
 
     const auto draws = golden.input("noise");  // [I,T,S,A]
     Problem problem;

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Independent models with the same weights, for families that are built from `options()` alone.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <optional>
+
+#include "foresight/nn/state_dict.hpp"
+
+namespace foresight::models {
+
+/// A model of the same options, weights, flags, and of the type and device of `like`.
+template <class Model>
+std::shared_ptr<Model> copy_of(const Model& model, const at::TensorOptions& like) {
+  auto twin = std::make_shared<Model>(model.options());
+  twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
+  nn::copy_state(model, *twin);
+  return twin;
+}
+
+/// copy(), moved to `device` if one is given: what Module::clone() promises.
+template <class Model>
+std::shared_ptr<torch::nn::Module> clone_of(const Model& model,
+                                            const std::optional<torch::Device>& device) {
+  auto twin = model.copy();
+  if (device) twin->to(*device);
+  return twin;
+}
+
+}  // namespace foresight::models
