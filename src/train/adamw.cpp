@@ -6,6 +6,7 @@
 #include <set>
 
 #include "foresight/io/load_tensors.hpp"
+#include "foresight/train/gradient_norm.hpp"
 
 namespace foresight::train {
 
@@ -44,11 +45,9 @@ Tensor AdamW::step(double factor, double decay_factor) {
     std::vector<Tensor> parameters, gradients, first, second, steps;
   };
   Group decaying, plain;
-  std::vector<Tensor> gradients;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     auto gradient = parameters_[i].grad();
     if (!gradient.defined()) continue;
-    gradients.push_back(gradient);
     auto& group = options_.decay == Decay::all || parameters_[i].dim() >= 2 ? decaying : plain;
     group.parameters.push_back(parameters_[i]);
     group.gradients.push_back(gradient);
@@ -56,17 +55,17 @@ Tensor AdamW::step(double factor, double decay_factor) {
     group.second.push_back(second_[i]);
     group.steps.push_back(parameter_steps_[i]);
   }
-  if (gradients.empty()) return at::zeros({}, parameters_.front().options()).detach();
+  if (decaying.parameters.empty() && plain.parameters.empty())
+    return at::zeros({}, parameters_.front().options()).detach();
 
-  const auto norm = at::stack(at::_foreach_norm(gradients)).norm();
-  if (options_.clip > 0)
-    at::_foreach_mul_(gradients, at::clamp_max(options_.clip / (norm + 1e-6), 1.0));
+  const auto norm = clip_gradient_norm(parameters_, options_.clip);
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;
     at::_foreach_add_(group->steps, 1);
     at::_fused_adamw_(group->parameters, group->gradients, group->first, group->second, {},
                       group->steps, options_.lr * factor, options_.beta1, options_.beta2,
-                      group == &decaying ? options_.weight_decay * decay_factor : 0.0, options_.epsilon,
+                      group == &decaying ? options_.weight_decay * decay_factor : 0.0,
+                      options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   }
   zero_grad();

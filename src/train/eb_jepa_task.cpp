@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/eb_jepa_task.hpp"
 
-#include <c10/core/GradMode.h>
-
 #include <algorithm>
 
+#include "foresight/train/gradient_norm.hpp"
 #include "mean_terms.hpp"
 #include "position.hpp"
 
@@ -89,17 +88,6 @@ TrainOptions eb_jepa_training(int64_t steps) {
                        .warmup = steps / 10,
                        .warmup_start = 1e-8,
                        .final_factor = 1e-2}};
-}
-
-Tensor clip_gradient_norm(const std::vector<Tensor>& parameters, double largest) {
-  c10::NoGradGuard no_grad;
-  std::vector<Tensor> gradients;
-  for (const auto& parameter : parameters)
-    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-  if (gradients.empty()) return at::zeros({});
-  const auto norm = at::stack(at::_foreach_norm(gradients)).norm();
-  at::_foreach_mul_(gradients, at::clamp_max(largest / (norm + 1e-6), 1.0));
-  return norm;
 }
 
 }  // namespace foresight::train

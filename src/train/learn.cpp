@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "elapsed.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
@@ -24,10 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // How the bundle plans unless told otherwise: replan after every block.
 nlohmann::json planner_defaults(const LearnOptions& options, bool with_critic) {
@@ -257,14 +254,9 @@ losses::Terms Learning::held_out_losses(const Recordings& recordings) const {
   c10::NoGradGuard no_grad;
   model_->eval();
   PhiloxNoise noise(seed_, kMeasureStream);
-  MeanTerms mean;
-  for (int64_t i = 0; i < options_.validation_batches; ++i) {
-    const auto batch = loader->next();
-    if (!batch) break;
-    mean.add(model_->loss(batch->pixels.to(device_), batch->actions.to(device_), noise),
-             batch->pixels.size(0));
-  }
-  return mean.terms();
+  return mean_loss(*loader, options_.validation_batches, [&](const data::Batch& batch) {
+    return model_->loss(batch.pixels.to(device_), batch.actions.to(device_), noise);
+  });
 }
 
 void Learning::measure_before() {

@@ -56,13 +56,8 @@ losses::Terms LoaderTask::validate() {
   if (!data_.validation) return {};
   PhiloxNoise noise(data_.seed, kHeldOutStream);
   data_.validation->seek({0, 0});
-  MeanTerms mean;
-  for (int64_t i = 0; i < data_.validation_batches; ++i) {
-    const auto batch = data_.validation->next();
-    if (!batch) break;
-    mean.add(batch_loss(*batch, noise), batch->pixels.size(0));
-  }
-  return mean.terms();
+  return mean_loss(*data_.validation, data_.validation_batches,
+                   [&](const data::Batch& batch) { return batch_loss(batch, noise); });
 }
 
 std::string LoaderTask::position() const {

@@ -2,6 +2,7 @@
 // Mean of loss terms over batches of different size.
 #pragma once
 
+#include "foresight/data/loader.hpp"
 #include "foresight/losses/terms.hpp"
 
 namespace foresight::train {
@@ -29,5 +30,17 @@ class MeanTerms {
   Tensor sum_;
   int64_t samples_ = 0;
 };
+
+/// Mean of loss(batch) over the loader's next `batches` batches, or as many as its epoch has left.
+template <class Loss>
+losses::Terms mean_loss(data::Loader& loader, int64_t batches, const Loss& loss) {
+  MeanTerms mean;
+  for (int64_t i = 0; i < batches; ++i) {
+    const auto batch = loader.next();
+    if (!batch) break;
+    mean.add(loss(*batch), batch->pixels.size(0));
+  }
+  return mean.terms();
+}
 
 }  // namespace foresight::train

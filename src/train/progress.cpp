@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "elapsed.hpp"
+
 namespace foresight::train {
 namespace {
 
@@ -16,10 +18,6 @@ std::string duration(double seconds) {
   if (total >= 3600)
     return fmt::format("{}:{:02}:{:02}", total / 3600, total / 60 % 60, total % 60);
   return fmt::format("{}:{:02}", total / 60, total % 60);
-}
-
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 }  // namespace
@@ -56,8 +54,8 @@ void Progress::update(int64_t step, int64_t samples, std::string_view detail) {
   const bool terminal = style_ == ProgressStyle::rewritten;
   // Often enough to look alive, rarely enough to keep a log file short.
   const double interval = terminal ? 0.2 : 10.0;
-  if (printed_ && step < total_ && since(last_) < interval) return;
-  const auto text = line(step, samples, since(start_), detail);
+  if (printed_ && step < total_ && seconds_since(last_) < interval) return;
+  const auto text = line(step, samples, seconds_since(start_), detail);
   if (terminal) {
     fmt::print(stream_, "\r{}\x1b[K", text);
     open_line_ = true;

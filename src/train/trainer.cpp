@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "best_weights.hpp"
+#include "elapsed.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/nn/autocast.hpp"
 #include "foresight/nn/recompute.hpp"
@@ -24,10 +25,6 @@ namespace foresight::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double elapsed_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 std::filesystem::path checkpoint_folder(const RunFolder& folder, const std::string& task) {
   return folder.path / "checkpoints" / task;
@@ -230,7 +227,7 @@ void Run::log_step(const StepLoss& loss, double factor) {
   add_scalars(scalars, prefix + "train/", loss.terms, loss.values);
   scalars.emplace_back(prefix + "lr", options_.optimizer.lr * factor);
   scalars.emplace_back(prefix + "grad_norm", norm_.item<double>());
-  const auto elapsed = elapsed_since(logged_at_);
+  const auto elapsed = seconds_since(logged_at_);
   const auto processes = hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
   const auto samples =
       (result_.step - logged_step_) * task_.samples() * options_.accumulate * processes;
@@ -338,8 +335,8 @@ TrainResult Run::run(ProgressStyle style) {
       update(factor);
       ++result_.step;
       result_.loss = loss.values[0];
-      stepping += elapsed_since(step_start);
-      result_.seconds = earlier_seconds_ + elapsed_since(start_);
+      stepping += seconds_since(step_start);
+      result_.seconds = earlier_seconds_ + seconds_since(start_);
       const bool logs = due(options_.log_every) || result_.step == options_.steps;
       if (writes() && (logs || result_.step == 1)) log_step(loss, factor);
       evaluate(due(options_.validate_every), due(options_.success_every));
@@ -356,7 +353,7 @@ TrainResult Run::run(ProgressStyle style) {
     }
     throw;
   }
-  result_.seconds = earlier_seconds_ + elapsed_since(start_);
+  result_.seconds = earlier_seconds_ + seconds_since(start_);
   result_.step_ms =
       result_.step > first ? 1e3 * stepping / static_cast<double>(result_.step - first) : 0.0;
   save();

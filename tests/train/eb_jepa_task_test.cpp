@@ -11,6 +11,7 @@
 #include "catch.hpp"
 #include "envs/eb_golden_options.hpp"
 #include "error_message.hpp"
+#include "foresight/train/gradient_norm.hpp"
 #include "golden.hpp"
 #include "temporary_folder.hpp"
 

@@ -63,8 +63,4 @@ class FORESIGHT_API EbJepaTask final : public Task {
 /// clips in bfloat16; precision is fp32 here, which is the faster one on most CPUs.
 FORESIGHT_API TrainOptions eb_jepa_training(int64_t steps = 3120);
 
-/// Scales the gradients of `parameters` by largest / (norm + 1e-6) where that is below 1; those
-/// without gradient count as zero. Returns the norm before.
-FORESIGHT_API Tensor clip_gradient_norm(const std::vector<Tensor>& parameters, double largest);
-
 }  // namespace foresight::train
