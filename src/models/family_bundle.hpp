@@ -32,14 +32,44 @@ inline void check_family_to_write(const io::BundleConfig& config, const std::str
       "the configuration to write is of family '" + config.family + "', expected '" + family + "'");
 }
 
+/// Throws Error(unsupported) for a bundle of another family.
+inline void check_family_read(const io::Bundle& bundle, const std::string& family) {
+  require(bundle.config.family == family, ErrorCategory::unsupported,
+          bundle_name(bundle) + ": model family '" + bundle.config.family + "', expected '" +
+              family + "'");
+}
+
+/// The configuration of an encoder, which has no actions and no history: all of its options are its
+/// own. `frame`: shape of what it observes; `tokens` of `channels` are what it says about it.
+template <class Options>
+io::BundleConfig encoder_config(const std::string& family, const Options& options,
+                                std::vector<int64_t> frame, int64_t tokens, int64_t channels) {
+  ModelSpec spec;
+  spec.family = family;
+  spec.observation = {{std::string(kPixels), std::move(frame), at::kByte}};
+  spec.tokens = tokens;
+  spec.channels = channels;
+  auto config = io::BundleConfig::of(spec);
+  config.options = write_options(options);
+  return config;
+}
+
+/// The options of an encoder's bundle. Throws Error as family_options().
+template <class Options>
+Options encoder_options(const io::Bundle& bundle, const std::string& family) {
+  check_family_read(bundle, family);
+  Options options;
+  read_options(options, bundle.config.options, bundle_name(bundle) + ": options");
+  require_valid(options);
+  return options;
+}
+
 /// The options of a bundle of `family`. Throws Error: unsupported for another family; bad_file or
 /// invalid_option for options that are not its own.
 template <class Options>
 Options family_options(const io::Bundle& bundle, const std::string& family) {
+  check_family_read(bundle, family);
   const auto& config = bundle.config;
-  require(
-      config.family == family, ErrorCategory::unsupported,
-      bundle_name(bundle) + ": model family '" + config.family + "', expected '" + family + "'");
   for (const auto* key : kTopLevelOptions)
     require(!config.options.contains(key), ErrorCategory::bad_file,
             bundle_name(bundle) + ": options must not repeat '" + std::string(key) +

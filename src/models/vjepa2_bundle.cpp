@@ -7,15 +7,9 @@
 namespace foresight::models {
 
 io::BundleConfig vjepa2_bundle_config(const VJepa2& model) {
-  const auto& o = model.options();
-  ModelSpec spec;
-  spec.family = kVJepa2Family;
-  spec.observation = {{std::string(kPixels), {kAny, kAny, kAny, 3}, at::kByte}};
-  spec.tokens = o.encoder.grid().count();
-  spec.channels = o.encoder.width;
-  auto config = io::BundleConfig::of(spec);
-  config.options = write_options(o);
-  return config;
+  const auto& encoder = model.options().encoder;
+  return encoder_config(kVJepa2Family, model.options(), {kAny, kAny, kAny, 3},
+                        encoder.grid().count(), encoder.width);
 }
 
 io::BundleConfig vjepa2_ac_bundle_config(const VJepa2Ac& model) { return family_config(model); }
@@ -32,14 +26,9 @@ void write_vjepa2_ac(const std::filesystem::path& folder, const VJepa2Ac& model,
   io::write_bundle(folder, config, nn::state_dict(model));
 }
 
-// A family without actions and history: all of its options are its own.
 std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle) {
-  require(bundle.config.family == kVJepa2Family, ErrorCategory::unsupported,
-          bundle_name(bundle) + ": model family '" + bundle.config.family + "', expected '" +
-              kVJepa2Family + "'");
-  VJepa2Options options;
-  read_options(options, bundle.config.options, bundle_name(bundle) + ": options");
-  auto model = std::make_shared<VJepa2>(options, std::nullopt);
+  auto model =
+      std::make_shared<VJepa2>(encoder_options<VJepa2Options>(bundle, kVJepa2Family), std::nullopt);
   fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
   return model;
 }

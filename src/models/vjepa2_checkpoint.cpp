@@ -150,12 +150,24 @@ void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint, std::st
              placement);
 }
 
+namespace {
+
+// Both encoders of a checkpoint have the same sizes; some hold one alone.
+std::string_view encoder_part(const io::NamedTensors& checkpoint) {
+  const bool online = std::any_of(checkpoint.begin(), checkpoint.end(), [](const auto& item) {
+    return vjepa2_key(item.first).starts_with("encoder.");
+  });
+  return online ? "encoder" : "target_encoder";
+}
+
+}  // namespace
+
 VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                               std::string_view source) {
   VJepa2Options options;
   const auto rope = nn::PositionKind::rope;
-  describe_encoder(options.encoder, vjepa2_part(checkpoint, "encoder", rope, source), image_size,
-                   source);
+  describe_encoder(options.encoder, vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source),
+                   image_size, source);
   const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
   auto& p = options.predictor;
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);

@@ -4,6 +4,7 @@
 #include <torch/optim/adamw.h>
 
 #include "dino_wm_golden.hpp"
+#include "foresight/nn/autocast.hpp"
 
 namespace foresight::dino_wm_parity_test {
 
@@ -61,12 +62,51 @@ void compare_separated(Golden& golden, const models::DinoWm& model, const Tensor
                    model.embed_actions(blocks).narrow(-1, 0, model.options().action_width));
 }
 
+// One training step under bfloat16 autocast, as TrainOptions.precision = bf16 makes it: weights,
+// sums and the loss in float32. The backward pass rounds where the forward pass did.
+void check_bfloat16_step(Golden& golden, const models::DinoWmOptions& options) {
+  INFO("bfloat16 autocast");
+  const auto model = golden_dino_wm(golden, options, at::kFloat);
+  const auto actions = golden.input("actions");
+  const auto features = golden_features(golden, golden.input("visual"));
+  losses::Terms terms;
+  {
+    const nn::Autocast autocast(at::kCPU, /*enabled=*/true);
+    terms = model->loss_of_features(features, golden.input("proprio"),
+                                    actions.narrow(1, 0, actions.size(1) - 1));
+  }
+  terms.total().backward();
+  const auto roundings = 2 * (options.predictor.depth + 1) * kRoundingsOfBlock;
+  // Squares have twice the error, hence four times the roundings of the forward pass.
+  golden.compare_bfloat16("loss", terms.total().to(at::kBFloat16), 2 * roundings);
+  const auto tolerance = bfloat16_tolerance(roundings);
+  const double rate = golden.config().at("predictor_lr");
+  const auto& adamw = golden.config().at("adamw");
+  for (const auto& [key, tensor] : models::dino_wm_tensors(*model)) {
+    const auto gradient = golden.at("grads/" + key);
+    golden.compare_within("grads/" + key, tensor.grad().to(at::kBFloat16), tolerance);
+    if (!key.starts_with("predictor.")) continue;
+    // AdamW's first step goes by the gradient's sign, which must be right where the gradient is
+    // more than its tolerance; then the step is the reference's.
+    const auto sure = gradient.abs().gt(2 * tolerance.of_max * gradient.abs().max() + 1e-6);
+    torch::optim::AdamW({tensor}, torch::optim::AdamWOptions(rate)
+                                      .betas({adamw.at("betas")[0], adamw.at("betas")[1]})
+                                      .eps(adamw.at("eps"))
+                                      .weight_decay(adamw.at("weight_decay")))
+        .step();
+    const auto off = (tensor.detach() - golden.at("after_step/" + key)).abs().masked_select(sure);
+    INFO(key);
+    if (off.numel() > 0) CHECK(off.max().item<double>() < 0.02 * rate);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a DINO-WM training step has the reference's latents, losses, gradients and weights",
           "[parity]") {
   for_each_golden("dino_wm/train", [](Golden& golden) {
     const auto options = golden_dino_wm_options(golden.config().at("model"));
+    check_bfloat16_step(golden, options);
     for (const auto type : kTypes) {
       const auto model = golden_dino_wm(golden, options, type);
       const auto input = [&](const char* key) { return golden.input(key).to(type); };

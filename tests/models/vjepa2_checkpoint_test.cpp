@@ -123,6 +123,9 @@ TEST_CASE("sizes are read from a checkpoint's shapes; unknown widths are refused
   CHECK(read.predictor.depth == 3);
   CHECK(read.predictor.heads == 12);
   CHECK(read.predictor.mask_tokens == 4);
+  auto target_alone = checkpoint_of(model, 0.0);
+  std::erase_if(target_alone, [](const auto& item) { return item.first.starts_with("encoder."); });
+  CHECK(models::describe_vjepa2(target_alone, 256, "vitl.pt").encoder.depth == 2);
   const models::VJepa2 small(tiny());
   CHECK(fails_with(
       ErrorCategory::unsupported,

@@ -9,16 +9,17 @@
 #include <string>
 #include <vector>
 
+#include "foresight/models/eb_position_statistics.hpp"
 #include "foresight/nn/mlp.hpp"
 
 namespace foresight::models {
 
 /// Defaults are EB-JEPA's on Two Rooms; mean and std are in pixels.
 struct FORESIGHT_API PositionProbeOptions {
-  int64_t latent = 512;                           ///< D
-  int64_t hidden = 512;                           ///< width of the hidden layer
-  std::vector<double> mean = {31.5863, 32.0618};  ///< of positions, per coordinate
-  std::vector<double> std = {16.1025, 16.1353};   ///< per coordinate
+  int64_t latent = 512;  ///< D
+  int64_t hidden = 512;  ///< width of the hidden layer
+  std::vector<double> mean = {kEbPositionMean.begin(), kEbPositionMean.end()};  ///< of positions
+  std::vector<double> std = {kEbPositionStd.begin(), kEbPositionStd.end()};     ///< per coordinate
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "foresight/models/backbone.hpp"
+
+#include "family_bundle.hpp"
+#include "foresight/io/load_tensors.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/lejepa_bundle.hpp"
+#include "foresight/models/vit_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
+
+namespace foresight::models {
+namespace {
+
+constexpr std::string_view kEncoderPart = "encoder.";
+
+io::NamedTensors below_encoder(const io::NamedTensors& tensors) {
+  io::NamedTensors part;
+  for (const auto& [name, tensor] : tensors)
+    if (name.starts_with(kEncoderPart)) part.emplace_back(name.substr(kEncoderPart.size()), tensor);
+  return part;
+}
+
+[[noreturn]] void no_backbone(const io::Bundle& bundle, const char* kind, const char* known) {
+  throw Error(ErrorCategory::unsupported, bundle_name(bundle) + ": model family '" +
+                                              bundle.config.family + "' has no " + kind +
+                                              " encoder to build on, expected one of " + known);
+}
+
+}  // namespace
+
+ImageBackbone image_backbone(const io::Bundle& bundle) {
+  const auto& family = bundle.config.family;
+  if (family == kVitFamily) {
+    const auto o = encoder_options<VitBundleOptions>(bundle, family);
+    return {o.image, o.encoder, o.encoder_image_size, bundle.model_tensors()};
+  }
+  const auto tensors = below_encoder(bundle.model_tensors());
+  if (family == kLeJepaFamily) {
+    const auto o = encoder_options<LeJepaOptions>(bundle, family);
+    return {o.image, o.encoder, o.image.size, tensors};
+  }
+  if (family == kDinoWmFamily) {
+    const auto o = family_options<DinoWmOptions>(bundle, family);
+    return {o.image, o.encoder, o.encoder_image_size, tensors};
+  }
+  no_backbone(bundle, "image", "vit, lejepa, dino_wm");
+}
+
+VideoBackbone video_backbone(const io::Bundle& bundle) {
+  const auto& family = bundle.config.family;
+  const auto tensors = below_encoder(bundle.model_tensors());
+  if (family == kVJepa2Family) {
+    const auto o = encoder_options<VJepa2Options>(bundle, family);
+    return {o.image, o.encoder, tensors};
+  }
+  if (family == kVJepa2AcFamily) {
+    const auto o = family_options<VJepa2AcOptions>(bundle, family);
+    return {o.image, o.encoder, tensors};
+  }
+  no_backbone(bundle, "video", "vjepa2, vjepa2_ac");
+}
+
+void load_backbone(torch::nn::Module& model, const io::NamedTensors& tensors,
+                   std::string_view source) {
+  io::load_into(below_encoder(nn::state_dict(model)), tensors, source, io::DtypeRule::same_kind);
+}
+
+}  // namespace foresight::models

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encoders without dynamics keep their weights and options in bundles, and others build on them.
+#include <map>
+
+#include "catch.hpp"
+#include "dino_wm_under_test.hpp"
+#include "error_message.hpp"
+#include "foresight/core/options_json.hpp"
+#include "foresight/models/backbone.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/lejepa_bundle.hpp"
+#include "foresight/models/vit_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/models/world_models.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::models::encoder_bundle_test {
+namespace {
+
+void check_same_bits(const io::NamedTensors& found, const io::NamedTensors& expected) {
+  const std::map<std::string, Tensor> by_name(found.begin(), found.end());
+  REQUIRE(by_name.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    INFO(name);
+    REQUIRE(by_name.contains(name));
+    CHECK(by_name.at(name).scalar_type() == tensor.scalar_type());
+    CHECK(at::equal(by_name.at(name), tensor));
+  }
+}
+
+LeJepaOptions unusual_lejepa() {
+  auto options = LeJepaOptions::tiny();
+  options.image.mean = {0.1, 0.2, 0.3};
+  options.projection = 5;
+  options.regularisation = 0.03;
+  options.sigreg.projections = 17;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("a LeJEPA comes back from its bundle bit by bit, options and statistics included") {
+  const TemporaryFolder folder;
+  LeJepa model(unusual_lejepa(), 3);
+  // Statistics of the projector's norm that are not those of a new one.
+  PhiloxNoise noise(1);
+  model.project(noise.normal({32, model.options().encoder.width}), nn::Mode::train);
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    model.to(type);
+    write_lejepa(folder / "bundle", model, lejepa_bundle_config(model));
+    const auto read = read_lejepa(io::read_bundle(folder / "bundle"));
+    CHECK_FALSE(read->is_training());
+    CHECK(write_options(read->options()) == write_options(model.options()));
+    check_same_bits(nn::state_dict(*read), nn::state_dict(model));
+  }
+  const auto bundle = io::read_bundle(folder / "bundle");
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { read_world_model(bundle); }, "'lejepa'"));
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { read_vit(bundle); }, "expected 'vit'"));
+  CHECK_THROWS_AS(
+      write_lejepa(folder / "other", model, vjepa2_bundle_config(VJepa2(VJepa2Options::tiny()))),
+      Error);
+}
+
+TEST_CASE("an image encoder comes back from its bundle with its pictures' statistics") {
+  const TemporaryFolder folder;
+  const nn::VitOptions options{.patch = 8,
+                               .width = 24,
+                               .depth = 2,
+                               .heads = 2,
+                               .mlp_width = 48,
+                               .registers = 2,
+                               .layer_scale = true};
+  ImageEncoderModel model{{.size = 32, .mean = {0.5, 0.5, 0.5}, .resize = ResizeRule::crop},
+                          std::make_shared<nn::Vit>(options, 40)};
+  PhiloxNoise noise(2);
+  model.encoder->initialise(noise);
+  write_vit(folder / "bundle", model, vit_bundle_config(model));
+  const auto read = read_vit(io::read_bundle(folder / "bundle"));
+  CHECK(write_options(read.image) == write_options(model.image));
+  CHECK(read.encoder->image_size() == 40);
+  check_same_bits(nn::state_dict(*read.encoder), nn::state_dict(*model.encoder));
+}
+
+TEST_CASE("another model builds on the encoder of a bundle, of whatever family") {
+  const TemporaryFolder folder;
+  const LeJepa lejepa(unusual_lejepa(), 3);
+  write_lejepa(folder / "lejepa", lejepa, lejepa_bundle_config(lejepa));
+  const auto backbone = image_backbone(io::read_bundle(folder / "lejepa"));
+  CHECK(backbone.image.mean == std::vector<double>{0.1, 0.2, 0.3});
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0);
+  options.image = backbone.image;
+  options.encoder = backbone.encoder;
+  options.encoder_image_size = backbone.encoder_image_size;
+  DinoWm world(options, 9);
+  load_backbone(world, backbone.tensors, "lejepa");
+  check_same_bits(nn::state_dict(world.encoder()), nn::state_dict(lejepa.encoder()));
+
+  write_dino_wm(folder / "dino_wm", world, dino_wm_bundle_config(world));
+  const auto again = image_backbone(io::read_bundle(folder / "dino_wm"));
+  check_same_bits(again.tensors, nn::state_dict(lejepa.encoder()));
+
+  const VJepa2 clips(VJepa2Options::tiny(), 4);
+  write_vjepa2(folder / "vjepa2", clips, vjepa2_bundle_config(clips));
+  const auto video = video_backbone(io::read_bundle(folder / "vjepa2"));
+  check_same_bits(video.tensors, nn::state_dict(clips.encoder()));
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { image_backbone(io::read_bundle(folder / "vjepa2")); },
+      "vit, lejepa, dino_wm"));
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { video_backbone(io::read_bundle(folder / "lejepa")); },
+      "vjepa2, vjepa2_ac"));
+  auto incomplete = backbone.tensors;
+  incomplete.pop_back();
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { load_backbone(world, incomplete, "half"); }, "half",
+      backbone.tensors.back().first));
+}
+
+}  // namespace foresight::models::encoder_bundle_test
