@@ -8,6 +8,7 @@
 
 #include "eb_two_rooms_motion.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/models/eb_position_statistics.hpp"
 
 namespace foresight::envs {
 namespace {
@@ -178,10 +179,10 @@ namespace {
 std::pair<Tensor, Tensor> position_statistics(const Tensor& like) {
   require(like.defined() && like.dim() >= 1 && like.size(-1) == 2 && like.is_floating_point(),
           ErrorCategory::invalid_argument, "positions must be floating [...,2]");
-  const auto as_like = [&](double x, double y) {
-    return at::tensor({x, y}, at::kDouble).to(like.options());
+  const auto as_like = [&](const std::array<double, 2>& values) {
+    return at::tensor(values, at::kDouble).to(like.options());
   };
-  return {as_like(31.5863, 32.0618), as_like(16.1025, 16.1353) + 1e-6};
+  return {as_like(models::kEbPositionMean), as_like(models::kEbPositionStd) + 1e-6};
 }
 
 }  // namespace

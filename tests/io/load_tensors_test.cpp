@@ -2,6 +2,9 @@
 // Strict loading: everything fits, or everything that does not is reported and nothing is loaded.
 #include "foresight/io/load_tensors.hpp"
 
+#include <fstream>
+#include <string>
+
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "temporary_folder.hpp"
@@ -118,6 +121,38 @@ TEST_CASE("sharing takes over the file's memory where it can, and copies where i
   load_into({{"t", transposed}}, {{"t", strided}}, "w", DtypeRule::exact, io::Placement::share);
   CHECK(transposed.is_contiguous());
   CHECK(at::equal(transposed, strided));
+}
+
+namespace {
+
+// Memory that is this process's own, not a file's, MiB; negative where the system does not tell.
+double anonymous_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssAnon:")) return std::stod(line.substr(8)) / 1024;
+  return -1;
+}
+
+}  // namespace
+
+TEST_CASE("weights that are shared with their file are in memory once, and not as the process's") {
+  if (anonymous_memory() < 0) {
+    WARN("/proc/self/status tells no RssAnon here");
+    return;
+  }
+  constexpr int64_t kMiB = 64;
+  const TemporaryFolder folder;
+  io::write_safetensors(folder / "w", {{"large", at::full({kMiB, 1024, 256}, 0.5)}});
+  const auto file = io::SafeTensors::open(folder / "w");
+  const auto memory_taken = [&](io::Placement placement) {
+    const auto before = anonymous_memory();
+    Tensor weights = at::empty({kMiB, 1024, 256});  // not touched before it is filled
+    load_into({{"large", weights}}, file.tensors(), "w", io::DtypeRule::exact, placement);
+    CHECK(weights.sum().item<double>() == 0.5 * static_cast<double>(weights.numel()));
+    return anonymous_memory() - before;
+  };
+  CHECK(memory_taken(io::Placement::share) < 0.1 * kMiB);
+  CHECK(memory_taken(io::Placement::copy) > 0.9 * kMiB);
 }
 
 TEST_CASE("the checks alone say the same and change nothing") {

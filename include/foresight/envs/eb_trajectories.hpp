@@ -104,8 +104,8 @@ struct EbBatch {
   Tensor positions;  ///< float32 [B,T,2], px
 };
 
-/// Positions in px [...,2] as eb_jepa's probe predicts them: (p - mean) / (std + 1e-6), with the
-/// mean (31.5863, 32.0618) and std (16.1025, 16.1353) of its data.
+/// Positions in px [...,2] as eb_jepa's probe predicts them: (p - mean) / (std + 1e-6), with mean
+/// and std of its data (models/eb_position_statistics.hpp).
 FORESIGHT_API Tensor eb_normalise_positions(const Tensor& positions);
 /// The reverse.
 FORESIGHT_API Tensor eb_denormalise_positions(const Tensor& normalised);
