@@ -1,25 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Question: what does a plan with EB-JEPA cost, and what does it save to encode the picture once?
-// Times the published MPPI (200 candidates, 20 iterations, 90 steps) on the full-size Two Rooms
-// model against a plain one that does as facebookresearch/eb_jepa does: the picture is encoded for
-// every candidate in every iteration, and the actions enter step by step. Both see the same noise;
-// their plans are compared. Arguments: [threads rounds horizon samples iterations]. Prints one JSON
-// object.
+// Question: what does a plan with EB-JEPA cost, and how does that compare with the way upstream
+// makes one? The published MPPI (200 candidates, 20 iterations, 90 steps) on the full-size Two
+// Rooms model with random weights. In turns, on as many threads each, from the same weights and
+// draws: ours, which encodes the picture once, and the procedure of facebookresearch/eb_jepa, which
+// encodes it for every candidate in every iteration. That procedure is restated in Python
+// (peer_eb_jepa.py says how), or, for "-", with our own model, step by step.
+//   benchmark_eb_jepa_plan [<python>] [<threads>] [<rounds>] [<steps>] [<candidates>]
+//   [<iterations>]
+// Encoding the picture is part of a solve; normalising it, encoding the goal and drawing the noise
+// are not. Prints one JSON object.
 #include <ATen/Parallel.h>
 
-#include <cstdlib>
 #include <iostream>
-#include <vector>
 
-#include "foresight/models/eb_jepa.hpp"
+#include "../tests/temporary_folder.hpp"
+#include "compared_search.hpp"
+#include "foresight/io/safetensors.hpp"
+#include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
-#include "measurement.hpp"
+#include "peer.hpp"
 
 namespace {
 
 using namespace foresight;
+using namespace foresight::benchmark;
+
+struct Settings {
+  int threads = 1, rounds = 3;
+  int64_t horizon = 90, samples = 200, iterations = 20;
+};
 
 // A room of 65 pixels: walls, and a dot at (x, y).
 Tensor room_picture(int64_t x, int64_t y) {
@@ -30,88 +41,161 @@ Tensor room_picture(int64_t x, int64_t y) {
   return picture;
 }
 
-struct Sizes {
-  int64_t horizon, samples, iterations;
+struct Inputs {
+  Tensor noise;        // [I,S,H,A]
+  Tensor choice;       // [1,1], uniform
+  Tensor image, goal;  // [1,C,S,S], normalised
 };
 
-// Sum over the horizon of the mean squared difference to the goal.
-CostTerm eb_jepa_cost() {
-  return goal_distance({.steps = Steps::sum, .reduction = Reduction::mean});
+class Planning {
+ public:
+  Planning(const models::EbJepa& model, Inputs inputs)
+      : model_(model), inputs_(std::move(inputs)), options_(eb_jepa_mppi()), task_(1) {
+    at::NoGradGuard no_grad;
+    options_.iterations = inputs_.noise.size(0);
+    options_.samples = inputs_.noise.size(1);
+    options_.elites = std::min(options_.elites, options_.samples);
+    options_.record = PlannerRecord::everything;
+    task_.set(kGoal, model_.encode_images(inputs_.goal).unsqueeze(1));
+    objective_.add("goal", 1.0, goal_distance({.steps = Steps::sum, .reduction = Reduction::mean}));
+    // Upstream counts the observed state as well.
+    objective_.add("start", 1.0, [](const Trajectory& trajectory, const Task& task) {
+      const auto distance = (task.at("observed") - task.at(kGoal)).square().mean({1, 2});  // [B]
+      return distance.unsqueeze(1).expand({-1, trajectory.actions.size(1)});
+    });
+  }
+
+  Solve ours(int64_t iterations) const {
+    PhiloxNoise none(0);
+    return solve(iterations, [&] {
+      const auto state = model_.observe_images(inputs_.image);
+      return objective_.cost_function(model_, state, none, with_start(state));
+    });
+  }
+
+  Solve plain(int64_t iterations) const {
+    return solve(iterations, [&]() -> CostFunction {
+      return [&](const Tensor& actions) {  // [1,S,H,A]
+        const auto samples = actions.size(1);
+        PhiloxNoise none(0);
+        const auto images = inputs_.image.expand({samples, -1, -1, -1});
+        State state(2);
+        state.set("latent", model_.encode_images(images).view({1, samples, 1, -1}));
+        state.set_filled(1);
+        const auto task = with_start(state.select(at::zeros({1}, at::kLong)));
+        std::vector<State> states;
+        for (int64_t h = 0; h < actions.size(2); ++h)
+          states.push_back(state = model_.step(state, actions.select(2, h), none).next);
+        Trajectory trajectory;
+        trajectory.actions = actions;
+        trajectory.states = State::stack(states);
+        return objective_.evaluate(trajectory, task);
+      };
+    });
+  }
+
+  int64_t elites() const { return options_.elites; }
+
+ private:
+  Task with_start(const State& state) const {
+    auto task = task_;
+    const auto& latent = state.at("latent");
+    return task.set("observed", latent.dim() == 4 ? latent.select(1, 0) : latent);
+  }
+
+  Solve solve(int64_t iterations, const std::function<CostFunction()>& cost) const {
+    at::NoGradGuard no_grad;
+    RecordedNoise draws;
+    for (int64_t i = 0; i < iterations; ++i) draws.push(inputs_.noise[i].unsqueeze(0));
+    draws.push(inputs_.choice);
+    auto options = options_;
+    options.iterations = iterations;
+    return timed_solve([&] {
+      Problem problem;
+      problem.horizon = inputs_.noise.size(2);
+      problem.action = model_.spec().action;
+      problem.cost = cost();
+      return SamplingPlanner(options).solve(problem, draws);
+    });
+  }
+
+  const models::EbJepa& model_;
+  Inputs inputs_;
+  SamplingOptions options_;
+  Objective objective_;
+  Task task_;
+};
+
+void load(Peer& peer, const models::EbJepa& model, const Inputs& inputs, const Settings& settings,
+          int64_t elites) {
+  const TemporaryFolder folder;
+  const auto weights = folder / "weights.safetensors", tensors = folder / "inputs.safetensors";
+  io::write_safetensors(weights, models::eb_jepa_tensors(model));
+  io::write_safetensors(tensors, {{"noise", inputs.noise},
+                                  {"choice", inputs.choice},
+                                  {"image", inputs.image.contiguous()},
+                                  {"goal", inputs.goal.contiguous()}});
+  const auto options = eb_jepa_mppi();
+  peer.ask({{"do", "load"},
+            {"weights", weights.string()},
+            {"inputs", tensors.string()},
+            {"elites", elites},
+            {"temperature", options.temperature},
+            {"std", options.initial_std[0]},
+            {"threads", settings.threads}});
 }
 
-nlohmann::json measure(const Sizes& sizes, int rounds) {
+nlohmann::json measure(Peer* peer, const Settings& settings) {
   at::NoGradGuard no_grad;
   const models::EbJepa model(models::EbJepaOptions::two_rooms(), 1);
-  PhiloxNoise none(0);
-  const Observation now(kPixels, room_picture(12, 40)), wanted(kPixels, room_picture(50, 20));
-  Task task(1);
-  task.set(kGoal, model.encode(wanted, none));
-  Objective objective;
-  objective.add("goal", 1.0, eb_jepa_cost());
-
-  auto options = eb_jepa_mppi();
-  options.samples = sizes.samples;
-  options.iterations = sizes.iterations;
-  Problem problem;
-  problem.horizon = sizes.horizon;
-  problem.action = model.spec().action;
-  const auto solve = [&](const CostFunction& cost) {
-    problem.cost = cost;
-    PhiloxNoise noise(7);
-    return SamplingPlanner(options).solve(problem, noise);
+  PhiloxNoise noise(7);
+  const Inputs inputs{noise.normal({settings.iterations, settings.samples, settings.horizon, 2}),
+                      noise.uniform({1, 1}), model.preprocess(room_picture(12, 40)),
+                      model.preprocess(room_picture(50, 20))};
+  const Planning planning(model, inputs);
+  if (peer) load(*peer, model, inputs, settings, planning.elites());
+  Solve ours, theirs;
+  const auto of_ours = [&](int64_t iterations) { return (ours = planning.ours(iterations)).ms; };
+  const auto of_theirs = [&](int64_t iterations) {
+    theirs = peer ? answered_solve(peer->ask({{"do", "solve"}, {"iterations", iterations}}),
+                                   settings.horizon)
+                  : planning.plain(iterations);
+    return theirs.ms;
   };
-
-  Plan ours, plain;
-  const auto once = [&] {
-    const auto state = model.observe(model.initial(1), {}, now, none);
-    ours = solve(objective.cost_function(model, state, none, task));
-  };
-  const auto every_time = [&] {
-    plain = solve([&](const Tensor& actions) {  // [1,S,H,A]
-      const auto images = model.preprocess(now.at(kPixels)).expand({actions.size(1), -1, -1, -1});
-      State state(2);
-      state.set("latent", model.encode_images(images).view({1, actions.size(1), 1, -1}));
-      state.set_filled(1);
-      std::vector<State> states;
-      for (int64_t h = 0; h < actions.size(2); ++h)
-        states.push_back(state = model.step(state, actions.select(2, h), none).next);
-      Trajectory trajectory;
-      trajectory.actions = actions;
-      trajectory.states = State::stack(states);
-      return objective.evaluate(trajectory, task);
-    });
-  };
-  constexpr int kWarmUp = 1;
-  const auto times = benchmark::in_turns({[&] { return benchmark::milliseconds(once); },
-                                          [&] { return benchmark::milliseconds(every_time); }},
-                                         rounds, kWarmUp);
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < times[0].size(); ++i) ratios.push_back(times[1][i] / times[0][i]);
-  std::sort(ratios.begin(), ratios.end());
-  const auto steps = static_cast<double>(sizes.horizon * sizes.iterations);
-  return {
-      {"horizon", sizes.horizon},
-      {"samples", sizes.samples},
-      {"iterations", sizes.iterations},
-      {"encode_once", benchmark::summary(times[0])},
-      {"encode_every_time", benchmark::summary(times[1])},
-      {"speedup", {{"median", ratios[ratios.size() / 2]}, {"worst", ratios.front()}}},
-      {"ms_per_imagined_step", benchmark::median(times[0]) / steps},
-      {"largest_difference_of_plans", (ours.actions - plain.actions).abs().max().item<double>()}};
+  of_ours(1), of_theirs(1);  // to warm up
+  const auto times = in_turns({[&] { return of_ours(settings.iterations); },
+                               [&] { return of_theirs(settings.iterations); }},
+                              settings.rounds, /*warm_up=*/0);
+  const auto steps = static_cast<double>(settings.horizon * settings.iterations);
+  auto report =
+      nlohmann::json{{"ours", solve_row(times[0], ours)},
+                     {peer ? "upstream_procedure" : "plain", solve_row(times[1], theirs)}};
+  report["times_faster"] = median(times[1]) / median(times[0]);
+  report["times_faster_in_processor_time_of_last"] = theirs.processor_ms / ours.processor_ms;
+  report["ms_per_imagined_step"] = median(times[0]) / steps;
+  report["comparison"] = compare(ours, theirs, planning.elites());
+  return report;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const auto argument = [&](int index, int64_t otherwise) {
-    return argc > index ? std::atoll(argv[index]) : otherwise;
+int main(int argc, char** argv) try {
+  const auto number = [&](int index, int otherwise) {
+    return argc > index ? std::stoi(argv[index]) : otherwise;
   };
-  at::set_num_threads(static_cast<int>(argument(1, 1)));
-  const auto rounds = static_cast<int>(argument(2, 5));
-  const Sizes sizes{argument(3, 90), argument(4, 200), argument(5, 20)};
-  nlohmann::json report{{"benchmark", "eb_jepa_plan"},
-                        {"machine", foresight::benchmark::machine()},
-                        {"threads", at::get_num_threads()}};
-  report["results"].push_back(measure(sizes, rounds));
+  const std::string python = argc > 1 ? argv[1] : "python3";
+  const Settings settings{number(2, 1), number(3, 3), number(4, 90), number(5, 200), number(6, 20)};
+  at::set_num_threads(settings.threads);
+  std::unique_ptr<Peer> peer;
+  if (python != "-") peer = std::make_unique<Peer>(python, "peer_eb_jepa.py");
+  nlohmann::json report{{"benchmark", "eb_jepa_plan"}, {"machine", machine()},
+                        {"threads", settings.threads}, {"horizon", settings.horizon},
+                        {"samples", settings.samples}, {"iterations", settings.iterations}};
+  if (peer) report["peer"] = peer->about;
+  report.update(measure(peer.get(), settings));
   std::cout << report.dump(2) << "\n";
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "benchmark_eb_jepa_plan: " << error.what() << "\n";
+  return 1;
 }

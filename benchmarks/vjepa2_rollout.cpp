@@ -1,87 +1,153 @@
 // SPDX-License-Identifier: Apache-2.0
-// Question: what do shared and kept keys save when V-JEPA 2-AC imagines? Times the rollout against
-// the plain one, which computes the whole sequence of every candidate at every step, and reports by
-// how much their results differ. Arguments: [width depth grid samples horizon threads]; the
-// published network is 1024 24 16. Prints one JSON object.
+// Question: how long does V-JEPA 2-AC take to imagine, and what do shared and kept keys save? The
+// published predictor (305 million parameters, random weights) imagines a few candidates from
+// latents that are given. In turns, on as many threads each: our rollout; the plain one, which
+// computes the whole sequence of every candidate at every step; and upstream's procedure, restated
+// in Python (peer_vjepa2.py says how), from the same weights, actions and poses.
+//   benchmark_vjepa2_rollout [<python>] [<threads>] [<rounds>] [<candidates>] [<steps>] [<history>]
+//                            [<width>] [<depth>] [<grid>]
+// "-" leaves the peer out, and so does a history of more than one frame. Prints one JSON object.
 #include <ATen/Parallel.h>
 
-#include <cstdlib>
 #include <iostream>
-#include <vector>
 
+#include "../tests/temporary_folder.hpp"
+#include "foresight/io/safetensors.hpp"
 #include "foresight/models/vjepa2_ac.hpp"
+#include "foresight/nn/state_dict.hpp"
 #include "measurement.hpp"
+#include "peer.hpp"
 
 namespace {
 
 using namespace foresight;
+using namespace foresight::benchmark;
 
-models::VJepa2AcOptions sized(int64_t width, int64_t depth, int64_t grid, int64_t history,
-                              int64_t window) {
+struct Settings {
+  int threads = 1, rounds = 3;
+  int64_t samples = 4, horizon = 2, history = 1;
+  int64_t width = 1024, depth = 24, grid = 16;
+};
+constexpr int64_t kHeadWidth = 64;
+
+models::VJepa2AcOptions sized(const Settings& settings) {
   models::VJepa2AcOptions options;
   options.encoder = nn::VideoVitOptions::tiny();  // it takes no part in a rollout
-  options.encoder.width = width * 11 / 8 / 8 * 8;
+  options.encoder.width = settings.width * 11 / 8 / 8 * 8;
   options.encoder.heads = 8;
   options.encoder.depth = 1;
   options.encoder.image_height = options.encoder.image_width = options.image.size =
-      grid * options.encoder.patch;
-  options.predictor.width = width;
-  options.predictor.depth = depth;
-  options.predictor.heads = width / 64;
-  options.predictor.mlp_width = 4 * width;
-  options.history = history;
-  options.window = window;
+      settings.grid * options.encoder.patch;
+  options.predictor.width = settings.width;
+  options.predictor.depth = settings.depth;
+  options.predictor.heads = settings.width / kHeadWidth;
+  options.predictor.mlp_width = 4 * settings.width;
+  options.history = settings.history;
+  options.window = settings.history + settings.horizon;
   return options;
 }
 
-nlohmann::json measure(const models::VJepa2AcOptions& options, int64_t samples, int64_t horizon) {
-  at::NoGradGuard no_grad;
-  const models::VJepa2Ac model(options, 1);
+// What has been observed, and what is to be imagined.
+struct Scene {
+  State state;
+  Tensor actions;  // [1,S,H,7]
+};
+
+Scene random_scene(const models::VJepa2Ac& model, const Settings& settings) {
   PhiloxNoise noise(2);
-  auto state = model.initial(1);
   const auto& spec = model.spec();
-  for (int64_t t = 0; t < options.history; ++t)
+  auto state = model.initial(1);
+  for (int64_t t = 0; t < settings.history; ++t)
     state =
         model.observe_latent(state, t == 0 ? Tensor() : noise.normal({1, 7}) * 0.05,
                              nn::normalise_tokens(noise.normal({1, spec.tokens, spec.channels})),
                              noise.normal({1, 7}) * 0.1);
-  const auto actions = noise.normal({1, samples, horizon, 7}) * 0.05;
+  return {state, noise.normal({1, settings.samples, settings.horizon, 7}) * 0.05};
+}
+
+// The poses before each action [S,H,7].
+Tensor poses_before(const Scene& scene, const Tensor& reached) {
+  const auto samples = scene.actions.size(1), horizon = scene.actions.size(2);
+  const auto first = scene.state.at("pose").unsqueeze(1).expand({1, samples, 7}).unsqueeze(2);
+  return at::cat({first, reached}, 2).narrow(2, 0, horizon)[0].contiguous();
+}
+
+nlohmann::json measure(Peer* peer, const Settings& settings) {
+  at::NoGradGuard no_grad;
+  const models::VJepa2Ac model(sized(settings), 1);
+  const auto scene = random_scene(model, settings);
+  PhiloxNoise noise(3);
+  const TemporaryFolder folder;
+  const auto result = folder / "result.safetensors";
+  if (peer) {
+    const auto weights = folder / "weights.safetensors", inputs = folder / "inputs.safetensors";
+    io::write_safetensors(weights, nn::state_dict(model.predictor()));
+    const auto reached = model.rollout(scene.state, scene.actions, noise).states.at("pose");
+    io::write_safetensors(inputs, {{"latent", scene.state.at("latent").contiguous()},
+                                   {"actions", scene.actions[0].contiguous()},
+                                   {"poses", poses_before(scene, reached)}});
+    peer->ask({{"do", "load_predictor"},
+               {"weights", weights.string()},
+               {"inputs", inputs.string()},
+               {"heads", settings.width / kHeadWidth},
+               {"threads", settings.threads}});
+  }
   Tensor kept, plain;
-  const auto keep = [&] { kept = model.rollout(state, actions, noise).states.at("latent"); };
-  const auto repeat = [&] {
-    plain = model.looped_rollout(state, actions, noise).states.at("latent");
-  };
-  constexpr int kRounds = 3, kWarmUp = 1;
-  const auto times = benchmark::in_turns({[&] { return benchmark::milliseconds(keep); },
-                                          [&] { return benchmark::milliseconds(repeat); }},
-                                         kRounds, kWarmUp);
-  return {{"history", options.history},
-          {"horizon", horizon},
-          {"samples", samples},
-          {"kept_keys_ms", benchmark::summary(times[0])},
-          {"plain_ms", benchmark::summary(times[1])},
-          {"speedup", benchmark::median(times[1]) / benchmark::median(times[0])},
-          {"largest_difference", (kept - plain).abs().max().item<double>()}};
+  std::vector<std::function<double()>> works{
+      [&] {
+        return milliseconds(
+            [&] { kept = model.rollout(scene.state, scene.actions, noise).states.at("latent"); });
+      },
+      [&] {
+        return milliseconds([&] {
+          plain = model.looped_rollout(scene.state, scene.actions, noise).states.at("latent");
+        });
+      }};
+  if (peer)
+    works.emplace_back([&]() -> double {
+      return peer->ask({{"do", "imagine"}, {"result", result.string()}}).at("ms");
+    });
+  const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
+  nlohmann::json report{{"kept_keys", summary(times[0])},
+                        {"plain", summary(times[1])},
+                        {"times_faster_than_plain", median(times[1]) / median(times[0])},
+                        {"largest_difference_to_plain", (kept - plain).abs().max().item<double>()}};
+  if (!peer) return report;
+  const auto theirs = io::SafeTensors::open(result).at("tokens");  // [S,H,P,D]
+  report["upstream_procedure"] = summary(times[2]);
+  report["times_faster_than_upstream_procedure"] = median(times[2]) / median(times[0]);
+  report["largest_difference_to_upstream_procedure"] =
+      (kept[0] - theirs).abs().max().item<double>();
+  return report;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const auto argument = [&](int index, int64_t otherwise) {
-    return argc > index ? std::atoll(argv[index]) : otherwise;
+int main(int argc, char** argv) try {
+  const auto number = [&](int index, int otherwise) {
+    return argc > index ? std::stoi(argv[index]) : otherwise;
   };
-  const int64_t width = argument(1, 384), depth = argument(2, 6), grid = argument(3, 8);
-  const int64_t samples = argument(4, 16), horizon = argument(5, 2);
-  at::set_num_threads(static_cast<int>(argument(6, 1)));
+  const std::string python = argc > 1 ? argv[1] : "python3";
+  const Settings settings{number(2, 1), number(3, 3),    number(4, 4),  number(5, 2),
+                          number(6, 1), number(7, 1024), number(8, 24), number(9, 16)};
+  at::set_num_threads(settings.threads);
+  std::unique_ptr<Peer> peer;
+  if (python != "-" && settings.history == 1)
+    peer = std::make_unique<Peer>(python, "peer_vjepa2.py");
   nlohmann::json report{{"benchmark", "vjepa2_rollout"},
-                        {"machine", foresight::benchmark::machine()},
-                        {"threads", at::get_num_threads()},
-                        {"width", width},
-                        {"depth", depth},
-                        {"tokens", grid * grid}};
-  for (const auto& [history, steps] :
-       std::vector<std::pair<int64_t, int64_t>>{{1, horizon}, {1, 2 * horizon}, {4, horizon}})
-    report["results"].push_back(
-        measure(sized(width, depth, grid, history, history + steps), samples, steps));
+                        {"machine", machine()},
+                        {"threads", settings.threads},
+                        {"candidates", settings.samples},
+                        {"steps", settings.horizon},
+                        {"history", settings.history},
+                        {"width", settings.width},
+                        {"depth", settings.depth},
+                        {"tokens", settings.grid * settings.grid}};
+  if (peer) report["peer"] = peer->about;
+  report.update(measure(peer.get(), settings));
   std::cout << report.dump(2) << "\n";
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "benchmark_vjepa2_rollout: " << error.what() << "\n";
+  return 1;
 }

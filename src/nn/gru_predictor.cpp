@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "gru_step.hpp"
+
 namespace foresight::nn {
 
 GruPredictor::GruPredictor(const PredictorSizes& sizes, torch::nn::LayerNorm norm)
@@ -34,7 +36,7 @@ void GruPredictor::initialise(Noise& noise) {
 // latent [...,D], the gates' part that comes from the action [...,3D].
 Tensor GruPredictor::next(const Tensor& latent, const Tensor& from_action) const {
   const auto width = sizes().latent;
-  const auto from_latent = at::linear(latent, latent_weight_, latent_bias_);
+  const auto from_latent = apply_linear(latent, latent_weight_, latent_bias_);
   const auto gates =
       at::sigmoid(from_action.narrow(-1, 0, 2 * width) + from_latent.narrow(-1, 0, 2 * width));
   const auto reset = gates.narrow(-1, 0, width), keep = gates.narrow(-1, width, width);
@@ -46,27 +48,62 @@ Tensor GruPredictor::next(const Tensor& latent, const Tensor& from_action) const
 
 Tensor GruPredictor::forward(const Tensor& latents, const Tensor& conditions, Mode) const {
   check_window(latents, conditions);
-  return next(latents, at::linear(conditions, action_weight_, action_bias_));
+  return next(latents, apply_linear(conditions, action_weight_, action_bias_));
 }
 
 Tensor GruPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                              const PredictionHead& head) const {
   check_rollout(context, past, future);
-  const auto batch = future.size(0), samples = future.size(1), horizon = future.size(2);
-  // [H,B*S,3D], so that every step reads one contiguous block.
+  const auto batch = future.size(0), samples = future.size(1);
+  const auto latent = context.select(1, -1)
+                          .unsqueeze(1)
+                          .expand({batch, samples, sizes().latent})
+                          .reshape({batch * samples, sizes().latent});
+  const auto actions = future.flatten(0, 1);  // [N,H,A]
+  const auto imagined = is_fused(latent, actions) ? fused_rollout(latent, actions, head)
+                                                  : stepped_rollout(latent, actions, head);
+  return imagined.unflatten(0, {batch, samples});
+}
+
+Tensor GruPredictor::stepped_rollout(Tensor latent, const Tensor& actions,
+                                     const PredictionHead& head) const {
+  // [H,N,3D], so that every step reads one contiguous block.
   const auto from_actions =
-      at::linear(future.flatten(0, 1).transpose(0, 1).contiguous(), action_weight_, action_bias_);
-  auto latent = context.select(1, -1)
-                    .unsqueeze(1)
-                    .expand({batch, samples, sizes().latent})
-                    .reshape({batch * samples, sizes().latent});
+      apply_linear(actions.transpose(0, 1).contiguous(), action_weight_, action_bias_);
   std::vector<Tensor> imagined;
-  imagined.reserve(static_cast<std::size_t>(horizon));
-  for (int64_t t = 0; t < horizon; ++t) {
-    latent = head(next(latent, from_actions.select(0, t)));
+  imagined.reserve(static_cast<std::size_t>(actions.size(1)));
+  for (const auto& from_action : from_actions.unbind(0)) {
+    latent = head(next(latent, from_action));
     imagined.push_back(latent);
   }
-  return at::stack(imagined, 1).unflatten(0, {batch, samples});
+  return at::stack(imagined, 1);
+}
+
+bool GruPredictor::is_fused(const Tensor& latent, const Tensor& actions) const {
+  const auto takes = [](const Tensor& x) {
+    return x.device().is_cpu() && x.scalar_type() == at::kFloat;
+  };
+  return !at::GradMode::is_enabled() && takes(latent) && takes(actions) && takes(latent_weight_) &&
+         sizes().latent % kGruElements == 0 && sizes().condition <= kFewActions &&
+         (!norm_ || (norm_->weight.defined() && norm_->bias.defined()));
+}
+
+Tensor GruPredictor::fused_rollout(const Tensor& start, const Tensor& actions,
+                                   const PredictionHead& head) const {
+  GruStep step(action_weight_, latent_weight_, action_bias_, latent_bias_);
+  if (norm_) step.set_norm(norm_->weight, norm_->bias, norm_->options.eps());
+  const auto given = actions.contiguous();
+  // A step reads all of a row before its norm changes it, hence two buffers that take turns. Rows
+  // of the result would be further apart than is good for a processor's caches.
+  auto latent = start.clone(at::MemoryFormat::Contiguous), next = at::empty_like(latent);
+  const auto imagined = at::empty({start.size(0), actions.size(1), start.size(1)}, start.options());
+  for (int64_t t = 0; t < actions.size(1); ++t) {
+    step.apply(latent, given.select(1, t), next);
+    if (const auto headed = head(next); !headed.is_same(next)) next.copy_(headed);
+    imagined.select(1, t).copy_(next);
+    std::swap(latent, next);
+  }
+  return imagined;
 }
 
 }  // namespace foresight::nn

@@ -66,6 +66,40 @@ TEST_CASE("a shared norm is applied by the predictor and registered by its owner
   CHECK(moved.mean().item<double>() == Approx(7.0));
 }
 
+TEST_CASE("a rollout in single precision is PyTorch's GRU with a layer norm, in double") {
+  const int64_t width = 24, actions = 3, samples = 37, horizon = 12;
+  const bool normed = GENERATE(true, false);
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({width}));
+  nn::GruPredictor predictor({1, width, actions, width},
+                             normed ? norm : torch::nn::LayerNorm(nullptr));
+  torch::nn::GRU gru(torch::nn::GRUOptions(actions, width));
+  at::NoGradGuard no_grad;
+  PhiloxNoise noise(3);
+  predictor.initialise(noise);
+  norm->weight.copy_(1 + 0.3 * noise.normal({width}));
+  norm->bias.copy_(0.2 * noise.normal({width}));
+  for (const auto& [key, tensor] : nn::state_dict(predictor))
+    gru->named_parameters()[key.substr(4)].copy_(tensor);
+  const auto start = draws({1, 1, width}, 1);
+  const auto future = 4 * draws({1, samples, horizon, actions}, 2);  // gates from shut to open
+  const auto head = GENERATE(1.0, 0.5);  // one that makes a new tensor, and one that does not
+  const auto narrow = [](const Tensor& x) { return x.to(at::kFloat); };
+  const auto imagined =
+      predictor.rollout(narrow(start), at::zeros({1, 0, actions}), narrow(future),
+                        [&](const Tensor& z) { return head == 1.0 ? z : z * head; });
+
+  gru->to(at::kDouble);
+  norm->to(at::kDouble);
+  auto hidden = start.expand({1, samples, width}).contiguous();
+  for (int64_t t = 0; t < horizon; ++t) {
+    const auto action = future.select(2, t).to(at::kFloat).to(at::kDouble);
+    hidden = std::get<1>(gru->forward(action, hidden));
+    if (normed) hidden = norm->forward(hidden);
+    hidden = hidden * head;
+    CHECK(at::allclose(imagined.select(2, t).to(at::kDouble), hidden, 1e-5, 1e-5));
+  }
+}
+
 TEST_CASE("initial weights of the GRU stay within one over the root of its width") {
   nn::GruPredictor predictor({1, 16, 2, 16});
   PhiloxNoise noise(3);

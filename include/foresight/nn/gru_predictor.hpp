@@ -19,7 +19,9 @@ class FORESIGHT_API GruPredictor : public LatentPredictor {
   explicit GruPredictor(const PredictorSizes& sizes, torch::nn::LayerNorm norm = nullptr);
 
   Tensor forward(const Tensor& latents, const Tensor& conditions, Mode mode) const override;
-  /// The actions' part of the gates is computed for all steps in one product.
+  /// Without gradients in float32 on the CPU, product, gates and norm of a
+  /// step are one pass (equal to forward() up to rounding); elsewhere, the actions' part of the
+  /// gates is computed for all steps in one product.
   Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                  const PredictionHead& head) const override;
   int64_t max_length() const override;
@@ -28,6 +30,11 @@ class FORESIGHT_API GruPredictor : public LatentPredictor {
 
  private:
   Tensor next(const Tensor& latent, const Tensor& from_action) const;
+  // From latents [N,D] through actions [N,H,A]: [N,H,D].
+  Tensor stepped_rollout(Tensor latent, const Tensor& actions, const PredictionHead& head) const;
+  Tensor fused_rollout(const Tensor& start, const Tensor& actions,
+                       const PredictionHead& head) const;
+  bool is_fused(const Tensor& latent, const Tensor& actions) const;
 
   Tensor action_weight_, latent_weight_, action_bias_, latent_bias_;
   torch::nn::LayerNorm norm_;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Question: how long does V-JEPA 2's encoder take for one clip, and how does it compare with
+// transformers? In turns, on as many threads each, float32, from the same random weights (through a
+// Hugging Face folder) and clip: ours and transformers' VJEPA2Model with SDPA.
+//   benchmark_vjepa2_encoder [<python>] [<threads>] [<rounds>] [<frames>] [<side>] [<depth>]
+// <python> runs peer_vjepa2.py beside this file's source; "-" leaves the peer out. The defaults are
+// ViT-L on 16 frames of 256 x 256. Prints one JSON object.
+#include <ATen/Parallel.h>
+
+#include <iostream>
+
+#include "../tests/temporary_folder.hpp"
+#include "foresight/io/safetensors.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
+#include "measurement.hpp"
+#include "peer.hpp"
+
+namespace {
+
+using namespace foresight;
+using namespace foresight::benchmark;
+
+struct Settings {
+  int threads = 1, rounds = 3;
+  int64_t frames = 16, side = 256, depth = 24;
+};
+
+nlohmann::json measure(Peer* peer, const Settings& settings) {
+  at::NoGradGuard no_grad;
+  models::VJepa2Options options;
+  options.encoder = nn::VideoVitOptions::large();
+  options.encoder.depth = settings.depth;
+  options.encoder.frames = settings.frames;
+  options.encoder.image_height = options.encoder.image_width = options.image.size = settings.side;
+  const models::VJepa2 model(options, 1);
+  PhiloxNoise noise(2);
+  const auto clip = noise.normal({1, 3, settings.frames, settings.side, settings.side});
+  const TemporaryFolder folder;
+  const auto result = folder / "result.safetensors";
+  if (peer) {
+    const auto inputs = folder / "inputs.safetensors";
+    models::write_hf_vjepa2(folder / "model", model);
+    io::write_safetensors(inputs, {{"clip", clip.transpose(1, 2).contiguous()}});
+    const auto answer = peer->ask({{"do", "load_encoder"},
+                                   {"folder", (folder / "model").string()},
+                                   {"inputs", inputs.string()},
+                                   {"threads", settings.threads}});
+    peer->about["transformers"] = answer.at("transformers");
+  }
+  Tensor ours;
+  std::vector<std::function<double()>> works{
+      [&] { return milliseconds([&] { ours = model.encode(clip); }); }};
+  if (peer)
+    works.emplace_back([&]() -> double {
+      return peer->ask({{"do", "encode"}, {"result", result.string()}}).at("ms");
+    });
+  const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
+  nlohmann::json report{{"ours", summary(times[0])}};
+  if (!peer) return report;
+  const auto theirs = io::SafeTensors::open(result).at("tokens");
+  report["peer"] = peer->about;
+  report["transformers"] = summary(times[1]);
+  report["times_faster"] = median(times[1]) / median(times[0]);
+  report["largest_difference"] = (ours - theirs).abs().max().item<double>();
+  report["largest_value"] = theirs.abs().max().item<double>();
+  return report;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const auto number = [&](int index, int otherwise) {
+    return argc > index ? std::stoi(argv[index]) : otherwise;
+  };
+  const std::string python = argc > 1 ? argv[1] : "python3";
+  const Settings settings{number(2, 1), number(3, 3), number(4, 16), number(5, 256), number(6, 24)};
+  at::set_num_threads(settings.threads);
+  std::unique_ptr<Peer> peer;
+  if (python != "-") peer = std::make_unique<Peer>(python, "peer_vjepa2.py");
+  nlohmann::json report{{"benchmark", "vjepa2_encoder"}, {"machine", machine()},
+                        {"threads", settings.threads},   {"frames", settings.frames},
+                        {"side", settings.side},         {"depth", settings.depth}};
+  report.update(measure(peer.get(), settings));
+  std::cout << report.dump(2) << "\n";
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "benchmark_vjepa2_encoder: " << error.what() << "\n";
+  return 1;
+}
