@@ -2,9 +2,12 @@
 // Question: how does MPPI on one CPU core scale with the number of candidates, beside what others
 // publish? A differential-drive robot among obstacles, 100 steps ahead, one iteration; the setting
 // of MPPI-Generic's comparison (arXiv 2409.07563), whose figures stand beside ours with their own
-// hardware. They are not measured here: the machines, costs and boundaries differ. Prints one JSON
-// object.
+// hardware. They are not measured here: the machines, costs and boundaries differ. Each number of
+// candidates has a loop of its own, as in a controller, and page faults are counted: memory that is
+// handed back to the system after a command and taken again by the next can cost more than the
+// command (core/memory.hpp). Prints one JSON object.
 #include <ATen/Parallel.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <iostream>
@@ -41,38 +44,48 @@ struct DifferentialDrive {
   }
 };
 
-// Milliseconds of one command, in turns over the numbers of candidates.
-nlohmann::json measure(const std::vector<int64_t>& sizes) {
-  std::vector<std::unique_ptr<SamplingPlanner>> planners;
-  std::vector<WarmStart> last(sizes.size());
-  PhiloxNoise noise(1);
+// Page faults of this process so far that needed no disk.
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+// Milliseconds and page faults of one command, `samples` candidates, in a loop of its own.
+nlohmann::json measure(int64_t samples) {
+  constexpr int kRounds = 50, kWarmUp = 5;
+  auto options = mppi();
+  options.samples = samples;
+  options.initial_std = {0.3, 0.6};
+  options.evaluate_result = false;
+  const SamplingPlanner planner(options);
   Problem problem;
   problem.horizon = 100;
   problem.action.dim = 2;
   problem.action.low = {0.0, -2.0};
   problem.action.high = {1.0, 2.0};
   problem.cost = functor_cost(make_functor(DifferentialDrive{}), problem.action, at::zeros({1, 3}));
-  std::vector<std::function<double()>> works;
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    auto options = mppi();
-    options.samples = sizes[i];
-    options.initial_std = {0.3, 0.6};
-    options.evaluate_result = false;
-    planners.push_back(std::make_unique<SamplingPlanner>(options));
-    works.emplace_back([&, i] {
-      return benchmark::milliseconds([&] {
-        auto now = problem;
-        now.warm_start = planners[i]->advance(last[i], {1}, 1);
-        last[i] = planners[i]->solve(now, noise).warm_start;
-      });
+  PhiloxNoise noise(1);
+  WarmStart last;
+  std::vector<double> times;
+  long faults = 0;
+  for (int round = -kWarmUp; round < kRounds; ++round) {
+    if (round == 0) faults = page_faults();
+    const double ms = benchmark::milliseconds([&] {
+      problem.warm_start = planner.advance(last, {1}, 1);
+      last = planner.solve(problem, noise).warm_start;
     });
+    if (round >= 0) times.push_back(ms);
   }
-  const auto times = benchmark::in_turns(works, 50, 5);
+  auto row = benchmark::summary(times);
+  row["samples"] = samples;
+  row["page_faults"] = (page_faults() - faults) / kRounds;
+  return row;
+}
+
+nlohmann::json measure_all() {
   nlohmann::json rows;
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    rows.push_back(benchmark::summary(times[i]));
-    rows.back()["samples"] = sizes[i];
-  }
+  for (const int64_t samples : {128, 1024, 2048, 8192, 16384}) rows.push_back(measure(samples));
   return rows;
 }
 
@@ -99,7 +112,7 @@ int main() {
                               {"machine", benchmark::machine()},
                               {"threads", 1},
                               {"horizon", 100},
-                              {"ours", measure({128, 1024, 2048, 8192, 16384})},
+                              {"ours", measure_all()},
                               {"published", published()}};
   std::cout << report.dump(2) << "\n";
 }

@@ -177,8 +177,10 @@ struct AsWords {
       for (int w = 0; w < 4; ++w) out[4 * i + w] = chunk.word[w][i];
   }
 };
+// Computed in single precision whatever Number is, so that all precisions draw the same numbers.
+template <class Number>
 struct AsUniform {
-  using Value = float;
+  using Value = Number;
   template <class T>
   static void put(const Chunk& chunk, Value* out) {
     alignas(64) float value[4][kChunk];
@@ -188,12 +190,13 @@ struct AsUniform {
         std::memcpy(value[w] + i, &u.v, sizeof(u.v));
       }
     for (int i = 0; i < kChunk; ++i)
-      for (int w = 0; w < 4; ++w) out[4 * i + w] = value[w][i];
+      for (int w = 0; w < 4; ++w) out[4 * i + w] = static_cast<Value>(value[w][i]);
   }
 };
 // Box-Muller: words (0,1) and (2,3) give two normals each.
+template <class Number>
 struct AsNormal {
-  using Value = float;
+  using Value = Number;
   template <class T>
   static void put(const Chunk& chunk, Value* out) {
     alignas(64) float value[4][kChunk];
@@ -206,7 +209,7 @@ struct AsNormal {
         std::memcpy(value[w + 1] + i, &y.v, sizeof(y.v));
       }
     for (int i = 0; i < kChunk; ++i)
-      for (int w = 0; w < 4; ++w) out[4 * i + w] = value[w][i];
+      for (int w = 0; w < 4; ++w) out[4 * i + w] = static_cast<Value>(value[w][i]);
   }
 };
 
@@ -257,6 +260,21 @@ void fill(const Source& source, std::uint64_t position, typename As::Value* out,
   }
 #endif
   fill_portable<As>(source, position, out, count);
+}
+
+// Draws on the CPU, as numbers of `type`.
+template <template <class> class As>
+Tensor drawn(const Source& source, std::uint64_t start, at::IntArrayRef shape,
+             at::ScalarType type) {
+  const auto count = element_count(shape);
+  if (type == at::kDouble) {
+    auto numbers = at::empty(shape, at::kDouble);
+    fill<As<double>>(source, start, numbers.data_ptr<double>(), count);
+    return numbers;
+  }
+  auto numbers = at::empty(shape, at::kFloat);
+  fill<As<float>>(source, start, numbers.data_ptr<float>(), count);
+  return numbers.to(type);
 }
 
 // Off the CPU: the first elements of blocks [n,4] as a tensor of `shape`.
@@ -319,9 +337,7 @@ Tensor PhiloxNoise::uniform(at::IntArrayRef shape, const at::TensorOptions& opti
   if (!options.device().is_cpu())
     return shaped(unit(words(seed_, stream_, start, (count + 3) / 4, options.device())), shape)
         .to(type);
-  auto drawn = at::empty(shape, at::kFloat);
-  fill<AsUniform>({seed_, stream_}, start, drawn.data_ptr<float>(), count);
-  return drawn.to(type);
+  return drawn<AsUniform>({seed_, stream_}, start, shape, type);
 }
 
 Tensor PhiloxNoise::normal(at::IntArrayRef shape, const at::TensorOptions& options) {
@@ -335,9 +351,7 @@ Tensor PhiloxNoise::normal(at::IntArrayRef shape, const at::TensorOptions& optio
     return shaped(at::stack({radius * at::cos(angle), radius * at::sin(angle)}, -1), shape)
         .to(type);
   }
-  auto drawn = at::empty(shape, at::kFloat);
-  fill<AsNormal>({seed_, stream_}, start, drawn.data_ptr<float>(), count);
-  return drawn.to(type);
+  return drawn<AsNormal>({seed_, stream_}, start, shape, type);
 }
 
 Tensor PhiloxNoise::integer_words(std::int64_t count) {

@@ -57,12 +57,23 @@ Tensor Admissible::operator()(const Tensor& given) const {
     split.push_back(dim_);
     actions = shortened(given.reshape(split), radius_).reshape(given.sizes());
   } else if (limits_.active()) {
-    actions = clamp_rows(given, limits_.low, limits_.high);
+    actions = given.clone(at::MemoryFormat::Contiguous);
+    clamp_rows(actions, limits_.low, limits_.high);
   }
   if (!pinned_.defined()) return actions;
   const bool candidates = actions.dim() == 4;
   return at::where(candidates ? free_.unsqueeze(1) : free_, actions,
                    candidates ? pinned_.unsqueeze(1) : pinned_);
+}
+
+void Admissible::apply(Tensor& actions) const {
+  const bool only_clamped =
+      !max_step_.defined() && bound_ != BoundKind::radial && limits_.active() && !pinned_.defined();
+  if (only_clamped) {
+    clamp_rows(actions, limits_.low, limits_.high);
+  } else {
+    actions = (*this)(actions);
+  }
 }
 
 // As step_by_step(), number by number: on the CPU five tensor operations a raw action cost far more

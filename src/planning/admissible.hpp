@@ -20,6 +20,8 @@ class Admissible {
 
   /// Candidates [B,S,H,A] or plans [B,H,A].
   Tensor operator()(const Tensor& actions) const;
+  /// The same for actions that nobody else holds: where they are only clamped, in their own memory.
+  void apply(Tensor& actions) const;
 
  private:
   Tensor step_by_step(const Tensor& actions) const;

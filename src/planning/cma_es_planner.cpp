@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/memory.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 
 namespace foresight {
@@ -108,6 +109,7 @@ std::vector<std::string> CmaEsOptions::validate() const {
 
 CmaEsPlanner::CmaEsPlanner(CmaEsOptions options) : options_(std::move(options)) {
   require_valid(options_);
+  keep_freed_memory();
 }
 
 Plan CmaEsPlanner::solve(const Problem& problem, Noise& noise) const {

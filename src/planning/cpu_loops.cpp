@@ -6,6 +6,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <limits>
+#include <numeric>
 
 #include "foresight/core/lanes.hpp"
 
@@ -31,19 +32,17 @@ bool in_loops(std::initializer_list<const Tensor*> tensors, Loop&& loop) {
 }
 
 // exp of every element; infinite negative ones become 0.
-void exponentials(float* values, int64_t count) {
-  using T = Lanes<float>;
+template <class Scalar>
+void exponentials(Scalar* values, int64_t count) {
+  using T = Lanes<Scalar>;
   for (int64_t i = 0; i < count; i += T::kWidth) {
     const auto bytes =
-        static_cast<std::size_t>(std::min<int64_t>(T::kWidth, count - i)) * sizeof(float);
+        static_cast<std::size_t>(std::min<int64_t>(T::kWidth, count - i)) * sizeof(Scalar);
     T x(0);
     std::memcpy(&x.v, values + i, bytes);
     x = exp(x);
     std::memcpy(values + i, &x.v, bytes);
   }
-}
-void exponentials(double* values, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) values[i] = std::exp(values[i]);
 }
 
 Tensor column(const Tensor& weight, const Tensor& values) {
@@ -109,28 +108,25 @@ Tensor spread_around(const Tensor& mean, const Tensor& draws, const Tensor& std)
   return done ? out : at::addcmul(mean.unsqueeze(1), draws, std.unsqueeze(1));
 }
 
-Tensor clamp_rows(const Tensor& values, const Tensor& low, const Tensor& high) {
-  Tensor out;
+void clamp_rows(Tensor& values, const Tensor& low, const Tensor& high) {
   const bool done = in_loops({&values, &low, &high}, [&](auto zero) {
     using Scalar = decltype(zero);
     const auto width = low.numel(), count = values.numel();
-    out = at::empty_like(values);
-    const auto *from = values.data_ptr<Scalar>(), *l = low.data_ptr<Scalar>(),
-               *h = high.data_ptr<Scalar>();
-    auto* to = out.data_ptr<Scalar>();
+    const auto *l = low.data_ptr<Scalar>(), *h = high.data_ptr<Scalar>();
+    auto* value = values.data_ptr<Scalar>();
     const auto bounded = [](Scalar x, Scalar least, Scalar most) {
       x = x < least ? least : x;
       return most < x ? most : x;
     };
     if (width == 1) {
       const auto least = l[0], most = h[0];
-      for (int64_t i = 0; i < count; ++i) to[i] = bounded(from[i], least, most);
+      for (int64_t i = 0; i < count; ++i) value[i] = bounded(value[i], least, most);
       return;
     }
     for (int64_t i = 0; i < count; i += width)
-      for (int64_t a = 0; a < width; ++a) to[i + a] = bounded(from[i + a], l[a], h[a]);
+      for (int64_t a = 0; a < width; ++a) value[i + a] = bounded(value[i + a], l[a], h[a]);
   });
-  return done ? out : at::clamp(values, low, high);
+  if (!done) values.clamp_(low, high);
 }
 
 Tensor weighted_deviation(const Tensor& values, const Tensor& centre, const Tensor& weight,
@@ -201,14 +197,16 @@ void softmax_weights(const Tensor& cost, double factor, Selection& selection) {
     using Scalar = decltype(zero);
     const auto batch = cost.size(0), count = cost.size(1);
     selection.weight = at::empty_like(cost);
-    selection.concentration = at::zeros({batch, 1}, cost.options());
-    selection.any = at::zeros({batch, 1}, cost.options().dtype(at::kBool));
+    selection.concentration = at::empty({batch, 1}, cost.options());
+    selection.any = at::empty({batch, 1}, cost.options().dtype(at::kBool));
     for (int64_t b = 0; b < batch; ++b) {
       const auto* c = cost.data_ptr<Scalar>() + b * count;
       auto* w = selection.weight.data_ptr<Scalar>() + b * count;
       const auto lowest = *std::min_element(c, c + count);
       if (!std::isfinite(lowest)) {
         std::fill_n(w, count, Scalar(0));
+        selection.concentration.data_ptr<Scalar>()[b] = Scalar(0);
+        selection.any.data_ptr<bool>()[b] = false;
         continue;
       }
       for (int64_t i = 0; i < count; ++i) w[i] = static_cast<Scalar>(-factor) * (c[i] - lowest);
@@ -230,6 +228,93 @@ void softmax_weights(const Tensor& cost, double factor, Selection& selection) {
   const auto excess = (cost - lowest).masked_fill(selection.any.logical_not(), 0.0);
   selection.weight = at::softmax(excess * -factor, 1) * selection.any;
   selection.concentration = selection.weight.square().sum(1, /*keepdim=*/true);
+}
+
+Tensor ranked_costs(const Tensor& total, const Tensor& control) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto& second = control.defined() ? control : total;
+  Tensor out;
+  const bool done = total.sizes() == second.sizes() && in_loops({&total, &second}, [&](auto zero) {
+                      using Scalar = decltype(zero);
+                      out = at::empty_like(total);
+                      const auto *a = total.data_ptr<Scalar>(), *b = second.data_ptr<Scalar>();
+                      auto* to = out.data_ptr<Scalar>();
+                      for (int64_t i = 0; i < total.numel(); ++i) {
+                        const auto cost = control.defined() ? a[i] + b[i] : a[i];
+                        to[i] = std::isfinite(cost) ? cost : static_cast<Scalar>(kInfinity);
+                      }
+                    });
+  if (done) return out;
+  return at::nan_to_num(control.defined() ? total + control : total, kInfinity, kInfinity,
+                        kInfinity);
+}
+
+Tensor weighted_cost(const Tensor& cost, const Tensor& weight) {
+  Tensor out;
+  const bool done = in_loops({&cost, &weight}, [&](auto zero) {
+    using Scalar = decltype(zero);
+    const auto batch = cost.size(0), count = cost.size(1);
+    out = at::empty({batch}, cost.options());
+    const auto *c = cost.data_ptr<Scalar>(), *w = weight.data_ptr<Scalar>();
+    for (int64_t b = 0; b < batch; ++b) {
+      double sum = 0;
+      for (int64_t i = 0; i < count; ++i, ++c, ++w)
+        if (std::isfinite(*c)) sum += static_cast<double>(*c) * static_cast<double>(*w);
+      out.data_ptr<Scalar>()[b] = static_cast<Scalar>(sum);
+    }
+  });
+  return done ? out : (at::nan_to_num(cost, 0.0, 0.0, 0.0) * weight).sum(-1);
+}
+
+Tensor infinite_count(const Tensor& values) {
+  Tensor out;
+  const bool done = in_loops({&values}, [&](auto zero) {
+    using Scalar = decltype(zero);
+    const auto batch = values.size(0), count = values.size(1);
+    out = at::empty({batch}, values.options().dtype(at::kLong));
+    const auto* row = values.data_ptr<Scalar>();
+    for (int64_t b = 0; b < batch; ++b, row += count)
+      out.data_ptr<int64_t>()[b] =
+          std::count_if(row, row + count, [](Scalar value) { return std::isinf(value); });
+  });
+  return done ? out : values.isinf().sum(1);
+}
+
+Tensor row_mean(const Tensor& values) {
+  Tensor out;
+  const bool done = in_loops({&values}, [&](auto zero) {
+    using Scalar = decltype(zero);
+    const auto batch = values.size(0), length = values.size(1) * values.size(2);
+    out = at::empty({batch}, values.options());
+    const auto* row = values.data_ptr<Scalar>();
+    for (int64_t b = 0; b < batch; ++b, row += length) {
+      const auto sum = std::accumulate(row, row + length, 0.0);
+      out.data_ptr<Scalar>()[b] = static_cast<Scalar>(sum / static_cast<double>(length));
+    }
+  });
+  return done ? out : values.mean({1, 2});
+}
+
+Tensor rows_where(const Tensor& condition, const Tensor& yes, const Tensor& no) {
+  Tensor out;
+  const bool readable = condition.device().is_cpu() && condition.is_contiguous();
+  if (readable && yes.sizes() == no.sizes() && in_loops({&yes, &no}, [&](auto zero) {
+        using Scalar = decltype(zero);
+        const auto batch = yes.size(0), length = yes.numel() / std::max<int64_t>(1, batch);
+        const auto* holds = condition.data_ptr<bool>();
+        if (std::all_of(holds, holds + batch, [](bool row) { return row; })) {
+          out = yes;
+          return;
+        }
+        out = at::empty_like(yes);
+        for (int64_t b = 0; b < batch; ++b)
+          std::copy_n((holds[b] ? yes : no).data_ptr<Scalar>() + b * length, length,
+                      out.data_ptr<Scalar>() + b * length);
+      }))
+    return out;
+  std::vector<int64_t> view(static_cast<std::size_t>(yes.dim()), 1);
+  view[0] = -1;
+  return at::where(condition.reshape(view), yes, no);
 }
 
 Tensor finite_rows(const Tensor& values) {

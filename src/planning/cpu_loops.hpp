@@ -12,8 +12,8 @@ namespace foresight::detail {
 /// mean + draws * std: [B,L,A], [1 or B,S,L,A], [B,L,A] -> [B,S,L,A].
 Tensor spread_around(const Tensor& mean, const Tensor& draws, const Tensor& std);
 
-/// Values [...,A] within low and high [A]; NaN stays NaN.
-Tensor clamp_rows(const Tensor& values, const Tensor& low, const Tensor& high);
+/// Values [...,A] brought within low and high [A], where they lie; NaN stays NaN.
+void clamp_rows(Tensor& values, const Tensor& low, const Tensor& high);
 
 enum class Deviation { plain, absolute };
 /// sum over L and A of (values - centre) * weight, or of |values - centre| * weight: [B,S,L,A],
@@ -30,6 +30,21 @@ Tensor weighted_variance(const Tensor& values, const Tensor& weight, const Tenso
 /// Weights exp(-factor * (cost - min)), normalised; concentration and `any` of the Selection.
 /// Infinite costs weigh nothing.
 void softmax_weights(const Tensor& cost, double factor, Selection& selection);
+
+/// total + control [B,S], where whatever is not finite is infinity; `control` may be undefined.
+Tensor ranked_costs(const Tensor& total, const Tensor& control);
+
+/// sum over candidates of cost * weight: [B,K], [B,K] -> [B]. Infinite costs have no weight.
+Tensor weighted_cost(const Tensor& cost, const Tensor& weight);
+
+/// int64 [B]: how many numbers of the row [B,S] are infinite.
+Tensor infinite_count(const Tensor& values);
+
+/// Mean of each row: [B,L,A] -> [B].
+Tensor row_mean(const Tensor& values);
+
+/// Rows [B,...] of `yes` where `condition` [B,1] holds, of `no` elsewhere.
+Tensor rows_where(const Tensor& condition, const Tensor& yes, const Tensor& no);
 
 /// bool [B]: every number of the row is finite.
 Tensor finite_rows(const Tensor& values);

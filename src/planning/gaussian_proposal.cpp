@@ -68,7 +68,7 @@ GaussianProposal::GaussianProposal(const SamplingOptions& options, const Problem
     precision_ = at::inverse(covariance).to(problem.options);
     std_ = covariance.diagonal().sqrt().to(problem.options).expand_as(mean_);
   } else if (options.control_cost > 0) {
-    precision_ = deviation.square().reciprocal();
+    precision_ = deviation.pow(-2);
   }
   if (!options.noise_mean.empty())
     offset_ = per_dimension(options.noise_mean, problem, "SamplingOptions.noise_mean");
@@ -129,7 +129,6 @@ Tensor GaussianProposal::control_cost(const Tensor&, const Tensor& actions) cons
 
 void GaussianProposal::refit(const Tensor& survivors, const Selection& selection) {
   const auto weight = selection.weight.to(survivors.scalar_type());
-  const auto any = selection.any.unsqueeze(-1);
   const auto centre = weighted_mean(survivors, weight);
   if (options_.std_update != StdUpdate::fixed) {
     auto variance = weighted_variance(survivors, weight, centre);
@@ -144,10 +143,12 @@ void GaussianProposal::refit(const Tensor& survivors, const Selection& selection
                          : blended(std_, at::sqrt(variance), std_momentum_);
     if (options_.min_std > 0) deviation = deviation.clamp_min(options_.min_std);
     if (options_.max_std > 0) deviation = deviation.clamp_max(options_.max_std);
-    std_ = at::where(any, deviation, std_);
+    std_ = rows_where(selection.any, deviation, std_);
   }
-  mean_ = at::where(any, blended(mean_, centre, mean_momentum_), mean_);
+  mean_ = rows_where(selection.any, blended(mean_, centre, mean_momentum_), mean_);
 }
+
+Tensor GaussianProposal::spread() const { return row_mean(std_); }
 
 int64_t knot_count(const SamplingOptions& options, int64_t horizon) {
   const auto wanted = options.knots > 0 ? options.knots : horizon / 2;
@@ -166,6 +167,13 @@ KnotProposal::KnotProposal(const SamplingOptions& options, const Problem& proble
               ? remembered.to(problem.options)
               : at::matmul(at::linalg_pinv(matrix).to(problem.options), mean);
   std_ = std_.narrow(1, 0, 1).expand_as(mean_);
+}
+
+// One matrix product over all candidates, instead of a small one for each.
+Tensor KnotProposal::decode(const Tensor& variables) const {
+  return at::matmul(variables.transpose(-1, -2).contiguous(), weights_.transpose(0, 1))
+      .transpose(-1, -2)
+      .contiguous();
 }
 
 Tensor KnotProposal::draw(const Tensor& perturbation) const {
@@ -195,7 +203,8 @@ RateProposal::RateProposal(const SamplingOptions& options, const Problem& proble
     : GaussianProposal(options, problem,
                        per_dimension(options.initial_mean, problem, "SamplingOptions.initial_mean")
                            .expand_as(mean)),
-      base_(mean) {
+      base_(mean),
+      step_(at::full_like(mean, options.rate_step)) {
   const auto remembered = find_term(problem.warm_start.memory, "rates");
   if (remembered.defined() && remembered.sizes() == mean.sizes())
     mean_ = remembered.to(problem.options);
@@ -209,11 +218,12 @@ Tensor RateProposal::draw(const Tensor& perturbation) const {
 }
 
 Tensor RateProposal::decode(const Tensor& variables) const {
-  return base_.unsqueeze(1) + variables * options_.rate_step;
+  return spread_around(base_, variables, step_);
 }
 
 Tensor RateProposal::encode(const Tensor&, const Tensor& actions) const {
-  return (actions - base_.unsqueeze(1)) / options_.rate_step;
+  const auto change = actions - base_.unsqueeze(1);
+  return options_.rate_step == 1.0 ? change : change / options_.rate_step;
 }
 
 Tensor RateProposal::control_cost(const Tensor& variables, const Tensor&) const {

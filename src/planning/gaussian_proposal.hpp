@@ -20,7 +20,7 @@ class GaussianProposal : public Proposal {
   void refit(const Tensor& survivors, const Selection& selection) override;
   Tensor mean() const override { return mean_; }
   Tensor std() const override { return std_; }
-  Tensor spread() const override { return std_.mean({1, 2}); }
+  Tensor spread() const override;
   std::pair<Tensor, Tensor> parameters() const override { return {mean_, std_}; }
   void remember(WarmStart& warm_start) const override { warm_start.mean = mean(); }
 
@@ -48,7 +48,7 @@ class KnotProposal final : public GaussianProposal {
   KnotProposal(const SamplingOptions& options, const Problem& problem, const Tensor& mean);
 
   Tensor draw(const Tensor& perturbation) const override;
-  Tensor decode(const Tensor& variables) const override { return at::matmul(weights_, variables); }
+  Tensor decode(const Tensor& variables) const override;
   Tensor encode(const Tensor& variables, const Tensor&) const override { return variables; }
   Tensor control_cost(const Tensor& variables, const Tensor& actions) const override;
   void refit(const Tensor& survivors, const Selection& selection) override;
@@ -77,6 +77,7 @@ class RateProposal final : public GaussianProposal {
 
  private:
   Tensor base_;      // [B,H,A] the plan that rates are added to
+  Tensor step_;      // [B,H,A] full of rate_step
   Tensor max_rate_;  // [A] or undefined
 };
 

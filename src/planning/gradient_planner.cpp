@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/memory.hpp"
 #include "gradient_search.hpp"
 #include "verdict.hpp"
 
@@ -55,6 +56,7 @@ std::vector<std::string> GradientOptions::validate() const {
 
 GradientPlanner::GradientPlanner(GradientOptions options) : options_(options) {
   require_valid(options_);
+  keep_freed_memory();
 }
 
 Plan GradientPlanner::solve(const Problem& problem, Noise& noise) const {

@@ -119,6 +119,25 @@ std::vector<double> knot_times(int64_t horizon, int64_t knots) {
   return times;
 }
 
+// Adds to `row` the weights of a cubic piece at `t` between the knots left and right. Slopes at the
+// knots are those between their neighbours (Catmull-Rom), at the ends those of the last piece, so
+// that plans have no kinks.
+void add_cubic(double* row, const std::vector<double>& knot, int64_t left, int64_t right,
+               double t) {
+  const auto time_of = [&](int64_t i) { return knot[static_cast<std::size_t>(i)]; };
+  const auto add_slope = [&](int64_t i, double weight) {
+    const auto before = std::max<int64_t>(i - 1, 0);
+    const auto after = std::min(i + 1, static_cast<int64_t>(knot.size()) - 1);
+    row[after] += weight / (time_of(after) - time_of(before));
+    row[before] -= weight / (time_of(after) - time_of(before));
+  };
+  const double gap = time_of(right) - time_of(left), s = (t - time_of(left)) / gap;
+  row[left] += (1 + 2 * s) * (1 - s) * (1 - s);  // Hermite's basis
+  row[right] += s * s * (3 - 2 * s);
+  add_slope(left, gap * s * (1 - s) * (1 - s));
+  add_slope(right, gap * s * s * (s - 1));
+}
+
 // Weights of knots at `knot` for the values at `time`, double.
 Tensor interpolation(const std::vector<double>& time, const std::vector<double>& knot,
                      KnotKernel kernel, double width) {
@@ -139,6 +158,10 @@ Tensor interpolation(const std::vector<double>& time, const std::vector<double>&
     const auto left = std::max<int64_t>(0, std::distance(knot.begin(), next) - 1);
     const auto right = std::min(left + 1, count - 1);
     const double gap = knot[static_cast<std::size_t>(right)] - knot[static_cast<std::size_t>(left)];
+    if (kernel == KnotKernel::cubic && gap > 0) {
+      add_cubic(out + i * count, knot, left, right, t);
+      continue;
+    }
     const double share = kernel == KnotKernel::linear && gap > 0
                              ? (t - knot[static_cast<std::size_t>(left)]) / gap
                              : 0.0;

@@ -8,8 +8,8 @@
 
 #include "admissible.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/core/memory.hpp"
 #include "incumbent.hpp"
-#include "infinity.hpp"
 #include "search_log.hpp"
 #include "verdict.hpp"
 
@@ -18,7 +18,6 @@ namespace {
 
 using Clock = Problem::Clock;
 using detail::choose;
-using detail::kInfinity;
 using detail::picked;
 using detail::rows_at;
 using detail::violation_of;
@@ -144,14 +143,12 @@ class Solve {
     auto variables = proposal_->draw(perturbation(samples_of(iteration)));
     auto actions = proposal_->decode(variables);
     fill_fixed_slots(actions, iteration);
-    actions = admissible_(actions);
+    admissible_.apply(actions);
     variables = proposal_->encode(variables, actions);
 
     costs_ = evaluate(actions);
-    auto total = costs_.total;
-    if (const auto control = proposal_->control_cost(variables, actions); control.defined())
-      total = total + control;
-    Ranking ranking{at::nan_to_num(total, kInfinity, kInfinity, kInfinity), violation_of(costs_)};
+    Ranking ranking{detail::ranked_costs(costs_.total, proposal_->control_cost(variables, actions)),
+                    violation_of(costs_)};
     const auto survivors = std::min(options_.elites, actions.size(1));
     selection_ = update_.select(ranking, survivors);
 
@@ -306,6 +303,7 @@ SamplingPlanner::SamplingPlanner(SamplingOptions options, ProposalFactory propos
   require_valid(options_);
   require(proposal_ && update_, ErrorCategory::invalid_argument,
           "SamplingPlanner needs a proposal and an update");
+  keep_freed_memory();
 }
 
 Plan SamplingPlanner::solve(const Problem& problem, Noise& noise) const {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The diagnostics of a sampling search. Only what cannot wait is computed in an iteration; the rest
-// is done once for all of them, at the end.
+// The diagnostics of a sampling search: a row an iteration, stacked at the end.
 #pragma once
 
 #include "foresight/planning/plan.hpp"
@@ -15,12 +14,12 @@ class SearchLog {
   void add(const Ranking& ranking, const Tensor& best, const Selection& selection,
            const Tensor& spread);
   /// Weighted mean cost [B] of the last iteration's survivors.
-  Tensor last_survivor_cost() const;
+  Tensor last_survivor_cost() const { return survivor_.back(); }
   /// Fills the stacked tensors of `diagnostics`; nothing if no iteration ran.
   void stack(Diagnostics& diagnostics) const;
 
  private:
-  std::vector<Tensor> best_, weight_, cost_, concentration_, spread_, non_finite_;
+  std::vector<Tensor> best_, survivor_, concentration_, spread_, non_finite_;
 };
 
 }  // namespace foresight::detail

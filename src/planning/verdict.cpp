@@ -20,12 +20,11 @@ void judge(Plan& plan, const Evidence& evidence) {
   std::vector<Tensor> answers{finite_rows(plan.actions)};
   answers.push_back(evidence.best_cost.defined() ? finite_rows(evidence.best_cost.unsqueeze(1))
                                                  : answers.front());
-  answers.push_back(evidence.feasible.defined() ? evidence.feasible
-                                                : at::ones_like(answers.front()));
+  if (evidence.feasible.defined()) answers.push_back(evidence.feasible);
   const auto host = at::stack(answers).cpu();
   const auto batch = host.size(1);
   const auto *finite_plan = host.data_ptr<bool>(), *finite_cost = finite_plan + batch,
-             *feasible = finite_cost + batch;
+             *feasible = evidence.feasible.defined() ? finite_cost + batch : nullptr;
   int64_t non_finite = 0, infeasible = 0;
   plan.statuses.clear();
   for (int64_t b = 0; b < batch; ++b) {
@@ -33,7 +32,7 @@ void judge(Plan& plan, const Evidence& evidence) {
     if (!finite_plan[b] || !finite_cost[b]) {
       status = Status::non_finite;
       ++non_finite;
-    } else if (!feasible[b]) {
+    } else if (feasible && !feasible[b]) {
       status = Status::infeasible;
       ++infeasible;
     }

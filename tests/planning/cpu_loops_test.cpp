@@ -62,7 +62,11 @@ TEST_CASE("candidates, limits and control costs by loops equal their formulas") 
       const auto low = -draw({shape.width}).abs(), high = draw({shape.width}).abs();
       const auto plans = values.to(type);
       check({plans, low, high}, at::minimum(at::maximum(exact(plans), exact(low)), exact(high)),
-            0.0, [](const auto& x) { return clamp_rows(x[0], x[1], x[2]); });
+            0.0, [](const auto& x) {
+              auto clamped = x[0].is_contiguous() ? x[0].clone() : scattered(x[0]);
+              clamp_rows(clamped, x[1], x[2]);
+              return clamped;
+            });
 
       const auto apart = exact(plans) - exact(mean).unsqueeze(1);
       const auto weight = exact(std).unsqueeze(1);
@@ -122,6 +126,51 @@ TEST_CASE("softmax weights by loops equal their formula, at any scale of cost") 
                            expected.square().sum(1, /*keepdim=*/true), 1e-5, 1e-7));
       }
     }
+}
+
+TEST_CASE("costs of candidates by loops equal their formulas, whatever is not finite in them") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const auto& [type, tolerance] : kTypes) {
+    INFO(c10::toString(type));
+    PhiloxNoise noise(7);
+    auto total = noise.normal({3, 40}, type);
+    const auto control = noise.normal({3, 40}, type);
+    total[0][3] = nan;
+    total[1][0] = kInfinity;
+    total[2][39] = -kInfinity;
+    const auto ranked = [&](const Tensor& sum) {
+      return at::where(sum.isfinite(), sum, at::full_like(sum, kInfinity));
+    };
+    const auto exact = total.to(at::kDouble);
+    for (const bool contiguous : {true, false}) {
+      const auto given = contiguous ? total : scattered(total);
+      const auto sum = ranked_costs(given, control);
+      CHECK(at::equal(sum, ranked(total + control)));
+      CHECK(at::equal(ranked_costs(given, {}), ranked(total)));
+      CHECK(at::equal(infinite_count(contiguous ? sum : scattered(sum)), at::ones({3}, at::kLong)));
+
+      const auto weight = ranked(total).isfinite().to(type) / 40;
+      const auto mean = weighted_cost(contiguous ? sum : scattered(sum), weight);
+      const auto expected = at::nan_to_num(sum.to(at::kDouble), 0, 0, 0).sum(1) / 40;
+      CHECK((mean.to(at::kDouble) - expected).abs().max().item<double>() <= tolerance);
+    }
+    CHECK(exact.isnan().sum().item<int64_t>() == 1);  // what was given stays as it was
+  }
+}
+
+TEST_CASE("means of rows and rows by condition are the same by loops and without") {
+  PhiloxNoise noise(8);
+  for (const auto& [type, tolerance] : kTypes) {
+    const auto yes = noise.normal({3, 5, 2}, type), no = noise.normal({3, 5, 2}, type);
+    check({yes}, yes.to(at::kDouble).mean({1, 2}), tolerance,
+          [](const auto& x) { return row_mean(x[0]); });
+    for (const bool middle : {true, false}) {
+      const auto condition = at::tensor({1, middle ? 1 : 0, 1}).to(at::kBool).unsqueeze(1);
+      const auto expected = at::stack({yes[0], middle ? yes[1] : no[1], yes[2]}).to(at::kDouble);
+      check({yes, no}, expected, 0.0,
+            [&](const auto& x) { return rows_where(condition, x[0], x[1]); });
+    }
+  }
 }
 
 TEST_CASE("rows are picked alike by loops and by gathering") {

@@ -88,7 +88,7 @@ void set_limits(Problem& problem, const nlohmann::json& low, const nlohmann::jso
 
 SamplingOptions settings(const nlohmann::json& config) {
   const std::string kind = config.at("kind");
-  auto options = kind == "smppi" ? smppi() : (kind == "kmppi" ? kmppi() : mppi());
+  auto options = kind == "smppi" ? smppi() : (kind == "kmppi" ? kmppi() : pytorch_mppi());
   options.samples = config.at("K");
   options.temperature = options.control_cost = config.at("lambda_");
   options.absolute_noise_cost = config.at("noise_abs_cost");
@@ -247,6 +247,31 @@ TEST_CASE("linear and held knots interpolate as their names say") {
                      at::tensor({0.0, 2.0, 4.0, 3.0, 2.0}, at::kDouble)));
   CHECK(at::allclose(at::matmul(knot_matrix(5, 3, KnotKernel::hold, 1), knots).flatten(),
                      at::tensor({0.0, 0.0, 4.0, 4.0, 2.0}, at::kDouble)));
+}
+
+TEST_CASE("cubic knots follow parabolas inside, lines everywhere, and have no kinks") {
+  const auto weights = knot_matrix(13, 5, KnotKernel::cubic, 1);  // a knot every 3 blocks
+  const auto knot = at::arange(0, 13, 3, at::kDouble), time = at::arange(13, at::kDouble);
+  const auto line = [](const Tensor& t) { return 2.0 - 0.7 * t; };
+  CHECK(at::allclose(at::mv(weights, line(knot)), line(time)));
+  const auto curve = [](const Tensor& t) { return 1.0 + t - 0.3 * t * t; };
+  CHECK(at::allclose(at::mv(weights, curve(knot)).slice(0, 3, 10), curve(time).slice(0, 3, 10)));
+  // Any values: every knot is met, and the slopes on both sides of it are the same. A cubic through
+  // four points tells its slope at the first exactly.
+  const auto fine = knot_matrix(241, 5, KnotKernel::cubic, 1);  // 60 blocks between knots
+  const auto values = at::tensor({0.3, -1.0, 2.0, 2.0, -0.4}, at::kDouble);
+  const auto plan = at::mv(fine, values);
+  const auto slope = [&](int64_t at, int64_t step) {
+    const auto y = [&](int64_t i) { return plan[at + i * step].item<double>(); };
+    return (-11 * y(0) + 18 * y(1) - 9 * y(2) + 2 * y(3)) / (6.0 * static_cast<double>(step));
+  };
+  for (int64_t k = 0; k < 5; ++k)
+    CHECK(plan[60 * k].item<double>() == Approx(values[k].item<double>()).margin(1e-12));
+  for (int64_t k = 1; k < 4; ++k) {
+    CHECK(slope(60 * k, 10) == Approx(slope(60 * k, -10)).margin(1e-10));
+    CHECK(slope(60 * k, 10) ==
+          Approx((values[k + 1] - values[k - 1]).item<double>() / 120).margin(1e-10));
+  }
 }
 
 }  // namespace

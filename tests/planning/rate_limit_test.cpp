@@ -133,7 +133,7 @@ void check_ramp(const Planner& planner, double tolerance) {
   CHECK(error < tolerance);
 }
 
-TEST_CASE("evolution, gradients and refinement find the ramp of fastest change") {
+TEST_CASE("evolution, gradients, refinement and slowed CEM find the ramp of fastest change") {
   auto cem = lewm_cem();
   cem.bound = BoundKind::box;
   check_ramp(CmaEsPlanner({.samples = 24, .iterations = 150}), 0.02);
@@ -143,10 +143,14 @@ TEST_CASE("evolution, gradients and refinement find the ramp of fastest change")
                                           .optimizer = ActionOptimizer::adam,
                                           .learning_rate = 0.1}}),
              0.02);
-  // CEM alone stops short: its std dies out before the candidates reach the corner.
+  // As it is, CEM stops short: its std dies out before the candidates reach the corner.
   RefinedOptions refined{.search = cem};
   refined.polish.iterations = 40;
   check_ramp(RefinedPlanner(refined), 0.02);
+  cem.std_momentum = {0.6};
+  check_ramp(SamplingPlanner(cem), 0.05);
+  cem.iterations = 60;
+  check_ramp(SamplingPlanner(cem), 0.005);
 }
 
 TEST_CASE("a radius and rate limits hold together") {

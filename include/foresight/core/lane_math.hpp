@@ -8,16 +8,23 @@
 
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 
 namespace foresight::detail {
 
-/// How a number type T gives access to its bits. Integer: the signed integer(s) beside it; Flag:
-/// the result of a comparison.
+/// How a number type T gives access to its bits. Number: what it is made of; Integer: the signed
+/// integer(s) beside it; Flag: the result of a comparison.
 template <class T>
 struct LaneBits;
 
+/// Numbers that core/lane_math_double.hpp computes with.
+template <class T>
+concept DoubleLanes = std::is_same_v < typename LaneBits<T>::Number,
+double > ;
+
 template <>
 struct LaneBits<float> {
+  using Number = float;
   using Integer = std::int32_t;
   using Flag = bool;
   static Integer bits(float x) { return std::bit_cast<Integer>(x); }
@@ -31,7 +38,10 @@ struct LaneBits<float> {
 
 inline constexpr std::int32_t kSignBit = INT32_MIN;
 /// Largest |x| that sin_cos() reduces without loss.
-inline constexpr float kLargestAngle = 1024.0F;
+template <class Scalar>
+inline constexpr Scalar kLargestAngle = Scalar(1024);
+template <>
+inline constexpr double kLargestAngle<double> = 0x1p17;
 
 /// x with the sign of y, where x >= 0.
 template <class T>
@@ -47,8 +57,8 @@ auto nearest(T x) {
 }
 
 /// (((c0 x + c1) x + c2) x + ...): Horner's rule.
-template <class T, class... Coefficients>
-T horner(T x, float first, Coefficients... rest) {
+template <class T, class First, class... Coefficients>
+T horner(T x, First first, Coefficients... rest) {
   T sum(first);
   ((sum = sum * x + T(rest)), ...);
   return sum;
@@ -59,7 +69,7 @@ struct SinCos {
   T sin, cos;
 };
 
-/// Both within 2 ulp for |x| <= kLargestAngle.
+/// Both within 2 ulp for |x| <= kLargestAngle<float>.
 template <class T>
 SinCos<T> sin_cos(T x) {
   using B = LaneBits<T>;

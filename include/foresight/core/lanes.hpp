@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "foresight/core/lane_math.hpp"
+#include "foresight/core/lane_math_double.hpp"
 
 namespace foresight {
 
@@ -41,11 +42,9 @@ struct LaneVectors {
 
 // Reordered arithmetic would undo the argument reductions of lane_math.hpp.
 #ifdef __FAST_MATH__
-template <class Scalar>
 inline constexpr bool kFastLanes = false;
 #else
-template <class Scalar>
-inline constexpr bool kFastLanes = std::is_same_v<Scalar, float>;
+inline constexpr bool kFastLanes = true;
 #endif
 
 }  // namespace detail
@@ -177,10 +176,11 @@ struct Lanes {
 
 namespace detail {
 
-// The integers beside float lanes.
-template <int N>
+// The integers beside lanes.
+template <class Scalar, int N>
 struct LaneIntegers {
-  using Vector = typename LaneVectors<float, N>::Integer;
+  using Vector = typename LaneVectors<Scalar, N>::Integer;
+  using Element = typename LaneVectors<Scalar, N>::Element;
   Vector v;
 
   explicit LaneIntegers(const Vector& vector) : v(vector) {}
@@ -189,55 +189,77 @@ struct LaneIntegers {
     v = other.v;
     return *this;
   }
-  friend LaneIntegers operator+(LaneIntegers a, std::int32_t b) { return LaneIntegers(a.v + b); }
-  friend LaneIntegers operator-(LaneIntegers a, std::int32_t b) { return LaneIntegers(a.v - b); }
+  friend LaneIntegers operator+(LaneIntegers a, Element b) { return LaneIntegers(a.v + b); }
+  friend LaneIntegers operator-(LaneIntegers a, Element b) { return LaneIntegers(a.v - b); }
   friend LaneIntegers operator-(LaneIntegers a, LaneIntegers b) { return LaneIntegers(a.v - b.v); }
-  friend LaneIntegers operator&(LaneIntegers a, std::int32_t b) { return LaneIntegers(a.v & b); }
+  friend LaneIntegers operator&(LaneIntegers a, Element b) { return LaneIntegers(a.v & b); }
+  friend LaneIntegers operator|(LaneIntegers a, Element b) { return LaneIntegers(a.v | b); }
   friend LaneIntegers operator|(LaneIntegers a, LaneIntegers b) { return LaneIntegers(a.v | b.v); }
   friend LaneIntegers operator^(LaneIntegers a, LaneIntegers b) { return LaneIntegers(a.v ^ b.v); }
   friend LaneIntegers operator<<(LaneIntegers a, int bits) { return LaneIntegers(a.v << bits); }
   friend LaneIntegers operator>>(LaneIntegers a, int bits) { return LaneIntegers(a.v >> bits); }
 };
 
-template <int N>
-struct LaneBits<Lanes<float, N>> {
-  using T = Lanes<float, N>;
-  using Integer = LaneIntegers<N>;
+// What both precisions share.
+template <class Scalar, int N>
+struct LaneBitsOf {
+  using T = Lanes<Scalar, N>;
+  using Number = Scalar;
+  using Integer = LaneIntegers<Scalar, N>;
   using Flag = typename T::Mask;
   static Integer bits(T x) { return Integer(reinterpret_cast<typename Integer::Vector>(x.v)); }
   static T real(Integer bits) { return T(reinterpret_cast<typename T::Vector>(bits.v)); }
-  static Integer truncate(T x) {
-    return Integer(__builtin_convertvector(x.v, typename Integer::Vector));
-  }
-  static T convert(Integer i) { return T(__builtin_convertvector(i.v, typename T::Vector)); }
   static Flag set(Integer i) { return {i.v != 0}; }
   static Flag less(T a, T b) { return a < b; }
   static T choose(Flag flag, T yes, T no) { return select(flag, yes, no); }
 };
 
+template <int N>
+struct LaneBits<Lanes<float, N>> : LaneBitsOf<float, N> {
+  using T = Lanes<float, N>;
+  using Integer = LaneIntegers<float, N>;
+  static Integer truncate(T x) {
+    return Integer(__builtin_convertvector(x.v, typename Integer::Vector));
+  }
+  static T convert(Integer i) { return T(__builtin_convertvector(i.v, typename T::Vector)); }
+};
+
+template <int N>
+struct LaneBits<Lanes<double, N>> : LaneBitsOf<double, N> {
+  using Integer = LaneIntegers<double, N>;
+  // The topmost `count` bits, moved down; a shift of signed numbers would be emulated.
+  static Integer high_bits(Integer i, int count) {
+    typedef std::uint64_t Unsigned __attribute__((vector_size(sizeof(i.v))));
+    return Integer(reinterpret_cast<typename Integer::Vector>(reinterpret_cast<Unsigned>(i.v) >>
+                                                              (64 - count)));
+  }
+};
+
 }  // namespace detail
 
-// sin, cos, exp, log and tanh: in single precision by polynomials, within 2 ulp of the exact value
-// for every argument (tests/core/lanes_test.cpp); in double precision, and for arguments that the
-// polynomials do not cover, by the standard library.
+// sin, cos, exp, log and tanh: by polynomials, within 2 ulp of the exact value for every argument
+// (tests/core/lanes_test.cpp); for arguments that the polynomials do not cover, by the standard
+// library.
 
 template <class Scalar, int N>
 Lanes<Scalar, N> sin(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes<Scalar>)
-    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle))) return detail::sin_cos(x).sin;
+  if constexpr (detail::kFastLanes)
+    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle<Scalar>)))
+      return detail::sin_cos(x).sin;
   return map(x, [](Scalar value) { return std::sin(value); });
 }
 
 template <class Scalar, int N>
 Lanes<Scalar, N> cos(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes<Scalar>)
-    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle))) return detail::sin_cos(x).cos;
+  if constexpr (detail::kFastLanes)
+    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle<Scalar>)))
+      return detail::sin_cos(x).cos;
   return map(x, [](Scalar value) { return std::cos(value); });
 }
 
 template <class Scalar, int N>
 Lanes<Scalar, N> exp(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes<Scalar>) {
+  if constexpr (detail::kFastLanes) {
     return detail::exp_of(x);
   } else {
     return map(x, [](Scalar value) { return std::exp(value); });
@@ -247,14 +269,16 @@ Lanes<Scalar, N> exp(Lanes<Scalar, N> x) {
 template <class Scalar, int N>
 Lanes<Scalar, N> log(Lanes<Scalar, N> x) {
   using L = Lanes<Scalar, N>;
-  if constexpr (detail::kFastLanes<Scalar>)
-    if (!any(!((x >= L(0x1p-126F)) & (x <= L(0x1.fffffep127F))))) return detail::log_of(x);
+  if constexpr (detail::kFastLanes)
+    if (!any(!((x >= L(std::numeric_limits<Scalar>::min())) &
+               (x <= L(std::numeric_limits<Scalar>::max())))))
+      return detail::log_of(x);
   return map(x, [](Scalar value) { return std::log(value); });
 }
 
 template <class Scalar, int N>
 Lanes<Scalar, N> tanh(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes<Scalar>) {
+  if constexpr (detail::kFastLanes) {
     return detail::tanh_of(x);
   } else {
     return map(x, [](Scalar value) { return std::tanh(value); });
@@ -263,7 +287,7 @@ Lanes<Scalar, N> tanh(Lanes<Scalar, N> x) {
 
 template <class Scalar, int N>
 Lanes<Scalar, N> floor(Lanes<Scalar, N> x) {
-  if constexpr (std::is_same_v<Scalar, float>) {
+  if constexpr (detail::kFastLanes || std::is_same_v<Scalar, float>) {
     return detail::floor_of(x);
   } else {
     return map(x, [](Scalar value) { return std::floor(value); });

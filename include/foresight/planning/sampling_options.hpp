@@ -24,6 +24,7 @@ enum class KnotKernel {
   rbf,     ///< Gaussian kernel regression through the knots (KMPPI)
   linear,  ///< straight lines
   hold,    ///< each knot until the next
+  cubic,   ///< cubic spline, smooth at the knots; may overshoot between them
 };
 /// Scale of coloured noise.
 enum class NoiseScale {
@@ -93,8 +94,11 @@ struct EnumNames<ProposalKind> {
 };
 template <>
 struct EnumNames<KnotKernel> {
-  static constexpr std::array<std::pair<std::string_view, KnotKernel>, 3> names{
-      {{"rbf", KnotKernel::rbf}, {"linear", KnotKernel::linear}, {"hold", KnotKernel::hold}}};
+  static constexpr std::array<std::pair<std::string_view, KnotKernel>, 4> names{
+      {{"rbf", KnotKernel::rbf},
+       {"linear", KnotKernel::linear},
+       {"hold", KnotKernel::hold},
+       {"cubic", KnotKernel::cubic}}};
 };
 template <>
 struct EnumNames<NoiseScale> {
