@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "foresight/core/replica_part.hpp"
+
 namespace foresight {
 namespace {
 
@@ -16,6 +18,8 @@ ReplicaScope::ReplicaScope(std::shared_ptr<const Replicas> replicas)
 ReplicaScope::~ReplicaScope() { replicas_of_thread = std::move(outer_); }
 
 int64_t replica_count() noexcept { return replicas_of_thread ? replicas_of_thread->count() : 1; }
+
+int64_t replica_rank() noexcept { return replicas_of_thread ? replicas_of_thread->rank() : 0; }
 
 Tensor sum_over_replicas(const Tensor& x) {
   return replica_count() == 1 ? x : replicas_of_thread->sum(x);
