@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/terms.hpp"
 
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "foresight/core/error.hpp"
@@ -41,7 +43,7 @@ void check_per_step(std::string_view term, const Tensor& value, const Tensor& ac
 // [B,S,H',P,D] against [B,P,D] -> [B,S,H'].
 // In float32 for half types: a sum of hundreds of squares in bfloat16 has steps that are larger
 // than what tells candidates apart.
-Tensor distance_per_step(const GoalDistance& options, const Tensor& given, const Tensor& goal) {
+Tensor plain_distance(const GoalDistance& options, const Tensor& given, const Tensor& goal) {
   const auto wide = [](const Tensor& x) {
     return at::isReducedFloatingType(x.scalar_type()) ? x.to(at::kFloat) : x;
   };
@@ -55,6 +57,21 @@ Tensor distance_per_step(const GoalDistance& options, const Tensor& given, const
   }
   const auto difference = states - target;
   return reduced(options.distance == Distance::l1 ? difference.abs() : difference.square(), {3, 4});
+}
+
+// The same in slices of candidates whose differences fit a processor's cache. Over long futures
+// they are tens of megabytes, and writing, faulting in and reading those takes longer than the
+// arithmetic.
+Tensor distance_per_step(const GoalDistance& options, const Tensor& states, const Tensor& goal) {
+  constexpr int64_t kNumbersOfSlice = int64_t{1} << 18;
+  const auto samples = states.size(1);
+  const auto slice = std::max<int64_t>(1, kNumbersOfSlice * samples / (states.numel() + 1));
+  if (c10::GradMode::is_enabled() || !states.device().is_cpu() || slice >= samples)
+    return plain_distance(options, states, goal);
+  std::vector<Tensor> distances;
+  for (const auto& part : states.split(slice, 1))
+    distances.push_back(plain_distance(options, part, goal));
+  return at::cat(distances, 1);
 }
 
 // gamma^h times the model's discounts of the steps before h, for h = 0..H: [B,S,H+1] or [H+1].

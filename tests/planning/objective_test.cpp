@@ -55,6 +55,21 @@ TEST_CASE("the distance of bfloat16 latents to a goal is summed in float32") {
   CHECK(at::allclose(cost.to(at::kDouble), expected, 1e-5, 1e-5));
 }
 
+TEST_CASE("the distance of long futures to a goal is that of each candidate, taken in slices") {
+  at::NoGradGuard no_grad;  // with gradients there are no slices
+  PhiloxNoise noise(22);
+  // 2 x 7 x 50 x 2 x 512 numbers: slices of two candidates, and one that is left over.
+  const auto latents = noise.normal({2, 7, 50, 2, 512}, at::kDouble);
+  const auto goal = noise.normal({2, 2, 512}, at::kDouble);
+  Trajectory trajectory;
+  trajectory.actions = at::zeros({2, 7, 50, 1}, at::kDouble);
+  trajectory.states = State(3);
+  trajectory.states.set("latent", latents);
+  const auto cost = goal_distance({.steps = Steps::sum})(trajectory, Task(1).set(kGoal, goal));
+  CHECK(at::allclose(cost, (latents - goal.unsqueeze(1).unsqueeze(1)).square().sum({2, 3, 4}),
+                     1e-12, 0.0));
+}
+
 TEST_CASE("goal distance equals its formula for every choice of its options") {
   const auto trajectory = random_trajectory();
   const auto task = goal_task();
