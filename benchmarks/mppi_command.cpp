@@ -32,6 +32,7 @@ namespace {
 using namespace foresight;
 using namespace foresight::benchmark;
 constexpr double kPi = std::numbers::pi;
+constexpr double kSmoothness = 5.0;  // SMPPI's price of squared changes between actions
 
 struct Pendulum {
   static constexpr int kState = 2, kAction = 1;
@@ -76,6 +77,22 @@ struct Linear {
   }
 };
 
+// The same with SMPPI's price of squared changes between actions, which the state remembers:
+// position, last action, last change, and whether there was an action before.
+struct SmoothLinear {
+  static constexpr int kState = 6, kAction = 2;
+  template <class T>
+  std::array<T, 6> operator()(const std::array<T, 6>& x, const std::array<T, 2>& u) const {
+    const T first = u[0] - x[2], second = u[1] - x[3];
+    return {x[0] + u[0], x[1] - u[1], u[0], u[1], x[5] * (first * first + second * second), T(1)};
+  }
+  template <class T>
+  T cost(const std::array<T, 6>& x, const std::array<T, 2>&) const {
+    const T east = 2.0 - x[0], north = 2.0 - x[1];
+    return east * east + north * north + kSmoothness * x[4];
+  }
+};
+
 // A step at a time, as pytorch_mppi computes it, although these sums could be taken at once.
 Costs linear_cost(const Tensor& state, const Tensor& actions) {
   const auto gain = at::tensor({1.0, -1.0}, actions.options());
@@ -105,6 +122,12 @@ System linear() {
   return {"linear", make_functor(Linear{}), linear_cost, {-3.0, -2.0}, {}, {}, 1.0};
 }
 
+System smooth(System system) {  // of the linear one
+  system.functor = make_functor(SmoothLinear{});
+  system.start.resize(SmoothLinear::kState, 0.0);
+  return system;
+}
+
 struct Size {
   int64_t samples, horizon, batch;
   at::ScalarType type = at::kFloat;
@@ -115,7 +138,6 @@ enum class Dynamics { functor, tensor };
 enum class Method { mppi, smppi, kmppi };
 constexpr std::array<const char*, 3> kMethodNames{"mppi", "smppi", "kmppi"};
 constexpr int64_t kKnots = 5;
-constexpr double kSmoothness = 5.0;  // SMPPI's price of squared changes between actions
 
 std::shared_ptr<const Planner> planner_of(Method method, const System& system, Size size,
                                           double temperature) {
@@ -149,8 +171,10 @@ class Controller {
   }
   Controller(const System& system, Dynamics dynamics, Size size, Method method = Method::mppi,
              double temperature = 1.0)
-      : Controller(system, dynamics, size, planner_of(method, system, size, temperature),
-                   method == Method::smppi ? kSmoothness : 0.0) {}
+      : Controller(
+            dynamics == Dynamics::functor && method == Method::smppi ? smooth(system) : system,
+            dynamics, size, planner_of(method, system, size, temperature),
+            dynamics == Dynamics::tensor && method == Method::smppi ? kSmoothness : 0.0) {}
 
   double command() { return command(noise_); }
   double command(Noise& noise) {

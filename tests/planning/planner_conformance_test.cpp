@@ -93,6 +93,15 @@ TEST_CASE("predictive sampling keeps the promises of a planner") {
   planner_conformance(SamplingPlanner(options), {.accuracy = 0.4});
 }
 
+TEST_CASE("CEM over a cubic spline keeps the promises of a planner") {
+  auto options = small(lewm_cem());
+  options.bound = BoundKind::box;
+  options.proposal = ProposalKind::knots;
+  options.knot_kernel = KnotKernel::cubic;
+  options.knots = 3;
+  planner_conformance(SamplingPlanner(options), {.escape = kYes});
+}
+
 TEST_CASE("CMA-ES keeps the promises of a planner") {
   planner_conformance(CmaEsPlanner({.samples = 32, .iterations = 60}), {.accuracy = 0.01});
 }
