@@ -4,7 +4,8 @@
 // 30 iterations, five blocks of five actions, one observed frame and one goal. Encoding both is
 // part of a solve, preparing the pictures is not. In turns, on as many threads each: ours in
 // float32 and in bfloat16, stable-worldmodel in float32; from the same weights and draws, so that
-// the plans can be compared as well.
+// the plans can be compared as well. Then the two parts of a solve, in turns as well: encoding one
+// picture, and imagining all candidates once.
 //   benchmark_lewm_cem [<python>] [<threads>] [<rounds>] [<candidates>] [<iterations>]
 // <python> runs peer_stable_worldmodel.py beside this file's source; "-" leaves the peer out.
 // Prints one JSON object.
@@ -12,19 +13,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
-#include <filesystem>
 #include <iostream>
-#include <numeric>
 
 #include "../tests/temporary_folder.hpp"
+#include "compared_search.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
-#include "measurement.hpp"
 #include "peer.hpp"
 
 namespace {
@@ -75,13 +73,6 @@ Inputs random_inputs(const Settings& settings, int64_t width) {
           noise.normal({1, 1, 3, 224, 224}), noise.normal({1, 1, 3, 224, 224})};
 }
 
-struct Solve {
-  double ms = 0, processor_ms = 0;  // the latter of all threads
-  Tensor plan;                      // [H,A]
-  Tensor costs;                     // [I,S]
-  double elite_cost = 0;            // mean of the last iteration's elites
-};
-
 // A model in one precision, and what it is to plan.
 class Planning {
  public:
@@ -101,19 +92,7 @@ class Planning {
     at::NoGradGuard no_grad;
     RecordedNoise draws;
     for (const auto& draw : inputs_.noise.unbind(0)) draws.push(draw);
-    Solve result;
-    Plan plan;
-    const auto processor = std::clock();
-    result.ms =
-        milliseconds([&] { plan = SamplingPlanner(options_).solve(problem(draws), draws); });
-    result.processor_ms = 1e3 * static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC;
-    if (plan.status != Status::ok) throw std::runtime_error(plan.message);
-    result.plan = plan.actions[0].to(at::kFloat);
-    std::vector<Tensor> costs;
-    for (const auto& record : plan.diagnostics.iteration) costs.push_back(record.costs[0]);
-    result.costs = at::stack(costs).to(at::kDouble);
-    result.elite_cost = plan.diagnostics.survivor_cost[-1][0].item<double>();
-    return result;
+    return timed_solve([&] { return SamplingPlanner(options_).solve(problem(draws), draws); });
   }
 
   /// What a plan costs by this model.
@@ -123,24 +102,36 @@ class Planning {
     return problem(noise).cost(plan.unsqueeze(0).unsqueeze(0)).total.item<double>();
   }
 
+  /// One picture to its latent.
   double encode_ms() const {
     at::NoGradGuard no_grad;
-    return milliseconds([&] { model_->encode_images(inputs_.pixels.to(type_), nn::Mode::infer); });
+    return milliseconds([&] { latent(inputs_.pixels); });
+  }
+
+  /// The first iteration's candidates from a latent that is known.
+  double rollout_ms() const {
+    at::NoGradGuard no_grad;
+    PhiloxNoise noise(3);
+    const auto state = observed();
+    const auto candidates = inputs_.noise[0].to(type_);
+    return milliseconds([&] { model_->rollout(state, candidates, noise); });
   }
 
  private:
+  Tensor latent(const Tensor& picture) const {
+    return model_->encode_images(picture.to(type_), nn::Mode::infer);  // [1,1,D]
+  }
+  State observed() const {
+    return model_->observe_latent(model_->initial(1), {}, latent(inputs_.pixels));
+  }
   Problem problem(Noise& noise) const {
-    const auto latent = [&](const Tensor& picture) {
-      return model_->encode_images(picture.to(type_), nn::Mode::infer);  // [1,1,D]
-    };
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
     Problem problem;
     problem.horizon = kHorizon;
     problem.action = model_->spec().action;
-    problem.cost = objective.cost_function(
-        *model_, model_->observe_latent(model_->initial(1), {}, latent(inputs_.pixels)), noise,
-        Task(1).set("goal", latent(inputs_.goal)));
+    problem.cost = objective.cost_function(*model_, observed(), noise,
+                                           Task(1).set("goal", latent(inputs_.goal)));
     return problem;
   }
 
@@ -150,43 +141,30 @@ class Planning {
   SamplingOptions options_;
 };
 
-Solve peer_solve(Peer& peer, const Settings& settings) {
-  const auto answer = peer.ask({{"do", "solve"}, {"dtype", "float32"}});
-  const auto tensor = [](const nlohmann::json& numbers) {
-    return at::tensor(numbers.get<std::vector<double>>(), at::kDouble);
-  };
-  std::vector<Tensor> costs;
-  for (const auto& iteration : answer.at("costs")) costs.push_back(tensor(iteration));
-  return {answer.at("ms"), answer.at("processor_ms"),
-          tensor(answer.at("plan")).to(at::kFloat).reshape({kHorizon, -1}),
-          at::stack(costs).reshape({settings.iterations, settings.samples}),
-          answer.at("elite_cost")};
+// The same plan judged by one model, beside where the searches part.
+nlohmann::json compared(const Solve& ours, const Solve& theirs, const Planning& judge) {
+  auto result = compare(ours, theirs, kElites);
+  result["cost_of_our_plan"] = judge.cost_of(ours.plan);
+  result["cost_of_their_plan"] = judge.cost_of(theirs.plan);
+  return result;
 }
 
-// Where two searches part. Elites are a set: the first iteration in which the sets differ, how far
-// the costs themselves lie apart there, and the gap between the last elite and the first candidate
-// that is none. A gap below the difference is a tie that rounding decides.
-nlohmann::json compare(const Solve& ours, const Solve& theirs, const Planning& judge) {
-  nlohmann::json result{
-      {"largest_difference_of_plans", (ours.plan - theirs.plan).abs().max().item<double>()},
-      {"cost_of_our_plan", judge.cost_of(ours.plan)},
-      {"cost_of_their_plan", judge.cost_of(theirs.plan)}};
-  const auto elites = std::min(kElites, ours.costs.size(1));
-  for (int64_t i = 0; i < ours.costs.size(0); ++i) {
-    const auto a = ours.costs[i], b = theirs.costs[i];
-    const auto set = [&](const Tensor& costs) {
-      return std::get<0>(costs.argsort().slice(0, 0, elites).sort());
-    };
-    if (at::equal(set(a), set(b))) continue;
-    const auto sorted = std::get<0>(b.sort());
-    result["elites_differ_from_iteration"] = i;
-    result["difference_of_costs_there"] = (a - b).abs().max().item<double>();
-    if (elites < b.size(0))
-      result["gap_behind_the_elites_there"] = (sorted[elites] - sorted[elites - 1]).item<double>();
-    return result;
-  }
-  result["elites_differ_from_iteration"] = nullptr;
-  return result;
+// A part of a plan in turns: ours in both precisions, the peer's in float32.
+nlohmann::json part(const Planning& wide, const Planning& narrow, Peer* peer,
+                    double (Planning::*ms)() const, const std::string& name) {
+  std::vector<std::function<double()>> works{[&] { return (wide.*ms)(); },
+                                             [&] { return (narrow.*ms)(); }};
+  if (peer)
+    works.emplace_back([&]() -> double {
+      return peer->ask({{"do", name}, {"dtype", "float32"}}).at("ms");
+    });
+  constexpr int kPartRounds = 7;
+  const auto times = in_turns(works, kPartRounds, /*warm_up=*/1);
+  nlohmann::json report{{"float32", summary(times[0])}, {"bfloat16", summary(times[1])}};
+  if (!peer) return report;
+  report["stable_worldmodel"] = summary(times[2]);
+  report["float32_times_faster"] = median(times[2]) / median(times[0]);
+  return report;
 }
 
 nlohmann::json measure(Peer* peer, const Settings& settings) {
@@ -209,24 +187,23 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   Solve ours, ours_narrow, theirs;
   std::vector<std::function<double()>> works{[&] { return (ours = wide.solve()).ms; },
                                              [&] { return (ours_narrow = narrow.solve()).ms; }};
-  if (peer) works.emplace_back([&] { return (theirs = peer_solve(*peer, settings)).ms; });
+  if (peer)
+    works.emplace_back([&] {
+      return (theirs = answered_solve(peer->ask({{"do", "solve"}, {"dtype", "float32"}}), kHorizon))
+          .ms;
+    });
   const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
-  const auto row = [](const std::vector<double>& ms, const Solve& solve) {
-    auto result = summary(ms);
-    result["elite_cost"] = solve.elite_cost;
-    result["processor_ms_of_last"] = solve.processor_ms;
-    return result;
-  };
-  nlohmann::json report{{"float32", row(times[0], ours)}, {"bfloat16", row(times[1], ours_narrow)}};
-  report["float32"]["encode_ms"] = wide.encode_ms();
-  report["bfloat16"]["encode_ms"] = narrow.encode_ms();
-  report["bfloat16_and_float32"] = compare(ours_narrow, ours, wide);
+  nlohmann::json report{{"float32", solve_row(times[0], ours)},
+                        {"bfloat16", solve_row(times[1], ours_narrow)}};
+  report["encode"] = part(wide, narrow, peer, &Planning::encode_ms, "encode");
+  report["rollout"] = part(wide, narrow, peer, &Planning::rollout_ms, "rollout");
+  report["bfloat16_and_float32"] = compared(ours_narrow, ours, wide);
   if (!peer) return report;
-  report["stable_worldmodel"] = row(times[2], theirs);
+  report["stable_worldmodel"] = solve_row(times[2], theirs);
   report["float32_times_faster"] = median(times[2]) / median(times[0]);
   report["bfloat16_times_faster"] = median(times[2]) / median(times[1]);
-  report["float32_and_stable_worldmodel"] = compare(ours, theirs, wide);
-  report["bfloat16_and_stable_worldmodel"] = compare(ours_narrow, theirs, wide);
+  report["float32_and_stable_worldmodel"] = compared(ours, theirs, wide);
+  report["bfloat16_and_stable_worldmodel"] = compared(ours_narrow, theirs, wide);
   return report;
 }
 

@@ -7,6 +7,8 @@ Reads one JSON object a line and answers each with one:
 
   {"do": "load", "weights": "<safetensors>", "inputs": "<safetensors: noise, pixels, goal>", "elites": 30, "threads": 1}
   {"do": "solve", "dtype": "float32"}   milliseconds, processor time, plan, mean cost of the last elites, all costs
+  {"do": "encode", "dtype": "float32"}, {"do": "rollout", "dtype": "float32"}   milliseconds of one picture, and of the
+   first iteration's candidates from an embedding that is kept
 """
 import contextlib
 import importlib.util
@@ -114,6 +116,26 @@ class Planning:
         return {"ms": ms, "processor_ms": processor, "plan": result["actions"].float().flatten().tolist(), "elite_cost": result["costs"][0],
                 "costs": [c[0].float().tolist() for c in costs]}
 
+    @torch.no_grad()
+    def encode(self, dtype):
+        model, info = self.model(dtype), {"pixels": self.inputs["pixels"].to(getattr(torch, dtype))}
+        start = time.perf_counter()
+        model.encode(info)
+        return {"ms": 1e3 * (time.perf_counter() - start)}
+
+    @torch.no_grad()
+    def rollout(self, dtype):
+        model, type_ = self.model(dtype), getattr(torch, dtype)
+        candidates = self.inputs["noise"][0].to(type_)  # [1,S,H,A]
+        pixels = self.inputs["pixels"].to(type_)
+        samples = candidates.shape[1]
+        embedding = model.encode({"pixels": pixels})["emb"]
+        info = {"pixels": pixels.unsqueeze(1).expand(-1, samples, -1, -1, -1, -1),
+                "emb": embedding.unsqueeze(1).expand(-1, samples, -1, -1)}
+        start = time.perf_counter()
+        model.rollout(info, candidates)
+        return {"ms": 1e3 * (time.perf_counter() - start)}
+
 
 def main():
     print(json.dumps({"stable_worldmodel": version("stable-worldmodel"), "torch": torch.__version__,
@@ -125,7 +147,7 @@ def main():
             planning = Planning(request)
             print(json.dumps({"loaded": len(planning.weights)}), flush=True)
         else:
-            print(json.dumps(planning.solve(request["dtype"])), flush=True)
+            print(json.dumps(getattr(planning, request["do"])(request["dtype"])), flush=True)
 
 
 if __name__ == "__main__":
