@@ -39,6 +39,10 @@ void add_convert(CLI::App& app) {
   auto* command = app.add_subcommand("convert", "Write recorded data in another format");
   command->add_option("from", flags->from, "recorded data, of any format that is read")->required();
   command->add_option("to", flags->to, "folder to write; must not exist")->required();
+  command->add_option_function<std::string>(
+      "--camera",
+      [flags](const std::string& camera) { flags->options.set("reading.camera", camera); },
+      "the same as --reading.camera: write this camera only (default: all)");
   add_options(*command, data::ConvertOptions{}, flags->options);
   command->callback([flags] { convert_command(*flags); });
 }

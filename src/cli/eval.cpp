@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "camera_flag.hpp"
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
@@ -22,6 +23,7 @@ namespace {
 
 struct EvalFlags {
   std::string bundle, data, env = "two_room", out, problems;
+  CameraFlag camera;
   std::vector<std::string> protocols = {"25/50", "50/100"};
   int64_t instances = 50, seed = 42, horizon = 10;
   bool baselines = true, trade_off = false;
@@ -143,7 +145,7 @@ nlohmann::json trade_off(const Setting& setting,
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
-  Setting setting{planning_ground(data::open_dataset(flags.data), flags.env),
+  Setting setting{planning_ground(flags.camera.open(flags.data), flags.env),
                   Agent::load(flags.bundle)};
   setting.agent.to(device);
   setting.agent.options = resolve(setting.agent.options, flags.options);
@@ -205,6 +207,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--bundle", flags->bundle, "trained bundle")->required();
   command->add_option("--data", flags->data, "recordings: start and goal frames, held-out episodes")
       ->required();
+  flags->camera.add(*command);
   command->add_option("--env", flags->env, "environment to act in")
       ->check(CLI::IsMember(envs::env_names()))
       ->capture_default_str();

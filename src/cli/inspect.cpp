@@ -103,7 +103,7 @@ void add_inspect(CLI::App& app) {
       ->add_option("path", flags->data.path,
                    "recordings of any format that is read, bundle, checkpoint (.pt, ...)")
       ->required();
-  command->add_option("--camera", flags->data.camera, "recordings: whose frames to look at");
+  flags->data.camera.add(*command);
   command->add_option("--sheet", flags->data.sheet, "recordings: write a contact sheet, PNG");
   add_options(*command, data::InspectionOptions{}, flags->options);
   command->callback([flags] {

@@ -22,6 +22,24 @@ void print_statistics(const char* what, const data::Statistics& statistics) {
                                          : std::string());
 }
 
+// As numpy calls it.
+std::string type_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return "float32";
+    case at::kDouble:
+      return "float64";
+    case at::kLong:
+      return "int64";
+    case at::kInt:
+      return "int32";
+    case at::kBool:
+      return "bool";
+    default:
+      return c10::toString(type);
+  }
+}
+
 void print_list(const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return;
   std::string text;
@@ -43,7 +61,10 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
   if (short_ones > 0)
     fmt::print("{} episodes are too short for a window of 5 frames, 5 rows apart\n", short_ones);
   print_list("cameras", dataset.cameras());
-  print_list("columns", dataset.columns());
+  std::vector<std::string> columns;
+  for (const auto& column : dataset.columns())
+    columns.push_back(fmt::format("{} {}", column, type_name(dataset.column_type(column))));
+  print_list("columns", columns);
   print_list("texts", dataset.text_columns());
   fmt::print("last action of an episode: {}\n", dataset.last_action() == data::LastAction::artefact
                                                     ? "artefact of the recorder"
@@ -53,7 +74,7 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
 }  // namespace
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
-  const auto dataset = data::open_dataset(flags.path, {.camera = flags.camera});
+  const auto dataset = flags.camera.open(flags.path);
   const auto found = data::inspect(*dataset, options);
   print_shape(*dataset, found);
   print_statistics("action", found.actions);

@@ -4,14 +4,15 @@
 
 #include <string>
 
+#include "camera_flag.hpp"
 #include "foresight/data/inspection.hpp"
 
 namespace foresight::cli {
 
 struct InspectDataFlags {
   std::string path;
-  std::string camera;  ///< empty: the first
-  std::string sheet;   ///< PNG file for the contact sheet; empty: none
+  CameraFlag camera;
+  std::string sheet;  ///< PNG file for the contact sheet; empty: none
 };
 
 /// Prints to standard output. Throws Error.

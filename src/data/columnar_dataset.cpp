@@ -69,6 +69,9 @@ class ColumnarDataset final : public Dataset {
   const std::vector<std::string>& state_columns() const override { return states_; }
   LastAction last_action() const override { return recording_.last_action; }
   std::vector<std::string> cameras() const override { return recording_.cameras; }
+  at::ScalarType column_type(const std::string& column) const override {
+    return values_[place_of(column).feature]->get().scalar_type();
+  }
   std::vector<std::string> text_columns() const override {
     std::vector<std::string> names;
     for (const auto& text : recording_.texts) names.push_back(text.name);
@@ -256,11 +259,17 @@ std::string chosen_camera(const std::string& recording, const std::vector<std::s
                               "; frames are of '" + cameras.front() + "'");
     return cameras.front();
   }
-  const bool known = std::find(cameras.begin(), cameras.end(), options.camera) != cameras.end();
-  require(known, ErrorCategory::not_found,
-          recording + ": DatasetOptions.camera = '" + options.camera +
+  if (std::find(cameras.begin(), cameras.end(), options.camera) != cameras.end())
+    return options.camera;
+  // "front" may stand for "observation.images.front".
+  std::vector<std::string> meant;
+  for (const auto& camera : cameras)
+    if (camera.ends_with("." + options.camera) || camera.ends_with("/" + options.camera))
+      meant.push_back(camera);
+  require(meant.size() == 1, ErrorCategory::not_found,
+          recording + ": camera '" + options.camera +
               "' was not recorded. Cameras: " + listed_names(cameras));
-  return options.camera;
+  return meant.front();
 }
 
 std::string listed_names(const std::vector<std::string>& names) {

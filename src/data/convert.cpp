@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <set>
 
 #include "columnar_dataset.hpp"
 #include "foresight/core/log.hpp"
-#include "foresight/data/folder_writer.hpp"
-#include "foresight/data/lerobot_writer.hpp"
 
 namespace foresight::data {
 namespace {
@@ -33,9 +32,9 @@ struct Source {
 Source open_source(const fs::path& from, const ConvertOptions& options) {
   Source source;
   source.datasets.push_back(open_dataset(from, options.reading));
-  const bool all = options.format == TargetFormat::lerobot && options.reading.camera.empty();
   source.cameras = source.first().cameras();
-  if (!all) source.cameras = {chosen_camera(from.string(), source.cameras, options.reading)};
+  if (!options.reading.camera.empty() || source.cameras.size() == 1)
+    source.cameras = {chosen_camera(from.string(), source.cameras, options.reading)};
   for (std::size_t c = 1; c < source.cameras.size(); ++c) {
     auto reading = options.reading;
     reading.camera = source.cameras[c];
@@ -71,15 +70,23 @@ std::string stem_of(const std::string& column) {
   return column.substr(0, underscore);
 }
 
-std::vector<LeRobotColumns> grouped(const Dataset& dataset) {
-  std::vector<LeRobotColumns> features = {{"action", dataset.action_columns()}};
+// The type that holds the numbers of all columns.
+at::ScalarType common_type(const Dataset& dataset, const std::vector<std::string>& columns) {
+  auto type = dataset.column_type(columns.front());
+  for (const auto& column : columns) type = at::promote_types(type, dataset.column_type(column));
+  if (type == at::kBool || type == at::kDouble || type == at::kFloat) return type;
+  return at::isFloatingType(type) ? at::kFloat : at::kLong;
+}
+
+std::vector<RecordedFeature> grouped(const Dataset& dataset) {
+  std::vector<RecordedFeature> features = {{"action", dataset.action_columns()}};
   if (!dataset.state_columns().empty())
     features.push_back({"observation.state", dataset.state_columns()});
   std::map<std::string, std::vector<std::string>> others;
   for (const auto& column : other_columns(dataset)) others[stem_of(column)].push_back(column);
   for (auto& [name, columns] : others) {
     const bool taken = std::any_of(features.begin(), features.end(),
-                                   [&](const auto& feature) { return feature.feature == name; });
+                                   [&](const auto& feature) { return feature.name == name; });
     if (columns.size() > 1 && !taken) {
       // By number: goal_10 comes after goal_9.
       std::sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) {
@@ -90,15 +97,12 @@ std::vector<LeRobotColumns> grouped(const Dataset& dataset) {
       for (const auto& column : columns) features.push_back({column, {column}});
     }
   }
-  for (auto& feature : features)  // LeRobot's names have dots where paths have slashes
-    std::replace(feature.feature.begin(), feature.feature.end(), '/', '.');
+  for (auto& feature : features) {
+    feature.type = common_type(dataset, feature.columns);
+    // Names in the data set have dots where paths have slashes.
+    std::replace(feature.name.begin(), feature.name.end(), '/', '.');
+  }
   return features;
-}
-
-// LeRobot's tools look for cameras below this name.
-std::string camera_feature(std::string camera) {
-  std::replace(camera.begin(), camera.end(), '/', '.');
-  return camera.starts_with("observation.") ? camera : "observation.images." + camera;
 }
 
 Tensor all_frames(const Dataset& dataset, int64_t episode) {
@@ -107,66 +111,83 @@ Tensor all_frames(const Dataset& dataset, int64_t episode) {
   return dataset.read_frames(episode, rows);
 }
 
-std::string task_of(const Dataset& dataset, int64_t episode, const std::string& unknown) {
-  const auto texts = dataset.text_columns();
-  if (std::find(texts.begin(), texts.end(), "task") == texts.end()) return unknown;
-  return dataset.read_text("task", episode, 0, 1)[0];
-}
-
-using Progress = std::function<void(int64_t, int64_t)>;
-
-void write_lerobot(const Source& source, const fs::path& to, const ConvertOptions& options,
-                   const Progress& progress) {
+RecordingOptions writing_options(const Source& source, const ConvertOptions& options) {
   const Dataset& dataset = source.first();
-  LeRobotWriterOptions writing;
+  RecordingOptions writing;
   writing.video.fps = std::round(rate_of(dataset) * 1e4) / 1e4;  // containers keep 9.99999
   writing.video.crf = options.crf;
-  for (const auto& camera : source.cameras) writing.cameras.push_back(camera_feature(camera));
+  writing.video.encoder = options.encoder;
+  writing.cameras = source.cameras;
   writing.features = grouped(dataset);
-  std::vector<std::string> columns;
-  for (const auto& feature : writing.features)
-    columns.insert(columns.end(), feature.columns.begin(), feature.columns.end());
-  LeRobotWriter writer(to, writing);
-  for (int64_t e = 0; e < dataset.num_episodes(); ++e) {
-    std::map<std::string, Tensor> frames;
-    for (std::size_t c = 0; c < source.cameras.size(); ++c)
-      frames[writing.cameras[c]] = all_frames(*source.datasets[c], e);
-    writer.write_episode(frames, dataset.read_all_rows(columns, e),
-                         task_of(dataset, e, options.task));
-    if (progress) progress(e + 1, dataset.num_episodes());
-  }
-  writer.finish();
-}
-
-// Written beside the target and renamed, so that a conversion that stops leaves nothing there.
-void write_folder(const Source& source, const fs::path& to, const ConvertOptions& options,
-                  const Progress& progress) {
-  const Dataset& dataset = source.first();
-  require(!fs::exists(to), ErrorCategory::invalid_argument,
-          to.string() + ": exists already, a data set is written to a new folder");
-  fs::path unfinished = to.lexically_normal();
-  if (!unfinished.has_filename()) unfinished = unfinished.parent_path();
-  unfinished += ".unfinished";
-  FolderWriterOptions writing;
-  writing.video.fps = rate_of(dataset);
-  writing.video.crf = options.crf;
-  const ImageSize size = dataset.image_size();
-  if (size.height % 2 != 0 || size.width % 2 != 0) writing.video.chroma = Chroma::yuv444;
-  writing.actions = dataset.action_columns();
-  writing.states = dataset.state_columns();
-  writing.others = other_columns(dataset);
+  writing.texts = dataset.text_columns();
+  if (options.format == TargetFormat::lerobot)
+    std::erase(writing.texts, "task");  // which LeRobot keeps apart
+  else
+    writing.video.key_interval = VideoWriterOptions().key_interval;
+  writing.task = options.task;
   writing.last_action = dataset.last_action();
   writing.notes = {{"converted_from", dataset.name()}};
-  std::vector<std::string> columns = writing.actions;
-  columns.insert(columns.end(), writing.states.begin(), writing.states.end());
-  columns.insert(columns.end(), writing.others.begin(), writing.others.end());
+  writing.storage = options.storage;
+  writing.episodes_per_file = std::numeric_limits<int64_t>::max();
+  writing.data_file_mb = options.data_file_mb;
+  writing.video_file_mb = options.video_file_mb;
+  return writing;
+}
+
+RecordedEpisode read_episode(const Source& source, const RecordingOptions& writing,
+                             int64_t episode) {
+  const Dataset& dataset = source.first();
+  const int64_t length = dataset.length(episode);
+  RecordedEpisode rows;
+  for (std::size_t c = 0; c < source.cameras.size(); ++c)
+    rows.frames[source.cameras[c]] = all_frames(*source.datasets[c], episode);
+  for (const auto& feature : writing.features)
+    rows.values[feature.name] = dataset.read_all_rows(feature.columns, episode);
+  for (const auto& text : writing.texts)
+    rows.texts[text] = dataset.read_text(text, episode, 0, length);
+  const auto texts = dataset.text_columns();
+  if (std::find(texts.begin(), texts.end(), "task") != texts.end())
+    rows.task = dataset.read_text("task", episode, 0, 1)[0];
+  return rows;
+}
+
+// "set/" and "set" are written beside as "set.unfinished".
+fs::path unfinished_path(const fs::path& to) {
+  fs::path path = to.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  path += ".unfinished";
+  return path;
+}
+
+}  // namespace
+
+std::vector<std::string> ConvertOptions::validate() const {
+  Rules rules("ConvertOptions");
+  rules.nested("reading", reading.validate());
+  rules.within("crf", static_cast<double>(crf), 0, 63);
+  rules.check(!encoder.empty(), "encoder", encoder, "must name one, e.g. h264 or av1");
+  rules.check(!task.empty(), "task", task, "must say something");
+  return rules.problems();
+}
+
+Conversion convert_dataset(const fs::path& from, const fs::path& to, const ConvertOptions& options,
+                           const std::function<void(int64_t done, int64_t all)>& progress) {
+  require_valid(options);
+  const Source source = open_source(from, options);
+  require(!fs::exists(to), ErrorCategory::invalid_argument,
+          to.string() + ": exists already, a data set is written to a new folder");
+  const RecordingOptions writing = writing_options(source, options);
+  // Written beside the target and renamed, so that a conversion that stops leaves nothing there.
+  const fs::path unfinished = unfinished_path(to);
   fs::remove_all(unfinished);  // of a conversion that was killed
+  const int64_t episodes = source.first().num_episodes();
   try {
-    FolderWriter writer(unfinished, writing);
-    for (int64_t e = 0; e < dataset.num_episodes(); ++e) {
-      writer.write_episode(all_frames(dataset, e), dataset.read_all_rows(columns, e));
-      if (progress) progress(e + 1, dataset.num_episodes());
+    const auto writer = open_episode_writer(unfinished, options.format, writing);
+    for (int64_t e = 0; e < episodes; ++e) {
+      writer->write_episode(read_episode(source, writing, e));
+      if (progress) progress(e + 1, episodes);
     }
+    writer->finish();
   } catch (...) {
     std::error_code ignored;
     fs::remove_all(unfinished, ignored);
@@ -176,27 +197,7 @@ void write_folder(const Source& source, const fs::path& to, const ConvertOptions
   fs::rename(unfinished, to, code);
   require(!code, ErrorCategory::io_failure,
           unfinished.string() + ": cannot be renamed to " + to.string() + ": " + code.message());
-}
-
-}  // namespace
-
-std::vector<std::string> ConvertOptions::validate() const {
-  Rules rules("ConvertOptions");
-  rules.nested("reading", reading.validate());
-  rules.within("crf", static_cast<double>(crf), 0, 51);
-  rules.check(!task.empty(), "task", task, "must say something");
-  return rules.problems();
-}
-
-Conversion convert_dataset(const fs::path& from, const fs::path& to, const ConvertOptions& options,
-                           const Progress& progress) {
-  require_valid(options);
-  const Source source = open_source(from, options);
-  if (options.format == TargetFormat::lerobot)
-    write_lerobot(source, to, options, progress);
-  else
-    write_folder(source, to, options, progress);
-  return {source.first().num_episodes(), source.first().total_rows(), source.cameras};
+  return {episodes, source.first().total_rows(), source.cameras};
 }
 
 }  // namespace foresight::data

@@ -57,6 +57,7 @@ class Parser {
     table_.name = std::move(name);
     if (text_.starts_with("\xEF\xBB\xBF"))
       text_.remove_prefix(3);  // byte order mark of some editors
+    whole_ = text_;
   }
 
   CsvTable run() {
@@ -65,6 +66,7 @@ class Parser {
     next_line();
     header();
     while (next_line()) row();
+    if (!table_.skipped.empty()) keep_words();
     return finish();
   }
 
@@ -139,6 +141,15 @@ class Parser {
     return kNan;
   }
 
+  // Goes through the text again: only now is it known which columns hold words.
+  void keep_words() {
+    text_ = whole_;
+    next_line();
+    while (next_line())
+      for (std::size_t c = 0; c < cells_.size(); ++c)
+        if (table_.skipped.contains(names_[c])) table_.texts[names_[c]].emplace_back(cells_[c]);
+  }
+
   CsvTable finish() {
     const auto columns = static_cast<int64_t>(names_.size());
     const auto rows = static_cast<int64_t>(values_.size()) / columns;
@@ -155,7 +166,7 @@ class Parser {
     return std::move(table_);
   }
 
-  std::string_view text_, line_;
+  std::string_view text_, whole_, line_;
   CsvOptions options_;
   std::size_t line_number_ = 0;
   std::vector<std::string_view> cells_;

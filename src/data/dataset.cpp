@@ -21,6 +21,11 @@ void Dataset::check_rows(int64_t episode, int64_t first, int64_t count) const {
                     ", asked for " + std::to_string(count) + " from " + std::to_string(first));
 }
 
+at::ScalarType Dataset::column_type(const std::string& column) const {
+  read_rows({column}, 0, 0, 0);  // an unknown name is an error
+  return at::kDouble;
+}
+
 std::vector<std::string> Dataset::read_text(const std::string& column, int64_t, int64_t,
                                             int64_t) const {
   throw Error(ErrorCategory::not_found, name() + ": no column of words '" + column + "'");

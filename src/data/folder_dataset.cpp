@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -156,6 +157,7 @@ void FolderDataset::open_episode(Episode& episode) const {
     frames = reader.num_frames();
     episode.size = {reader.info().height, reader.info().width};
     episode.rate = reader.info().average_rate;
+    episode.frame_table = reader.table();
     if (!reader.info().constant_rate)
       log(LogLevel::warning,
           episode.frames.string() +
@@ -178,7 +180,7 @@ void FolderDataset::open_frames() {
     require(episode.pictures.empty() != pictures, ErrorCategory::bad_file,
             episode.frames.string() + ": one of pictures and video, but " +
                 episodes_.front().frames.string() + " is the other");
-    clips.push_back({.file = episode.frames});
+    clips.push_back({.file = episode.frames, .table = episode.frame_table});
     files.push_back(episode.pictures);
   }
   if (!pictures) {
@@ -227,6 +229,12 @@ void FolderDataset::agree() {
         episodes_.begin(), episodes_.end(),
         [&](const Episode& episode) { return episode.table.skipped.contains(column); });
     if (numbers) columns_.push_back(column);
+  }
+  for (const auto& [column, words] : first.table.texts) {
+    const bool everywhere =
+        std::all_of(episodes_.begin(), episodes_.end(),
+                    [&](const Episode& episode) { return episode.table.texts.contains(column); });
+    if (everywhere) text_columns_.push_back(column);
   }
   if (action_columns_.empty()) action_columns_ = prefixed("action_");
   if (state_columns_.empty()) state_columns_ = prefixed("state_");
@@ -284,6 +292,30 @@ Tensor FolderDataset::read_rows(const std::vector<std::string>& columns, int64_t
     for (int64_t r = 0; r < count; ++r) target[r * n + c] = source[(first + r) * width + from];
   }
   return rows;
+}
+
+at::ScalarType FolderDataset::column_type(const std::string& column) const {
+  for (const Episode& episode : episodes_) {
+    const Tensor values = episode.table.values.select(1, episode.table.column(column)).contiguous();
+    const auto* value = values.const_data_ptr<double>();
+    for (int64_t r = 0; r < values.numel(); ++r) {
+      if (std::isnan(value[r])) continue;
+      const std::string single = number_text(static_cast<float>(value[r]));
+      if (std::strtod(single.c_str(), nullptr) != value[r]) return at::kDouble;
+    }
+  }
+  return at::kFloat;
+}
+
+std::vector<std::string> FolderDataset::read_text(const std::string& column, int64_t episode,
+                                                  int64_t first, int64_t count) const {
+  check_rows(episode, first, count);
+  require(
+      std::find(text_columns_.begin(), text_columns_.end(), column) != text_columns_.end(),
+      ErrorCategory::not_found,
+      name_ + ": no column of words '" + column + "'. There are: " + listed_names(text_columns_));
+  const auto& words = episodes_[static_cast<std::size_t>(episode)].table.texts.at(column);
+  return {words.begin() + first, words.begin() + first + count};
 }
 
 Tensor FolderDataset::read_frames(int64_t episode, at::IntArrayRef indices) const {

@@ -1,20 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/folder_writer.hpp"
 
-#include <charconv>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "episode_files.hpp"
+#include "episode_rows.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/data/csv.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 
 namespace foresight::data {
+namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kSingleCamera = "pixels";  // as FolderDataset calls it
+
+RecordingOptions recording_of(const FolderWriterOptions& options) {
+  RecordingOptions recording{.video = options.video, .cameras = {kSingleCamera}};
+  recording.last_action = options.last_action;
+  recording.notes = options.notes;
+  recording.features = {{"action", options.actions}};
+  if (!options.states.empty()) recording.features.push_back({"observation.state", options.states});
+  for (const auto& column : options.others) recording.features.push_back({column, {column}});
+  return recording;
+}
+
+FolderWriterOptions folder_options_of(const RecordingOptions& recording) {
+  FolderWriterOptions options{.video = recording.video};
+  options.last_action = recording.last_action;
+  options.notes = recording.notes;
+  for (const auto& feature : recording.features) {
+    auto& columns = feature.name == "action"              ? options.actions
+                    : feature.name == "observation.state" ? options.states
+                                                          : options.others;
+    columns.insert(columns.end(), feature.columns.begin(), feature.columns.end());
+  }
+  return options;
+}
+
+// Prints no digits that the stored type does not have.
+std::string cell_text(const Tensor& value) {
+  if (value.scalar_type() == at::kFloat) return number_text(value.item<float>());
+  if (value.scalar_type() == at::kDouble) return number_text(value.item<double>());
+  return std::to_string(value.item<int64_t>());
+}
+
+std::string frame_time(int64_t row, double fps) {
+  return number_text(static_cast<double>(row) / fps);
+}
+
+}  // namespace
 
 std::vector<std::string> FolderWriterOptions::validate() const {
   Rules rules("FolderWriterOptions");
@@ -34,8 +75,24 @@ std::vector<std::string> FolderWriterOptions::validate() const {
 FolderWriter::FolderWriter(fs::path folder, FolderWriterOptions options)
     : folder_(std::move(folder)), options_(std::move(options)) {
   require_valid(options_);
+  recording_ = recording_of(options_);
+  start();
+}
+
+FolderWriter::FolderWriter(fs::path folder, const RecordingOptions& options)
+    : folder_(std::move(folder)), options_(folder_options_of(options)), recording_(options) {
+  const auto problems = options.validate(TargetFormat::folder);
+  require(problems.empty(), ErrorCategory::invalid_option,
+          problems.empty() ? std::string() : problems.front());
+  require_valid(options_);
+  start();
+}
+
+FolderWriter::~FolderWriter() = default;
+
+void FolderWriter::start() {
   require(has_video_encoder(options_.video.encoder), ErrorCategory::unsupported,
-          folder_.string() + ": this FFmpeg has no H.264 encoder '" + options_.video.encoder + "'");
+          folder_.string() + ": this FFmpeg has no encoder '" + options_.video.encoder + "'");
   for (const auto* names : {&options_.actions, &options_.states, &options_.others})
     columns_.insert(columns_.end(), names->begin(), names->end());
   std::error_code code;
@@ -45,21 +102,26 @@ FolderWriter::FolderWriter(fs::path folder, FolderWriterOptions options)
   continue_folder();
 }
 
-FolderWriter::~FolderWriter() = default;
-
 void FolderWriter::continue_folder() {
+  remove_abandoned_files(folder_);
+  std::set<int64_t> tables, others;
   for (const auto& entry : fs::directory_iterator(folder_)) {
-    const auto number = episode_number(entry.path().stem().string());
+    const std::string name = entry.path().filename().string();
+    const auto number = episode_number(name.substr(0, name.find('.')));
     if (!number) continue;
+    const auto extension = entry.path().extension();
+    const bool table = extension == ".csv" || extension == ".jsonl";
+    (table ? tables : others).insert(*number);
     number_ = std::max(number_, *number + 1);
-    if (is_video_file(entry.path())) ++episodes_;
   }
+  episodes_ = static_cast<int64_t>(tables.size());
   const fs::path settings_file = folder_ / "dataset.json";
   if (!fs::exists(settings_file)) {
     require(episodes_ == 0, ErrorCategory::invalid_argument,
             folder_.string() + ": holds episodes but no dataset.json that says what they are");
     return;
   }
+  if (number_ > 0 && !tables.contains(number_ - 1)) remove_unfinished_episode(--number_);
   const nlohmann::json settings = io::read_json(settings_file);
   require(settings.is_object(), ErrorCategory::bad_file,
           settings_file.string() + ": is not a JSON object");
@@ -74,48 +136,81 @@ void FolderWriter::continue_folder() {
   same("fps", options_.video.fps);
   same("last_action",
        std::string(options_.last_action == LastAction::artefact ? "artefact" : "applied"));
-  if (settings.contains("height") && settings.contains("width") &&
+  if (settings.contains("cameras") || recording_.cameras.size() > 1)
+    same("cameras", recording_.cameras);
+  if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
-    size_ = {settings["height"].get<int64_t>(), settings["width"].get<int64_t>()};
+    sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
+                                          settings["width"].get<int64_t>()};
 }
 
-fs::path FolderWriter::file(const char* extension) const {
+// Its table, which is written last, is not there: the writer was stopped between two files.
+void FolderWriter::remove_unfinished_episode(int64_t number) const {
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    if (episode_number(name.substr(0, name.find('.'))) != number || !is_video_file(entry.path()))
+      continue;
+    log(LogLevel::warning, entry.path().string() + ": of an unfinished episode, removed");
+    fs::remove(entry.path());
+  }
+}
+
+fs::path FolderWriter::file(const std::string& ending) const {
   char name[48];
-  std::snprintf(name, sizeof name, "episode_%04lld%s", static_cast<long long>(number_), extension);
-  return folder_ / name;
+  std::snprintf(name, sizeof name, "episode_%04lld", static_cast<long long>(number_));
+  return folder_ / (name + ending);
+}
+
+fs::path FolderWriter::video_file(const std::string& camera) const {
+  if (recording_.cameras.size() == 1) return file(".mp4");
+  std::string name = camera;
+  std::replace(name.begin(), name.end(), '/', '.');
+  return file("." + name + ".mp4");
+}
+
+void FolderWriter::append(const RecordedRow& row) {
+  const std::string where =
+      folder_.string() + ": episode " + std::to_string(number_) + ", row " + std::to_string(rows_);
+  require(!spoiled_, ErrorCategory::invalid_argument,
+          where + ": an earlier row could not be written; discard_episode()");
+  const auto values = checked_row(recording_, row, sizes_, where);
+  std::map<std::string, std::string> by_column;
+  for (const auto& feature : recording_.features)
+    for (std::size_t c = 0; c < feature.columns.size(); ++c)
+      by_column[feature.columns[c]] = cell_text(values.at(feature.name)[static_cast<int64_t>(c)]);
+  std::vector<std::string> cells;
+  for (const auto& column : columns_) cells.push_back(by_column.at(column));
+  spoiled_ = true;
+  for (const auto& [camera, frame] : row.frames) {
+    auto& video = videos_[camera];
+    if (!video) {
+      auto encoding = options_.video;
+      // Halved colour needs even sizes.
+      if (frame.size(0) % 2 != 0 || frame.size(1) % 2 != 0) encoding.chroma = Chroma::yuv444;
+      video = std::make_unique<VideoWriter>(video_file(camera), encoding);
+    }
+    video->write(frame);
+    sizes_[camera] = {frame.size(0), frame.size(1)};
+  }
+  spoiled_ = false;
+  cells_.push_back(std::move(cells));
+  texts_.push_back(row.texts);
+  ++rows_;
 }
 
 void FolderWriter::append(const Tensor& frame, const Tensor& values) {
-  check_shape("frame", frame, {kAny, kAny, 3}, "[H,W,3]");
   check_shape("values", values, {static_cast<int64_t>(columns_.size())}, "[columns]");
   require(values.is_floating_point(), ErrorCategory::invalid_argument,
           "values: expected floating point numbers");
-  const ImageSize size{frame.size(0), frame.size(1)};
-  require(size_ == ImageSize{} || size == size_, ErrorCategory::invalid_argument,
-          folder_.string() + ": a frame of " + std::to_string(size.width) + "x" +
-              std::to_string(size.height) + " pixels in a data set of " +
-              std::to_string(size_.width) + "x" + std::to_string(size_.height));
-  const Tensor row = values.to(at::kCPU, at::kDouble).contiguous();
-  const bool single =
-      values.scalar_type() != at::kDouble;  // print no digits that float32 does not have
-  std::string line =
-      std::to_string(rows_) + "," + number_text(static_cast<double>(rows_) / options_.video.fps);
-  const auto* numbers = row.const_data_ptr<double>();
-  for (std::size_t c = 0; c < columns_.size(); ++c) {
-    const bool is_state =
-        c >= options_.actions.size() && c < options_.actions.size() + options_.states.size();
-    const bool allowed = std::isfinite(numbers[c]) || (std::isnan(numbers[c]) && !is_state);
-    require(allowed, ErrorCategory::non_finite,
-            folder_.string() + ": column '" + columns_[c] + "' of row " + std::to_string(rows_) +
-                " is not a finite number");
-    line += ',';
-    line += single ? number_text(static_cast<float>(numbers[c])) : number_text(numbers[c]);
+  RecordedRow row{.frames = {{recording_.cameras.front(), frame}}, .values = {}};
+  int64_t place = 0;
+  for (auto& feature : recording_.features) {
+    const auto width = static_cast<int64_t>(feature.columns.size());
+    feature.type = values.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    row.values[feature.name] = values.narrow(0, place, width);
+    place += width;
   }
-  if (!video_) video_ = std::make_unique<VideoWriter>(file(".mp4"), options_.video);
-  video_->write(frame);
-  size_ = size;
-  table_ += line + "\n";
-  ++rows_;
+  append(row);
 }
 
 int64_t FolderWriter::write_episode(const Tensor& frames, const Tensor& values) {
@@ -134,18 +229,55 @@ int64_t FolderWriter::write_episode(const Tensor& frames, const Tensor& values) 
   }
 }
 
-int64_t FolderWriter::finish_episode() {
+// CSV, or one JSON object a line where there are words: CSV would have to quote them.
+std::string FolderWriter::table_text(const std::string& task) const {
+  const bool json = !recording_.texts.empty();
+  std::string table;
+  if (!json) {
+    table = "frame,timestamp";
+    for (const auto& column : columns_) table += "," + column;
+    table += "\n";
+  }
+  const auto quoted = [](const std::string& text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  for (int64_t t = 0; t < rows_; ++t) {
+    const auto& cells = cells_[static_cast<std::size_t>(t)];
+    const auto time = frame_time(t, options_.video.fps);
+    if (!json) {
+      table += std::to_string(t) + "," + time;
+      for (const auto& cell : cells) table += "," + cell;
+    } else {
+      table.append("{\"frame\":").append(std::to_string(t)).append(",\"timestamp\":").append(time);
+      for (std::size_t c = 0; c < columns_.size(); ++c)
+        table.append(",")
+            .append(quoted(columns_[c]))
+            .append(":")
+            .append(cells[c] == "nan" ? "null" : cells[c]);
+      for (const auto& [column, text] : texts_[static_cast<std::size_t>(t)])
+        table.append(",")
+            .append(quoted(column))
+            .append(":")
+            .append(quoted(column == "task" && text.empty() ? task : text));
+      table += "}";
+    }
+    table += "\n";
+  }
+  return table;
+}
+
+int64_t FolderWriter::finish_episode(const std::string& task) {
   require(rows_ > 0, ErrorCategory::invalid_argument,
           folder_.string() + ": the episode has no rows");
-  std::string header = "frame,timestamp";
-  for (const auto& column : columns_) header += "," + column;
-  const fs::path table = file(".csv");
-  io::write_text(table, header + "\n" + table_);
+  require(!spoiled_, ErrorCategory::invalid_argument,
+          folder_.string() + ": a row could not be written; discard_episode()");
   try {
-    video_->close();
+    for (auto& [camera, video] : videos_) video->close();
+    io::write_text(file(recording_.texts.empty() ? ".csv" : ".jsonl"),
+                   table_text(task.empty() ? recording_.task : task));
   } catch (...) {
     std::error_code ignored;
-    fs::remove(table, ignored);
+    for (const auto& camera : recording_.cameras) fs::remove(video_file(camera), ignored);
     discard_episode();
     throw;
   }
@@ -156,17 +288,25 @@ int64_t FolderWriter::finish_episode() {
 }
 
 void FolderWriter::discard_episode() {
-  video_.reset();
-  table_.clear();
+  videos_.clear();
+  cells_.clear();
+  texts_.clear();
   rows_ = 0;
+  spoiled_ = false;
 }
+
+void FolderWriter::finish() { discard_episode(); }
 
 void FolderWriter::write_settings() const {
   nlohmann::ordered_json settings;
   settings["format"] = "folder of episode_XXXX.mp4 + episode_XXXX.csv, one row per video frame";
   settings["fps"] = options_.video.fps;
-  settings["height"] = size_.height;
-  settings["width"] = size_.width;
+  if (recording_.cameras.size() == 1) {
+    settings["height"] = sizes_.begin()->second.height;
+    settings["width"] = sizes_.begin()->second.width;
+  } else {
+    settings["cameras"] = recording_.cameras;
+  }
   settings["episodes"] = episodes_;
   settings["action_columns"] = options_.actions;
   settings["state_columns"] = options_.states;

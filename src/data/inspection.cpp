@@ -70,10 +70,14 @@ class Inspector {
 
   void look_for_empty_columns() {
     for (const auto& column : dataset_.columns()) {
-      bool any = false;
-      for (int64_t e = 0; e < dataset_.num_episodes() && !any; ++e)
-        any = at::isnan(dataset_.read_all_rows({column}, e)).logical_not().any().item<bool>();
-      if (!any) found_.empty.push_back(column);
+      int64_t rows = 0;
+      for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
+        rows += at::isnan(dataset_.read_all_rows({column}, e)).sum().item<int64_t>();
+      const auto& actions = dataset_.action_columns();
+      if (rows == dataset_.total_rows())
+        found_.empty.push_back(column);
+      else if (rows > 0 && std::find(actions.begin(), actions.end(), column) == actions.end())
+        found_.missing.push_back({column, rows});
     }
   }
 
@@ -161,10 +165,20 @@ class Inspector {
                        found_.missing_actions));
     for (const auto& column : found_.empty)
       warn(fmt::format("column '{}' has no value at all", column));
+    for (const auto& one : found_.missing)
+      warn(fmt::format("column '{}' has no value in {} row(s)", one.column, one.rows));
     if (found_.irregular_steps > 0)
       warn(
           fmt::format("{} step(s) in time are not 1/{} s: frames were dropped, or the clock jumped",
                       found_.irregular_steps, dataset_.fps()));
+    int64_t frozen = 0;
+    for (const auto& stretch : found_.frozen) frozen += stretch.length - 1;
+    const auto repeated = static_cast<double>(found_.repeated_frames - frozen);
+    if (repeated > options_.repeated * static_cast<double>(found_.frames_seen))
+      warn(
+          fmt::format("{:.0f} % of the frames repeat the one before: the camera is slower than the "
+                      "rows, or frames were dropped",
+                      100 * repeated / static_cast<double>(found_.frames_seen)));
     if (!found_.frozen.empty()) {
       const auto longest =
           std::max_element(found_.frozen.begin(), found_.frozen.end(),
@@ -189,6 +203,7 @@ std::vector<std::string> InspectionOptions::validate() const {
   rules.at_least("frames", static_cast<double>(frames), 0);
   rules.at_least("still", still, 0);
   rules.at_least("frozen", static_cast<double>(frozen), 2);
+  rules.within("repeated", repeated, 0, 1);
   rules.within("saturated", saturated, 0, 1);
   rules.within("clock", clock, 0, 1);
   return rules.problems();

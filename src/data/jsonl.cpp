@@ -21,6 +21,16 @@ class JsonRows {
     if (!object.is_object()) fail("expected a JSON object");
     std::map<std::string, double> cells;
     for (const auto& [key, value] : object.items()) read(key, value, cells);
+    for (const auto& [column, reason] : table_.skipped) {
+      // Rows before the first word of the column held numbers or nothing.
+      auto& words = table_.texts[column];
+      words.resize(static_cast<std::size_t>(rows_));
+      const auto value = object.find(column);
+      words.push_back(value == object.end() ? std::string()
+                      : value->is_string()  ? value->get<std::string>()
+                      : value->is_null()    ? std::string()
+                                            : value->dump());
+    }
     if (rows_ == 0)
       for (const auto& [column, value] : cells) columns_.push_back(column);
     if (cells.size() != columns_.size()) fail("has other keys than the first line");

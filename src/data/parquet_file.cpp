@@ -2,16 +2,12 @@
 #include "parquet_file.hpp"
 
 #include "foresight/core/error.hpp"
-#include "foresight/io/files.hpp"
 
 #if FORESIGHT_HAS_PARQUET
 
 #include <arrow/api.h>
 #include <arrow/io/file.h>
-#include <arrow/io/memory.h>
-#include <arrow/util/key_value_metadata.h>
 #include <parquet/arrow/reader.h>
-#include <parquet/arrow/writer.h>
 #include <parquet/exception.h>
 
 #include <algorithm>
@@ -294,113 +290,6 @@ std::vector<std::string> ParquetFile::pictures(const std::string& column, int64_
   return all;
 }
 
-namespace {
-
-void check_arrow_write(const arrow::Status& status, const std::string& what) {
-  require(status.ok(), ErrorCategory::io_failure, what + ": " + status.ToString());
-}
-
-template <class Builder, class Value>
-std::shared_ptr<arrow::Array> number_array(const Tensor& flat, const std::string& what) {
-  Builder builder;
-  const auto* from = flat.const_data_ptr<Value>();
-  if constexpr (std::is_same_v<Value, bool>) {
-    for (int64_t i = 0; i < flat.numel(); ++i) check_arrow_write(builder.Append(from[i]), what);
-  } else {
-    check_arrow_write(builder.AppendValues(from, flat.numel()), what);
-  }
-  std::shared_ptr<arrow::Array> array;
-  check_arrow_write(builder.Finish(&array), what);
-  return array;
-}
-
-std::shared_ptr<arrow::Array> to_arrow(const Tensor& numbers, const std::string& what) {
-  const Tensor flat = numbers.contiguous().flatten();
-  std::shared_ptr<arrow::Array> array;
-  switch (flat.scalar_type()) {
-    case at::kFloat:
-      array = number_array<arrow::FloatBuilder, float>(flat, what);
-      break;
-    case at::kDouble:
-      array = number_array<arrow::DoubleBuilder, double>(flat, what);
-      break;
-    case at::kLong:
-      array = number_array<arrow::Int64Builder, int64_t>(flat, what);
-      break;
-    case at::kBool:
-      array = number_array<arrow::BooleanBuilder, bool>(flat, what);
-      break;
-    default:
-      throw Error(ErrorCategory::invalid_argument, what + ": numbers of type " +
-                                                       c10::toString(flat.scalar_type()) +
-                                                       ", accepted: float32, float64, int64, bool");
-  }
-  if (numbers.dim() == 1) return array;
-  auto list = arrow::FixedSizeListArray::FromArrays(array, static_cast<int32_t>(numbers.size(1)));
-  check_arrow_write(list.status(), what);
-  return *list;
-}
-
-std::shared_ptr<arrow::Array> to_arrow(const std::vector<std::string>& texts,
-                                       const std::string& what) {
-  arrow::StringBuilder builder;
-  check_arrow_write(builder.AppendValues(texts), what);
-  std::shared_ptr<arrow::Array> array;
-  check_arrow_write(builder.Finish(&array), what);
-  return array;
-}
-
-std::shared_ptr<arrow::Array> to_arrow(const std::vector<std::vector<std::string>>& lists,
-                                       const std::string& what) {
-  auto texts = std::make_shared<arrow::StringBuilder>();
-  arrow::ListBuilder builder(arrow::default_memory_pool(), texts);
-  for (const auto& list : lists) {
-    check_arrow_write(builder.Append(), what);
-    check_arrow_write(texts->AppendValues(list), what);
-  }
-  std::shared_ptr<arrow::Array> array;
-  check_arrow_write(builder.Finish(&array), what);
-  return array;
-}
-
-}  // namespace
-
-void write_parquet(const fs::path& path, const std::vector<ParquetColumn>& columns,
-                   const std::vector<std::pair<std::string, std::string>>& metadata) {
-  arrow::FieldVector fields;
-  arrow::ArrayVector arrays;
-  for (const auto& column : columns) {
-    const std::string what = path.string() + ": column '" + column.name + "'";
-    arrays.push_back(
-        std::visit([&](const auto& values) { return to_arrow(values, what); }, column.values));
-    require(arrays.back()->length() == arrays.front()->length(), ErrorCategory::invalid_argument,
-            what + ": has " + std::to_string(arrays.back()->length()) + " rows, the first column " +
-                std::to_string(arrays.front()->length()));
-    fields.push_back(arrow::field(column.name, arrays.back()->type()));
-  }
-  std::vector<std::string> keys, values;
-  for (const auto& [key, value] : metadata) {
-    keys.push_back(key);
-    values.push_back(value);
-  }
-  const auto table = arrow::Table::Make(
-      arrow::schema(fields, arrow::key_value_metadata(std::move(keys), std::move(values))), arrays);
-  auto sink = arrow::io::BufferOutputStream::Create();
-  check_arrow_write(sink.status(), path.string());
-  const auto properties =
-      parquet::WriterProperties::Builder().compression(arrow::Compression::SNAPPY)->build();
-  const auto arrow_properties = parquet::ArrowWriterProperties::Builder().store_schema()->build();
-  check_arrow_write(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), *sink,
-                                               std::max<int64_t>(table->num_rows(), 1), properties,
-                                               arrow_properties),
-                    path.string());
-  auto bytes = (*sink)->Finish();
-  check_arrow_write(bytes.status(), path.string());
-  io::replace_file_atomically(path, [&](io::OutputFile& file) {
-    file.write((*bytes)->data(), static_cast<std::size_t>((*bytes)->size()));
-  });
-}
-
 bool has_parquet() { return true; }
 
 }  // namespace foresight::data
@@ -436,11 +325,6 @@ std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string&
   return {};
 }
 std::vector<std::string> ParquetFile::pictures(const std::string&, int64_t) const { return {}; }
-
-void write_parquet(const std::filesystem::path& path, const std::vector<ParquetColumn>&,
-                   const std::vector<std::pair<std::string, std::string>>&) {
-  refuse_without_parquet(path.string());
-}
 
 bool has_parquet() { return false; }
 

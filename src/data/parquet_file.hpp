@@ -7,8 +7,6 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
 #include "foresight/core/tensor.hpp"
@@ -45,18 +43,6 @@ class ParquetFile {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// A column to be written: numbers [rows] or [rows, width] (a list), texts, or lists of texts.
-struct ParquetColumn {
-  std::string name;
-  std::variant<Tensor, std::vector<std::string>, std::vector<std::vector<std::string>>> values;
-};
-
-/// Writes a Snappy-compressed file with one row group, atomically. `metadata` are keys of the
-/// schema, e.g. "pandas". Throws Error(invalid_argument) for columns of different lengths,
-/// Error(io_failure), Error(unsupported) without Arrow.
-void write_parquet(const std::filesystem::path& path, const std::vector<ParquetColumn>& columns,
-                   const std::vector<std::pair<std::string, std::string>>& metadata = {});
 
 /// Whether this build reads Parquet.
 bool has_parquet();

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 
 #include "ffmpeg.hpp"
@@ -20,22 +22,58 @@ struct CloseOutput {
 };
 using Output = std::unique_ptr<AVFormatContext, CloseOutput>;
 
-const AVCodec* find_encoder(const std::string& name) {
-  const AVCodec* codec = avcodec_find_encoder_by_name(name.c_str());
-  return codec != nullptr && codec->id == AV_CODEC_ID_H264 ? codec : nullptr;
+// What an encoder calls a middling speed.
+struct EncoderPreset {
+  const char* encoder;
+  const char* option;
+  const char* value;
+};
+constexpr EncoderPreset kPresets[] = {{"libx264", "preset", "medium"},
+                                      {"libx265", "preset", "medium"},
+                                      {"libsvtav1", "preset", "8"},
+                                      {"libaom-av1", "cpu-used", "6"},
+                                      {"librav1e", "speed", "8"}};
+
+// Encoders of the kind that a name stands for, best first; the name itself if it is an encoder's.
+std::vector<std::string> encoders_of(const std::string& name) {
+  if (name == "h264") return {"libx264", "libopenh264"};
+  if (name == "av1") return {"libsvtav1", "libaom-av1", "librav1e"};
+  if (name == "hevc") return {"libx265"};
+  return {name};
+}
+
+bool is_film_codec(AVCodecID id) {
+  return id == AV_CODEC_ID_H264 || id == AV_CODEC_ID_AV1 || id == AV_CODEC_ID_HEVC;
+}
+
+std::vector<const AVCodec*> find_encoders(const std::string& name) {
+  std::vector<const AVCodec*> found;
+  for (const auto& one : encoders_of(name)) {
+    const AVCodec* codec = avcodec_find_encoder_by_name(one.c_str());
+    if (codec != nullptr && is_film_codec(codec->id)) found.push_back(codec);
+  }
+  return found;
+}
+
+// SVT-AV1 prints a banner for every film, and every size it refuses, unless this is set; it offers
+// no other way.
+void quieten_encoders() {
+  static std::once_flag once;
+  std::call_once(once, [] { ::setenv("SVT_LOG", "0", /*overwrite=*/0); });
 }
 
 }  // namespace
 
-bool has_video_encoder(const std::string& encoder) { return find_encoder(encoder) != nullptr; }
+bool has_video_encoder(const std::string& encoder) { return !find_encoders(encoder).empty(); }
 
 std::vector<std::string> VideoWriterOptions::validate() const {
   Rules rules("VideoWriterOptions");
   rules.check(std::isfinite(fps) && fps >= 0.001 && fps <= 1000, "fps", fps, "must be 0.001..1000");
-  rules.check(crf >= 0 && crf <= 51, "crf", static_cast<double>(crf), "must be 0..51");
+  rules.check(crf >= 0 && crf <= 63, "crf", static_cast<double>(crf), "must be 0..63");
   rules.check(key_interval >= 1 && key_interval <= 100000, "key_interval",
               static_cast<double>(key_interval), "must be 1..100000");
-  rules.check(!encoder.empty(), "encoder", encoder, "must name an encoder, e.g. libx264");
+  rules.check(!encoder.empty(), "encoder", encoder,
+              "must name an encoder, e.g. h264, av1, libx264");
   return rules.problems();
 }
 
@@ -60,6 +98,7 @@ struct VideoWriter::Impl {
   }
   void discard();
   void start(int64_t height, int64_t width);
+  int try_codec(const AVCodec* encoder, int64_t height, int64_t width);
   void open_codec(int64_t height, int64_t width);
   void open_scaler(int64_t height, int64_t width);
   void encode(const AVFrame* frame);
@@ -75,8 +114,8 @@ void VideoWriter::Impl::discard() {
   std::filesystem::remove(temporary, ignored);
 }
 
-void VideoWriter::Impl::open_codec(int64_t height, int64_t width) {
-  const AVCodec* encoder = find_encoder(options.encoder);
+// FFmpeg's code: below 0 if this encoder does not take these frames.
+int VideoWriter::Impl::try_codec(const AVCodec* encoder, int64_t height, int64_t width) {
   codec.reset(avcodec_alloc_context3(encoder));
   if (!codec) throw std::bad_alloc();
   codec->width = static_cast<int>(width);
@@ -90,14 +129,25 @@ void VideoWriter::Impl::open_codec(int64_t height, int64_t width) {
   codec->thread_count = 1;
   if ((output->oformat->flags & AVFMT_GLOBALHEADER) != 0)
     codec->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-  // Other H.264 encoders name these differently or lack them; then their defaults stand.
-  av_opt_set(codec->priv_data, "preset", options.preset.c_str(), 0);
+  // Other encoders name these differently or lack them; then their defaults stand.
+  for (const auto& preset : kPresets)
+    if (std::string(preset.encoder) == encoder->name)
+      av_opt_set(codec->priv_data, preset.option,
+                 options.preset.empty() ? preset.value : options.preset.c_str(), 0);
   av_opt_set(codec->priv_data, "crf", std::to_string(options.crf).c_str(), 0);
-  const int code = avcodec_open2(codec.get(), encoder, nullptr);
-  if (code < 0)
-    fail(ErrorCategory::unsupported, "encoder '" + options.encoder + "' does not take " +
-                                         std::to_string(width) + "x" + std::to_string(height) +
-                                         " frames with these options: " + ffmpeg::reason(code));
+  return avcodec_open2(codec.get(), encoder, nullptr);
+}
+
+// The first encoder that takes the frames: SVT-AV1, for one, wants them to be 64x64 at least.
+void VideoWriter::Impl::open_codec(int64_t height, int64_t width) {
+  int code = 0;
+  for (const AVCodec* encoder : find_encoders(options.encoder)) {
+    code = try_codec(encoder, height, width);
+    if (code >= 0) return;
+  }
+  fail(ErrorCategory::unsupported, "encoder '" + options.encoder + "' does not take " +
+                                       std::to_string(width) + "x" + std::to_string(height) +
+                                       " frames with these options: " + ffmpeg::reason(code));
 }
 
 void VideoWriter::Impl::open_scaler(int64_t height, int64_t width) {
@@ -202,15 +252,15 @@ void VideoWriter::Impl::finish() {
 VideoWriter::VideoWriter(std::filesystem::path path, const VideoWriterOptions& options) {
   require_valid(options);
   ffmpeg::redirect_log();
+  quieten_encoders();
   impl_ = std::make_unique<Impl>();
   impl_->path = std::move(path);
   impl_->options = options;
   if (!has_video_encoder(options.encoder))
-    impl_->fail(
-        ErrorCategory::unsupported,
-        "this FFmpeg has no H.264 encoder '" + options.encoder +
-            "'; install a build with libx264 (Debian/Ubuntu: libavcodec-extra or ffmpeg) or set "
-            "VideoWriterOptions.encoder");
+    impl_->fail(ErrorCategory::unsupported,
+                "this FFmpeg has no encoder '" + options.encoder +
+                    "' for H.264, AV1 or HEVC; install a build with libx264 (Debian/Ubuntu: "
+                    "libavcodec-extra or ffmpeg) or set VideoWriterOptions.encoder");
   const auto folder =
       impl_->path.has_parent_path() ? impl_->path.parent_path() : std::filesystem::path(".");
   if (!std::filesystem::is_directory(folder))
@@ -251,6 +301,10 @@ void VideoWriter::write(const Tensor& frames) {
 }
 
 int64_t VideoWriter::frames_written() const noexcept { return impl_->written; }
+
+int64_t VideoWriter::bytes_written() const noexcept {
+  return impl_->output && impl_->output->pb != nullptr ? avio_tell(impl_->output->pb) : 0;
+}
 
 void VideoWriter::close() {
   if (impl_->closed) return;

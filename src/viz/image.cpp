@@ -14,6 +14,7 @@ extern "C" {
 #include <memory>
 
 #include "foresight/core/error.hpp"
+#include "foresight/data/png.hpp"
 
 namespace foresight::viz {
 namespace {
@@ -27,38 +28,22 @@ struct Free {
 template <class T>
 using Owned = std::unique_ptr<T, Free>;
 
-constexpr int64_t kLargestSide = 1 << 15;  // well inside FFmpeg's limits; no report needs more
-
 std::string reason(int code) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
   av_strerror(code, text.data(), text.size());
   return text.data();
 }
 
-void check_image(const Tensor& image) {
-  check_shape("image", image, {kAny, kAny, 3}, "[H,W,3]");
-  require(image.scalar_type() == at::kByte, ErrorCategory::invalid_argument,
-          fmt::format("image has type {}, expected uint8", at::toString(image.scalar_type())));
-  const auto height = image.size(0), width = image.size(1);
-  require(height > 0 && width > 0 && height <= kLargestSide && width <= kLargestSide,
-          ErrorCategory::invalid_argument,
-          fmt::format("image has {} x {} pixels, expected sides of 1 to {}", width, height,
-                      kLargestSide));
-}
-
-Owned<AVCodecContext> open(const AVCodec* codec, const char* what, int width, int height) {
+Owned<AVCodecContext> open_decoder() {
+  const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_PNG);
   require(codec != nullptr, ErrorCategory::unsupported,
-          fmt::format("this FFmpeg was built without the PNG {}", what));
+          "this FFmpeg was built without the PNG decoder");
   Owned<AVCodecContext> context(avcodec_alloc_context3(codec));
   require(context != nullptr, ErrorCategory::io_failure, "out of memory for a PNG image");
-  context->width = width;
-  context->height = height;
-  context->time_base = {1, 1};
   context->thread_count = 1;
-  if (av_codec_is_encoder(codec)) context->pix_fmt = AV_PIX_FMT_RGB24;
   const int code = avcodec_open2(context.get(), codec, nullptr);
   require(code >= 0, ErrorCategory::unsupported,
-          fmt::format("FFmpeg's PNG {} does not start: {}", what, reason(code)));
+          "FFmpeg's PNG decoder does not start: " + reason(code));
   return context;
 }
 
@@ -100,28 +85,8 @@ std::string base64(const std::vector<std::uint8_t>& bytes) {
 }  // namespace
 
 std::vector<std::uint8_t> encode_png(const Tensor& image) {
-  check_image(image);
-  const auto pixels = image.detach().to(at::kCPU).contiguous();
-  const auto height = static_cast<int>(pixels.size(0)), width = static_cast<int>(pixels.size(1));
-  const auto context = open(avcodec_find_encoder(AV_CODEC_ID_PNG), "encoder", width, height);
-  const Owned<AVFrame> frame(av_frame_alloc());
-  const Owned<AVPacket> packet(av_packet_alloc());
-  require(frame && packet, ErrorCategory::io_failure, "out of memory for a PNG image");
-  frame->format = AV_PIX_FMT_RGB24;
-  frame->width = width;
-  frame->height = height;
-  int code = av_frame_get_buffer(frame.get(), 0);
-  require(code >= 0, ErrorCategory::io_failure, "no memory for a PNG image: " + reason(code));
-  for (int row = 0; row < height; ++row)
-    std::memcpy(frame->data[0] + static_cast<std::ptrdiff_t>(row) * frame->linesize[0],
-                pixels.data_ptr<std::uint8_t>() + static_cast<std::ptrdiff_t>(row) * width * 3,
-                static_cast<std::size_t>(width) * 3);
-  code = avcodec_send_frame(context.get(), frame.get());
-  if (code >= 0) code = avcodec_send_frame(context.get(), nullptr);
-  if (code >= 0) code = avcodec_receive_packet(context.get(), packet.get());
-  require(code >= 0, ErrorCategory::io_failure,
-          "FFmpeg cannot encode a PNG image: " + reason(code));
-  return {packet->data, packet->data + packet->size};
+  const auto bytes = data::encode_png(image);
+  return {bytes.begin(), bytes.end()};
 }
 
 Tensor decode_png(const std::vector<std::uint8_t>& bytes, const std::string& name) {
@@ -133,7 +98,7 @@ Tensor decode_png(const std::vector<std::uint8_t>& bytes, const std::string& nam
           name + ": is not a PNG image: it does not start with the PNG signature");
   require(bytes.size() < (std::size_t{1} << 30), ErrorCategory::bad_file,
           fmt::format("{}: has {} bytes, expected a PNG image below 1 GiB", name, bytes.size()));
-  const auto context = open(avcodec_find_decoder(AV_CODEC_ID_PNG), "decoder", 0, 0);
+  const auto context = open_decoder();
   context->err_recognition |=
       AV_EF_CRCCHECK | AV_EF_EXPLODE;  // damage is an error, not a grey corner
   const Owned<AVFrame> frame(av_frame_alloc());

@@ -306,7 +306,8 @@ TEST_CASE(
       },
       "once"));
   CHECK(fails_with(
-      ErrorCategory::invalid_option, [&] { FolderWriter other(folder.path(), {}); }, "actions"));
+      ErrorCategory::invalid_option,
+      [&] { FolderWriter other(folder.path(), FolderWriterOptions{}); }, "actions"));
 }
 
 }  // namespace

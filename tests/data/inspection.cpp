@@ -52,6 +52,31 @@ TEST_CASE(
   CHECK(at::equal(sheet.narrow(1, 0, 13), dataset->read_frames(0, {0})[0]));
 }
 
+TEST_CASE("an inspection finds frames shown twice and columns with gaps") {
+  TemporaryFolder folder;
+  std::ofstream table(folder / "episode_0000.csv");
+  table << "action_0,range\n";
+  fs::create_directories(folder / "episode_0000");
+  const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
+  for (int t = 0; t < 12; ++t) {  // a camera at half the rate of the rows
+    const char* picture = t / 2 % 2 == 0 ? "rgb.png" : "grey.png";
+    const std::string number = (t < 10 ? "0" : "") + std::to_string(t);
+    fs::copy_file(images / picture, folder / "episode_0000" / (number + ".png"));
+    table << 0.1 * t << "," << (t % 4 == 0 ? "" : "2") << "\n";
+  }
+  table.close();
+  const Inspection found = inspect(*open_dataset(folder.path(), {.fps = 10}));
+  CHECK(found.repeated_frames == 6);
+  CHECK(found.frozen.empty());
+  REQUIRE(found.missing.size() == 1);
+  CHECK(found.missing[0].column == "range");
+  CHECK(found.missing[0].rows == 3);
+  REQUIRE(found.warnings.size() == 2);
+  CHECK(found.warnings[0].find("range") != std::string::npos);
+  CHECK(found.warnings[1].find("50 %") != std::string::npos);
+  CHECK_FALSE(found.good());
+}
+
 TEST_CASE("an inspection of a sound recording has nothing to say") {
   const auto dataset = open_dataset(recordings() / "tworoom" / "native224");
   InspectionOptions options;

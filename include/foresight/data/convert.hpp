@@ -2,32 +2,36 @@
 // Recordings from any format that is read to one that is written.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <functional>
 #include <string>
 
 #include "foresight/core/options.hpp"
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/episode_writer.hpp"
 
 namespace foresight::data {
-
-enum class TargetFormat {
-  lerobot,  ///< LeRobot v3.0, all cameras
-  folder,   ///< episode_XXXX.mp4 + episode_XXXX.csv, one camera
-};
 
 struct FORESIGHT_API ConvertOptions {
   TargetFormat format = TargetFormat::lerobot;  ///< what is written
   DatasetOptions reading = {};                  ///< how the source is opened
-  int64_t crf = 12;  ///< H.264 quality, 0 (best) to 51; frames are encoded once more
+  int64_t crf = 12;  ///< quality of the video, 0 (best) to 51, AV1: to 63; frames are encoded anew
+  std::string encoder = "h264";                ///< h264, av1, hevc, or an encoder's name in FFmpeg
+  FrameStorage storage = FrameStorage::video;  ///< LeRobot: video, or pictures (PNG, lossless)
+  double data_file_mb =
+      100;  ///< LeRobot: a data file is closed after the episode that reaches this
+  double video_file_mb = 200;         ///< LeRobot: so is a video
   std::string task = "unknown task";  ///< what the robot was to do, where the source does not tell
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("format", self.format, "what is written: lerobot or folder");
     visit("reading", self.reading, "how the source is opened");
-    visit("crf", self.crf, "H.264 quality, 0 (best) to 51");
+    visit("crf", self.crf, "quality of the video, 0 (best) to 51, AV1: to 63");
+    visit("encoder", self.encoder, "h264, av1, hevc, or an encoder's name in FFmpeg");
+    visit("storage", self.storage, "LeRobot: frames as video, or as pictures (PNG, lossless)");
+    visit("data_file_mb", self.data_file_mb, "LeRobot: size at which a data file is closed");
+    visit("video_file_mb", self.video_file_mb, "LeRobot: size at which a video is closed");
     visit("task", self.task, "what the robot was to do, where the source does not tell");
   }
   std::vector<std::string> validate() const;
@@ -40,19 +44,14 @@ struct Conversion {
   std::vector<std::string> cameras;
 };
 
-/// Reads `from` episode by episode and writes `to`, which must not exist. The actions and states of
-/// the source become "action" and "observation.state" in LeRobot, and keep their names in a folder;
-/// other columns keep their names. `progress` is called after each episode. Throws what reading and
-/// writing throw; what was written is then removed.
+/// Reads `from` episode by episode and writes `to`, which must not exist: all cameras unless
+/// DatasetOptions.camera chooses one, all numbers in their types, all words. The actions and states
+/// of the source become "action" and "observation.state" in LeRobot, and keep their names in a
+/// folder; other columns keep their names. `progress` is called after each episode. Throws what
+/// reading and writing throw; what was written is then removed.
 FORESIGHT_API Conversion
 convert_dataset(const std::filesystem::path& from, const std::filesystem::path& to,
                 const ConvertOptions& options,
                 const std::function<void(int64_t done, int64_t all)>& progress = {});
 
 }  // namespace foresight::data
-
-template <>
-struct foresight::EnumNames<foresight::data::TargetFormat> {
-  static constexpr std::array<std::pair<std::string_view, data::TargetFormat>, 2> names = {
-      {{"lerobot", data::TargetFormat::lerobot}, {"folder", data::TargetFormat::folder}}};
-};

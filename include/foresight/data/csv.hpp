@@ -24,7 +24,7 @@ enum class NanPolicy {
 /// What a column with words in it means.
 enum class TextPolicy {
   reject,  ///< an error
-  skip,    ///< the column is left out of the table; asking for it later says why
+  skip,    ///< the column is no column of numbers; its words are in CsvTable.texts
 };
 
 struct CsvOptions {
@@ -37,7 +37,8 @@ struct FORESIGHT_API CsvTable {
   std::string name;                            ///< file name, for messages
   std::vector<std::string> columns;            ///< of `values`, in file order
   Tensor values;                               ///< float64 [rows, columns]
-  std::map<std::string, std::string> skipped;  ///< column -> why it is not in the table
+  std::map<std::string, std::string> skipped;  ///< column -> why it is not among the numbers
+  std::map<std::string, std::vector<std::string>> texts;  ///< column of words -> one text a row
 
   int64_t rows() const { return values.size(0); }
   /// Place of a column. Throws Error(not_found) that suggests the nearest name, or says why it was

@@ -40,6 +40,11 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   const std::vector<std::string>& state_columns() const override { return state_columns_; }
   LastAction last_action() const override { return last_action_; }
   std::vector<std::string> cameras() const override { return cameras_; }
+  /// float32 if all numbers of the column were printed as such, float64 otherwise.
+  at::ScalarType column_type(const std::string& column) const override;
+  std::vector<std::string> text_columns() const override { return text_columns_; }
+  std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
+                                     int64_t count) const override;
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override;
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
@@ -53,6 +58,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
     int64_t length = 0;
     ImageSize size;
     double rate = 0;
+    std::shared_ptr<const FrameTable> frame_table;  // of a video
   };
 
   void find_episodes(const std::filesystem::path& folder);
@@ -66,7 +72,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::string name_;
   DatasetOptions options_;
   std::vector<Episode> episodes_;
-  std::vector<std::string> columns_, action_columns_, state_columns_, cameras_;
+  std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;
   ImageSize image_size_;
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;

@@ -2,14 +2,7 @@
 // Writes recorded episodes in the layout that FolderDataset reads (data/folder_dataset.hpp).
 #pragma once
 
-#include <filesystem>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "foresight/data/dataset.hpp"
-#include "foresight/data/video_writer.hpp"
+#include "foresight/data/episode_writer.hpp"
 
 namespace foresight::data {
 
@@ -27,45 +20,59 @@ struct FolderWriterOptions {
 };
 
 /// Appends episodes to a folder, which is created if need be. An episode appears in the folder when
-/// it is finished: if the program stops in the middle, nothing of it is left. Columns `frame` and
-/// `timestamp` are added by themselves.
-class FORESIGHT_API FolderWriter {
+/// it is finished, its table last: if the program stops in the middle, nothing of it is left.
+/// Columns `frame` and `timestamp` are added by themselves. Tables are .csv, or .jsonl where words
+/// are recorded.
+class FORESIGHT_API FolderWriter final : public EpisodeWriter {
  public:
-  /// Numbering goes on after the highest episode in the folder. Throws Error(invalid_argument) if
-  /// the folder holds a data set with other columns or another rate, Error(unsupported) without an
-  /// H.264 encoder, Error(io_failure).
+  /// One camera, whose videos are called episode_XXXX.mp4. Numbering goes on after the highest
+  /// episode in the folder. Throws Error(invalid_argument) if the folder holds a data set with
+  /// other columns or another rate, Error(unsupported) without the encoder, Error(io_failure).
   FolderWriter(std::filesystem::path folder, FolderWriterOptions options);
-  ~FolderWriter();
+  /// Any number of cameras; with several, videos are called episode_XXXX.<camera>.mp4. Feature
+  /// "action" are the actions, "observation.state" the states. Tasks are recorded as the column of
+  /// words "task" where RecordingOptions.texts has it.
+  FolderWriter(std::filesystem::path folder, const RecordingOptions& options);
+  ~FolderWriter() override;
 
   /// Order of the values of a row: actions, states, others.
   const std::vector<std::string>& columns() const noexcept { return columns_; }
 
-  /// One row: the frame uint8 [H,W,3] and its values [columns], float. States may not be NaN, the
-  /// others may.
+  void append(const RecordedRow& row) override;
+  int64_t finish_episode(const std::string& task = {}) override;
+  void discard_episode() override;
+  int64_t rows() const noexcept override { return rows_; }
+  void finish() override;
+
+  /// One row of the only camera: the frame uint8 [H,W,3] and its values [columns], float. States
+  /// may not be NaN, the others may.
   void append(const Tensor& frame, const Tensor& values);
-  /// A whole episode: frames uint8 [T,H,W,3], values [T,columns]. Returns its number.
+  using EpisodeWriter::write_episode;
+  /// A whole episode of the only camera: frames uint8 [T,H,W,3], values [T,columns]. Returns its
+  /// number.
   int64_t write_episode(const Tensor& frames, const Tensor& values);
-  /// Writes the rows since the last episode to disk under the next number, which is returned.
-  int64_t finish_episode();
-  /// Forgets the rows since the last episode.
-  void discard_episode();
-  /// Rows of the unfinished episode.
-  int64_t rows() const noexcept { return rows_; }
 
  private:
+  void start();
   void continue_folder();
+  void remove_unfinished_episode(int64_t number) const;
   void write_settings() const;
-  std::filesystem::path file(const char* extension) const;
+  std::string table_text(const std::string& task) const;
+  std::filesystem::path file(const std::string& ending) const;
+  std::filesystem::path video_file(const std::string& camera) const;
 
   std::filesystem::path folder_;
   FolderWriterOptions options_;
+  RecordingOptions recording_;
   std::vector<std::string> columns_;
-  int64_t number_ = 0;    // of the next episode
-  int64_t episodes_ = 0;  // in the folder
-  ImageSize size_;        // of all frames; 0 before the first
-  std::unique_ptr<VideoWriter> video_;
-  std::string table_;
+  int64_t number_ = 0;                      // of the next episode
+  int64_t episodes_ = 0;                    // in the folder
+  std::map<std::string, ImageSize> sizes_;  // by camera, known after the first frame
+  std::map<std::string, std::unique_ptr<VideoWriter>> videos_;
+  std::vector<std::vector<std::string>> cells_;  // of every row: numbers as text
+  std::vector<std::map<std::string, std::string>> texts_;
   int64_t rows_ = 0;
+  bool spoiled_ = false;  // a row was written to some cameras only
 };
 
 }  // namespace foresight::data

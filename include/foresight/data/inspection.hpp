@@ -16,6 +16,8 @@ struct FORESIGHT_API InspectionOptions {
   double still = 0.02;      ///< frames that differ by less than this many grey levels on average
                             ///< are the same picture
   int64_t frozen = 5;       ///< so many equal frames in a row are a frozen camera
+  double repeated = 0.1;    ///< share of frames equal to the one before, frozen stretches left out,
+                            ///< that is worth a warning
   double saturated = 0.25;  ///< share of rows at an action's limit that is worth a warning
   double clock = 0.1;       ///< share of 1/fps by which a time may be off
 
@@ -24,6 +26,7 @@ struct FORESIGHT_API InspectionOptions {
     visit("frames", self.frames, "frames looked at, whole episodes spread over the data set");
     visit("still", self.still, "mean difference in grey levels below which frames are equal");
     visit("frozen", self.frozen, "so many equal frames in a row are a frozen camera");
+    visit("repeated", self.repeated, "share of frames shown twice that is worth a warning");
     visit("saturated", self.saturated, "share of rows at an action's limit worth a warning");
     visit("clock", self.clock, "share of 1/fps by which a time may be off");
   }
@@ -34,6 +37,12 @@ struct FORESIGHT_API InspectionOptions {
 struct Saturation {
   std::string column;
   double share = 0;  ///< of all rows that have a value
+};
+
+/// Rows in which a column has no value (NaN).
+struct MissingValues {
+  std::string column;
+  int64_t rows = 0;
 };
 
 /// A stretch of equal frames.
@@ -49,6 +58,7 @@ struct FORESIGHT_API Inspection {
   Statistics states;                   ///< empty where there are none
   std::vector<Saturation> saturation;  ///< of every action column
   int64_t missing_actions = 0;         ///< rows with NaN in an action, last rows not counted
+  std::vector<MissingValues> missing;  ///< columns, actions apart, in which some value is missing
   std::vector<std::string> empty;      ///< columns without any value
   std::vector<std::string> constant;   ///< action columns that never change
   bool timed = false;                  ///< a column `timestamp` was there to be checked

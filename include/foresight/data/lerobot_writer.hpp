@@ -1,51 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes recorded episodes as a LeRobot v3.0 data set, for training and sharing with that project's
-// tools. Needs a build with Apache Parquet.
+// Writes episodes as a LeRobot v3.0 data set, for training and sharing with that project's tools.
+// Needs a build with Apache Parquet.
 #pragma once
 
-#include <filesystem>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "foresight/data/dataset.hpp"
-#include "foresight/data/video_writer.hpp"
+#include "foresight/data/episode_writer.hpp"
 
 namespace foresight::data {
 
-/// A feature: a vector of the named columns.
-struct LeRobotColumns {
-  std::string feature;               ///< e.g. "action", "observation.state"
-  std::vector<std::string> columns;  ///< at least one
-};
-
-struct LeRobotWriterOptions {
-  VideoWriterOptions video = {.crf = 18, .key_interval = 2};  ///< encoding; its fps, a whole
-                                                              ///< number, is the data set's
-  std::vector<std::string> cameras = {};      ///< features with frames
-  std::vector<LeRobotColumns> features = {};  ///< features with numbers
-  std::string robot_type = "unknown";
-  int64_t frames_per_file = 50'000;  ///< a file is closed after the episode that reaches this
-
-  std::vector<std::string> validate() const;
-};
-
-/// Writes a new data set. Until finish() there is no meta/info.json, so that no reader takes it for
-/// one; a writer that is destroyed before removes what it wrote.
-class FORESIGHT_API LeRobotWriter {
+/// Appends episodes to a data set. Files are written beside their names and renamed, meta/info.json
+/// last: whoever reads meanwhile, or after a crash, finds the episodes that were there before.
+/// Statistics are those of each episode's rows (frames: of a grid of at most 150 pixels a side) and
+/// their aggregate as LeRobot makes it, in which quantiles are averages of the episodes'.
+class FORESIGHT_API LeRobotWriter final : public EpisodeWriter {
  public:
-  /// Throws Error(invalid_argument) if `folder` exists and is not empty, Error(unsupported) without
-  /// Parquet or an H.264 encoder, Error(io_failure).
-  LeRobotWriter(std::filesystem::path folder, LeRobotWriterOptions options);
-  ~LeRobotWriter();
+  /// `folder` is new, empty, or a LeRobot v3.0 data set with the same features and rate, which is
+  /// continued. Throws as open_episode_writer().
+  LeRobotWriter(const std::filesystem::path& folder, const RecordingOptions& options);
+  /// Episodes in the open file are lost unless finish() was called before. Of a data set without
+  /// an episode nothing is left.
+  ~LeRobotWriter() override;
 
-  /// One episode: frames uint8 [T,H,W,3] of every camera; values [T,C], the columns of all features
-  /// in their order (stored as float32; NaN is kept); what the robot was to do.
-  void write_episode(const std::map<std::string, Tensor>& frames, const Tensor& values,
-                     const std::string& task);
-  /// Closes all files and writes meta/. Throws Error(invalid_argument) without an episode.
-  void finish();
+  void append(const RecordedRow& row) override;
+  int64_t finish_episode(const std::string& task = {}) override;
+  void discard_episode() override;
+  int64_t rows() const noexcept override;
+  void finish() override;
 
  private:
   struct Impl;

@@ -34,6 +34,9 @@ class FORESIGHT_API ResizedDataset final : public Dataset {
   }
   LastAction last_action() const override { return dataset_->last_action(); }
   std::vector<std::string> cameras() const override { return dataset_->cameras(); }
+  at::ScalarType column_type(const std::string& column) const override {
+    return dataset_->column_type(column);
+  }
   std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override {

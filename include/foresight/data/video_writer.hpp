@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RGB frames to an H.264 mp4 file: recorded episodes and films of planned ones.
+// RGB frames to an mp4 file (H.264, AV1 or HEVC): recorded episodes and films of planned ones.
 #pragma once
 
 #include <array>
@@ -22,20 +22,22 @@ enum class Chroma {
 /// How a film is encoded.
 struct FORESIGHT_API VideoWriterOptions {
   double fps = 10;   ///< frames per second
-  int64_t crf = 12;  ///< constant rate factor 0 (lossless YUV) .. 51; 12 is visually lossless
+  int64_t crf = 12;  ///< constant rate factor, 0 (best) to 51, AV1: to 63; 12 is visually lossless
   int64_t key_interval = 20;  ///< frames between key frames: short ones make random access cheap
-  Chroma chroma = Chroma::yuv420;   ///< colour resolution
-  std::string encoder = "libx264";  ///< FFmpeg's name of an H.264 encoder
-  std::string preset = "medium";    ///< speed against size, as the encoder names it
+  Chroma chroma = Chroma::yuv420;  ///< colour resolution
+  std::string encoder = "h264";    ///< "h264", "av1" or "hevc": the first encoder of that kind that
+                                   ///< this FFmpeg has and that takes the frames; or one by its
+                                   ///< name in FFmpeg, e.g. "libx264", "libsvtav1", "h264_nvenc"
+  std::string preset = {};         ///< speed against size, as the encoder names it; empty: medium
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("fps", self.fps, "frames per second");
-    visit("crf", self.crf, "constant rate factor, 0..51; 12 is visually lossless");
+    visit("crf", self.crf, "constant rate factor, 0..51, AV1: 0..63; 12 is visually lossless");
     visit("key_interval", self.key_interval, "frames between key frames");
     visit("chroma", self.chroma, "colour resolution: yuv420 or yuv444");
-    visit("encoder", self.encoder, "FFmpeg's name of an H.264 encoder");
-    visit("preset", self.preset, "speed against size, as the encoder names it");
+    visit("encoder", self.encoder, "h264, av1, hevc, or an encoder's name in FFmpeg");
+    visit("preset", self.preset, "speed against size, as the encoder names it; empty: medium");
   }
   std::vector<std::string> validate() const;
 };
@@ -58,6 +60,8 @@ class FORESIGHT_API VideoWriter {
   /// frame's.
   void write(const Tensor& frames);
   int64_t frames_written() const noexcept;
+  /// Size of the file so far; an encoder holds some frames back.
+  int64_t bytes_written() const noexcept;
   /// Finishes the file and gives it its name. Throws Error(invalid_argument) if no frame was
   /// written.
   void close();
@@ -67,8 +71,8 @@ class FORESIGHT_API VideoWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Whether this FFmpeg has the named encoder.
-FORESIGHT_API bool has_video_encoder(const std::string& encoder = "libx264");
+/// Whether this FFmpeg has an encoder that VideoWriterOptions.encoder may name.
+FORESIGHT_API bool has_video_encoder(const std::string& encoder = "h264");
 
 }  // namespace foresight::data
 

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lerobot_meta_writer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "foresight/io/json_file.hpp"
+#include "lerobot_meta.hpp"
+#include "parquet_file.hpp"
+#include "parquet_writer.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+using OrderedJson = nlohmann::ordered_json;
+
+// Episodes in one file of meta/episodes: it is rewritten whenever one is added.
+constexpr std::size_t kEpisodesPerMetaFile = 1000;
+constexpr const char* kDataPath = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet";
+constexpr const char* kVideoPath =
+    "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
+constexpr const char* kRowFeatures[] = {"timestamp", "frame_index", "episode_index", "index",
+                                        "task_index"};
+
+const char* lerobot_dtype(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble:
+      return "float64";
+    case at::kLong:
+      return "int64";
+    case at::kBool:
+      return "bool";
+    default:
+      return "float32";
+  }
+}
+
+// The type of a feature's smallest and largest value.
+at::ScalarType limit_type(const RecordingOptions& options, const std::string& feature) {
+  for (const auto& one : options.features)
+    if (one.name == feature) return at::isFloatingType(one.type) ? at::kDouble : one.type;
+  const auto* found = std::find(std::begin(kRowFeatures), std::end(kRowFeatures), feature);
+  return found != std::end(kRowFeatures) && feature != "timestamp" ? at::kLong : at::kDouble;
+}
+
+struct NamedStatistic {
+  const char* name;
+  Tensor values;  // [width]
+};
+
+std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::ScalarType limits) {
+  std::vector<NamedStatistic> named = {{"min", all.min.to(limits)},
+                                       {"max", all.max.to(limits)},
+                                       {"mean", all.mean},
+                                       {"std", all.std},
+                                       {"count", at::full({1}, all.count, at::kLong)}};
+  for (std::size_t q = 0; q < kQuantiles.size(); ++q)
+    if (all.quantile[q].defined()) named.push_back({kQuantileNames[q], all.quantile[q]});
+  return named;
+}
+
+OrderedJson number_json(const Tensor& value) {
+  if (value.scalar_type() == at::kBool) return value.item<bool>();
+  if (value.scalar_type() == at::kLong) return value.item<int64_t>();
+  return value.item<double>();
+}
+
+void flatten_numbers(const nlohmann::json& value, std::vector<double>& flat) {
+  if (value.is_array())
+    for (const auto& one : value) flatten_numbers(one, flat);
+  else if (value.is_boolean())
+    flat.push_back(value.get<bool>() ? 1 : 0);
+  else
+    flat.push_back(value.is_number() ? value.get<double>() : std::nan(""));
+}
+
+// A statistic in stats.json; undefined if it is not there.
+Tensor stored_statistic(const nlohmann::json& stats, const char* name) {
+  if (!stats.is_object() || !stats.contains(name)) return {};
+  std::vector<double> flat;
+  flatten_numbers(stats.at(name), flat);
+  return at::tensor(flat, at::kDouble);
+}
+
+int64_t largest(const ParquetFile& file, const std::string& column) {
+  const Tensor values = file.numbers(column, 1);
+  return values.numel() == 0 ? -1 : values.max().item<int64_t>();
+}
+
+// Features, without what differs from file to file of the same data.
+OrderedJson comparable(const nlohmann::json& features) {
+  OrderedJson plain;
+  if (!features.is_object()) return plain;
+  for (const auto& [name, feature] : features.items())
+    if (feature.is_object())
+      plain[name] = {feature.value("dtype", nlohmann::json()),
+                     feature.value("shape", nlohmann::json())};
+  return plain;
+}
+
+}  // namespace
+
+std::string lerobot_file(int64_t number, int64_t files_per_chunk, const std::string& ending) {
+  char name[64];
+  std::snprintf(name, sizeof name, "chunk-%03lld/file-%03lld",
+                static_cast<long long>(number / files_per_chunk),
+                static_cast<long long>(number % files_per_chunk));
+  return name + ending;
+}
+
+std::string lerobot_camera(const std::string& camera) {
+  std::string feature = camera;
+  std::replace(feature.begin(), feature.end(), '/', '.');  // paths are made of it
+  return feature.starts_with("observation.") ? feature : "observation.images." + feature;
+}
+
+LeRobotMetaWriter::LeRobotMetaWriter(fs::path folder, const RecordingOptions& options)
+    : folder_(std::move(folder)), options_(options), files_per_chunk_(options.files_per_chunk) {
+  if (fs::exists(folder_ / "meta" / "info.json")) continue_data_set();
+}
+
+void LeRobotMetaWriter::continue_data_set() {
+  const fs::path file = folder_ / "meta" / "info.json";
+  const nlohmann::json there = io::read_json(file);
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorCategory::invalid_argument, file.string() + ": " + what);
+  };
+  const LeRobotMeta meta = read_lerobot_meta(folder_);
+  if (meta.version != "v3.0") refuse("is of version " + meta.version + ", v3.0 can be continued");
+  if (meta.fps != options_.video.fps)
+    refuse("has fps = " + std::to_string(meta.fps) + ", the episodes to be added have " +
+           std::to_string(options_.video.fps));
+  if (there.value("data_path", std::string()) != kDataPath ||
+      (there.contains("video_path") && there["video_path"].is_string() &&
+       there["video_path"] != kVideoPath))
+    refuse("names its files in another way than is written");
+  files_per_chunk_ = there.value("chunks_size", int64_t{1000});
+  for (const auto& camera : options_.cameras) {
+    const auto feature = there["features"].value(lerobot_camera(camera), nlohmann::json());
+    const auto shape =
+        feature.is_object() ? feature.value("shape", nlohmann::json()) : nlohmann::json();
+    if (!shape.is_array() || shape.size() != 3 || !shape[0].is_number_integer() ||
+        !shape[1].is_number_integer())
+      refuse("has no camera '" + lerobot_camera(camera) + "'");
+    sizes_[camera] = {shape[0].get<int64_t>(), shape[1].get<int64_t>()};
+    if (feature.contains("info")) videos_[camera] = feature["info"];
+  }
+  const auto ours = comparable(features()), theirs = comparable(there["features"]);
+  if (nlohmann::json(ours) != nlohmann::json(theirs))
+    refuse("has the features " + theirs.dump() + ", the episodes to be added have " + ours.dump());
+  for (const auto& [index, task] : meta.tasks) {
+    if (index != static_cast<int64_t>(tasks_.size())) refuse("numbers its tasks with gaps");
+    tasks_.push_back(task);
+  }
+  episodes_ = first_episode_ = static_cast<int64_t>(meta.episodes.size());
+  for (const auto& episode : meta.episodes) rows_ += episode.length;
+  read_places();
+  read_statistics();
+}
+
+// Where writing goes on: behind everything that an episode refers to.
+void LeRobotMetaWriter::read_places() {
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "meta" / "episodes")) {
+    if (entry.path().extension() != ".parquet") continue;
+    const ParquetFile file(entry.path());
+    std::vector<std::string> prefixes = {"data/"};
+    for (const auto& camera : options_.cameras)
+      if (options_.storage == FrameStorage::video)
+        prefixes.push_back("videos/" + lerobot_camera(camera) + "/");
+    // Chunk by chunk, so the largest file number of all chunks may be too large: a gap is harmless.
+    for (const auto& prefix : prefixes)
+      next_file_ = std::max(next_file_, largest(file, prefix + "chunk_index") * files_per_chunk_ +
+                                            largest(file, prefix + "file_index") + 1);
+    next_meta_file_ =
+        std::max(next_meta_file_, largest(file, "meta/episodes/chunk_index") * files_per_chunk_ +
+                                      largest(file, "meta/episodes/file_index") + 1);
+  }
+}
+
+void LeRobotMetaWriter::read_statistics() {
+  const fs::path file = folder_ / "meta" / "stats.json";
+  if (!fs::exists(file)) return;
+  const nlohmann::json all = io::read_json(file);
+  if (!all.is_object()) return;
+  for (const auto& [feature, stats] : all.items()) {
+    FeatureStatistics known{.min = stored_statistic(stats, "min"),
+                            .max = stored_statistic(stats, "max"),
+                            .mean = stored_statistic(stats, "mean"),
+                            .std = stored_statistic(stats, "std")};
+    const Tensor count = stored_statistic(stats, "count");
+    for (std::size_t q = 0; q < kQuantiles.size(); ++q)
+      known.quantile[q] = stored_statistic(stats, kQuantileNames[q]);
+    const bool whole = known.min.defined() && known.max.defined() && known.mean.defined() &&
+                       known.std.defined() && count.defined() && count.numel() == 1;
+    require(whole, ErrorCategory::bad_file,
+            file.string() + ": '" + feature + "' lacks one of min, max, mean, std, count");
+    known.count = static_cast<int64_t>(count.item<double>());
+    statistics_[feature] = known;
+  }
+}
+
+ImageSize LeRobotMetaWriter::size(const std::string& camera) const {
+  const auto found = sizes_.find(camera);
+  return found == sizes_.end() ? ImageSize{} : found->second;
+}
+
+int64_t LeRobotMetaWriter::task_index(const std::string& task) {
+  const auto found = std::find(tasks_.begin(), tasks_.end(), task);
+  if (found != tasks_.end()) return found - tasks_.begin();
+  tasks_.push_back(task);
+  return static_cast<int64_t>(tasks_.size()) - 1;
+}
+
+void LeRobotMetaWriter::describe_camera(const std::string& camera, ImageSize size,
+                                        OrderedJson video) {
+  sizes_[camera] = size;
+  if (!video.empty()) videos_[camera] = std::move(video);
+}
+
+void LeRobotMetaWriter::add(WrittenEpisode episode) {
+  rows_ = episode.to;
+  ++episodes_;
+  for (const auto& [feature, found] : episode.statistics) {
+    const auto known = statistics_.find(feature);
+    if (known == statistics_.end())
+      statistics_[feature] = found;
+    else if (known->second.mean.numel() == found.mean.numel())
+      known->second = merged(known->second, found);
+    else
+      throw Error(ErrorCategory::bad_file,
+                  (folder_ / "meta" / "stats.json").string() + ": '" + feature + "' has " +
+                      std::to_string(known->second.mean.numel()) + " numbers, its rows " +
+                      std::to_string(found.mean.numel()));
+  }
+  batch_.push_back(std::move(episode));
+}
+
+void LeRobotMetaWriter::commit() {
+  write_tasks();
+  write_episodes();
+  write_statistics();
+  io::write_json(made_path("meta/info.json"), info());  // last: with it, the folder is a data set
+  if (batch_.size() < kEpisodesPerMetaFile) return;
+  batch_.clear();
+  first_episode_ = episodes_;
+  ++next_meta_file_;
+}
+
+fs::path LeRobotMetaWriter::made_path(const std::string& relative) const {
+  const fs::path path = folder_ / relative;
+  std::error_code code;
+  fs::create_directories(path.parent_path(), code);
+  require(!code, ErrorCategory::io_failure,
+          path.parent_path().string() + ": cannot be created: " + code.message());
+  return path;
+}
+
+// LeRobot reads this as a pandas frame whose index is the text.
+void LeRobotMetaWriter::write_tasks() const {
+  const auto column = [](const char* name, const char* pandas, const char* numpy) {
+    return OrderedJson{{"name", name},
+                       {"field_name", name},
+                       {"pandas_type", pandas},
+                       {"numpy_type", numpy},
+                       {"metadata", nullptr}};
+  };
+  const OrderedJson pandas{
+      {"index_columns", {"task"}},
+      {"column_indexes", OrderedJson::array()},
+      {"columns", {column("task_index", "int64", "int64"), column("task", "unicode", "object")}},
+      {"creator", {{"library", "foresight"}, {"version", "0.1"}}},
+      {"pandas_version", "2.0.0"}};
+  write_parquet(made_path("meta/tasks.parquet"),
+                {{"task_index", at::arange(static_cast<int64_t>(tasks_.size()), at::kLong)},
+                 {"task", tasks_}},
+                {.metadata = {{"pandas", pandas.dump()}}});
+}
+
+void LeRobotMetaWriter::write_episodes() const {
+  const auto count = static_cast<int64_t>(batch_.size());
+  const auto numbers = [&](at::ScalarType type, auto&& value) {
+    Tensor column = at::empty({count}, type);
+    for (int64_t i = 0; i < count; ++i) column[i] = value(batch_[static_cast<std::size_t>(i)]);
+    return column;
+  };
+  const auto integers = [&](auto&& value) { return numbers(at::kLong, value); };
+  const Tensor chunk = integers([&](auto& e) { return e.file / files_per_chunk_; });
+  const Tensor file = integers([&](auto& e) { return e.file % files_per_chunk_; });
+  std::vector<std::vector<std::string>> tasks;
+  for (const auto& episode : batch_) tasks.push_back({episode.task});
+  std::vector<ParquetColumn> columns = {
+      {"episode_index", at::arange(first_episode_, first_episode_ + count, at::kLong)},
+      {"tasks", tasks},
+      {"length", integers([](auto& e) { return e.to - e.from; })},
+      {"data/chunk_index", chunk},
+      {"data/file_index", file},
+      {"dataset_from_index", integers([](auto& e) { return e.from; })},
+      {"dataset_to_index", integers([](auto& e) { return e.to; })}};
+  if (options_.storage == FrameStorage::video)
+    for (const auto& camera : options_.cameras) {
+      const std::string prefix = "videos/" + lerobot_camera(camera) + "/";
+      columns.push_back({prefix + "chunk_index", chunk});
+      columns.push_back({prefix + "file_index", file});
+      columns.push_back({prefix + "from_timestamp",
+                         numbers(at::kDouble, [&](auto& e) { return e.clips.at(camera).first; })});
+      columns.push_back({prefix + "to_timestamp",
+                         numbers(at::kDouble, [&](auto& e) { return e.clips.at(camera).second; })});
+    }
+  for (const auto& [feature, first] : batch_.front().statistics) {
+    const auto type = limit_type(options_, feature);
+    for (std::size_t s = 0; s < named_statistics(first, type).size(); ++s) {
+      std::vector<Tensor> rows;
+      for (const auto& episode : batch_)
+        rows.push_back(named_statistics(episode.statistics.at(feature), type)[s].values);
+      const std::string name = named_statistics(first, type)[s].name;
+      Tensor values = at::stack(rows);
+      // Colours are [[[r]], [[g]], [[b]]].
+      if (feature.starts_with("observation.") && sizes_.size() > 0 && name != "count" &&
+          std::any_of(options_.cameras.begin(), options_.cameras.end(),
+                      [&](const auto& camera) { return lerobot_camera(camera) == feature; }))
+        values = values.view({count, -1, 1, 1});
+      columns.push_back({"stats/" + feature + "/" + name, values, ParquetLists::variable});
+    }
+  }
+  columns.push_back({"meta/episodes/chunk_index",
+                     at::full({count}, next_meta_file_ / files_per_chunk_, at::kLong)});
+  columns.push_back({"meta/episodes/file_index",
+                     at::full({count}, next_meta_file_ % files_per_chunk_, at::kLong)});
+  write_parquet(
+      made_path("meta/episodes/" + lerobot_file(next_meta_file_, files_per_chunk_, ".parquet")),
+      columns);
+}
+
+void LeRobotMetaWriter::write_statistics() const {
+  OrderedJson stats;
+  for (const auto& [feature, found] : statistics_) {
+    const bool colours =
+        std::any_of(options_.cameras.begin(), options_.cameras.end(),
+                    [&](const auto& camera) { return lerobot_camera(camera) == feature; });
+    for (const auto& [name, values] : named_statistics(found, limit_type(options_, feature))) {
+      auto list = OrderedJson::array();
+      for (int64_t i = 0; i < values.numel(); ++i) {
+        const auto one = number_json(values[i]);
+        const bool nested = colours && std::string(name) != "count";
+        list.push_back(nested ? OrderedJson::array({OrderedJson::array({one})}) : one);
+      }
+      stats[feature][name] = list;
+    }
+  }
+  io::write_json(made_path("meta/stats.json"), stats);
+}
+
+OrderedJson LeRobotMetaWriter::features() const {
+  OrderedJson features;
+  for (const auto& camera : options_.cameras) {
+    const bool video = options_.storage == FrameStorage::video;
+    OrderedJson feature{{"dtype", video ? "video" : "image"},
+                        {"shape", {size(camera).height, size(camera).width, 3}},
+                        {"names", {"height", "width", "channels"}}};
+    if (const auto known = videos_.find(camera); known != videos_.end())
+      feature["info"] = known->second;
+    features[lerobot_camera(camera)] = std::move(feature);
+  }
+  for (const auto& feature : options_.features)
+    features[feature.name] = {{"dtype", lerobot_dtype(feature.type)},
+                              {"shape", {static_cast<int64_t>(feature.columns.size())}},
+                              {"names", feature.columns}};
+  for (const auto& text : options_.texts)
+    features[text] = {{"dtype", "string"}, {"shape", {1}}, {"names", nullptr}};
+  for (const std::string name : kRowFeatures)
+    features[name] = {
+        {"dtype", name == "timestamp" ? "float32" : "int64"}, {"shape", {1}}, {"names", nullptr}};
+  return features;
+}
+
+OrderedJson LeRobotMetaWriter::info() const {
+  const bool video = options_.storage == FrameStorage::video;
+  OrderedJson info;
+  info["codebase_version"] = "v3.0";
+  info["robot_type"] = options_.robot_type;
+  info["total_episodes"] = episodes_;
+  info["total_frames"] = rows_;
+  info["total_tasks"] = static_cast<int64_t>(tasks_.size());
+  info["chunks_size"] = files_per_chunk_;
+  info["data_files_size_in_mb"] = options_.data_file_mb;
+  info["video_files_size_in_mb"] = options_.video_file_mb;
+  info["fps"] = static_cast<int64_t>(options_.video.fps);
+  info["splits"] = {{"train", "0:" + std::to_string(episodes_)}};
+  info["data_path"] = kDataPath;
+  info["video_path"] = video ? OrderedJson(kVideoPath) : OrderedJson(nullptr);
+  info["features"] = features();
+  return info;
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The meta folder of a LeRobot v3.0 data set while it grows: tasks, episodes, statistics, and
+// info.json, which is written last. Private to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "foresight/data/episode_writer.hpp"
+#include "lerobot_statistics.hpp"
+
+namespace foresight::data {
+
+/// An episode whose rows and frames are on disk.
+struct WrittenEpisode {
+  int64_t file = 0;          ///< number of its data and video files
+  int64_t from = 0, to = 0;  ///< rows of the data set
+  std::map<std::string, std::pair<double, double>> clips = {};  ///< camera -> seconds in its file
+  std::string task = {};
+  std::map<std::string, FeatureStatistics> statistics = {};  ///< by feature
+};
+
+/// "chunk-000/file-012.parquet".
+std::string lerobot_file(int64_t number, int64_t files_per_chunk, const std::string& ending);
+
+/// The feature under which a camera is stored: "front" is "observation.images.front".
+std::string lerobot_camera(const std::string& camera);
+
+class LeRobotMetaWriter {
+ public:
+  /// Reads what is there already. Throws Error(invalid_argument) if that is another kind of data.
+  LeRobotMetaWriter(std::filesystem::path folder, const RecordingOptions& options);
+
+  int64_t rows() const { return rows_; }            ///< in the episodes that were added
+  int64_t episodes() const { return episodes_; }    ///< that were added
+  int64_t next_file() const { return next_file_; }  ///< number that no earlier session used
+  int64_t files_per_chunk() const { return files_per_chunk_; }
+  /// Frames of a camera; 0x0 before it is known.
+  ImageSize size(const std::string& camera) const;
+  int64_t task_index(const std::string& task);
+
+  /// `video` says how the frames of each camera are encoded ("video.codec", ...); empty for
+  /// pictures.
+  void describe_camera(const std::string& camera, ImageSize size, nlohmann::ordered_json video);
+  void add(WrittenEpisode episode);
+  /// Writes everything; the episodes added so far are then part of the data set.
+  void commit();
+
+ private:
+  void continue_data_set();
+  void read_places();
+  void read_statistics();
+  std::filesystem::path made_path(const std::string& relative) const;
+  void write_tasks() const;
+  void write_episodes() const;
+  void write_statistics() const;
+  nlohmann::ordered_json features() const;
+  nlohmann::ordered_json info() const;
+
+  std::filesystem::path folder_;
+  RecordingOptions options_;
+  int64_t files_per_chunk_ = 1000;
+  int64_t rows_ = 0, episodes_ = 0, next_file_ = 0, next_meta_file_ = 0;
+  int64_t first_episode_ = 0;          // of `batch_`
+  std::vector<WrittenEpisode> batch_;  // episodes of the open file of meta/episodes
+  std::vector<std::string> tasks_;
+  std::map<std::string, ImageSize> sizes_;
+  std::map<std::string, nlohmann::ordered_json> videos_;
+  std::map<std::string, FeatureStatistics> statistics_;
+};
+
+}  // namespace foresight::data
