@@ -147,6 +147,30 @@ TEST_CASE("double lanes stay within 2 ulp of extended precision, at every size")
             [](long double x) { return std::sqrt(std::abs(x)); }) <= 0.5);
 }
 
+// The same numbers, whatever stands beside them in the register.
+template <class Scalar>
+void check_lanes_are_strangers() {
+  const auto big = static_cast<Scalar>(1e30), tiny = std::numeric_limits<Scalar>::denorm_min();
+  for (const auto odd : {big, -big, tiny, std::numeric_limits<Scalar>::quiet_NaN()})
+    for (int k = 1; k < 300; ++k) {
+      const auto value = static_cast<Scalar>(0.0137 * k * k);
+      constexpr int kNarrow = 16 / sizeof(Scalar), kWide = 2 * kNarrow;
+      const Lanes<Scalar, kNarrow> alone(value);
+      Lanes<Scalar, kWide> among(value);
+      among.v[kWide - 1] = odd;
+      CHECK(sin(alone)[0] == sin(among)[0]);
+      CHECK(cos(alone)[0] == cos(among)[0]);
+      CHECK(log(alone)[0] == log(among)[0]);
+      CHECK(exp(alone)[0] == exp(among)[0]);
+      CHECK(tanh(alone)[0] == tanh(among)[0]);
+    }
+}
+
+TEST_CASE("a lane's number does not depend on its neighbours") {
+  check_lanes_are_strangers<float>();
+  check_lanes_are_strangers<double>();
+}
+
 TEST_CASE("lanes compute, compare and select as their numbers do") {
   using L = Lanes<float, 8>;
   const std::vector<float> a{1.5F, -2.0F, 0.0F, 1e30F, -7.25F, 3.0F, 1e-3F, -0.5F};

@@ -31,12 +31,12 @@ TEST_CASE("memory that was freed is not asked of the system again") {
   WARN("skipped: another allocator than glibc's is at work");
 #else
   keep_freed_memory();
-  // The blocks have to come from somewhere first, and glibc takes a few rounds to find them a
-  // place.
-  for (int i = 0; i < 20; ++i) take_and_free();
+  // The blocks have to come from somewhere first, and glibc takes a while to find all of them a
+  // place for good. Without the call it gives most of them back every time.
+  for (int i = 0; i < 40; ++i) take_and_free();
   const auto before = minor_faults();
   for (int i = 0; i < 5; ++i) take_and_free();
-  CHECK(minor_faults() - before < 1000);  // written anew, these blocks are 41,000 pages of 4 kB
+  CHECK(minor_faults() - before < 10000);  // written anew, these blocks are 41,000 pages of 4 kB
 #endif
 }
 

@@ -241,20 +241,44 @@ struct LaneBits<Lanes<double, N>> : LaneBitsOf<double, N> {
 // (tests/core/lanes_test.cpp); for arguments that the polynomials do not cover, by the standard
 // library.
 
+namespace detail {
+
+// `fast`, with exact(x) in the lanes that `far` names and in no others: what a lane gives does not
+// depend on its neighbours, and so not on the width of the register.
+template <class Scalar, int N, class F>
+Lanes<Scalar, N> patched(Lanes<Scalar, N> fast, LaneMask<Scalar, N> far, Lanes<Scalar, N> x,
+                         F&& exact) {
+  if (any(far))
+    for (int i = 0; i < N; ++i)
+      if (far.v[i] != 0) fast.v[i] = exact(x.v[i]);
+  return fast;
+}
+
+template <class Scalar, int N>
+LaneMask<Scalar, N> beyond_reduction(Lanes<Scalar, N> x) {
+  return !(abs(x) <= Lanes<Scalar, N>(kLargestAngle<Scalar>));
+}
+
+}  // namespace detail
+
 template <class Scalar, int N>
 Lanes<Scalar, N> sin(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes)
-    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle<Scalar>)))
-      return detail::sin_cos(x).sin;
-  return map(x, [](Scalar value) { return std::sin(value); });
+  const auto exact = [](Scalar value) { return std::sin(value); };
+  if constexpr (detail::kFastLanes) {
+    return detail::patched(detail::sin_cos(x).sin, detail::beyond_reduction(x), x, exact);
+  } else {
+    return map(x, exact);
+  }
 }
 
 template <class Scalar, int N>
 Lanes<Scalar, N> cos(Lanes<Scalar, N> x) {
-  if constexpr (detail::kFastLanes)
-    if (!any(abs(x) > Lanes<Scalar, N>(detail::kLargestAngle<Scalar>)))
-      return detail::sin_cos(x).cos;
-  return map(x, [](Scalar value) { return std::cos(value); });
+  const auto exact = [](Scalar value) { return std::cos(value); };
+  if constexpr (detail::kFastLanes) {
+    return detail::patched(detail::sin_cos(x).cos, detail::beyond_reduction(x), x, exact);
+  } else {
+    return map(x, exact);
+  }
 }
 
 template <class Scalar, int N>
@@ -269,11 +293,14 @@ Lanes<Scalar, N> exp(Lanes<Scalar, N> x) {
 template <class Scalar, int N>
 Lanes<Scalar, N> log(Lanes<Scalar, N> x) {
   using L = Lanes<Scalar, N>;
-  if constexpr (detail::kFastLanes)
-    if (!any(!((x >= L(std::numeric_limits<Scalar>::min())) &
-               (x <= L(std::numeric_limits<Scalar>::max())))))
-      return detail::log_of(x);
-  return map(x, [](Scalar value) { return std::log(value); });
+  const auto exact = [](Scalar value) { return std::log(value); };
+  if constexpr (detail::kFastLanes) {
+    const auto normal =
+        (x >= L(std::numeric_limits<Scalar>::min())) & (x <= L(std::numeric_limits<Scalar>::max()));
+    return detail::patched(detail::log_of(x), !normal, x, exact);
+  } else {
+    return map(x, exact);
+  }
 }
 
 template <class Scalar, int N>
