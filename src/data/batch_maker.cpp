@@ -4,14 +4,26 @@
 #include <cmath>
 #include <cstring>
 
+#include "foresight/core/noise.hpp"
+
 namespace foresight::data {
+namespace {
+
+// Draws that take the place of windows which cannot be read; apart from the orders of epochs, which
+// use the epoch's number as their stream.
+constexpr std::uint64_t kReplacementStream = std::uint64_t{0x534B4950} << 32;  // "SKIP"
+constexpr int64_t kReplacementDraws = 64;  // 16 blocks of four words
+
+}  // namespace
 
 BatchMaker::BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
                        const ActionSpace& actions, const LoaderOptions& options)
     : frames_(std::move(frames)),
       windows_(windows),
       width_(actions.width()),
-      memory_(options.memory) {
+      memory_(options.memory),
+      unreadable_(options.unreadable),
+      seed_(static_cast<std::uint64_t>(options.seed)) {
   require(frames_ != nullptr, ErrorCategory::invalid_argument, "Loader: no frames");
   require_valid(actions);
   const Dataset& dataset = *frames_->dataset();
@@ -67,7 +79,49 @@ at::TensorOptions BatchMaker::options(at::ScalarType type) const {
   return at::TensorOptions(type).pinned_memory(memory_ == HostMemory::pinned);
 }
 
-Batch BatchMaker::make(at::IntArrayRef numbers, const std::atomic<bool>& stop) const {
+void BatchMaker::read_frames(const Window& window, std::uint8_t* out) const {
+  const std::vector<int64_t> rows = windows_.frame_rows(window);
+  try {
+    frames_->copy(window.episode, rows, out);
+  } catch (const Error& problem) {
+    if (!is_unreadable(problem)) throw;
+    const Dataset& dataset = *frames_->dataset();
+    throw Error(problem.category(), std::string(problem.what()) + " [" + dataset.name() + ", " +
+                                        dataset.episode_name(window.episode) + ", rows " +
+                                        std::to_string(rows.front()) + " to " +
+                                        std::to_string(rows.back()) + "]");
+  }
+}
+
+int64_t BatchMaker::read_or_replace(int64_t number, const Place& place, std::uint8_t* out,
+                                    std::vector<SkippedWindow>& skipped) const {
+  const auto readable = [&](int64_t tried) {
+    const Window window = windows_[tried];
+    try {
+      read_frames(window, out);
+      return true;
+    } catch (const Error& problem) {
+      if (unreadable_ == Unreadable::fail || !is_unreadable(problem)) throw;
+      skipped.push_back({tried, window.episode, window.start,
+                         frames_->dataset()->episode_name(window.episode), problem.what()});
+      return false;
+    }
+  };
+  if (readable(number)) return number;
+  PhiloxNoise noise(seed_, kReplacementStream + static_cast<std::uint64_t>(place.epoch));
+  noise.seek(static_cast<std::uint64_t>(place.first * (kReplacementDraws / 4)));
+  const Tensor draws = noise.integers(windows_.size(), {kReplacementDraws});
+  for (int64_t d = 0; d < kReplacementDraws; ++d) {
+    const int64_t drawn = draws.const_data_ptr<int64_t>()[d];
+    if (readable(drawn)) return drawn;
+  }
+  throw Error(ErrorCategory::bad_file,
+              "Loader: " + std::to_string(kReplacementDraws + 1) +
+                  " windows in a row cannot be read, last: " + skipped.back().reason);
+}
+
+Batch BatchMaker::make(at::IntArrayRef numbers, const Place& place,
+                       const std::atomic<bool>& stop) const {
   const WindowOptions& shape = windows_.options();
   const ImageSize size = frames_->dataset()->image_size();
   const auto states = state_columns_;
@@ -82,18 +136,18 @@ Batch BatchMaker::make(at::IntArrayRef numbers, const std::atomic<bool>& stop) c
   auto* actions = batch.actions.mutable_data_ptr<float>();
   auto* rows_out = batch.windows.mutable_data_ptr<int64_t>();
   float* state = states > 0 ? batch.states.mutable_data_ptr<float>() : nullptr;
-  for (int64_t number : numbers) {
+  for (int64_t i = 0; i < count; ++i) {
     if (stop) return {};
+    const int64_t number = read_or_replace(numbers[static_cast<std::size_t>(i)],
+                                           {place.epoch, place.first + i}, pixels, batch.skipped);
     const Window window = windows_[number];
     const auto e = static_cast<std::size_t>(window.episode);
-    const std::vector<int64_t> rows = windows_.frame_rows(window);
-    frames_->copy(window.episode, rows, pixels);
     pixels += steps * size.height * size.width * 3;
     const int64_t dense = shape.actions() * dim;
     std::memcpy(actions, actions_[e].const_data_ptr<float>() + window.start * dim,
                 static_cast<std::size_t>(dense) * sizeof(float));
     actions += dense;
-    for (int64_t row : rows) {
+    for (int64_t row : windows_.frame_rows(window)) {
       if (state == nullptr) break;
       std::memcpy(state, states_[e].const_data_ptr<float>() + row * states,
                   static_cast<std::size_t>(states) * sizeof(float));

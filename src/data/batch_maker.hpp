@@ -15,12 +15,22 @@ class BatchMaker {
   BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
              const ActionSpace& actions, const LoaderOptions& options);
 
+  /// Where a batch lies in the epoch's order; it decides what takes the place of windows that cannot
+  /// be read.
+  struct Place {
+    int64_t epoch = 0, first = 0;
+  };
+
   /// The batch of these windows, its position unset. Gives up with an empty batch when `stop`
   /// becomes true.
-  Batch make(at::IntArrayRef windows, const std::atomic<bool>& stop) const;
+  Batch make(at::IntArrayRef windows, const Place& place, const std::atomic<bool>& stop) const;
   const WindowIndex& windows() const { return windows_; }
 
  private:
+  void read_frames(const Window& window, std::uint8_t* out) const;
+  // The window that was read to `out`: number `number`, or what takes its place.
+  int64_t read_or_replace(int64_t number, const Place& place, std::uint8_t* out,
+                          std::vector<SkippedWindow>& skipped) const;
   Tensor normalised_actions(int64_t episode, const ActionSpace& actions) const;
   at::TensorOptions options(at::ScalarType type) const;
 
@@ -28,6 +38,8 @@ class BatchMaker {
   WindowIndex windows_;
   int64_t width_;  // A
   HostMemory memory_;
+  Unreadable unreadable_;
+  std::uint64_t seed_;
   int64_t state_columns_ = 0;  // N, 0: batches have no states
   // Small next to the frames, so they are prepared once: workers only copy, and never run tensor
   // operations.

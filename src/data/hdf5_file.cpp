@@ -186,6 +186,7 @@ struct Hdf5File::Impl {
 
 Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()) {
   require(fs::is_regular_file(path), ErrorCategory::not_found, path_ + ": no such file");
+  stamp_ = file_stamp(path);
   const Hdf5Lock lock;
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
 #if H5_VERSION_GE(1, 10, 7)
@@ -260,6 +261,7 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
 }
 
 Tensor Hdf5File::read(const std::string& name) const {
+  require_unchanged(path_, stamp_);
   const Hdf5Lock lock;
   const Handle open = open_array(impl_->file.id(), name);
   if (!open) impl_->fail(*this, name, -1);
@@ -279,6 +281,7 @@ Tensor Hdf5File::read(const std::string& name) const {
 }
 
 Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const {
+  require_unchanged(path_, stamp_);
   const Hdf5Lock lock;
   auto found = impl_->open.find(name);
   if (found == impl_->open.end()) {
@@ -299,9 +302,10 @@ Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const 
   const Handle one(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr),
                    H5Sclose);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    require(rows[i] >= 0 && rows[i] < available, ErrorCategory::bad_file,
-            path_ + ": array '" + name + "' has " + std::to_string(available) + " rows, row " +
-                std::to_string(rows[i]) + " is missing");
+    if (rows[i] < 0 || rows[i] >= available)
+      throw Error(ErrorCategory::bad_file, path_ + ": array '" + name + "' has " +
+                                               std::to_string(available) + " rows, row " +
+                                               std::to_string(rows[i]) + " is missing");
     start[0] = static_cast<hsize_t>(rows[i]);
     H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
     auto* to = values.mutable_data_ptr<std::uint8_t>() + static_cast<int64_t>(i) * bytes;

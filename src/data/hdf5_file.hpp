@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "file_stamp.hpp"
 #include "foresight/core/tensor.hpp"
 
 namespace foresight::data {
@@ -24,7 +25,8 @@ struct Hdf5Array {
   std::string problem;                 ///< why it cannot be opened; empty: it can
 };
 
-/// An open file. Thread-safe.
+/// An open file. Thread-safe. Reading rows or whole arrays after it was changed throws
+/// Error(bad_file): HDF5 would mix what it remembers with what it finds.
 class Hdf5File {
  public:
   /// Throws Error(not_found | bad_file), Error(unsupported) without HDF5.
@@ -53,6 +55,7 @@ class Hdf5File {
  private:
   struct Impl;
   std::string path_;
+  FileStamp stamp_;  // when it was opened
   std::unique_ptr<Impl> impl_;
 };
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 
+#include "file_stamp.hpp"
 #include "formats.hpp"
 #include "lerobot_meta.hpp"
 #include "parallel.hpp"
@@ -25,6 +26,13 @@ struct RowFile {
   fs::path path;
   int64_t first_episode = 0, episodes = 0;
   int64_t first_row = 0, rows = 0;  // in the whole data set
+  FileStamp stamp = {};             // when the data set was opened
+
+  // The file, if it is still the one that the data set was opened with.
+  ParquetFile open() const {
+    require_unchanged(path, stamp);
+    return ParquetFile(path);
+  }
 };
 
 // The data files of a set, in the order of their rows.
@@ -45,22 +53,25 @@ class RowFiles {
       ++files_.back().episodes;
       row += episode.length;
     }
-    parallel_for(static_cast<int64_t>(files_.size()), threads,
-                 [&](int64_t f) { check_rows(files_[static_cast<std::size_t>(f)], meta); });
+    parallel_for(static_cast<int64_t>(files_.size()), threads, [&](int64_t f) {
+      auto& file = files_[static_cast<std::size_t>(f)];
+      file.stamp = file_stamp(file.path);
+      check_rows(file, meta);
+    });
   }
 
   const std::vector<RowFile>& files() const { return files_; }
 
   Tensor numbers(const std::string& column, int64_t width) const {
     std::vector<Tensor> parts;
-    for (const auto& file : files_) parts.push_back(ParquetFile(file.path).numbers(column, width));
+    for (const auto& file : files_) parts.push_back(file.open().numbers(column, width));
     return at::cat(parts);
   }
 
   std::vector<std::string> texts(const std::string& column) const {
     std::vector<std::string> all;
     for (const auto& file : files_) {
-      const auto some = ParquetFile(file.path).texts(column);
+      const auto some = file.open().texts(column);
       all.insert(all.end(), some.begin(), some.end());
     }
     return all;
@@ -154,7 +165,7 @@ class StoredPictures {
         return groups_.front();
       }
     }
-    const ParquetFile parquet(file.path);
+    const ParquetFile parquet = file.open();
     auto group = std::make_shared<Group>();
     group->file = file.path;
     group->first_row = file.first_row;

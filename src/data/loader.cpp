@@ -110,8 +110,9 @@ Batch Loader::Impl::make(int64_t number) {
   const int64_t part = options.batch / shard.count;
   const int64_t first = position.batch * options.batch + shard.index * part;
   const int64_t last = std::min<int64_t>(first + part, static_cast<int64_t>(order->size()));
-  Batch batch = maker.make(
-      at::IntArrayRef(order->data() + first, static_cast<std::size_t>(last - first)), stop);
+  Batch batch =
+      maker.make(at::IntArrayRef(order->data() + first, static_cast<std::size_t>(last - first)),
+                 {position.epoch, first}, stop);
   batch.position = position;
   return batch;
 }
@@ -182,6 +183,12 @@ int64_t Loader::batches_per_epoch() const noexcept { return impl_->per_epoch; }
 
 LoaderPosition Loader::position() const noexcept {
   return {impl_->to_deliver / impl_->per_epoch, impl_->to_deliver % impl_->per_epoch};
+}
+
+bool Loader::ready() const {
+  if (impl_->epoch_ended) return true;
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->shelf.contains(impl_->to_deliver);
 }
 
 std::optional<Batch> Loader::next() {

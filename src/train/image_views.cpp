@@ -2,9 +2,9 @@
 #include "foresight/train/image_views.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "foresight/core/tensor.hpp"
+#include "picture_changes.hpp"
 
 namespace foresight::train {
 namespace {
@@ -25,38 +25,8 @@ enum Draw {
 
 constexpr double kLargestByte = 255.0;
 
-// A crop in pixels.
-struct Crop {
-  int64_t top, left, height, width;
-};
-
-// As in random-resized-crop: a part of the area, an aspect ratio uniform in its logarithm,
-// anywhere; a crop that would leave the picture is narrowed to it.
-Crop crop_of(const at::TensorAccessor<float, 1>& u, int64_t height, int64_t width,
-             const std::vector<double>& scale, const std::vector<double>& aspect) {
-  const auto between = [](double part, double low, double high) {
-    return low + part * (high - low);
-  };
-  const double area = between(u[kArea], scale[0], scale[1]) * static_cast<double>(height * width);
-  const double ratio = std::exp(between(u[kAspect], std::log(aspect[0]), std::log(aspect[1])));
-  const auto side = [](double length, int64_t most) {
-    return std::clamp<int64_t>(std::lround(length), 1, most);
-  };
-  const auto h = side(std::sqrt(area / ratio), height), w = side(std::sqrt(area * ratio), width);
-  const auto place = [](double part, int64_t choices) {
-    return std::min(static_cast<int64_t>(part * static_cast<double>(choices)), choices - 1);
-  };
-  return {place(u[kTop], height - h + 1), place(u[kLeft], width - w + 1), h, w};
-}
-
 Tensor resized(const Tensor& images, int64_t size) {
   return at::_upsample_bilinear2d_aa(images, {size, size}, /*align_corners=*/false);
-}
-
-// Luma of ITU-R BT.601, [B,1,s,s].
-Tensor luma(const Tensor& images) {
-  const auto weights = at::tensor({0.299F, 0.587F, 0.114F}, images.options());
-  return (images * weights.view({1, 3, 1, 1})).sum(1, /*keepdim=*/true);
 }
 
 Tensor recoloured(Tensor images, const Tensor& draws, const ImageViewOptions& options) {
@@ -64,11 +34,9 @@ Tensor recoloured(Tensor images, const Tensor& draws, const ImageViewOptions& op
   const auto factor = [&](Draw which, double most) { return 1 + (2 * column(which) - 1) * most; };
   const auto mirrored = column(kFlip) < options.flip;
   images = at::where(mirrored, images.flip({3}), images);
-  images = (images * factor(kBrightness, options.brightness)).clamp(0, 1);
-  const auto mean = luma(images).mean({1, 2, 3}, /*keepdim=*/true);
-  images = (mean + (images - mean) * factor(kContrast, options.contrast)).clamp(0, 1);
-  const auto grey = luma(images);
-  images = (grey + (images - grey) * factor(kSaturation, options.saturation)).clamp(0, 1);
+  images = with_brightness(images, factor(kBrightness, options.brightness));
+  images = with_contrast(images, factor(kContrast, options.contrast));
+  images = with_saturation(images, factor(kSaturation, options.saturation));
   return at::where(column(kGrey) < options.grey, luma(images), images);
 }
 
@@ -115,9 +83,10 @@ std::vector<Tensor> image_views(const Tensor& pixels, const ImageViewOptions& op
     const auto rows = draws.accessor<float, 2>();
     std::vector<Tensor> crops;
     for (int64_t i = 0; i < count; ++i) {
+      const auto u = rows[i];
       const auto crop =
-          crop_of(rows[i], height, width, global ? options.global_scale : options.local_scale,
-                  options.aspect);
+          random_crop({u[kArea], u[kAspect], u[kTop], u[kLeft]}, height, width,
+                      global ? options.global_scale : options.local_scale, options.aspect);
       crops.push_back(resized(
           images.narrow(0, i, 1).narrow(2, crop.top, crop.height).narrow(3, crop.left, crop.width),
           global ? options.global_size : options.local_size));

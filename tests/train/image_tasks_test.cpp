@@ -154,7 +154,7 @@ TEST_CASE("one step of I-JEPA is the one written by hand, and its target follows
     CHECK(at::allclose(target[i].second, 0.5 * first[i] + 0.5 * online[i].second, 1e-5, 1e-7));
   }
   CHECK(task.momentum() == Approx(0.625));  // one of four updates from 0.5 to 1
-  task.seek(R"({"batch":0,"epoch":0,"noise":0,"replay_batch":0,"replay_epoch":0,"updates":9})");
+  task.seek(R"({"batch":0,"epoch":0,"noise":0,"replay_batch":0,"replay_epoch":0,"skipped":0,"updates":9})");
   CHECK(task.momentum() == 1.0);
 }
 

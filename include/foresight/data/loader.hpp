@@ -41,6 +41,8 @@ struct FORESIGHT_API LoaderOptions {
   LastBatch last_batch = LastBatch::drop;    ///< windows that do not fill a batch
   HostMemory memory = HostMemory::pageable;  ///< kind of memory of the batches
   bool states = true;  ///< batches hold the state columns; false: these are never read
+  Unreadable unreadable = Unreadable::fail;  ///< windows whose frames cannot be read. A run that
+                                             ///< trains on less than it was given should say so
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -52,6 +54,8 @@ struct FORESIGHT_API LoaderOptions {
     visit("last_batch", self.last_batch, "windows that do not fill a batch: drop or keep");
     visit("memory", self.memory, "kind of memory of the batches: pageable or pinned");
     visit("states", self.states, "batches hold the state columns; false: these are never read");
+    visit("unreadable", self.unreadable,
+          "windows whose frames cannot be read: fail, or skip (another takes the place)");
   }
   std::vector<std::string> validate() const;
 };
@@ -73,7 +77,7 @@ struct LoaderPosition {
   bool operator==(const LoaderPosition&) const = default;
 };
 
-/// B windows of T frames. All tensors are on the CPU.
+/// B windows of T frames. All tensors are on the CPU until a StagedLoader brings them elsewhere.
 struct Batch {
   Tensor pixels;  ///< uint8 [B,T,H,W,3]
   Tensor
@@ -81,9 +85,18 @@ struct Batch {
   Tensor states;  ///< float32 [B,T,N] state columns, raw; undefined where there are none
   Tensor windows;           ///< int64 [B,3]: window number, episode, start row
   LoaderPosition position;  ///< of this batch
+  std::vector<SkippedWindow> skipped =
+      {};  ///< that could not be read, see LoaderOptions.unreadable
 };
 
 /// Delivers batches. next() is for one thread; the threads behind it are the loader's own.
+///
+/// With Unreadable::skip, a window that cannot be read is replaced by one drawn at random, by seed,
+/// epoch and place in the epoch: batches keep their size, and are the same for any number of
+/// threads, with and without a frame cache, and after a resume, as long as the same files are
+/// readable. Each window is tried whenever its turn comes, so that a damaged file costs only the
+/// windows that need the damaged part. Where 64 draws in a row cannot be read, next() throws.
+///
 /// Destroying a loader stops them within about one window's decoding time.
 class FORESIGHT_API Loader {
  public:
@@ -106,6 +119,8 @@ class FORESIGHT_API Loader {
   /// Position of the batch that next() will return; at the end of an epoch, of the first batch of
   /// the next one.
   LoaderPosition position() const noexcept;
+  /// Whether next() would return at once: its batch is prepared, or the epoch has ended.
+  bool ready() const;
   /// Continues from a position, e.g. one that was saved. Throws Error(invalid_argument) if there is
   /// no such batch.
   void seek(const LoaderPosition& position);

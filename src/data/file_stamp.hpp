@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a file is still the one that a data set was opened with. A recorder that appends to a
+// data set or replaces its files would otherwise mix old tables with new pictures. Private to the
+// data folder.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace foresight::data {
+
+/// Size and time of the last change: what tells versions of a file apart without reading it.
+struct FileStamp {
+  std::int64_t bytes = 0;
+  std::int64_t changed_s = 0, changed_ns = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+
+/// Throws Error(not_found) if there is no such file, Error(io_failure).
+FileStamp file_stamp(const std::filesystem::path& path);
+
+/// Throws Error(bad_file) if the file has another stamp now than `then`, Error(not_found) if it is
+/// gone. Costs one call of the system, a microsecond.
+void require_unchanged(const std::filesystem::path& path, const FileStamp& then);
+
+}  // namespace foresight::data
