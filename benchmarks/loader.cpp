@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Question: how many training windows a second does each format of recorded data give? Windows of 4
-// frames, 20 actions and the frame that they lead to (5 frames, stride 5), batch 32, 64x64 pixels,
-// random order: straight from the files, once with the system's cache of them dropped and once with
-// it, and from decoded frames in memory.
-//   benchmark_loader <recording>... [threads=2] [seconds=10]
-// Prints one JSON object.
+// Question: how many training windows a second does each format of recorded data give, and how many
+// the package that wrote it? Windows of 4 frames and the 15 actions between them, of 20 rows each
+// as stable-worldmodel counts them (its loader and LeRobot's give all 20 actions), batch 32, 64x64
+// pixels, random order; one thread each, the same windows in the same order, taken in turns.
+//   benchmark_loader <recording>... [lerobot=<python>] [swm=<python>] [rounds=9] [batches=8]
+//                    [cache=<folder>]
+// Ours straight from the files, once with the system's cache of them dropped before every turn and
+// once with it, from decoded frames in memory, and from a file of decoded frames (dropped from the
+// cache too); the others like the first two. Prints one JSON object.
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <memory>
+#include <optional>
 
 #include "foresight/data/loader.hpp"
 #include "foresight/data/statistics.hpp"
 #include "measurement.hpp"
+#include "peer.hpp"
 
 namespace {
 
@@ -38,53 +46,140 @@ void drop_from_cache(const fs::path& path) {
 }
 
 struct Settings {
-  int64_t threads = 2;
-  double seconds = 10;
+  std::map<std::string, std::string> pythons;  // "lerobot", "swm"
+  int rounds = 9;
+  int64_t batches = 8;  // of a turn
+  std::string cache = fs::temp_directory_path() / "foresight_benchmark_frames";
 };
 
-// A window of 5 frames has 4 blocks of 5 actions; the last frame is what they lead to.
-double windows_a_second(const data::Dataset& dataset,
-                        std::shared_ptr<const data::FrameCache> frames, const Settings& settings) {
-  const data::WindowIndex windows(dataset, {.frames = 5, .stride = 5});
-  const int64_t batch = std::min<int64_t>(32, windows.size());
-  data::Loader loader(std::move(frames), windows, data::action_space(dataset, 5),
-                      {.batch = batch, .threads = settings.threads});
-  loader.next();  // readers are open, tables are read
-  int64_t drawn = 0;
-  double ms = 0;
-  while (ms < 1000 * settings.seconds)
-    ms += benchmark::milliseconds([&] {
-      if (const auto made = loader.next()) drawn += made->pixels.size(0);
+constexpr int64_t kBatch = 32;
+const data::WindowOptions kWindows{.frames = 4, .stride = 5, .span = data::WindowSpan::blocks};
+
+// One that makes its batches when they are asked for, on the caller's thread.
+class OneThread {
+ public:
+  OneThread(const data::Dataset& dataset, std::shared_ptr<const data::FrameCache> frames)
+      : loader_(std::move(frames), data::WindowIndex(dataset, kWindows),
+                data::action_space(dataset, kWindows.stride),
+                {.batch = std::min(kBatch, data::WindowIndex(dataset, kWindows).size()),
+                 .threads = 0}) {}
+
+  // The next batches; `windows` gets their episodes and starts, `mean` the mean of their pixels.
+  double milliseconds(int64_t batches, nlohmann::json& windows, double& mean) {
+    std::vector<data::Batch> made;
+    const double ms = benchmark::milliseconds([&] {
+      while (static_cast<int64_t>(made.size()) < batches)
+        if (auto batch = loader_.next()) made.push_back(std::move(*batch));
     });
-  return 1000 * static_cast<double>(drawn) / ms;
+    windows = nlohmann::json::array();
+    mean = 0;
+    for (const auto& batch : made) {
+      mean += batch.pixels.to(at::kDouble).mean().item<double>() / static_cast<double>(batches);
+      const auto* row = batch.windows.const_data_ptr<int64_t>();
+      for (int64_t i = 0; i < batch.windows.size(0); ++i)
+        windows.push_back({row[3 * i + 1], row[3 * i + 2]});
+    }
+    return ms;
+  }
+
+ private:
+  data::Loader loader_;
+};
+
+// What a turn took, as windows a second.
+nlohmann::json rates(const std::vector<double>& times, double windows) {
+  const auto [fastest, worst] = std::minmax_element(times.begin(), times.end());
+  return {{"median", 1000 * windows / benchmark::median(times)},
+          {"fastest", 1000 * windows / *fastest},
+          {"worst", 1000 * windows / *worst}};
 }
 
-nlohmann::json measure_format(const fs::path& path, const Settings& settings) {
-  const data::DatasetOptions options{.video = {.height = 64, .width = 64},
-                                     .threads = settings.threads};
-  std::shared_ptr<const data::Dataset> dataset;
-  const auto open = [&] { dataset = data::open_dataset(path, options); };
-  const auto uncached = [&] {
-    return std::make_shared<data::FrameCache>(dataset, data::FrameCacheOptions{.budget_mb = 0});
-  };
-  drop_from_cache(path);
-  nlohmann::json result{{"open_cold_ms", benchmark::milliseconds(open)}};
-  result["frames"] = dataset->total_rows();
-  result["episodes"] = dataset->num_episodes();
-  drop_from_cache(path);
-  // The first epoch of a small set is soon in the cache again: short.
-  result["cold_windows_per_second"] =
-      windows_a_second(*dataset, uncached(), {settings.threads, settings.seconds / 10});
-  result["open_warm_ms"] = benchmark::milliseconds(open);
-  result["warm_windows_per_second"] = windows_a_second(*dataset, uncached(), settings);
-  std::shared_ptr<const data::FrameCache> all;
-  result["decode_all_ms"] = benchmark::milliseconds([&] {
-    all = std::make_shared<data::FrameCache>(dataset,
-                                             data::FrameCacheOptions{.threads = settings.threads});
-  });
-  result["memory_windows_per_second"] = windows_a_second(*dataset, all, settings);
-  return result;
+std::string peer_of(const fs::path& path) {
+  if (fs::exists(path / "meta" / "info.json")) return "lerobot";
+  return fs::exists(path / "ep_len.npz") || path.extension() == ".h5" ? "swm" : "";
 }
+
+class Comparison {
+ public:
+  Comparison(const fs::path& path, const Settings& settings, benchmark::Peer* peer)
+      : path_(path), settings_(settings), peer_(peer) {
+    const data::DatasetOptions options{.video = {.height = 64, .width = 64}, .threads = 1};
+    drop_from_cache(path);
+    result_["open_cold_ms"] =
+        benchmark::milliseconds([&] { dataset_ = data::open_dataset(path, options); });
+    result_["frames"] = dataset_->total_rows();
+    result_["episodes"] = dataset_->num_episodes();
+    fs::remove_all(settings.cache);
+    const auto cached = [&](const data::FrameCacheOptions& chosen) {
+      return std::make_shared<data::FrameCache>(dataset_, chosen);
+    };
+    files_.emplace(*dataset_, cached({.budget_mb = 0}));
+    std::shared_ptr<const data::FrameCache> memory, file;
+    result_["decode_all_ms"] = benchmark::milliseconds([&] { memory = cached({.threads = 1}); });
+    memory_.emplace(*dataset_, std::move(memory));
+    cached({.threads = 1, .folder = settings.cache});  // written
+    result_["map_ms"] =
+        benchmark::milliseconds([&] { file = cached({.threads = 1, .folder = settings.cache}); });
+    mapped_.emplace(*dataset_, std::move(file));
+    if (peer_ != nullptr)
+      peer_->ask({{"do", "open"},
+                  {"path", path.string()},
+                  {"frames", kWindows.frames},
+                  {"stride", kWindows.stride},
+                  {"batch", kBatch},
+                  {"height", 64},
+                  {"width", 64}});
+  }
+  ~Comparison() { fs::remove_all(settings_.cache); }
+
+  nlohmann::json measure() {
+    const auto ours = [this](OneThread& loader, const fs::path& dropped) {
+      return [this, &loader, dropped] {
+        if (!dropped.empty()) drop_from_cache(dropped);
+        return loader.milliseconds(settings_.batches, windows_, mean_);
+      };
+    };
+    // "ours_cold" comes before the other's turns: they read its windows.
+    std::vector<std::string> names{"ours_memory", "ours_mapped", "ours_warm", "ours_cold"};
+    std::vector<std::function<double()>> works{ours(*memory_, {}), ours(*mapped_, settings_.cache),
+                                               ours(*files_, {}), ours(*files_, path_)};
+    const auto add_peer = [&](const std::string& name, const char* what, bool cold) {
+      names.push_back(name);
+      works.push_back([this, what, cold] {
+        if (cold) drop_from_cache(path_);
+        const auto answer = peer_->ask({{"do", what}, {"windows", windows_}});
+        difference_ = std::max(difference_, std::abs(answer.at("mean").get<double>() - mean_));
+        return answer.at("ms").get<double>();
+      });
+    };
+    if (peer_ != nullptr) {
+      add_peer("peer_cold", "read", true);
+      add_peer("peer_warm", "read", false);
+      if (peer_of(path_) == "lerobot") add_peer("peer_decoding_only", "decode", true);
+    }
+    const auto times = benchmark::in_turns(works, settings_.rounds, 1);
+    const auto windows = static_cast<double>(windows_.size());
+    for (std::size_t i = 0; i < names.size(); ++i)
+      result_["windows_per_second"][names[i]] = rates(times[i], windows);
+    if (peer_ == nullptr) return result_;
+    const double cold = benchmark::median(times[3]);
+    for (std::size_t i = 4; i < names.size(); ++i)
+      result_["times_as_fast_as"][names[i]] =
+          benchmark::median(times[i]) /
+          (names[i] == "peer_warm" ? benchmark::median(times[2]) : cold);
+    result_["largest_difference_of_mean_pixels"] = difference_;
+    return result_;
+  }
+
+ private:
+  fs::path path_;
+  Settings settings_;
+  benchmark::Peer* peer_;
+  nlohmann::json result_, windows_;
+  double mean_ = 0, difference_ = 0;
+  std::shared_ptr<const data::Dataset> dataset_;
+  std::optional<OneThread> files_, memory_, mapped_;
+};
 
 }  // namespace
 
@@ -95,20 +190,40 @@ int main(int argc, char** argv) try {
   std::vector<fs::path> recordings;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
-    if (argument.starts_with("threads="))
-      settings.threads = std::stoll(argument.substr(8));
-    else if (argument.starts_with("seconds="))
-      settings.seconds = std::stod(argument.substr(8));
-    else
+    const auto equals = argument.find('=');
+    const std::string name = argument.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
+    if (value.empty())
       recordings.emplace_back(argument);
+    else if (name == "lerobot" || name == "swm")
+      settings.pythons[name] = value;
+    else if (name == "rounds")
+      settings.rounds = std::stoi(value);
+    else if (name == "batches")
+      settings.batches = std::stoll(value);
+    else if (name == "cache")
+      settings.cache = value;
+    else
+      throw std::runtime_error("unknown argument " + argument);
   }
   if (recordings.empty()) {
-    std::cerr << "usage: benchmark_loader <recording>... [threads=2] [seconds=10]\n";
+    std::cerr << "usage: benchmark_loader <recording>... [lerobot=<python>] [swm=<python>] "
+                 "[rounds=9] [batches=8] [cache=<folder>]\n";
     return 2;
   }
-  report["threads"] = settings.threads;
-  for (const auto& recording : recordings)
-    report["recordings"][recording.string()] = measure_format(recording, settings);
+  const std::map<std::string, std::string> scripts{{"lerobot", "peer_lerobot.py"},
+                                                   {"swm", "peer_swm_loader.py"}};
+  std::map<std::string, std::unique_ptr<benchmark::Peer>> peers;
+  for (const auto& [name, python] : settings.pythons) {
+    peers[name] = std::make_unique<benchmark::Peer>(python, scripts.at(name));
+    report["peers"][name] = peers[name]->about;
+  }
+  for (const auto& recording : recordings) {
+    const auto peer = peers.find(peer_of(recording));
+    report["recordings"][recording.string()] =
+        Comparison(recording, settings, peer == peers.end() ? nullptr : peer->second.get())
+            .measure();
+  }
   std::cout << report.dump(2) << "\n";
   return 0;
 } catch (const std::exception& error) {

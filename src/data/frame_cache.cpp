@@ -1,10 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/frame_cache.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <iomanip>
 #include <numeric>
 #include <set>
+#include <sstream>
 
+#include "foresight/core/log.hpp"
+#include "frame_file.hpp"
 #include "parallel.hpp"
 
 namespace foresight::data {
@@ -18,8 +28,43 @@ std::vector<std::string> FrameCacheOptions::validate() const {
   return rules.problems();
 }
 
+namespace {
+
+// The name of the file for a choice of frames; what state of the recording it is of, the file says.
+std::string frame_file_name(const Dataset& dataset, const FrameFile::Content& content) {
+  std::error_code code;
+  auto path = std::filesystem::weakly_canonical(dataset.name(), code);
+  if (code) path = dataset.name();
+  ByteHash hash;
+  hash.add(path.string());
+  for (const auto& [episode, frames] : content.episodes) hash.add(episode);
+  std::ostringstream name;
+  name << path.stem().string() << '-' << content.size.width << 'x' << content.size.height << '-'
+       << std::hex << std::setw(16) << std::setfill('0') << hash.value() << ".frames";
+  return name.str();
+}
+
+// Held by one process at a time. A file system without locks costs only double work.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder)
+      : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ >= 0) ::flock(descriptor_, LOCK_EX);
+  }
+  ~FolderLock() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace
+
 FrameCache::FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheOptions& options,
-                       std::vector<int64_t> episodes)
+                       std::vector<int64_t> episodes, Unreadable unreadable)
     : dataset_(std::move(dataset)) {
   require_valid(options);
   require(dataset_ != nullptr, ErrorCategory::invalid_argument, "FrameCache: no data set");
@@ -38,20 +83,87 @@ FrameCache::FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheO
     const int64_t length = dataset_->length(episode);
     if (length > left) break;
     left -= length;
-    frames_held_ += length;
     chosen.push_back(episode);
   }
-  parallel_for(static_cast<int64_t>(chosen.size()), options.threads, [&](int64_t i) {
+  if (options.folder.empty() || chosen.empty())
+    hold_in_memory(chosen, options.threads, unreadable);
+  else
+    hold_in_file(chosen, options, unreadable);
+  for (const int64_t episode : chosen)
+    if (held(episode).defined()) frames_held_ += dataset_->length(episode);
+}
+
+Tensor FrameCache::decoded(int64_t episode, Unreadable unreadable) const {
+  std::vector<int64_t> rows(static_cast<std::size_t>(dataset_->length(episode)));
+  std::iota(rows.begin(), rows.end(), 0);
+  try {
+    return dataset_->read_frames(episode, rows);
+  } catch (const Error& problem) {
+    if (unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+    log(LogLevel::warning, std::string("not kept in memory: ") + problem.what());
+    return {};
+  }
+}
+
+void FrameCache::hold_in_memory(const std::vector<int64_t>& chosen, int64_t threads,
+                                Unreadable unreadable) {
+  parallel_for(static_cast<int64_t>(chosen.size()), threads, [&](int64_t i) {
     const int64_t episode = chosen[static_cast<std::size_t>(i)];
-    std::vector<int64_t> rows(static_cast<std::size_t>(dataset_->length(episode)));
-    std::iota(rows.begin(), rows.end(), 0);
-    episodes_[static_cast<std::size_t>(episode)] = dataset_->read_frames(episode, rows);
+    episodes_[static_cast<std::size_t>(episode)] = decoded(episode, unreadable);
   });
+}
+
+void FrameCache::hold_in_file(const std::vector<int64_t>& chosen, const FrameCacheOptions& options,
+                              Unreadable unreadable) {
+  namespace fs = std::filesystem;
+  const fs::path folder = options.folder;
+  std::error_code code;
+  fs::create_directories(folder, code);
+  require(fs::is_directory(folder), ErrorCategory::io_failure,
+          "FrameCacheOptions.folder = " + options.folder + ": is no folder and cannot be made one" +
+              (code ? ": " + code.message() : ""));
+  FrameFile::Content content{fingerprint(*dataset_), dataset_->image_size(), {}};
+  for (const int64_t episode : chosen) content.episodes.emplace(episode, dataset_->length(episode));
+  const fs::path path = folder / frame_file_name(*dataset_, content);
+  const FolderLock lock(folder);  // processes that start together decode once
+  std::string problem;
+  auto file = FrameFile::open(path, content, problem);
+  if (file == nullptr) {
+    log(LogLevel::info, path.string() + ": " + problem + "; " +
+                            std::to_string(content.episodes.size()) +
+                            " episodes are decoded to it");
+    FrameFile::write(path, content, options.threads,
+                     [&](int64_t episode) { return decoded(episode, unreadable); });
+    file = FrameFile::open(path, content, problem);
+    require(file != nullptr, ErrorCategory::io_failure,
+            path.string() + ": just written, " + problem);
+  }
+  for (const auto& [episode, frames] : file->episodes())
+    episodes_[static_cast<std::size_t>(episode)] = frames;
 }
 
 Tensor FrameCache::held(int64_t episode) const {
   dataset_->length(episode);  // checks the number
   return episodes_[static_cast<std::size_t>(episode)];
+}
+
+std::vector<int64_t> FrameCache::readable(const std::vector<int64_t>& episodes) const {
+  constexpr int64_t kPiece = 256;  // frames in memory at once
+  std::vector<int64_t> good;
+  for (const int64_t episode : episodes) {
+    try {
+      const int64_t length = held(episode).defined() ? 0 : dataset_->length(episode);
+      for (int64_t first = 0; first < length; first += kPiece) {
+        std::vector<int64_t> rows(static_cast<std::size_t>(std::min(kPiece, length - first)));
+        std::iota(rows.begin(), rows.end(), first);
+        dataset_->read_frames(episode, rows);
+      }
+      good.push_back(episode);
+    } catch (const Error& problem) {
+      if (!is_unreadable(problem)) throw;
+    }
+  }
+  return good;
 }
 
 void FrameCache::copy(int64_t episode, at::IntArrayRef rows, std::uint8_t* out) const {

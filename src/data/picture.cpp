@@ -13,6 +13,7 @@
 namespace foresight::data {
 namespace {
 
+constexpr std::string_view kJpegStart = "\xFF\xD8\xFF";
 constexpr int64_t kLargestPicture = int64_t{1} << 27;  // pixels, as for video
 
 // libjpeg reports errors by calling back, and must not be returned to.
@@ -55,15 +56,36 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& err
     return false;
   }
   while (decoder.output_scanline < decoder.output_height) {
-    JSAMPROW row =
-        rows + static_cast<std::size_t>(decoder.output_scanline) * decoder.output_width * 3;
-    jpeg_read_scanlines(&decoder, &row, 1);
+    constexpr JDIMENSION kRows = 16;  // as many as a block of halved colour is high
+    JSAMPROW next[kRows];
+    const JDIMENSION first = decoder.output_scanline;
+    const JDIMENSION count =
+        decoder.output_height - first < kRows ? decoder.output_height - first : kRows;
+    for (JDIMENSION r = 0; r < count; ++r)
+      next[r] = rows + static_cast<std::size_t>(first + r) * decoder.output_width * 3;
+    jpeg_read_scanlines(&decoder, next, count);
   }
   jpeg_finish_decompress(&decoder);
   const bool damaged = error.manager.num_warnings > 0;
   if (damaged) std::snprintf(error.text, sizeof error.text, "its data is damaged or cut");
   jpeg_destroy_decompress(&decoder);
   return !damaged;
+}
+
+// Where pictures of one size go, one after the other.
+struct JpegTarget {
+  std::uint8_t* pixels = nullptr;
+  int64_t height = 0, width = 0;
+};
+
+// Straight to its place; false if the picture has another size.
+bool decode_jpeg_to_place(std::string_view bytes, JpegError& error, JpegTarget target) {
+  const auto place = [](void* owner, int64_t height, int64_t width) -> std::uint8_t* {
+    const auto& wanted = *static_cast<JpegTarget*>(owner);
+    return height == wanted.height && width == wanted.width ? wanted.pixels : nullptr;
+  };
+  return decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), error,
+                        place, &target);
 }
 
 Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
@@ -139,7 +161,7 @@ Tensor decode_picture(std::string_view bytes, const std::string& name) {
   require(
       bytes.size() < (std::size_t{1} << 30), ErrorCategory::bad_file,
       name + ": has " + std::to_string(bytes.size()) + " bytes, expected a picture below 1 GiB");
-  if (bytes.starts_with("\xFF\xD8\xFF")) return decode_jpeg(bytes, name);
+  if (bytes.starts_with(kJpegStart)) return decode_jpeg(bytes, name);
   if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return decode_png_picture(bytes, name);
   throw Error(ErrorCategory::bad_file, name + ": is neither a PNG nor a JPEG picture");
 }
@@ -181,12 +203,20 @@ std::shared_ptr<const FrameSource> picture_frames(std::function<std::string(int6
       [read, name, shape](int64_t episode, at::IntArrayRef rows) {
         Tensor pictures =
             at::empty({static_cast<int64_t>(rows.size()), shape[0], shape[1], 3}, at::kByte);
-        for (std::size_t n = 0; n < rows.size(); ++n) {
-          const Tensor picture = decode_picture(read(episode, rows[n]), name(episode, rows[n]));
-          require(picture.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
-                  name(episode, rows[n]) + ": has shape " + shape_string(picture.sizes()) +
-                      ", but the first picture has " + shape_string(shape));
-          pictures[static_cast<int64_t>(n)].copy_(picture);
+        auto* place = pictures.mutable_data_ptr<std::uint8_t>();
+        for (const int64_t row : rows) {
+          const std::string bytes = read(episode, row);
+          // Messages are put together where they are needed: a name costs as much as a small file.
+          if (JpegError error{}; !std::string_view(bytes).starts_with(kJpegStart) ||
+                                 !decode_jpeg_to_place(bytes, error, {place, shape[0], shape[1]})) {
+            const Tensor picture = decode_picture(bytes, name(episode, row));
+            require(picture.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
+                    name(episode, row) + ": has shape " + shape_string(picture.sizes()) +
+                        ", but the first picture has " + shape_string(shape));
+            std::memcpy(place, picture.const_data_ptr<std::uint8_t>(),
+                        static_cast<std::size_t>(picture.numel()));
+          }
+          place += shape[0] * shape[1] * 3;
         }
         return pictures;
       },

@@ -101,6 +101,7 @@ class SwmFolderOpener {
       require(reader.num_frames() == rows, ErrorCategory::bad_file,
               reader.path() + ": has " + std::to_string(reader.num_frames()) +
                   " frames, ep_len.npz says " + std::to_string(rows));
+      clips[static_cast<std::size_t>(e)].table = reader.table();
       if (e == 0) recording_.fps = reader.info().average_rate;
     });
     return video_frames(std::move(clips), {}, options_.video);

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "video_file.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "foresight/core/log.hpp"
@@ -55,6 +59,53 @@ bool packets_are_frames(const AVCodecParameters& parameters) {
   }
 }
 
+// Notes where packets lie, as long as all of them lie in the file unchanged: some demuxers split,
+// join or rewrite what is stored.
+class PacketPlaces {
+ public:
+  explicit PacketPlaces(const std::string& path)
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), plain_(descriptor_ >= 0) {}
+  ~PacketPlaces() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  PacketPlaces(const PacketPlaces&) = delete;
+  PacketPlaces& operator=(const PacketPlaces&) = delete;
+
+  void add(const AVPacket& packet) {
+    plain_ = plain_ && packet.pos >= 0 && packet.size > 0 && packet.side_data_elems == 0 &&
+             packet.pts != AV_NOPTS_VALUE;
+    if (!plain_) return;
+    bytes_.resize(static_cast<std::size_t>(packet.size));
+    plain_ = ::pread(descriptor_, bytes_.data(), bytes_.size(), packet.pos) == packet.size &&
+             std::memcmp(bytes_.data(), packet.data, bytes_.size()) == 0;
+    if (plain_) places_.push_back({packet.pos, packet.pts, packet.size, packet.flags});
+  }
+
+  // `table` has ascending times and its key frames.
+  void move_to(FrameTable& table, const AVCodecParameters& stream) {
+    if (!plain_ || places_.empty()) return;
+    std::vector<int64_t> packet_of(table.pts.size(), -1);
+    for (std::size_t p = 0; p < places_.size(); ++p) {
+      if ((places_[p].flags & AV_PKT_FLAG_DISCARD) != 0) continue;
+      const auto at = std::lower_bound(table.pts.begin(), table.pts.end(), places_[p].pts);
+      packet_of[static_cast<std::size_t>(at - table.pts.begin())] = static_cast<int64_t>(p);
+    }
+    AVCodecParameters* copy = avcodec_parameters_alloc();
+    if (copy == nullptr) throw std::bad_alloc();
+    table.codec = std::shared_ptr<const AVCodecParameters>(
+        copy, [](AVCodecParameters* owned) { avcodec_parameters_free(&owned); });
+    if (avcodec_parameters_copy(copy, &stream) < 0) throw std::bad_alloc();
+    table.packet_of = std::move(packet_of);
+    table.packets = std::move(places_);
+  }
+
+ private:
+  int descriptor_;
+  bool plain_;
+  std::vector<std::uint8_t> bytes_;
+  std::vector<PacketPlace> places_;
+};
+
 }  // namespace
 
 VideoFile::VideoFile(std::string path)
@@ -91,33 +142,34 @@ void VideoFile::open() {
   for (unsigned i = 0; i < context->nb_streams; ++i)
     context->streams[i]->discard =
         static_cast<int>(i) == stream_ ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
-  open_decoder();
-}
-
-void VideoFile::open_decoder() {
-  const AVCodecParameters& parameters = *stream().codecpar;
-  const std::string name = avcodec_get_name(parameters.codec_id);
-  const AVCodec* codec = avcodec_find_decoder(parameters.codec_id);
-  if (codec == nullptr)
-    fail(ErrorCategory::unsupported, path_, "codec '" + name + "' has no decoder in this FFmpeg");
-  if (parameters.width <= 0 || parameters.height <= 0)
-    fail(ErrorCategory::bad_file, path_,
-         "video stream has no picture size: no frame can be decoded");
-  codec_.reset(avcodec_alloc_context3(codec));
-  if (!codec_) throw std::bad_alloc();
-  int code = avcodec_parameters_to_context(codec_.get(), &parameters);
-  if (code >= 0) {
-    codec_->pkt_timebase = stream().time_base;
-    codec_->thread_count =
-        1;  // loaders run one reader a thread; more threads here would only add latency
-    codec_->max_pixels = kMaxPixels;
-    code = avcodec_open2(codec_.get(), codec, nullptr);
-  }
-  if (code < 0)
-    fail(ErrorCategory::bad_file, path_,
-         "decoder '" + name + "' does not open: " + ffmpeg::reason(code));
+  codec_ = open_video_decoder(*stream().codecpar, stream().time_base, path_);
   flushing_ = false;
   read_error_ = 0;
+}
+
+ffmpeg::Codec open_video_decoder(const AVCodecParameters& stream, AVRational time_base,
+                                 const std::string& path) {
+  const std::string name = avcodec_get_name(stream.codec_id);
+  const AVCodec* codec = avcodec_find_decoder(stream.codec_id);
+  if (codec == nullptr)
+    fail(ErrorCategory::unsupported, path, "codec '" + name + "' has no decoder in this FFmpeg");
+  if (stream.width <= 0 || stream.height <= 0)
+    fail(ErrorCategory::bad_file, path,
+         "video stream has no picture size: no frame can be decoded");
+  ffmpeg::Codec decoder(avcodec_alloc_context3(codec));
+  if (!decoder) throw std::bad_alloc();
+  int code = avcodec_parameters_to_context(decoder.get(), &stream);
+  if (code >= 0) {
+    decoder->pkt_timebase = time_base;
+    decoder->thread_count =
+        1;  // loaders run one reader a thread; more threads here would only add latency
+    decoder->max_pixels = kMaxPixels;
+    code = avcodec_open2(decoder.get(), codec, nullptr);
+  }
+  if (code < 0)
+    fail(ErrorCategory::bad_file, path,
+         "decoder '" + name + "' does not open: " + ffmpeg::reason(code));
+  return decoder;
 }
 
 double VideoFile::rotation() const {
@@ -215,12 +267,14 @@ std::optional<FrameTable> VideoFile::scan_packets() {
   const AVCodecParameters& parameters = *stream().codecpar;
   if (!packets_are_frames(parameters)) return std::nullopt;
   FrameTable table;
+  PacketPlaces places(path_);
   int64_t packets = 0;
   bool usable = true, reordered = false;
   ffmpeg::forget_log();
   while (read_packet()) {
     ++packets;
     const AVPacket& packet = *packet_;
+    places.add(packet);
     if ((packet.flags & AV_PKT_FLAG_CORRUPT) != 0)
       fail(ErrorCategory::bad_file, path_,
            "is cut or damaged: packet " + std::to_string(packets - 1) + " is incomplete");
@@ -230,7 +284,8 @@ std::optional<FrameTable> VideoFile::scan_packets() {
     }
     reordered |= packet.dts != packet.pts;
     if ((packet.flags & AV_PKT_FLAG_KEY) != 0)
-      table.keys.push_back({packet.pts, packet.dts != AV_NOPTS_VALUE ? packet.dts : packet.pts});
+      table.keys.push_back(
+          {packet.pts, packet.dts != AV_NOPTS_VALUE ? packet.dts : packet.pts, packets - 1});
     if ((packet.flags & AV_PKT_FLAG_DISCARD) == 0) table.pts.push_back(packet.pts);
   }
   if (read_error_ != 0)
@@ -251,6 +306,7 @@ std::optional<FrameTable> VideoFile::scan_packets() {
   std::sort(table.keys.begin(), table.keys.end(),
             [](const KeyFrame& a, const KeyFrame& b) { return a.pts < b.pts; });
   if (!usable) return std::nullopt;
+  if (rotation() == 0) places.move_to(table, parameters);
   return table;
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A video file opened for demuxing and decoding, and the table of its frames. Private to the data
-// folder.
+// A video file opened for demuxing and decoding. Private to the data folder.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +9,13 @@
 
 #include "ffmpeg.hpp"
 #include "foresight/data/video_reader.hpp"
+#include "frame_table.hpp"
 
 namespace foresight::data {
 
-/// A packet from which decoding can start. `pts` may lie before the first visible frame (edit
-/// lists).
-struct KeyFrame {
-  int64_t pts;
-  int64_t dts;
-};
-
-/// Presentation times in display order, and where decoding can start.
-struct FrameTable {
-  std::vector<int64_t> pts;
-  std::vector<KeyFrame> keys;  // ascending pts
-  /// Times do not identify frames (not ascending, or frames were lost to damage): they must be
-  /// counted from the start.
-  bool counted = false;
-};
+/// A decoder of one thread for a stream. Throws Error(unsupported | bad_file) naming `path`.
+ffmpeg::Codec open_video_decoder(const AVCodecParameters& stream, AVRational time_base,
+                                 const std::string& path);
 
 /// One decoded picture's state of health, see VideoFile::next_frame().
 struct Damaged {
@@ -69,7 +57,6 @@ class VideoFile {
 
  private:
   void open();
-  void open_decoder();
   bool feed();
   bool read_packet();
 

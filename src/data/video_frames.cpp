@@ -9,6 +9,9 @@
 #include <set>
 #include <unordered_map>
 
+#include "file_stamp.hpp"
+#include "packet_decoder.hpp"
+
 namespace foresight::data {
 namespace {
 
@@ -18,6 +21,22 @@ namespace {
 class ReaderPool {
  public:
   explicit ReaderPool(VideoReaderOptions options) : options_(std::move(options)) {}
+
+  void know(const std::string& file, std::shared_ptr<const FrameTable> table) {
+    if (table != nullptr) tables_.emplace(file, std::move(table));
+  }
+
+  /// Opens the file if it has not been opened yet.
+  std::shared_ptr<const FrameTable> table(const std::string& file) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto known = tables_.find(file); known != tables_.end()) return known->second;
+    }
+    auto reader = take(file);
+    auto table = reader->table();
+    if (table->packets.empty()) give_back(std::move(reader));  // else it may not be needed again
+    return table;
+  }
 
   std::unique_ptr<VideoReader> take(const std::string& file) {
     std::shared_ptr<const FrameTable> table;
@@ -66,7 +85,11 @@ class ReaderPool {
 class VideoFrames final : public FrameSource {
  public:
   VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options)
-      : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options) {
+      : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options), decoders_(options) {
+    for (const auto& clip : clips_)
+      if (const auto file = clip.file.string(); !stamps_.contains(file))
+        stamps_.emplace(file, file_stamp(clip.file));
+    for (auto& clip : clips_) pool_.know(clip.file.string(), std::move(clip.table));
     auto reader = pool_.take(clips_.front().file.string());
     size_ = {reader->info().height, reader->info().width};
     pool_.give_back(std::move(reader));
@@ -76,39 +99,61 @@ class VideoFrames final : public FrameSource {
 
   Tensor read(int64_t episode, at::IntArrayRef rows) const override {
     const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
-    auto reader = pool_.take(clip.file.string());
+    const auto file = clip.file.string();
+    require_unchanged(clip.file, stamps_.at(file));
+    const auto table = pool_.table(file);
+    std::vector<int64_t> frames;
+    for (const int64_t row : rows) frames.push_back(frame_of(*table, clip, row));
+    if (Tensor pictures = read_packets(*table, file, frames); pictures.defined()) return pictures;
+    auto reader = pool_.take(file);
     const ImageSize found{reader->info().height, reader->info().width};
     require(found == size_, ErrorCategory::bad_file,
             clip.file.string() + ": frames are " + std::to_string(found.width) + "x" +
                 std::to_string(found.height) + ", but those of " + clips_.front().file.string() +
                 " are " + std::to_string(size_.width) + "x" + std::to_string(size_.height) +
                 "; choose one size with DatasetOptions.video.height and width");
-    std::vector<int64_t> frames;
-    for (const int64_t row : rows) frames.push_back(frame_of(*reader, clip, row));
     Tensor pictures = reader->frames(frames);
     pool_.give_back(std::move(reader));
     return pictures;
   }
 
  private:
-  int64_t frame_of(const VideoReader& reader, const EpisodeClip& clip, int64_t row) const {
+  // The quick way, undefined where it does not go.
+  Tensor read_packets(const FrameTable& table, const std::string& file,
+                      const std::vector<int64_t>& frames) const {
+    if (table.packets.empty()) return {};
+    auto decoder = decoders_.take(table, file);
+    if (decoder->height() != size_.height || decoder->width() != size_.width) return {};
+    Tensor pictures =
+        at::empty({static_cast<int64_t>(frames.size()), size_.height, size_.width, 3}, at::kByte);
+    if (!decoder->read(table, file, frames, pictures.mutable_data_ptr<std::uint8_t>())) return {};
+    decoders_.give_back(std::move(decoder));
+    return pictures;
+  }
+
+  int64_t frame_of(const FrameTable& table, const EpisodeClip& clip, int64_t row) const {
     if (!lookup_.times) {
       const int64_t frame = row * clip.stride;
-      require(frame < reader.num_frames(), ErrorCategory::bad_file,
-              reader.path() + ": has " + std::to_string(reader.num_frames()) + " frames, row " +
-                  std::to_string(row) + " needs frame " + std::to_string(frame));
-      return frame;
+      const auto available = static_cast<int64_t>(table.pts.size());
+      if (frame >= 0 && frame < available) return frame;
+      throw Error(ErrorCategory::bad_file,
+                  clip.file.string() + ": has " + std::to_string(available) + " frames, row " +
+                      std::to_string(row) + " needs frame " + std::to_string(frame));
     }
     std::call_once(times_read_, [this] { times_ = lookup_.times(); });
     // In double: at 1000 s the steps of float32 are as large as the tolerance.
     const double time = clip.start + times_.at(static_cast<std::size_t>(clip.first_row + row));
-    const int64_t frame = reader.nearest(time);
-    if (std::abs(reader.time(frame) - time) > lookup_.tolerance_s)
+    if (!std::isfinite(time))
+      throw Error(ErrorCategory::non_finite, clip.file.string() + ": the time of row " +
+                                                 std::to_string(row) +
+                                                 " of its episode is not a finite number");
+    const int64_t frame = table.nearest(time);
+    if (std::abs(table.time(frame) - time) > lookup_.tolerance_s)
       throw Error(
           ErrorCategory::bad_file,
-          reader.path() + ": no frame within " + std::to_string(lookup_.tolerance_s) +
+          clip.file.string() + ": no frame within " + std::to_string(lookup_.tolerance_s) +
               " s of t = " + std::to_string(time) + " s (row " + std::to_string(row) +
-              " of its episode), nearest is " + std::to_string(reader.time(frame)) +
+              " of its episode), nearest is " + std::to_string(table.time(frame)) +
               " s; widen DatasetOptions.tolerance_s, at most to half a frame, or encode the "
               "file again");
     return frame;
@@ -117,6 +162,8 @@ class VideoFrames final : public FrameSource {
   std::vector<EpisodeClip> clips_;  // by episode
   FrameLookup lookup_;
   mutable ReaderPool pool_;
+  mutable PacketDecoders decoders_;
+  std::unordered_map<std::string, FileStamp> stamps_;  // of the files as they were opened
   ImageSize size_;
   mutable std::once_flag times_read_;
   mutable std::vector<double> times_;

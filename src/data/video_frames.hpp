@@ -20,6 +20,7 @@ struct EpisodeClip {
   double start = 0;       ///< presentation time of row 0, seconds; used with times only
   int64_t first_row = 0;  ///< of the episode in the recording; used with times only
   int64_t stride = 1;     ///< frames a row; used without times only
+  std::shared_ptr<const FrameTable> table = {};  ///< if the file has been opened with these options
 };
 
 /// How the frame of a row is found.

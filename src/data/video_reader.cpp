@@ -37,8 +37,6 @@ struct VideoReader::Impl {
   VideoReaderOptions options;
   VideoFile file;
   std::shared_ptr<const FrameTable> table;
-  std::vector<int64_t>
-      by_time;  // frame numbers ordered by pts: the identity unless times are not ascending
   VideoInfo info;
   std::unique_ptr<RgbConverter> converter;
   int64_t current = -1;        // frame number that file.frame() holds; -1: none since the last seek
@@ -46,7 +44,6 @@ struct VideoReader::Impl {
   int64_t origin = INT64_MIN;  // pts of the key frame that decoding started from
 
   void build_table();
-  void order_by_time();
   void describe();
   std::string name(int64_t index) const;
   void go_to_start();
@@ -61,17 +58,11 @@ void VideoReader::Impl::build_table() {
   std::optional<FrameTable> scanned;
   if (options.index == FrameIndex::automatic && options.damage == Damage::fail)
     scanned = file.scan_packets();
-  table = std::make_shared<const FrameTable>(scanned ? std::move(*scanned)
-                                                     : file.scan_frames(options.damage));
-  if (table->pts.empty())
+  if (!scanned) scanned = file.scan_frames(options.damage);
+  if (scanned->pts.empty())
     throw Error(ErrorCategory::bad_file, file.path() + ": holds no video frame that decodes");
-}
-
-void VideoReader::Impl::order_by_time() {
-  by_time.resize(table->pts.size());
-  std::iota(by_time.begin(), by_time.end(), 0);
-  std::stable_sort(by_time.begin(), by_time.end(),
-                   [this](int64_t a, int64_t b) { return table->pts[a] < table->pts[b]; });
+  scanned->order_by_time(file.stream().time_base);
+  table = std::make_shared<const FrameTable>(std::move(*scanned));
 }
 
 void VideoReader::Impl::describe() {
@@ -108,8 +99,8 @@ void VideoReader::Impl::describe() {
     longest = std::max(longest, gap);
   }
   info.constant_rate = longest - shortest <= 1;
-  const double ticks =
-      static_cast<double>(table->pts[by_time.back()] - table->pts[by_time.front()]);
+  const auto [first, last] = std::minmax_element(table->pts.begin(), table->pts.end());
+  const double ticks = static_cast<double>(*last - *first);
   if (ticks > 0)
     info.average_rate =
         static_cast<double>(n - 1) * info.time_base[1] / (ticks * info.time_base[0]);
@@ -213,7 +204,6 @@ VideoReader::VideoReader(const std::string& path, const VideoReaderOptions& opti
   impl_ = std::make_unique<Impl>(path, options);
   impl_->table = std::move(table);
   impl_->build_table();
-  impl_->order_by_time();
   impl_->describe();
 }
 VideoReader::~VideoReader() = default;
@@ -235,9 +225,7 @@ double VideoReader::time(int64_t index) const {
     throw Error(ErrorCategory::invalid_argument, path() + ": frame " + std::to_string(index) +
                                                      " does not exist, accepted: 0.." +
                                                      std::to_string(num_frames() - 1));
-  const auto& base = impl_->info.time_base;
-  return static_cast<double>(impl_->table->pts[static_cast<std::size_t>(index)]) *
-         static_cast<double>(base[0]) / static_cast<double>(base[1]);
+  return impl_->table->time(index);
 }
 
 Tensor VideoReader::frame(int64_t index) { return frames({index})[0]; }
@@ -278,23 +266,13 @@ void VideoReader::read(at::IntArrayRef indices, Tensor& out) {
 int64_t VideoReader::on_display(double seconds) const {
   require(std::isfinite(seconds), ErrorCategory::non_finite,
           path() + ": time is not a finite number");
-  // A time that was computed as pts * time_base elsewhere must find its own frame.
-  const double limit = seconds + 1e-9 * std::max(1.0, std::abs(seconds));
-  const auto& order = impl_->by_time;
-  auto after =
-      std::partition_point(order.begin(), order.end(), [&](int64_t i) { return time(i) <= limit; });
-  return after == order.begin() ? order.front() : *(after - 1);
+  return impl_->table->on_display(seconds);
 }
 
 int64_t VideoReader::nearest(double seconds) const {
   require(std::isfinite(seconds), ErrorCategory::non_finite,
           path() + ": time is not a finite number");
-  const auto& order = impl_->by_time;
-  auto after = std::partition_point(order.begin(), order.end(),
-                                    [&](int64_t i) { return time(i) < seconds; });
-  if (after == order.end()) return order.back();
-  if (after == order.begin()) return *after;
-  return seconds - time(*(after - 1)) <= time(*after) - seconds ? *(after - 1) : *after;
+  return impl_->table->nearest(seconds);
 }
 
 Tensor VideoReader::frame_at(double seconds, double tolerance) {

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoded frames in memory. Video is small on disk and slow to decode at random; a data set of
-// small frames fits into memory as uint8, and then every epoch after the first costs a copy.
+// Decoded frames in memory, or in a file that is mapped into it. Video is small on disk and slow to
+// decode at random; a data set of small frames fits into memory as uint8, and then every epoch
+// after the first costs a copy.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "foresight/core/options.hpp"
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/unreadable.hpp"
 
 namespace foresight::data {
 
 struct FORESIGHT_API FrameCacheOptions {
   int64_t budget_mb = 4096;  ///< most memory for frames, in MB of 10^6 bytes; 0: keep nothing
   int64_t threads = 0;       ///< decoding threads; 0: one per core
+  std::string folder = {};   ///< where files of decoded frames are kept from run to run and mapped
+                             ///< into memory; empty: in memory, for this process only
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("budget_mb", self.budget_mb, "most memory for decoded frames, MB; 0: keep nothing");
     visit("threads", self.threads, "decoding threads; 0: one per core");
+    visit("folder", self.folder,
+          "where files of decoded frames are kept from run to run; empty: in memory");
   }
   std::vector<std::string> validate() const;
 };
@@ -27,19 +34,31 @@ struct FORESIGHT_API FrameCacheOptions {
 /// by several threads, when the cache is made; episodes are kept in the order given until the
 /// budget is used up. The others are decoded at each use: with shuffled windows a fixed set is hit
 /// as often as a least-recently-used one of the same size, and needs no lock. Thread-safe.
+///
+/// With FrameCacheOptions.folder the frames lie in a file there, a few bytes larger than they are,
+/// which further runs and other processes map instead of decoding; the system keeps in memory what
+/// it has room for. One file per recording, size of picture and choice of episodes; it appears when
+/// it is whole, and is written anew when the recording has changed (names, sizes and times of its
+/// files, lengths of its episodes, pixels of some frames) or the file does not hold what it should.
+/// It must not be shortened while it is in use.
 class FORESIGHT_API FrameCache {
  public:
   /// Decodes `episodes` (empty: all). Throws what Dataset::read_frames() throws, for the first
-  /// episode that fails.
+  /// episode that fails; with Unreadable::skip such an episode is not held, and a warning names it.
+  /// Throws Error(io_failure) where a file of frames cannot be written.
   explicit FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheOptions& options = {},
-                      std::vector<int64_t> episodes = {});
+                      std::vector<int64_t> episodes = {}, Unreadable unreadable = Unreadable::fail);
 
   const std::shared_ptr<const Dataset>& dataset() const noexcept { return dataset_; }
-  /// Frames held in memory.
+  /// Frames held in memory, or in the file.
   int64_t frames_held() const noexcept { return frames_held_; }
   /// All frames uint8 [T,H,W,3] of an episode that is held; undefined otherwise. Not to be
   /// modified.
   Tensor held(int64_t episode) const;
+
+  /// Those of `episodes` of which every frame can be read, in their order. Decodes what is not
+  /// held.
+  std::vector<int64_t> readable(const std::vector<int64_t>& episodes) const;
 
   /// Copies frames `rows` of an episode to `out`, which has room for rows.size() frames of H*W*3
   /// bytes.
@@ -48,6 +67,11 @@ class FORESIGHT_API FrameCache {
   Tensor frames(int64_t episode, at::IntArrayRef rows) const;
 
  private:
+  Tensor decoded(int64_t episode, Unreadable unreadable) const;
+  void hold_in_memory(const std::vector<int64_t>& chosen, int64_t threads, Unreadable unreadable);
+  void hold_in_file(const std::vector<int64_t>& chosen, const FrameCacheOptions& options,
+                    Unreadable unreadable);
+
   std::shared_ptr<const Dataset> dataset_;
   std::vector<Tensor> episodes_;  // by episode number; undefined: not held
   int64_t frames_held_ = 0;

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "frame_file.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "foresight/io/files.hpp"
+#include "parallel.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+static_assert(std::endian::native == std::endian::little, "frame files are little-endian");
+
+constexpr int64_t kFrameFileMagic = 0x53454D4152465346;  // "FSFRAMES"
+constexpr int64_t kFrameFileVersion = 1;
+
+struct IndexEntry {
+  int64_t episode = 0, frames = 0, offset = 0;
+};
+
+struct Trailer {
+  int64_t magic = kFrameFileMagic, version = kFrameFileVersion, fingerprint = 0, height = 0,
+          width = 0, episodes = 0, index = 0, hash = 0;
+};
+
+int64_t hash_of(const std::vector<IndexEntry>& index, Trailer trailer) {
+  trailer.hash = 0;
+  ByteHash hash;
+  hash.add(index.data(), index.size() * sizeof(IndexEntry));
+  hash.add(&trailer, sizeof trailer);
+  return hash.value();
+}
+
+// The bytes of a file, mapped for reading as long as somebody holds this.
+class Mapping {
+ public:
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (bytes_ > 0) ::munmap(start_, static_cast<std::size_t>(bytes_));
+  }
+
+  /// Null if there is no such file. Throws Error(io_failure).
+  static std::shared_ptr<const Mapping> of(const fs::path& path) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT) return nullptr;
+    if (descriptor < 0) refuse(path, "open");
+    struct stat status {};
+    const bool known = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
+    void* start = nullptr;
+    if (known && status.st_size > 0)
+      start = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED,
+                     descriptor, 0);
+    const int code = errno;
+    ::close(descriptor);
+    errno = code;
+    if (!known || start == MAP_FAILED) refuse(path, "map");
+    return std::shared_ptr<const Mapping>(new Mapping(start, status.st_size));
+  }
+
+  int64_t bytes() const { return bytes_; }
+  const std::uint8_t* at(int64_t offset) const {
+    return static_cast<const std::uint8_t*>(start_) + offset;
+  }
+
+ private:
+  Mapping(void* start, int64_t bytes) : start_(start), bytes_(bytes) {}
+  [[noreturn]] static void refuse(const fs::path& path, const char* what) {
+    throw Error(ErrorCategory::io_failure,
+                path.string() + ": cannot " + what + " it: " + std::strerror(errno));
+  }
+  void* start_;
+  int64_t bytes_;
+};
+
+// The index of a file whose trailer and sizes agree; else what is wrong.
+std::string read_index(const Mapping& file, const FrameFile::Content& content,
+                       std::vector<IndexEntry>& index) {
+  constexpr int64_t kTrailer = sizeof(Trailer), kEntry = sizeof(IndexEntry);
+  Trailer trailer;
+  if (file.bytes() < kTrailer) return "is too short";
+  std::memcpy(&trailer, file.at(file.bytes() - kTrailer), sizeof trailer);
+  if (trailer.magic != kFrameFileMagic) return "is cut or no file of frames";
+  if (trailer.version != kFrameFileVersion) return "has another version";
+  const int64_t most = (file.bytes() - kTrailer) / kEntry;
+  if (trailer.episodes < 0 || trailer.episodes > most ||
+      trailer.index != file.bytes() - kTrailer - trailer.episodes * kEntry)
+    return "is cut or damaged";
+  index.resize(static_cast<std::size_t>(trailer.episodes));
+  if (!index.empty())
+    std::memcpy(index.data(), file.at(trailer.index), index.size() * sizeof(IndexEntry));
+  if (trailer.hash != hash_of(index, trailer)) return "is damaged";
+  if (trailer.fingerprint != content.fingerprint) return "is of another state of the data set";
+  if (ImageSize{trailer.height, trailer.width} != content.size) return "has frames of another size";
+  const int64_t frame_bytes = content.size.height * content.size.width * 3;
+  int64_t end = 0;  // episodes follow each other
+  for (const auto& entry : index) {
+    const auto expected = content.episodes.find(entry.episode);
+    if (expected == content.episodes.end() || entry.frames != expected->second)
+      return "holds other episodes";
+    if (entry.offset != end || entry.frames > (trailer.index - end) / frame_bytes)
+      return "is damaged";
+    end += entry.frames * frame_bytes;
+  }
+  return end == trailer.index ? "" : "is damaged";
+}
+
+// Names, sizes and times of change of the files of a data set, which may be one file.
+void add_files(const fs::path& path, ByteHash& hash) {
+  std::error_code code;
+  std::vector<fs::path> files;
+  if (fs::is_regular_file(path, code)) files.push_back(path);
+  if (fs::is_directory(path, code))
+    for (const auto& entry : fs::recursive_directory_iterator(path))
+      if (entry.is_regular_file()) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  for (const auto& file : files) {
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0) continue;
+    hash.add(file.lexically_relative(path).string());
+    hash.add(status.st_size);
+    hash.add(status.st_mtim.tv_sec);
+    hash.add(status.st_mtim.tv_nsec);
+  }
+}
+
+}  // namespace
+
+void ByteHash::add(const void* bytes, std::size_t count) {
+  const auto* next = static_cast<const std::uint8_t*>(bytes);
+  for (std::size_t i = 0; i < count; ++i) state_ = (state_ ^ next[i]) * 0x100000001b3;
+}
+
+void ByteHash::add(const std::string& text) {
+  add(static_cast<int64_t>(text.size()));
+  add(text.data(), text.size());
+}
+
+int64_t fingerprint(const Dataset& dataset) {
+  constexpr int64_t kProbes = 8;  // episodes whose first and last frames are looked at
+  ByteHash hash;
+  add_files(dataset.name(), hash);
+  const int64_t episodes = dataset.num_episodes();
+  hash.add(episodes);
+  for (int64_t e = 0; e < episodes; ++e) hash.add(dataset.length(e));
+  for (int64_t probe = 0; probe < std::min(kProbes, episodes); ++probe) {
+    const int64_t episode = probe * episodes / std::min(kProbes, episodes);
+    try {
+      const Tensor frames =
+          dataset.read_frames(episode, {0, dataset.length(episode) - 1}).contiguous();
+      hash.add(frames.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(frames.numel()));
+    } catch (const Error&) {  // one that cannot be read is for others to judge
+      hash.add(int64_t{-1});
+    }
+  }
+  return hash.value();
+}
+
+std::shared_ptr<const FrameFile> FrameFile::open(const fs::path& path, const Content& content,
+                                                 std::string& problem) {
+  const auto file = Mapping::of(path);
+  if (file == nullptr) {
+    problem = "does not exist";
+    return nullptr;
+  }
+  std::vector<IndexEntry> index;
+  problem = read_index(*file, content, index);
+  if (!problem.empty()) return nullptr;
+  auto opened = std::make_shared<FrameFile>();
+  for (const auto& entry : index) {
+    // Read-only pages: a write through such a tensor stops the process, it never changes the file.
+    auto* bytes = const_cast<std::uint8_t*>(file->at(entry.offset));
+    opened->episodes_.emplace(entry.episode,
+                              at::from_blob(
+                                  bytes, {entry.frames, content.size.height, content.size.width, 3},
+                                  [file](void*) {}, at::TensorOptions(at::kByte)));
+  }
+  return opened;
+}
+
+void FrameFile::write(const fs::path& path, const Content& content, int64_t threads,
+                      const std::function<Tensor(int64_t)>& decode) {
+  if (threads <= 0) threads = std::max(1u, std::thread::hardware_concurrency());
+  const std::vector<std::pair<int64_t, int64_t>> episodes(content.episodes.begin(),
+                                                          content.episodes.end());
+  const auto count = static_cast<int64_t>(episodes.size());
+  io::replace_file_atomically(path, [&](io::OutputFile& file) {
+    std::vector<IndexEntry> index;
+    int64_t offset = 0;
+    for (int64_t first = 0; first < count; first += threads) {
+      std::vector<Tensor> decoded(static_cast<std::size_t>(std::min(threads, count - first)));
+      parallel_for(static_cast<int64_t>(decoded.size()), threads, [&](int64_t i) {
+        decoded[static_cast<std::size_t>(i)] =
+            decode(episodes[static_cast<std::size_t>(first + i)].first);
+      });
+      for (std::size_t i = 0; i < decoded.size(); ++i) {
+        const Tensor& frames = decoded[i];
+        if (!frames.defined()) continue;
+        const auto [episode, length] = episodes[static_cast<std::size_t>(first) + i];
+        check_shape("frames of an episode", frames,
+                    {length, content.size.height, content.size.width, 3}, "[T,H,W,3]");
+        const Tensor packed = frames.contiguous();
+        file.write(packed.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(packed.numel()));
+        index.push_back({episode, length, offset});
+        offset += packed.numel();
+      }
+    }
+    Trailer trailer;
+    trailer.fingerprint = content.fingerprint;
+    trailer.height = content.size.height;
+    trailer.width = content.size.width;
+    trailer.episodes = static_cast<int64_t>(index.size());
+    trailer.index = offset;
+    trailer.hash = hash_of(index, trailer);
+    file.write(index.data(), index.size() * sizeof(IndexEntry));
+    file.write(&trailer, sizeof trailer);
+  });
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoded frames in a file that is mapped into memory: decoded once, shared by all processes, and
+// still there in the next run. Private to the data folder.
+//
+// The file, little-endian: the frames of every episode, one after the other; then the index, three
+// int64 an episode (number, frames, offset of its first byte); then the trailer, eight int64:
+// magic, version, fingerprint of the data set, height, width, episodes, offset of the index, FNV-1a
+// of index and trailer. It appears under its name when it is whole.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/data/dataset.hpp"
+
+namespace foresight::data {
+
+/// 64-bit FNV-1a.
+class ByteHash {
+ public:
+  void add(const void* bytes, std::size_t count);
+  void add(const std::string& text);
+  void add(int64_t number) { add(&number, sizeof number); }
+  int64_t value() const { return static_cast<int64_t>(state_); }
+
+ private:
+  std::uint64_t state_ = 0xcbf29ce484222325;
+};
+
+/// Tells one state of a data set from another: names, sizes and times of change of its files, its
+/// episodes, and the pixels of some frames, which differ by camera, size and conversion.
+int64_t fingerprint(const Dataset& dataset);
+
+class FrameFile {
+ public:
+  /// What a file must hold to be used.
+  struct Content {
+    int64_t fingerprint = 0;
+    ImageSize size;
+    std::map<int64_t, int64_t> episodes;  ///< number to frames; some may be missing in the file
+  };
+
+  /// Maps a file. Null, with `problem` said, where there is none or it does not hold that content:
+  /// every number in it is checked against the size of the file. Throws Error(io_failure).
+  static std::shared_ptr<const FrameFile> open(const std::filesystem::path& path,
+                                               const Content& content, std::string& problem);
+
+  /// Writes a file, several episodes being decoded at a time by `threads` threads. `decode` gives
+  /// uint8 [frames,H,W,3], or undefined for an episode that is left out. Throws what it throws, or
+  /// Error(io_failure), e.g. for a full disk; nothing is left behind then.
+  static void write(const std::filesystem::path& path, const Content& content, int64_t threads,
+                    const std::function<Tensor(int64_t episode)>& decode);
+
+  /// Frames of the episodes that it holds, uint8 [frames,H,W,3]: the mapped bytes themselves, which
+  /// the tensors keep mapped. Not to be modified.
+  const std::map<int64_t, Tensor>& episodes() const { return episodes_; }
+
+ private:
+  std::map<int64_t, Tensor> episodes_;
+};
+
+}  // namespace foresight::data

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "packet_decoder.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "video_file.hpp"
+
+namespace foresight::data {
+namespace {
+
+class OpenVideo {
+ public:
+  explicit OpenVideo(const std::string& path)
+      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  ~OpenVideo() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  OpenVideo(const OpenVideo&) = delete;
+  OpenVideo& operator=(const OpenVideo&) = delete;
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
+  return a.codec_id == b.codec_id && a.codec_tag == b.codec_tag && a.width == b.width &&
+         a.height == b.height && a.format == b.format && a.video_delay == b.video_delay &&
+         a.color_space == b.color_space && a.color_range == b.color_range &&
+         a.extradata_size == b.extradata_size &&
+         (a.extradata_size == 0 ||
+          std::memcmp(a.extradata, b.extradata, static_cast<std::size_t>(a.extradata_size)) == 0);
+}
+
+// H.264 says which pictures no other refers to, and its decoder leaves them out when asked to.
+// HEVC's mark of that name speaks of one temporal layer only: pictures of higher ones may refer to
+// them.
+bool skips_exactly(AVCodecID codec) { return codec == AV_CODEC_ID_H264; }
+
+// The key frame that decoding must start from to show a time: the last one that is shown at or
+// before it. Null if there is none.
+const KeyFrame* key_before(const FrameTable& table, int64_t pts) {
+  const auto after = std::upper_bound(table.keys.begin(), table.keys.end(), pts,
+                                      [](int64_t t, const KeyFrame& key) { return t < key.pts; });
+  return after == table.keys.begin() ? nullptr : &*(after - 1);
+}
+
+}  // namespace
+
+// Places order[first]..order[last - 1] of the wanted frames, from packet `from` to packet `to`.
+struct PacketDecoder::Run {
+  std::size_t first = 0, last = 0;
+  int64_t from = 0, to = 0;
+};
+
+PacketDecoder::PacketDecoder(const FrameTable& table, const VideoReaderOptions& options,
+                             const std::string& path)
+    : stream_(table.codec),
+      time_base_(table.time_base),
+      height_(options.height != 0 ? options.height : stream_->height),
+      width_(options.width != 0 ? options.width : stream_->width),
+      codec_(open_video_decoder(
+          *stream_, {static_cast<int>(time_base_[0]), static_cast<int>(time_base_[1])}, path)),
+      packet_(ffmpeg::make_packet()),
+      frame_(ffmpeg::make_frame()),
+      converter_(height_, width_, 0, options.scaling, options.conversion) {}
+
+bool PacketDecoder::fits(const FrameTable& table) const {
+  return time_base_ == table.time_base &&
+         (stream_ == table.codec || encoded_alike(*stream_, *table.codec));
+}
+
+bool PacketDecoder::read(const FrameTable& table, const std::string& path,
+                         const std::vector<int64_t>& wanted, std::uint8_t* out) {
+  const OpenVideo file(path);
+  if (file.descriptor() < 0) return false;
+  std::vector<std::size_t> order(wanted.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return wanted[a] < wanted[b]; });
+  // Frames whose key frame lies before the end of what is decoded anyway, or right behind it, need
+  // no jump.
+  Run run;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const auto frame = static_cast<std::size_t>(wanted[order[i]]);
+    const KeyFrame* key = key_before(table, table.pts[frame]);
+    const int64_t packet = table.packet_of[frame];
+    if (key == nullptr || packet < key->packet) return false;
+    if (run.last > run.first && key->packet > run.to + 1) {
+      if (!decode(table, path, file.descriptor(), run, wanted, order, out)) return false;
+      run.first = run.last;
+    }
+    if (run.first == run.last) {
+      run.from = key->packet;
+      run.to = packet;
+    }
+    if (packet < run.from) return false;
+    run.to = std::max(run.to, packet);
+    run.last = i + 1;
+  }
+  return order.empty() || decode(table, path, file.descriptor(), run, wanted, order, out);
+}
+
+bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet, bool shown) {
+  const PacketPlace& place = table.packets[static_cast<std::size_t>(packet)];
+  av_packet_unref(packet_.get());
+  if (av_new_packet(packet_.get(), place.size) < 0) throw std::bad_alloc();
+  if (::pread(descriptor, packet_->data, static_cast<std::size_t>(place.size), place.offset) !=
+      place.size)
+    return false;
+  packet_->pts = place.pts;
+  packet_->flags = place.flags;
+  codec_->skip_frame =
+      shown || !skips_exactly(stream_->codec_id) ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
+  return avcodec_send_packet(codec_.get(), packet_.get()) == 0;
+}
+
+bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int descriptor,
+                           const Run& run, const std::vector<int64_t>& wanted,
+                           const std::vector<std::size_t>& order, std::uint8_t* out) {
+  const int64_t bytes = height_ * width_ * 3;
+  const auto frame_at = [&](std::size_t place) { return wanted[order[place]]; };
+  std::vector<bool> shown(static_cast<std::size_t>(run.to - run.from + 1));
+  for (std::size_t place = run.first; place < run.last; ++place)
+    shown[static_cast<std::size_t>(table.packet_of[static_cast<std::size_t>(frame_at(place))] -
+                                   run.from)] = true;
+  std::size_t next = run.first;
+  // Takes what the decoder has ready; false if something is wrong with it.
+  const auto take = [&] {
+    while (next < run.last && avcodec_receive_frame(codec_.get(), frame_.get()) == 0) {
+      if (frame_->decode_error_flags != 0 || (frame_->flags & AV_FRAME_FLAG_CORRUPT) != 0)
+        return false;
+      const int64_t arrived = frame_->pts;
+      const int64_t pts = table.pts[static_cast<std::size_t>(frame_at(next))];
+      if (arrived == AV_NOPTS_VALUE || arrived > pts) return false;
+      if (arrived < pts) continue;
+      std::uint8_t* to = out + static_cast<int64_t>(order[next]) * bytes;
+      converter_.convert(*frame_, to, path);
+      const int64_t frame = frame_at(next);
+      for (++next; next < run.last && frame_at(next) == frame; ++next)
+        std::memcpy(out + static_cast<int64_t>(order[next]) * bytes, to,
+                    static_cast<std::size_t>(bytes));
+    }
+    return true;
+  };
+  avcodec_flush_buffers(codec_.get());
+  for (int64_t packet = run.from; packet <= run.to && next < run.last; ++packet)
+    if (!send(table, descriptor, packet, shown[static_cast<std::size_t>(packet - run.from)]) ||
+        !take())
+      return false;
+  // Pictures that a decoder holds back, to reorder them, come at the end of the stream.
+  if (next < run.last) avcodec_send_packet(codec_.get(), nullptr);
+  return take() && next == run.last;
+}
+
+std::unique_ptr<PacketDecoder> PacketDecoders::take(const FrameTable& table,
+                                                    const std::string& path) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto it = idle_.begin(); it != idle_.end(); ++it) {
+      if (!(*it)->fits(table)) continue;
+      auto decoder = std::move(*it);
+      idle_.erase(it);
+      return decoder;
+    }
+  }
+  return std::make_unique<PacketDecoder>(table, options_, path);
+}
+
+void PacketDecoders::give_back(std::unique_ptr<PacketDecoder> decoder) {
+  std::unique_ptr<PacketDecoder> oldest;  // closed outside the lock
+  const std::lock_guard lock(mutex_);
+  idle_.push_front(std::move(decoder));
+  if (idle_.size() <= kMostIdle) return;
+  oldest = std::move(idle_.back());
+  idle_.pop_back();
+}
+
+}  // namespace foresight::data

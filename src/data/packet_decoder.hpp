@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames straight from the packets of a file, for random access to many small clips: no demuxer is
+// opened and nothing is sought, one decoder serves all files that were encoded alike, and only the
+// packets that the wanted frames depend on are decoded. Private to the data folder.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "frame_table.hpp"
+#include "rgb_converter.hpp"
+
+namespace foresight::data {
+
+/// Decodes and converts for streams with the same codec parameters. Not thread-safe.
+class PacketDecoder {
+ public:
+  /// Throws as open_video_decoder().
+  PacketDecoder(const FrameTable& table, const VideoReaderOptions& options,
+                const std::string& path);
+
+  bool fits(const FrameTable& table) const;
+  int64_t height() const { return height_; }
+  int64_t width() const { return width_; }
+
+  /// Writes frames `wanted` of the file, in this order, each as height() * width() * 3 bytes. False
+  /// where anything is unusual: bytes are missing, a picture is damaged or does not come. `out` is
+  /// then undefined, and VideoReader says what is wrong, or reads the frames all the same.
+  bool read(const FrameTable& table, const std::string& path, const std::vector<int64_t>& wanted,
+            std::uint8_t* out);
+
+ private:
+  struct Run;  // frames that are decoded without a jump
+  bool decode(const FrameTable& table, const std::string& path, int descriptor, const Run& run,
+              const std::vector<int64_t>& wanted, const std::vector<std::size_t>& order,
+              std::uint8_t* out);
+  bool send(const FrameTable& table, int descriptor, int64_t packet, bool shown);
+
+  std::shared_ptr<const AVCodecParameters> stream_;
+  std::array<int64_t, 2> time_base_;
+  int64_t height_, width_;
+  ffmpeg::Codec codec_;
+  ffmpeg::Packet packet_;
+  ffmpeg::Frame frame_;
+  RgbConverter converter_;
+};
+
+/// Idle decoders, most recently used first. Thread-safe.
+class PacketDecoders {
+ public:
+  explicit PacketDecoders(VideoReaderOptions options) : options_(std::move(options)) {}
+  /// One that fits the table, which must have packets.
+  std::unique_ptr<PacketDecoder> take(const FrameTable& table, const std::string& path);
+  void give_back(std::unique_ptr<PacketDecoder> decoder);
+
+ private:
+  static constexpr std::size_t kMostIdle = 16;  // a decoder of full HD holds some 60 MB
+
+  VideoReaderOptions options_;
+  std::mutex mutex_;
+  std::list<std::unique_ptr<PacketDecoder>> idle_;
+};
+
+}  // namespace foresight::data

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoded frames that are kept in a file from run to run.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "foresight/data/frame_cache.hpp"
+#include "memory_dataset.hpp"
+#include "recordings.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::data::frame_file_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::shared_ptr<MemoryDataset> three_episodes() {
+  return std::make_shared<MemoryDataset>(std::vector<int64_t>{4, 9, 1});
+}
+
+FrameCacheOptions kept_in(const fs::path& folder, int64_t budget_mb = 100) {
+  return {.budget_mb = budget_mb, .threads = 2, .folder = folder.string()};
+}
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  return files;
+}
+
+// Frames that a cache of this data set decodes besides the few that identify the recording.
+int64_t frames_decoded(const std::shared_ptr<MemoryDataset>& data, const fs::path& folder) {
+  constexpr int64_t kIdentifying = 6;  // first and last of three episodes
+  const int64_t before = data->frames_read();
+  const FrameCache cache(data, kept_in(folder));
+  CHECK(cache.frames_held() == 14);
+  CHECK(at::equal(cache.frames(1, {7, 0, 7}), data->read_frames(1, {7, 0, 7})));
+  return data->frames_read() - before - kIdentifying - 3;
+}
+
+TEST_CASE("a file of frames is written once and read by the next cache") {
+  const TemporaryFolder folder;
+  const auto data = three_episodes();
+  CHECK(frames_decoded(data, folder.path() / "made" / "here") == 14);
+  CHECK(frames_decoded(data, folder.path() / "made" / "here") == 0);
+  CHECK(frames_decoded(three_episodes(), folder.path() / "made" / "here") == 0);
+  CHECK(files_in(folder.path() / "made" / "here").size() == 1);
+}
+
+TEST_CASE("frames outlive the cache that mapped them") {
+  const TemporaryFolder folder;
+  const auto data = three_episodes();
+  Tensor frames;
+  {
+    const FrameCache cache(data, kept_in(folder.path()));
+    frames = cache.held(1);
+  }
+  CHECK(at::equal(frames, FrameCache(data, {.threads = 1}).held(1)));
+}
+
+TEST_CASE("a file of frames that is cut, damaged or of another recording is written anew") {
+  const TemporaryFolder folder;
+  const auto data = three_episodes();
+  REQUIRE(frames_decoded(data, folder.path()) == 14);
+  const fs::path file = files_in(folder.path()).front();
+  const auto bytes = fs::file_size(file);
+  SECTION("cut at any place") {
+    for (const auto left :
+         {bytes - 1, bytes - 64, bytes / 2, std::uintmax_t{3}, std::uintmax_t{0}}) {
+      fs::resize_file(file, left);
+      CHECK(frames_decoded(data, folder.path()) == 14);
+      CHECK(fs::file_size(file) == bytes);
+    }
+  }
+  SECTION("longer than it says") {
+    std::ofstream(file, std::ios::app | std::ios::binary) << "more";
+    CHECK(frames_decoded(data, folder.path()) == 14);
+  }
+  SECTION("any byte of index or trailer changed") {
+    constexpr std::uintmax_t kNumbers = (3 * 3 + 8) * 8;
+    for (std::uintmax_t place = bytes - kNumbers; place < bytes; place += 7) {
+      std::fstream change(file, std::ios::in | std::ios::out | std::ios::binary);
+      change.seekg(static_cast<std::streamoff>(place));
+      const int byte = change.get();
+      change.seekp(static_cast<std::streamoff>(place));
+      change.put(static_cast<char>(byte ^ 0x40));
+      change.close();
+      INFO("byte " << place);
+      CHECK(frames_decoded(data, folder.path()) == 14);
+    }
+  }
+  SECTION("it holds the frames of other episodes under this name") {
+    const auto other = std::make_shared<MemoryDataset>(std::vector<int64_t>{5, 8, 1});
+    CHECK(frames_decoded(other, folder.path()) == 14);
+    CHECK(files_in(folder.path()).size() == 1);
+    CHECK(frames_decoded(data, folder.path()) == 14);
+  }
+}
+
+TEST_CASE("a recording whose files were touched is decoded again") {
+  const TemporaryFolder folder;
+  const fs::path copy = folder.path() / "recording";
+  fs::copy(recordings() / "tworoom" / "native224", copy);
+  const auto cache = [&] {
+    return FrameCache(open_dataset(copy), kept_in(folder.path() / "frames"));
+  };
+  const Tensor first = cache().held(0);
+  const fs::path file = files_in(folder.path() / "frames").front();
+  const auto written = fs::last_write_time(file);
+  CHECK(at::equal(cache().held(0), first));
+  CHECK(fs::last_write_time(file) == written);
+  for (const auto& entry : fs::directory_iterator(copy))
+    fs::last_write_time(entry.path(), fs::last_write_time(entry.path()) + std::chrono::hours(1));
+  CHECK(at::equal(cache().held(0), first));
+  CHECK(fs::last_write_time(file) != written);
+}
+
+TEST_CASE("frames of another size or budget lie in another file") {
+  const TemporaryFolder folder;
+  const auto open = [](int64_t side) {
+    return open_dataset(recordings() / "tworoom" / "native224",
+                        {.video = {.height = side, .width = side}});
+  };
+  const FrameCache large(open(64), kept_in(folder.path())), small(open(32), kept_in(folder.path()));
+  CHECK(files_in(folder.path()).size() == 2);
+  CHECK(large.held(0).size(1) == 64);
+  CHECK(small.held(0).size(1) == 32);
+  CHECK(FrameCache(open(64), kept_in(folder.path(), 0)).frames_held() == 0);
+  CHECK(files_in(folder.path()).size() == 2);
+}
+
+TEST_CASE("a file of frames that cannot be written is an error and leaves nothing behind") {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "file") << "no folder";
+  CHECK(fails_with(
+      ErrorCategory::io_failure,
+      [&] { FrameCache(three_episodes(), kept_in(folder.path() / "file" / "frames")); }, "folder"));
+  const auto broken = three_episodes();
+  broken->break_frame(1, 3);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { FrameCache(broken, kept_in(folder.path() / "frames")); },
+      "frame 3"));
+  CHECK(files_in(folder.path() / "frames").empty());
+  const FrameCache some(broken, kept_in(folder.path() / "frames"), {}, Unreadable::skip);
+  CHECK(some.frames_held() == 5);
+  CHECK_FALSE(some.held(1).defined());
+}
+
+}  // namespace
+}  // namespace foresight::data::frame_file_test
