@@ -171,7 +171,9 @@ int main(int argc, char** argv) try {
          "every element: 4 · 2^-8 ·\n"
          "  sqrt(n / 3) of the tensor's largest value, n counted from the network's depth "
          "and the steps imagined, 12 a\n"
-         "  transformer block.\n\n"
+         "  transformer block. Rows of gradients are of a training step under autocast: "
+         "weights and losses in float32; n\n"
+         "  counts the backward pass as well.\n\n"
       << "Computed on " << machine.at("cpu").get<std::string>() << " with LibTorch "
       << machine.at("libtorch").get<std::string>() << ", one thread.\n";
   for (const auto& source : kSources)

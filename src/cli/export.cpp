@@ -13,8 +13,11 @@
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/models/lejepa_bundle.hpp"
+#include "foresight/models/vit_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
+#include "foresight/nn/vit_layouts.hpp"
 #include "importers.hpp"
 
 namespace foresight::cli {
@@ -22,6 +25,7 @@ namespace {
 
 constexpr std::array kLewmLayouts{"older", "newer"};
 constexpr std::array kVJepa2Layouts{"original", "transformers"};
+constexpr std::array kLeJepaLayouts{"transformers"};
 
 io::NamedTensors lewm_tensors(const io::Bundle& bundle, const std::string& layout) {
   auto chosen = models::imported_layout(bundle.config);
@@ -49,6 +53,16 @@ io::NamedTensors vjepa2_tensors(const io::Bundle& bundle, const std::string& lay
   return transformers ? models::vjepa2_to_hf(tensors) : tensors;
 }
 
+io::NamedTensors vit_tensors(const io::Bundle& bundle, const std::string&) {
+  return nn::hf_vit_tensors(*models::read_vit(bundle).encoder);
+}
+
+// The whole model under its own names, or its encoder as transformers' ViTModel.
+io::NamedTensors lejepa_tensors(const io::Bundle& bundle, const std::string& layout) {
+  if (layout == kAsImported) return bundle.model_tensors();
+  return nn::hf_vit_tensors(models::read_lejepa(bundle)->encoder());
+}
+
 io::NamedTensors own_names(const io::Bundle& bundle, const std::string&) {
   return bundle.model_tensors();
 }
@@ -57,6 +71,8 @@ constexpr std::array kExporters{
     Exporter{models::kJepaFamily, kLewmLayouts, lewm_tensors},
     Exporter{models::kDinoWmFamily, {}, dino_wm_tensors},
     Exporter{models::kEbJepaFamily, {}, eb_jepa_tensors},
+    Exporter{models::kVitFamily, {}, vit_tensors},
+    Exporter{models::kLeJepaFamily, kLeJepaLayouts, lejepa_tensors},
     Exporter{models::kVJepa2Family, kVJepa2Layouts, vjepa2_tensors},
     Exporter{models::kVJepa2AcFamily, {}, own_names},
 };
@@ -108,7 +124,7 @@ void add_export(CLI::App& app) {
       ->add_option(
           "--layout", flags->layout,
           "of names. LeWM: older (transformers before 5.9) or newer; V-JEPA 2: original or "
-          "transformers")
+          "transformers; LeJEPA: transformers, the encoder alone")
       ->default_str(kAsImported);
   command->callback([flags] { export_command(*flags); });
 }

@@ -20,6 +20,8 @@ constexpr std::array kImporters{
     Importer{"lewm", "LeWM and PLDM of stable-worldmodel", add_lewm_import},
     Importer{"dino_wm", "DINO-WM, and PreJEPA of stable-worldmodel", add_dino_wm_import},
     Importer{"eb_jepa", "EB-JEPA with actions: training checkpoint", add_eb_jepa_import},
+    Importer{"vit", "image encoders: Hugging Face folders of ViT, I-JEPA and DINOv2",
+             add_vit_import},
     Importer{"vjepa2", "V-JEPA 2: original checkpoint or Hugging Face folder", add_vjepa2_import},
     Importer{"vjepa2_ac", "V-JEPA 2-AC: original checkpoint", add_vjepa2_ac_import},
 };

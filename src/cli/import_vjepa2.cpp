@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "flags.hpp"
+#include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
@@ -21,7 +22,18 @@ struct VJepa2Flags {
   ImportFlags shared;
   std::string encoder;
   int64_t image_size = 0;
+  std::vector<double> image_mean, image_std;
 };
+
+// No file holds the statistics of its pictures; those of the options are as published.
+void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags) {
+  auto& image = config.options["image"];
+  if (!flags.image_mean.empty()) image["mean"] = flags.image_mean;
+  if (!flags.image_std.empty()) image["std"] = flags.image_std;
+  models::ImageOptions checked;
+  read_options(checked, image, "--image_mean, --image_std");
+  require_valid(checked);
+}
 
 bool has_part(const io::Weights& weights, const std::string& part) {
   return std::any_of(weights.tensors.begin(), weights.tensors.end(),
@@ -67,9 +79,11 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
     models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
     provenance[kSourceLayout] = "original";
     provenance["encoder"] = std::string(enum_name(encoder));
+    fmt::print("encoder: {}\n", enum_name(encoder));
   }
   auto config = models::vjepa2_bundle_config(*model);
   config.provenance.update(provenance);
+  set_pictures(config, flags);
   write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights);
 }
 
@@ -79,8 +93,9 @@ void import_vjepa2_ac_command(const VJepa2Flags& flags) {
   const auto source = weights.path.string();
   models::VJepa2Ac model(models::describe_vjepa2_ac(weights.tensors, flags.image_size, source));
   models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
-  write_imported({models::vjepa2_ac_bundle_config(model), nn::state_dict(model)}, flags.shared,
-                 weights);
+  auto config = models::vjepa2_ac_bundle_config(model);
+  set_pictures(config, flags);
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights);
 }
 
 std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
@@ -88,6 +103,14 @@ std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
   flags->shared.add_files(command);
   command.add_option("--image_size", flags->image_size,
                      "side of the pictures in pixels; original checkpoints do not tell it");
+  command
+      .add_option("--image_mean", flags->image_mean,
+                  "mean of the pictures per channel, in 0..1; default: ImageNet's, as published")
+      ->delimiter(',');
+  command
+      .add_option("--image_std", flags->image_std,
+                  "standard deviation per channel; default: ImageNet's, as published")
+      ->delimiter(',');
   return flags;
 }
 

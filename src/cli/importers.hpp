@@ -58,6 +58,7 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
 void measure_actions(ActionSpace& action, const std::string& data);
 
 void add_lewm_import(CLI::App& command);
+void add_vit_import(CLI::App& command);
 void add_dino_wm_import(CLI::App& command);
 void add_eb_jepa_import(CLI::App& command);
 void add_vjepa2_import(CLI::App& command);

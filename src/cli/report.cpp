@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
+#include "camera_flag.hpp"
 #include "commands.hpp"
 #include "foresight/control/incident.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "foresight/viz/run_report.hpp"
 #include "machine_flags.hpp"
@@ -22,8 +25,49 @@ namespace fs = std::filesystem;
 
 struct ReportFlags {
   std::string run, data, env = "two_room";
+  CameraFlag camera;
   MachineFlags machine;
 };
+
+// Whether the measures below can be made: of a world model that sees camera pictures alone.
+bool can_be_measured(const io::BundleConfig& bundle) {
+  const auto& families = models::world_model_families();
+  const bool imagines = std::any_of(families.begin(), families.end(), [&](const auto& family) {
+    return bundle.family == family.name;
+  });
+  const auto& seen = bundle.observation;
+  return imagines && seen.size() == 1 && seen.front().shape == std::vector<int64_t>{kAny, kAny, 3};
+}
+
+std::string train_command_line(const nlohmann::json& config, const std::string& data,
+                               const std::string& run) {
+  const auto family = config.value("family", std::string());
+  return fmt::format("foresight train{}{} --out {} --config {}/config.json",
+                     family.empty() ? "" : " " + family,
+                     family == models::kEbJepaFamily ? "" : " --data " + data, run, run);
+}
+
+// What measuring the model adds to the report. Returns whether there is a film.
+bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::string& data_path) {
+  const fs::path run(flags.run);
+  const auto agent = Agent::load(run / "bundle");
+  const auto dataset = flags.camera.open(data_path);
+  describe_data(report, *dataset);
+  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
+  if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
+
+  const auto frames = std::make_shared<const data::FrameCache>(dataset);
+  const auto env = envs::make_env(flags.env);
+  const auto episodes = split_of(agent.config(), *dataset);
+  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
+  add_world_model(report, agent, frames, episodes, measures);
+  const bool placed = measures.probe && dataset->state_columns().size() >= 2;
+  if (placed)
+    add_planned_episode(report, agent, *measures.probe, frames, *env, run / "episode.mp4");
+  report.commands.push_back(
+      fmt::format("foresight eval --bundle {}/bundle --data {}", flags.run, data_path));
+  return placed;
+}
 
 void report_command(const ReportFlags& flags) {
   flags.machine.apply();
@@ -37,31 +81,21 @@ void report_command(const ReportFlags& flags) {
   report.configuration = config.dump(2);
   report.machine = machine_description();
   report.losses = loss_curves(train::read_metrics(run / "metrics.jsonl"));
-  const auto agent = Agent::load(run / "bundle");
-  const auto dataset = data::open_dataset(data_path);
-  describe_run(report, agent, *dataset);
-  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
-  if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
-
-  const auto frames = std::make_shared<const data::FrameCache>(dataset);
-  const auto env = envs::make_env(flags.env);
-  const auto episodes = split_of(agent.config(), *dataset);
-  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
-  add_world_model(report, agent, frames, episodes, measures);
-  const auto film = run / "episode.mp4";
-  const bool placed = measures.probe && dataset->state_columns().size() >= 2;
-  if (placed) add_planned_episode(report, agent, *measures.probe, frames, *env, film);
-  report.commands = {
-      fmt::format("foresight train --data {} --out {} --config {}/config.json", data_path,
-                  flags.run, flags.run),
-      fmt::format("foresight eval --bundle {}/bundle --data {}", flags.run, data_path),
-      fmt::format("foresight report --run {}", flags.run)};
+  const auto bundle = io::read_bundle(run / "bundle");
+  describe_training(report, bundle);
+  report.commands.push_back(train_command_line(config, data_path, flags.run));
+  const bool measured = can_be_measured(bundle.config);
+  const bool film = measured && add_measures(report, flags, data_path);
+  report.commands.push_back(fmt::format("foresight report --run {}", flags.run));
   viz::write_run_report(report, run / "report.html");
   fmt::print("report: {}\n", fs::absolute(run / "report.html").string());
-  if (placed)
-    fmt::print("film:   {}\n", fs::absolute(film).string());
-  else
+  if (film)
+    fmt::print("film:   {}\n", fs::absolute(run / "episode.mp4").string());
+  else if (measured)
     fmt::print("no film: the recordings name no states to start the environment from\n");
+  else
+    fmt::print("losses alone: family '{}' is no world model of camera pictures alone\n",
+               bundle.config.family);
 }
 
 }  // namespace
@@ -73,6 +107,7 @@ void add_report(CLI::App& app) {
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--data", flags->data, "recordings (default: those the run names)");
+  flags->camera.add(*command);
   command->add_option("--env", flags->env, "environment of the film")
       ->check(CLI::IsMember(envs::env_names()))
       ->capture_default_str();

@@ -88,8 +88,31 @@ std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& me
   return list;
 }
 
-void describe_run(viz::RunReport& report, const Agent& agent, const data::Dataset& dataset) {
-  const auto& provenance = agent.config().provenance;
+void describe_training(viz::RunReport& report, const io::Bundle& bundle) {
+  const auto& provenance = bundle.config.provenance;
+  report.data_set = {{"recordings", provenance.value("data", std::string("unknown"))}};
+  for (const auto* count : {"episodes", "frames"})
+    if (provenance.contains(count)) report.data_set.push_back({count, provenance[count].dump()});
+  for (const auto& [key, value] : provenance.items())
+    if (!value.is_array())
+      report.provenance.push_back(
+          {key, value.is_string() ? value.get<std::string>() : value.dump()});
+  int64_t parameters = 0;
+  for (const auto& [name, tensor] : bundle.model_tensors())
+    if (!name.ends_with(".running_mean") && !name.ends_with(".running_var") &&
+        at::isFloatingType(tensor.scalar_type()))
+      parameters += tensor.numel();
+  report.headline.push_back({"parameters", std::to_string(parameters)});
+  double seconds = 0;
+  for (const auto* stage : {"world_model", "critic"})
+    if (provenance.contains(stage)) seconds += provenance[stage].value("seconds", 0.0);
+  report.headline.push_back({"training", fmt::format("{:.0f} s", seconds)});
+  if (provenance.contains("skipped_windows"))
+    report.headline.push_back({"windows skipped", provenance["skipped_windows"].dump(),
+                               "their frames could not be read: unreadable_episodes below"});
+}
+
+void describe_data(viz::RunReport& report, const data::Dataset& dataset) {
   report.data_set = {
       {"recordings", dataset.name()},
       {"episodes", std::to_string(dataset.num_episodes())},
@@ -97,17 +120,6 @@ void describe_run(viz::RunReport& report, const Agent& agent, const data::Datase
                              dataset.image_size().height)},
       {"frame rate", fmt::format("{} per second", dataset.fps())},
       {"used for training", "frames and actions; never the true state"}};
-  for (const auto& [key, value] : provenance.items())
-    if (!value.is_array())
-      report.provenance.push_back(
-          {key, value.is_string() ? value.get<std::string>() : value.dump()});
-  int64_t parameters = 0;  // all: an agent's are frozen
-  for (const auto& parameter : agent.module().parameters()) parameters += parameter.numel();
-  report.headline.push_back({"parameters", std::to_string(parameters)});
-  double seconds = 0;
-  for (const auto* stage : {"world_model", "critic"})
-    if (provenance.contains(stage)) seconds += provenance[stage].value("seconds", 0.0);
-  report.headline.push_back({"training", fmt::format("{:.0f} s", seconds)});
 }
 
 void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation) {

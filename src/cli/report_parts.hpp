@@ -22,8 +22,10 @@ inline constexpr int64_t kOpenLoopHorizon = 10;
 /// One curve per loss term of each training stage.
 std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& metrics);
 
-/// Headline, data set and provenance.
-void describe_run(viz::RunReport& report, const Agent& agent, const data::Dataset& dataset);
+/// Headline, provenance, and what the bundle knows of its data.
+void describe_training(viz::RunReport& report, const io::Bundle& bundle);
+/// What there is to say of data that a world model learned from.
+void describe_data(viz::RunReport& report, const data::Dataset& dataset);
 
 /// Success, timings and trade-offs from the result file of `foresight eval`.
 void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation);

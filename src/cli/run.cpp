@@ -12,10 +12,13 @@ namespace {
 
 constexpr int kDone = 0, kFailed = 1, kUsage = 2;
 
-void collect_flags(const CLI::App& app, std::vector<std::string>& names) {
+void collect_words(const CLI::App& app, std::vector<std::string>& names) {
   for (const auto* option : app.get_options())
     for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  for (const auto* command : app.get_subcommands(nullptr)) collect_flags(*command, names);
+  for (const auto* command : app.get_subcommands(nullptr)) {
+    names.push_back(command->get_name());
+    collect_words(*command, names);
+  }
 }
 
 // "did you mean --steps?" for the first argument that nothing took.
@@ -23,8 +26,7 @@ std::string suggestion(const CLI::App& app) {
   const auto left = app.remaining(true);
   if (left.empty()) return {};
   std::vector<std::string> names;
-  collect_flags(app, names);
-  for (const auto* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  collect_words(app, names);
   const auto word = left.front().substr(0, left.front().find('='));
   const auto nearest = nearest_name(word, names);
   return nearest.empty() ? std::string() : "'" + word + "': did you mean '" + nearest + "'?";

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/dino_wm_task.hpp"
 
+#include "one_data_set.hpp"
+
 namespace foresight::train {
 
-DinoWmTask::DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data)
-    : LoaderTask("dino_wm", std::move(data)), model_(std::move(model)) {
+DinoWmTask::DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data,
+                       std::shared_ptr<FeatureCache> features)
+    : LoaderTask("dino_wm", one_data_set(std::move(data), features != nullptr)),
+      model_(std::move(model)),
+      features_(std::move(features)) {
   require(model_ != nullptr, ErrorCategory::invalid_argument, "DinoWmTask needs a model");
 }
 
@@ -20,7 +25,9 @@ losses::Terms DinoWmTask::batch_loss(const data::Batch& batch, Noise&) {
                 " (choose them with DatasetOptions.states)");
     proprio = batch.states.to(device);
   }
-  return model_->loss(batch.pixels.to(device), proprio, batch.actions.to(device));
+  const auto actions = batch.actions.to(device);
+  if (features_) return model_->loss_of_features(features_->features(batch), proprio, actions);
+  return model_->loss(batch.pixels.to(device), proprio, actions);
 }
 
 }  // namespace foresight::train

@@ -8,11 +8,11 @@
 
 namespace foresight::train {
 
-ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& options,
-                              const std::vector<int64_t>& episodes) {
-  auto space = data::action_space(dataset, options.windows.stride, episodes);
-  space.low = options.model.action.low;
-  space.high = options.model.action.high;
+ActionSpace data_action_space(const data::Dataset& dataset, int64_t block,
+                              const ActionSpace& limits, const std::vector<int64_t>& episodes) {
+  auto space = data::action_space(dataset, block, episodes);
+  space.low = limits.low;
+  space.high = limits.high;
   const auto seen =
       data::column_statistics(dataset, dataset.action_columns(), data::LastRow::exclude, episodes);
   bool varies = true;  // limits need an interval; a column that never changes gives none
@@ -26,20 +26,22 @@ ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& 
 std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
                                                    const models::ImageOptions& image) {
   const auto given = dataset->image_size();
-  const bool same_shape =
-      image.resize == models::ResizeRule::stretch || given.height == given.width;
-  if (!same_shape || given.height < image.size || given.width < image.size) return dataset;
-  return std::make_shared<data::ResizedDataset>(std::move(dataset),
-                                                data::ImageSize{image.size, image.size});
+  const data::ImageSize wanted{image.size, image.columns()};
+  const bool same_shape = image.resize == models::ResizeRule::stretch ||
+                          (given.height == given.width && wanted.height == wanted.width);
+  if (!same_shape || given.height < wanted.height || given.width < wanted.width) return dataset;
+  return std::make_shared<data::ResizedDataset>(std::move(dataset), wanted);
 }
 
 std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::FrameCache> frames,
-                                                const LearnOptions& options,
+                                                const data::WindowOptions& windows_of,
+                                                const data::LoaderOptions& batches,
                                                 const ActionSpace& space,
                                                 const std::vector<int64_t>& episodes) {
-  const data::WindowIndex windows(*frames->dataset(), options.windows, episodes);
+  if (episodes.empty()) return nullptr;  // an index of no episodes is one of all
+  const data::WindowIndex windows(*frames->dataset(), windows_of, episodes);
   if (windows.size() == 0) return nullptr;
-  auto loader = options.loader;
+  auto loader = batches;
   loader.order = data::Order::shuffled;  // windows from all episodes, not the first few
   loader.last_batch = data::LastBatch::keep;
   loader.threads = 0;

@@ -9,8 +9,12 @@ namespace foresight::train {
 
 /// Dimension, block and statistics from the data; limits from the options, else the range that the
 /// data show: a planner should not ask for actions that the model has never seen.
-ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& options,
-                              const std::vector<int64_t>& episodes);
+ActionSpace data_action_space(const data::Dataset& dataset, int64_t block,
+                              const ActionSpace& limits, const std::vector<int64_t>& episodes);
+inline ActionSpace data_action_space(const data::Dataset& dataset, const LearnOptions& options,
+                                     const std::vector<int64_t>& episodes) {
+  return data_action_space(dataset, options.windows.stride, options.model.action, episodes);
+}
 
 /// Pictures of the size that the model looks at, where shrinking them beforehand is the same as
 /// letting the model do it.
@@ -19,8 +23,14 @@ std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::D
 
 /// Windows from all of `episodes`, mixed; null if they are too short for one.
 std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::FrameCache> frames,
-                                                const LearnOptions& options,
+                                                const data::WindowOptions& windows,
+                                                const data::LoaderOptions& batches,
                                                 const ActionSpace& space,
                                                 const std::vector<int64_t>& episodes);
+inline std::unique_ptr<data::Loader> validation_loader(
+    std::shared_ptr<const data::FrameCache> frames, const LearnOptions& options,
+    const ActionSpace& space, const std::vector<int64_t>& episodes) {
+  return validation_loader(std::move(frames), options.windows, options.loader, space, episodes);
+}
 
 }  // namespace foresight::train

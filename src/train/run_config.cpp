@@ -27,12 +27,16 @@ void differences(const nlohmann::json& here, const nlohmann::json& there, const 
 
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from) {
-  const auto path = folder.path / "config.json";
   nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};
   if (from != nullptr)
     config["learn_on"] = {{"bundle", from->bundle.string()},
                           {"replay", from->replay ? from->replay->name() : ""},
                           {"share", from->replay ? from->share : 0.0}};
+  open_run(config, folder);
+}
+
+void open_run(const nlohmann::json& config, const RunFolder& folder) {
+  const auto path = folder.path / "config.json";
   if (!std::filesystem::exists(path)) {
     std::error_code error;
     std::filesystem::create_directories(folder.path, error);
@@ -46,7 +50,7 @@ void open_run(const LearnOptions& options, const data::Dataset& dataset, const R
                       folder.path.string()));
   std::vector<std::string> found;
   const auto started = io::read_json(path);
-  for (const auto* part : {"learn", "learn_on"})
+  for (const auto* part : {"family", "learn", "learn_on"})
     differences(config.value(part, nlohmann::json()), started.value(part, nlohmann::json()),
                 part == std::string("learn") ? "" : part, found);
   require(found.empty(), ErrorCategory::invalid_option,

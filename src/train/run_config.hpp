@@ -2,6 +2,8 @@
 // config.json of a run folder: what a run was started with, and must go on with.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "foresight/train/learn.hpp"
 
 namespace foresight::train {
@@ -11,5 +13,7 @@ namespace foresight::train {
 /// not to be resumed, invalid_option naming every option that differs.
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from);
+/// The same for a run of which `config` says everything: `family`, `learn` and `data`.
+void open_run(const nlohmann::json& config, const RunFolder& folder);
 
 }  // namespace foresight::train

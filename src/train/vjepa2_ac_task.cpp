@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/vjepa2_ac_task.hpp"
 
+#include "one_data_set.hpp"
+
 namespace foresight::train {
 namespace {
 
@@ -8,9 +10,20 @@ constexpr int64_t kCameraWidth = 6;
 
 }  // namespace
 
-VJepa2AcTask::VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data)
-    : LoaderTask("vjepa2_ac", std::move(data)), model_(std::move(model)) {
+VJepa2AcTask::VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data,
+                           std::shared_ptr<FeatureCache> features)
+    : LoaderTask("vjepa2_ac", one_data_set(std::move(data), features != nullptr)),
+      model_(std::move(model)),
+      features_(std::move(features)) {
   require(model_ != nullptr, ErrorCategory::invalid_argument, "VJepa2AcTask needs a model");
+}
+
+Tensor VJepa2AcTask::latents(const data::Batch& batch) const {
+  if (features_) return features_->features(batch);
+  const c10::NoGradGuard frozen;
+  const auto device = model_->predictor().parameters().front().device();
+  return model_->encode_images(model_->preprocess(batch.pixels.flatten(0, 1).to(device)))
+      .unflatten(0, {batch.pixels.size(0), batch.pixels.size(1)});
 }
 
 losses::Terms VJepa2AcTask::batch_loss(const data::Batch& batch, Noise&) {
@@ -27,15 +40,8 @@ losses::Terms VJepa2AcTask::batch_loss(const data::Batch& batch, Noise&) {
   const auto steps = poses.size(1) - 1;
   const auto actions =
       models::pose_difference(poses.narrow(1, 0, steps), poses.narrow(1, 1, steps));
-  Tensor latents;
-  {
-    c10::NoGradGuard no_grad;  // the encoder is frozen
-    latents =
-        model_->encode_images(model_->preprocess(batch.pixels.flatten(0, 1).to(like.device())))
-            .unflatten(0, {batch.pixels.size(0), batch.pixels.size(1)});
-  }
   return model_->loss_of_latents(
-      latents, actions.to(like), poses.to(like),
+      latents(batch), actions.to(like), poses.to(like),
       camera ? batch.states.narrow(2, models::kPoseWidth, kCameraWidth).to(like) : Tensor());
 }
 

@@ -13,6 +13,7 @@
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
+#include "foresight/models/vit_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "models/dino_wm_under_test.hpp"
@@ -171,6 +172,58 @@ TEST_CASE("a V-JEPA 2 comes from a Hugging Face folder and goes back bit by bit"
   check_same(io::SafeTensors::open(file).tensors(),
              io::SafeTensors::open(source / "model.safetensors").tensors());
   CHECK(foresight_command("export " + bundle + " --layout newer --out " + file).code == 2);
+  const auto command = "import vjepa2 " + source.string() + " --out " + bundle;
+  REQUIRE(foresight_command(command + " --image_mean 0.5,0.4,0.3 --image_std 1,2,3").code == 0);
+  CHECK(models::read_vjepa2(io::read_bundle(bundle))->options().image.std ==
+        std::vector<double>{1, 2, 3});
+  CHECK(foresight_command(command + " --image_std 1,0,3").code == 2);
+}
+
+TEST_CASE("an image encoder comes from a Hugging Face folder and goes back bit by bit") {
+  const fs::path checkpoints = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints";
+  int folders = 0;
+  for (const auto* name : {"vit", "ijepa", "dinov2", "dinov2_with_registers"}) {
+    INFO(name);
+    const auto source = checkpoints / name;
+    if (!fs::exists(source)) continue;
+    ++folders;
+    const TemporaryFolder folder;
+    const auto bundle = (folder / "bundle").string(), file = (folder / "back.safetensors").string();
+    const auto command = "import vit " + source.string() + " --out " + bundle;
+    // Without preprocessor_config.json the statistics must be given.
+    if (!fs::exists(source / "preprocessor_config.json"))
+      CHECK_THAT(foresight_command(command).output, Catch::Contains("--image.mean"));
+    const auto imported =
+        foresight_command(command + " --image.mean 0.5,0.4,0.3 --image.std 0.1,0.2,0.3");
+    INFO(imported.output);
+    REQUIRE(imported.code == 0);
+    const auto read = models::read_vit(io::read_bundle(bundle));
+    CHECK(read.image.mean == std::vector<double>{0.5, 0.4, 0.3});
+    REQUIRE(foresight_command("export " + bundle + " --out " + file).code == 0);
+    check_same(io::SafeTensors::open(file).tensors(),
+               io::SafeTensors::open(source / "model.safetensors").tensors());
+  }
+  CHECK(folders > 0);
+}
+
+TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json") {
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/dinov2_with_registers";
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "hf");
+  for (const auto* name : {"config.json", "model.safetensors"})
+    fs::copy_file(source / name, folder / "hf" / name);
+  io::write_json(folder / "hf" / "preprocessor_config.json",
+                 {{"image_mean", {0.1, 0.2, 0.3}},
+                  {"image_std", {0.4, 0.5, 0.6}},
+                  {"crop_size", {{"height", 28}, {"width", 28}}}});
+  const auto command =
+      "import vit " + (folder / "hf").string() + " --out " + (folder / "bundle").string();
+  REQUIRE(foresight_command(command).code == 0);
+  const auto read = models::read_vit(io::read_bundle(folder / "bundle"));
+  CHECK(read.image.std == std::vector<double>{0.4, 0.5, 0.6});
+  CHECK(read.image.size == 28);
+  io::write_json(folder / "hf" / "preprocessor_config.json", {{"image_mean", {0.1, "x", 0.3}}});
+  CHECK_THAT(foresight_command(command).output, Catch::Contains("no list of three numbers"));
 }
 
 TEST_CASE("of two encoders in one file, one must be named") {

@@ -149,6 +149,31 @@ void compare_forward(Golden& golden, const Pretraining& run, const std::string& 
   }
 }
 
+// V-JEPA 2-AC's latents and both kinds of prediction, computed in bfloat16. Every step that is fed
+// back adds the predictor's roundings.
+void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& options,
+                                const std::string& prefix) {
+  INFO("bfloat16");
+  const at::NoGradGuard no_grad;
+  models::VJepa2Ac model(options);
+  models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+  model.to(at::kBFloat16);
+  const auto input = [&](const char* key) { return golden.input(key).to(at::kBFloat16); };
+  const auto clips = input("clips");
+  const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))
+                           .unflatten(0, {clips.size(0), clips.size(2)});
+  REQUIRE(latents.scalar_type() == at::kBFloat16);
+  const auto of_encoder = (options.encoder.depth + 1) * kRoundingsOfBlock;
+  const auto of_step = (options.predictor.depth + 1) * kRoundingsOfBlock;
+  golden.compare_bfloat16(prefix + "h", latents.flatten(1, 2), of_encoder);
+  const auto predictions =
+      model.training_predictions({latents, input("actions"), input("states"), input("extrinsics")});
+  golden.compare_bfloat16(prefix + "z_tf", predictions.teacher_forced.flatten(1, 2),
+                          of_encoder + of_step);
+  golden.compare_bfloat16(prefix + "z_ar", predictions.rollout.flatten(1, 2),
+                          of_encoder + options.auto_steps * of_step);
+}
+
 }  // namespace
 
 TEST_CASE("V-JEPA 2 training steps are the reference's from schedule to moving average",
@@ -206,6 +231,7 @@ TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of 
       options.normalise_latents = config.at("normalize_reps");
       options.rollout_start = variant == "fixed" ? models::RolloutStart::first_prediction
                                                  : models::RolloutStart::second_prediction;
+      check_bfloat16_predictions(golden, options, variant + ".");
       for (const auto type : {at::kFloat, at::kDouble}) {
         const std::string section =
             (type == at::kDouble ? "outputs64/" : "outputs/") + variant + ".";

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "foresight/models/dino_wm.hpp"
+#include "foresight/train/feature_cache.hpp"
 #include "foresight/train/loader_task.hpp"
 
 namespace foresight::train {
@@ -13,9 +14,12 @@ namespace foresight::train {
 /// columns, all of them, raw; ProprioOptions.mean and .std normalise them.
 class FORESIGHT_API DinoWmTask final : public LoaderTask {
  public:
-  /// Windows must be longer than the steps that the loss looks ahead. Throws
-  /// Error(invalid_argument) without a model.
-  DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data);
+  /// Windows must be longer than the steps that the loss looks ahead. `features`: of the backbone's
+  /// encode_pixels() for the same data set; null: every batch is encoded anew. Throws
+  /// Error(invalid_argument) without a model, or for features together with TaskData.replay, whose
+  /// windows are of another data set.
+  DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data,
+             std::shared_ptr<FeatureCache> features = nullptr);
 
   torch::nn::Module& module() override { return *model_; }
 
@@ -23,6 +27,7 @@ class FORESIGHT_API DinoWmTask final : public LoaderTask {
   losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
 
   std::shared_ptr<models::DinoWm> model_;
+  std::shared_ptr<FeatureCache> features_;
 };
 
 }  // namespace foresight::train

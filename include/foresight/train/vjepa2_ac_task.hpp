@@ -5,6 +5,7 @@
 #pragma once
 
 #include "foresight/models/vjepa2_ac.hpp"
+#include "foresight/train/feature_cache.hpp"
 #include "foresight/train/loader_task.hpp"
 
 namespace foresight::train {
@@ -14,16 +15,20 @@ namespace foresight::train {
 /// between a window's frames, as the model counts them; recorded action columns are not read.
 class FORESIGHT_API VJepa2AcTask final : public LoaderTask {
  public:
-  /// Windows must be longer than VJepa2AcOptions.auto_steps. Throws Error(invalid_argument) without
-  /// a model.
-  VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data);
+  /// Windows must be longer than VJepa2AcOptions.auto_steps. `features`: of encode_images() for the
+  /// same data set; null: every batch is encoded anew. Throws Error(invalid_argument) without a
+  /// model, or for features together with TaskData.replay, whose windows are of another data set.
+  VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data,
+               std::shared_ptr<FeatureCache> features = nullptr);
 
   torch::nn::Module& module() override { return *model_; }
 
  private:
   losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
+  Tensor latents(const data::Batch& batch) const;
 
   std::shared_ptr<models::VJepa2Ac> model_;
+  std::shared_ptr<FeatureCache> features_;
 };
 
 }  // namespace foresight::train

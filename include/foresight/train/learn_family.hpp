@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// From recordings to a bundle for the families that train/learn.hpp does not make: DINO-WM, V-JEPA
+// 2, V-JEPA 2-AC, I-JEPA, LeJEPA and EB-JEPA, each by its own recipe. `foresight train FAMILY` is
+// these functions.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/envs/eb_trajectories.hpp"
+#include "foresight/models/dino_wm_options.hpp"
+#include "foresight/models/vjepa2_ac_options.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
+#include "foresight/train/eb_jepa_task.hpp"
+#include "foresight/train/feature_cache.hpp"
+#include "foresight/train/ijepa_task.hpp"
+#include "foresight/train/learn.hpp"
+#include "foresight/train/lejepa_task.hpp"
+#include "foresight/train/masked_video_task.hpp"
+#include "foresight/train/recipes.hpp"
+
+namespace foresight::train {
+
+/// What every training from recordings is told. The options of a family add to it; recipe(steps) is
+/// how the family was trained where it was published.
+struct FORESIGHT_API RecordedTraining {
+  data::WindowOptions windows;     ///< windows of time that it learns from
+  data::LoaderOptions loader;      ///< batches; seed and states are set by the training
+  data::FrameCacheOptions cache;   ///< decoded frames in memory
+  TrainOptions training;           ///< optimiser, schedule, checkpoints
+  double validation = 0.1;         ///< part of the episodes held out
+  int64_t validation_batches = 4;  ///< batches per validation
+  int64_t seed = 0;                ///< of weights, order, split and noise
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("windows", self.windows, "windows of time that it learns from");
+    visit("loader", self.loader, "batches");
+    visit("cache", self.cache, "decoded frames in memory");
+    visit("training", self.training, "optimiser, schedule and checkpoints");
+    visit("validation", self.validation, "part of the episodes held out");
+    visit("validation_batches", self.validation_batches, "batches per validation");
+    visit("seed", self.seed, "of weights, order, split and noise");
+  }
+  std::vector<std::string> validate() const;
+};
+
+/// DINO-WM on a frozen image encoder. Picture statistics and the encoder come from the backbone, so
+/// that model.image, model.encoder and model.encoder_image_size must be left as they are;
+/// dimension, block and statistics of actions come from the data, and so do statistics of
+/// proprioception that are not given.
+struct FORESIGHT_API DinoWmLearnOptions : RecordedTraining {
+  std::string backbone;    ///< bundle of family vit, lejepa or dino_wm
+  int64_t image_size = 0;  ///< side of the pictures, pixels; 0: as the backbone saw them
+  models::DinoWmOptions model;
+  FeatureCacheOptions features;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("backbone", self.backbone, "bundle of the frozen encoder: family vit, lejepa, dino_wm");
+    visit("image_size", self.image_size, "side of the pictures, pixels; 0: as the backbone's");
+    visit("model", self.model, "the world model; image and encoder come from the backbone");
+    visit("features", self.features, "the backbone's features in memory");
+    RecordedTraining::fields(self, visit);
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return dino_wm_training(steps); }
+
+  /// A predictor of two blocks on windows of four frames: minutes on a CPU with a small backbone.
+  static DinoWmLearnOptions small();
+  /// DINO-WM as published (arXiv 2411.04983): six blocks, 196 pixels, dropout; without
+  /// proprioception until model.proprio.dim says how many state columns there are.
+  static DinoWmLearnOptions dino_wm();
+  /// The same with actions by AdaLN and a two-step rollout loss (arXiv 2512.24497).
+  static DinoWmLearnOptions adaln();
+};
+
+/// V-JEPA 2-AC on a frozen video encoder. model.image and model.encoder must be left as they are.
+struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
+  std::string backbone;  ///< bundle of family vjepa2 or vjepa2_ac
+  models::VJepa2AcOptions model;
+  FeatureCacheOptions features;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("backbone", self.backbone, "bundle of the frozen encoder: family vjepa2 or vjepa2_ac");
+    visit("model", self.model, "the world model; image and encoder come from the backbone");
+    visit("features", self.features, "the backbone's features in memory");
+    RecordedTraining::fields(self, visit);
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return vjepa2_ac_training(steps); }
+
+  /// A predictor of two blocks of width 48 on windows of four frames.
+  static VJepa2AcLearnOptions small();
+  /// As published (arXiv 2506.09985): 24 blocks of width 1024, clips of eight frames.
+  static VJepa2AcLearnOptions vjepa2_ac();
+};
+
+/// V-JEPA 2 pre-training on clips.
+struct FORESIGHT_API VJepa2LearnOptions : RecordedTraining {
+  models::VJepa2Options model = models::VJepa2Options::tiny();
+  MaskedVideoOptions task;
+  models::EncoderWeights encoder = models::EncoderWeights::target;  ///< which one is kept
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("model", self.model, "encoder and predictor");
+    visit("task", self.task, "masks, loss and the target's momentum");
+    visit("encoder", self.encoder, "what the bundle holds: target, as evaluations use, or online");
+    RecordedTraining::fields(self, visit);
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return vjepa2_training(steps); }
+
+  /// 64-pixel clips of eight frames: minutes on a CPU.
+  static VJepa2LearnOptions tiny();
+  /// ViT-L on clips of 16 frames at 256 pixels, as the main phase (arXiv 2506.09985).
+  static VJepa2LearnOptions large();
+};
+
+/// I-JEPA pre-training on single frames. task.momentum_steps = 0 means training.steps here.
+struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
+  models::VJepa2Options model = ijepa_tiny();
+  IJepaOptions task;
+  models::EncoderWeights encoder = models::EncoderWeights::target;  ///< which one is kept
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("model", self.model, "encoder and predictor");
+    visit("task", self.task, "blocks, distance and the target's momentum");
+    visit("encoder", self.encoder, "what the bundle holds: target, as I-JEPA does, or online");
+    RecordedTraining::fields(self, visit);
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return ijepa_training(steps); }
+
+  /// 64-pixel pictures: minutes on a CPU.
+  static IJepaLearnOptions tiny();
+  /// ViT-H/14 at 224 pixels (arXiv 2301.08243).
+  static IJepaLearnOptions huge();
+};
+
+/// LeJEPA pre-training on single frames. A probe without statistics takes those of the data.
+struct FORESIGHT_API LeJepaLearnOptions : RecordedTraining {
+  models::LeJepaOptions model = models::LeJepaOptions::tiny();
+  LeJepaTaskOptions task;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("model", self.model, "encoder and projector");
+    visit("task", self.task, "views, and the probe that watches");
+    RecordedTraining::fields(self, visit);
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return lejepa_training(steps); }
+
+  /// 32-pixel pictures: minutes on a CPU.
+  static LeJepaLearnOptions tiny();
+  /// ViT-S/14 at 224 pixels (arXiv 2511.08544).
+  static LeJepaLearnOptions small();
+};
+
+/// EB-JEPA on Two Rooms. Its data are made as needed (envs/eb_trajectories.hpp): no recordings.
+struct FORESIGHT_API EbJepaLearnOptions {
+  models::EbJepaOptions model = models::EbJepaOptions::small();
+  envs::EbTrajectoryOptions walks;
+  EbJepaTaskOptions task;
+  TrainOptions training;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("model", self.model, "the world model");
+    visit("walks", self.walks, "the random walks that it learns from");
+    visit("task", self.task, "batches, clipping, held-out walks and seed");
+    visit("training", self.training, "optimiser, schedule and checkpoints");
+  }
+  std::vector<std::string> validate() const;
+
+  static TrainOptions recipe(int64_t steps) { return eb_jepa_training(steps); }
+
+  /// The small model on short windows: minutes on a CPU (docs/models/eb_jepa.md).
+  static EbJepaLearnOptions small();
+  /// As published (arXiv 2602.03604).
+  static EbJepaLearnOptions two_rooms();
+};
+
+/// Each trains by its family's loss and recipe and writes into `folder.path` what the learn() of
+/// train/learn.hpp writes: config.json, metrics, checkpoints/ and bundle/, with the same resuming,
+/// processes and success hooks. Frozen encoders see every frame once (FeatureCache). Throws Error:
+/// invalid_option for options that do not fit the backbone or the data; unsupported for
+/// LearnHooks::continuation; otherwise as that learn().
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
+                                const DinoWmLearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+/// State columns: a pose of seven numbers, with extrinsics six more (see VJepa2AcTask).
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
+                                const VJepa2AcLearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
+                                const VJepa2LearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
+                                const IJepaLearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
+                                const LeJepaLearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+FORESIGHT_API LearnResult learn(const EbJepaLearnOptions& options, const RunFolder& folder,
+                                at::Device device = at::kCPU,
+                                ProgressStyle progress = ProgressStyle::automatic,
+                                const LearnHooks& hooks = {});
+
+}  // namespace foresight::train

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train_run.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
+
+namespace foresight::cli {
+namespace {
+
+void print_stages(const train::LearnResult& result) {
+  fmt::print("world model: {} steps, {:.1f} s ({:.1f} ms a step), loss {:.4g}, validation {:.4g}\n",
+             result.world_model.step, result.world_model.seconds, result.world_model.step_ms,
+             result.world_model.loss, result.world_model.validation_loss);
+  if (result.critic.step > 0)
+    fmt::print("cost-to-go: {} steps, {:.1f} s ({:.2f} ms a step), loss {:.4g}\n",
+               result.critic.step, result.critic.seconds, result.critic.step_ms,
+               result.critic.loss);
+  for (const auto* stage : {&result.world_model, &result.critic}) {
+    if (std::isfinite(stage->success))
+      fmt::print("planning problems solved: {:.0f} %\n", 100 * stage->success);
+    if (stage->kept_step != stage->step && stage->outcome == train::Outcome::finished)
+      fmt::print("weights kept: those of step {}\n", stage->kept_step);
+  }
+}
+
+}  // namespace
+
+void RunFlags::add(CLI::App& command) {
+  command.add_option("--out", out, "run folder to write")->required();
+  command.add_flag("--resume", resume, "go on where the run in --out stopped");
+  command.add_option("--steps", steps, "the same as --training.steps");
+  command
+      .add_option("--process-timeout", processes.timeout,
+                  "seconds to wait for other processes (RANK, WORLD_SIZE, MASTER_ADDR, "
+                  "MASTER_PORT, as torchrun sets them)")
+      ->capture_default_str();
+  machine.add(command);
+}
+
+TrainingMachine::TrainingMachine(const RunFlags& flags) {
+  const auto launch = train::Launch::from_environment();
+  if (launch.world_size > 1)
+    processes = std::make_unique<train::DataParallel>(
+        train::ProcessGroup::connect(launch, flags.processes));
+  device = flags.machine.apply();
+  if (processes && device.is_cuda() && !device.has_index())
+    device.set_index(static_cast<c10::DeviceIndex>(launch.local_rank));
+}
+
+void print_data(const data::Dataset& dataset) {
+  fmt::print("{}: {} episodes, {} frames of {}x{}\n", dataset.name(), dataset.num_episodes(),
+             dataset.total_rows(), dataset.image_size().width, dataset.image_size().height);
+}
+
+void print_run(const train::LearnResult& result, const RunFlags& flags,
+               const TrainingMachine& machine) {
+  if (machine.speaks()) print_stages(result);
+  if (result.outcome == train::Outcome::interrupted) {
+    if (machine.speaks())
+      fmt::print("{}; go on with the same command and --resume --config {}/config.json\n",
+                 result.message, flags.out);
+    return;
+  }
+  require(result.outcome == train::Outcome::finished, ErrorCategory::non_finite, result.message);
+  if (!machine.speaks()) return;
+  if (result.continual) fmt::print("{}", train::summary(*result.continual));
+  fmt::print("bundle: {} ({:.1f} s in all, {:.1f} s of it decoding)\n", result.bundle.string(),
+             result.seconds, result.decode_seconds);
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Families that learn an encoder: V-JEPA 2, I-JEPA, LeJEPA; and EB-JEPA with both at once.
+#include "foresight/train/learn_family.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "family_run.hpp"
+#include "foresight/control/agent.hpp"
+#include "foresight/core/options_json.hpp"
+#include "foresight/data/statistics.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/models/lejepa_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "foresight/planning/presets.hpp"
+
+namespace foresight::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+// V-JEPA 2 with the encoder that was asked for in place of the one that was trained.
+void write_masked_model(const fs::path& path, const models::VJepa2& model,
+                        const nn::VideoVit& target, models::EncoderWeights encoder,
+                        nlohmann::json provenance) {
+  auto config = models::vjepa2_bundle_config(model);
+  provenance["encoder"] = std::string(enum_name(encoder));
+  config.provenance = std::move(provenance);
+  auto tensors = nn::state_dict(model);
+  if (encoder == models::EncoderWeights::target)
+    for (const auto& [name, weights] : nn::state_dict(target))
+      for (auto& [own, tensor] : tensors)
+        if (own == "encoder." + name) tensor = weights;
+  io::write_bundle(path, config, tensors);
+}
+
+// The training of a masked model, whose task has a target encoder.
+template <class MaskedTask, class Options, class TaskOptions>
+LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset> dataset,
+                         const Options& options, const TaskOptions& task_options,
+                         const RunFolder& folder, at::Device device, ProgressStyle progress,
+                         const LearnHooks& hooks) {
+  require_valid(options);
+  FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,
+                hooks);
+  FamilyData data(std::move(dataset), options);
+  auto model =
+      std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
+  model->to(device);
+  run.open(data.dataset().name());
+  data.decode(&options.model.image);
+  MaskedTask task(model, data.task_data(data.unused_actions(), /*states=*/false, run.reducer()),
+                  task_options);
+  auto result =
+      run.train(task, data.provenance(), [&](const fs::path& path, nlohmann::json provenance) {
+        write_masked_model(path, *model, task.target(), options.encoder, std::move(provenance));
+      });
+  result.decode_seconds = data.decode_seconds();
+  return result;
+}
+
+// Statistics of what a probe regresses, where they were not given.
+OnlineProbeOptions with_statistics(OnlineProbeOptions probe, const FamilyData& data) {
+  if (probe.columns == 0 || (!probe.mean.empty() && !probe.std.empty())) return probe;
+  auto columns = data.dataset().state_columns();
+  require(static_cast<int64_t>(columns.size()) >= probe.columns, ErrorCategory::invalid_option,
+          "OnlineProbeOptions.columns = " + std::to_string(probe.columns) +
+              " must be <= the recordings' " + std::to_string(columns.size()) + " state columns");
+  columns.resize(static_cast<std::size_t>(probe.columns));
+  const auto seen =
+      data::column_statistics(data.dataset(), columns, data::LastRow::include, data.split().train);
+  if (probe.mean.empty()) probe.mean = seen.mean;
+  if (probe.std.empty())
+    for (const double std : seen.std) probe.std.push_back(std > 0 ? std : 1.0);
+  return probe;
+}
+
+}  // namespace
+
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2LearnOptions& options,
+                  const RunFolder& folder, at::Device device, ProgressStyle progress,
+                  const LearnHooks& hooks) {
+  return learn_masked<MaskedVideoTask>("vjepa2", std::move(dataset), options, options.task, folder,
+                                       device, progress, hooks);
+}
+
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const IJepaLearnOptions& options,
+                  const RunFolder& folder, at::Device device, ProgressStyle progress,
+                  const LearnHooks& hooks) {
+  auto task = options.task;
+  if (task.momentum_steps == 0) task.momentum_steps = options.training.steps;
+  return learn_masked<IJepaTask>("ijepa", std::move(dataset), options, task, folder, device,
+                                 progress, hooks);
+}
+
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLearnOptions& options,
+                  const RunFolder& folder, at::Device device, ProgressStyle progress,
+                  const LearnHooks& hooks) {
+  require_valid(options);
+  FamilyRun run("lejepa", Dynamics::none, write_options(options), options.training, folder,
+                progress, hooks);
+  FamilyData data(std::move(dataset), options);
+  auto task_options = options.task;
+  task_options.probe = with_statistics(task_options.probe, data);
+  auto model =
+      std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
+  model->to(device);
+  run.open(data.dataset().name());
+  data.decode(nullptr);  // small crops want all the pixels there are
+  const auto& probe = task_options.probe;
+  LeJepaTask task(
+      model,
+      data.task_data(data.unused_actions(), probe.classes + probe.columns > 0, run.reducer()),
+      task_options);
+  auto result =
+      run.train(task, data.provenance(), [&](const fs::path& path, nlohmann::json provenance) {
+        auto config = models::lejepa_bundle_config(*model);
+        config.provenance = std::move(provenance);
+        models::write_lejepa(path, *model, config);
+      });
+  result.decode_seconds = data.decode_seconds();
+  return result;
+}
+
+LearnResult learn(const EbJepaLearnOptions& options, const RunFolder& folder, at::Device device,
+                  ProgressStyle progress, const LearnHooks& hooks) {
+  require_valid(options);
+  FamilyRun run("eb_jepa", Dynamics::imagined, write_options(options), options.training, folder,
+                progress, hooks);
+  auto model = std::make_shared<models::EbJepa>(options.model,
+                                                static_cast<std::uint64_t>(options.task.seed));
+  model->to(device);
+  EbJepaTask task(model, options.walks, options.task);
+  run.open("eb_two_rooms");
+  AgentOptions planner;
+  planner.sampling = eb_jepa_mppi();
+  planner.objective.distance = {.steps = Steps::sum, .reduction = Reduction::mean};
+  planner.control.horizon = 90;
+  return run.train(task, {{"data", "eb_two_rooms"}, {"seed", options.task.seed}},
+                   [&](const fs::path& path, nlohmann::json provenance) {
+                     auto config = models::eb_jepa_bundle_config(*model);
+                     config.planner = write_options(planner);
+                     config.provenance = std::move(provenance);
+                     models::write_eb_jepa(path, *model, std::move(config));
+                   });
+}
+
+}  // namespace foresight::train

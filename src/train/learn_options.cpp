@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules and presets of the trainings of train/learn_family.hpp.
+#include "foresight/train/learn_family.hpp"
+
+namespace foresight::train {
+namespace {
+
+using models::EncoderWeights;
+
+constexpr int64_t kBriefSteps = 1500;  // of a small preset: minutes on two cores
+
+std::vector<std::string> all_problems(std::vector<std::string> problems,
+                                      const std::vector<std::string>& more) {
+  problems.insert(problems.end(), more.begin(), more.end());
+  return problems;
+}
+
+// A target encoder has no average and no best validation of its own.
+void check_kept_encoder(Rules& rules, EncoderWeights encoder, const TrainOptions& training) {
+  const bool plain = training.keep == Keep::last && training.average == 0;
+  rules.check(plain || encoder == EncoderWeights::online, "encoder", enum_name(encoder),
+              "must be online where training.keep or training.average choose among weights: they "
+              "choose among the online encoder's");
+}
+
+// What all small presets have in common.
+template <class Options>
+Options brief(int64_t frames, int64_t stride, int64_t batch) {
+  Options options;
+  options.windows = {.frames = frames, .stride = stride};
+  options.loader.batch = batch;
+  options.training = Options::recipe(kBriefSteps);
+  return options;
+}
+
+// What a published recipe has: epochs become steps, which depend on the data.
+template <class Options>
+Options published(int64_t frames, int64_t stride, int64_t batch, int64_t steps) {
+  auto options = brief<Options>(frames, stride, batch);
+  options.training = Options::recipe(steps);
+  return options;
+}
+
+}  // namespace
+
+std::vector<std::string> RecordedTraining::validate() const {
+  return Rules("RecordedTraining")
+      .nested("windows", windows.validate())
+      .nested("loader", loader.validate())
+      .nested("cache", cache.validate())
+      .nested("training", training.validate())
+      .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
+      .at_least("validation_batches", static_cast<double>(validation_batches), 1)
+      .at_least("seed", static_cast<double>(seed), 0)
+      .problems();
+}
+
+// The model's own rules need its encoder, which comes later.
+std::vector<std::string> DinoWmLearnOptions::validate() const {
+  return all_problems(
+      Rules("DinoWmLearnOptions")
+          .check(!backbone.empty(), "backbone", backbone, "must be the bundle of an image encoder")
+          .at_least("image_size", static_cast<double>(image_size), 0)
+          .nested("model.predictor", model.predictor.validate())
+          .nested("model.proprio", model.proprio.validate())
+          .nested("model.loss", model.loss.validate())
+          .nested("features", features.validate())
+          .problems(),
+      RecordedTraining::validate());
+}
+
+std::vector<std::string> VJepa2AcLearnOptions::validate() const {
+  return all_problems(
+      Rules("VJepa2AcLearnOptions")
+          .check(!backbone.empty(), "backbone", backbone, "must be the bundle of a video encoder")
+          .nested("model", model.validate())
+          .nested("features", features.validate())
+          .check(windows.frames > model.auto_steps, "windows.frames",
+                 static_cast<double>(windows.frames),
+                 "must be > model.auto_steps = " + std::to_string(model.auto_steps))
+          .problems(),
+      RecordedTraining::validate());
+}
+
+std::vector<std::string> VJepa2LearnOptions::validate() const {
+  Rules rules("VJepa2LearnOptions");
+  rules.nested("model", model.validate())
+      .nested("task", task.validate())
+      .check(windows.frames == model.encoder.frames, "windows.frames",
+             static_cast<double>(windows.frames),
+             "must be model.encoder.frames = " + std::to_string(model.encoder.frames));
+  check_kept_encoder(rules, encoder, training);
+  return all_problems(rules.problems(), RecordedTraining::validate());
+}
+
+std::vector<std::string> IJepaLearnOptions::validate() const {
+  Rules rules("IJepaLearnOptions");
+  rules.nested("model", model.validate())
+      .nested("task", task.validate())
+      .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
+             "must be 1: it learns from single frames");
+  check_kept_encoder(rules, encoder, training);
+  return all_problems(rules.problems(), RecordedTraining::validate());
+}
+
+std::vector<std::string> LeJepaLearnOptions::validate() const {
+  return all_problems(
+      Rules("LeJepaLearnOptions")
+          .nested("model", model.validate())
+          .nested("task", task.validate())
+          .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
+                 "must be 1: it learns from single frames")
+          .problems(),
+      RecordedTraining::validate());
+}
+
+std::vector<std::string> EbJepaLearnOptions::validate() const {
+  return Rules("EbJepaLearnOptions")
+      .nested("model", model.validate())
+      .nested("walks", walks.validate())
+      .nested("task", task.validate())
+      .nested("training", training.validate())
+      .problems();
+}
+
+DinoWmLearnOptions DinoWmLearnOptions::small() {
+  auto options = brief<DinoWmLearnOptions>(4, 5, 32);
+  options.model.predictor = {.depth = 2, .heads = 4, .head_width = 16, .mlp_width = 128};
+  options.model.predictor.dropout = 0.0;
+  return options;
+}
+
+DinoWmLearnOptions DinoWmLearnOptions::dino_wm() {
+  auto options = published<DinoWmLearnOptions>(4, 5, 32, 60'000);
+  options.image_size = 196;
+  return options;
+}
+
+DinoWmLearnOptions DinoWmLearnOptions::adaln() {
+  auto options = dino_wm();
+  options.model.predictor.conditioning = nn::ActionConditioning::adaln;
+  options.model.loss.rollout = 1.0;
+  return options;
+}
+
+VJepa2AcLearnOptions VJepa2AcLearnOptions::small() {
+  auto options = brief<VJepa2AcLearnOptions>(4, 1, 16);
+  options.model.predictor.width = 48;
+  options.model.predictor.depth = 2;
+  options.model.predictor.heads = 2;
+  options.model.predictor.mlp_width = 192;
+  return options;
+}
+
+VJepa2AcLearnOptions VJepa2AcLearnOptions::vjepa2_ac() {
+  return published<VJepa2AcLearnOptions>(8, 1, 256, 94'500);
+}
+
+VJepa2LearnOptions VJepa2LearnOptions::tiny() {
+  auto options = brief<VJepa2LearnOptions>(models::VJepa2Options::tiny().encoder.frames, 2, 16);
+  // The published momentum is for hundreds of thousands of steps, the rate for batches of 3072.
+  options.task.momentum = 0.99;
+  options.training.optimizer.lr = 1e-3;
+  options.training.schedule.kind = ScheduleKind::cosine;
+  return options;
+}
+
+VJepa2LearnOptions VJepa2LearnOptions::large() {
+  auto options = published<VJepa2LearnOptions>(16, 1, 3072, 240'000);
+  options.model = models::VJepa2Options::large();
+  options.model.encoder.frames = 16;
+  return options;
+}
+
+IJepaLearnOptions IJepaLearnOptions::tiny() { return brief<IJepaLearnOptions>(1, 1, 64); }
+
+IJepaLearnOptions IJepaLearnOptions::huge() {
+  auto options = published<IJepaLearnOptions>(1, 1, 2048, 187'500);
+  options.model = ijepa_huge();
+  return options;
+}
+
+LeJepaLearnOptions LeJepaLearnOptions::tiny() {
+  auto options = brief<LeJepaLearnOptions>(1, 1, 64);
+  auto& views = options.task.views;
+  views.global_size = 32;
+  views.local_size = 16;
+  views.local_views = 2;
+  return options;
+}
+
+LeJepaLearnOptions LeJepaLearnOptions::small() {
+  auto options = published<LeJepaLearnOptions>(1, 1, 512, 100'000);
+  options.model = models::LeJepaOptions();
+  return options;
+}
+
+EbJepaLearnOptions EbJepaLearnOptions::small() {
+  EbJepaLearnOptions options;
+  options.walks.window = 9;
+  options.task.batch = 32;
+  options.task.validation_clips = 64;
+  options.training = recipe(5000);
+  return options;
+}
+
+EbJepaLearnOptions EbJepaLearnOptions::two_rooms() {
+  EbJepaLearnOptions options;
+  options.model = models::EbJepaOptions::two_rooms();
+  options.training = recipe(3120);
+  return options;
+}
+
+}  // namespace foresight::train
