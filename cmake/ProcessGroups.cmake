@@ -19,7 +19,8 @@ if(FORESIGHT_WITH_GLOO)
   endif()
 endif()
 if(FORESIGHT_WITH_NCCL AND torch_torch_cuda_LIBRARY)
-  find_path(FORESIGHT_CUDA_INCLUDE_DIR cuda_runtime_api.h
+  # cusparse.h: LibTorch's CUDA headers include those of the whole toolkit, not of its runtime alone.
+  find_path(FORESIGHT_CUDA_INCLUDE_DIR cusparse.h
             HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
   # Beside torch lie the wheels nvidia-nccl-cu12 and nvidia-nccl-cu13.
   find_path(FORESIGHT_NCCL_INCLUDE_DIR nccl.h
@@ -28,6 +29,9 @@ if(FORESIGHT_WITH_NCCL AND torch_torch_cuda_LIBRARY)
   if(FORESIGHT_CUDA_INCLUDE_DIR AND FORESIGHT_NCCL_INCLUDE_DIR AND EXISTS "${_c10d}/ProcessGroupNCCL.hpp")
     list(APPEND _definitions USE_C10D_NCCL)
     list(APPEND _includes "${FORESIGHT_CUDA_INCLUDE_DIR}" "${FORESIGHT_NCCL_INCLUDE_DIR}")
+  else()
+    message(STATUS "foresight: no headers of NCCL (nccl.h) or of the CUDA toolkit (cusparse.h), so several GPUs exchange "
+                   "through the CPUs' memory")
   endif()
 endif()
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/sharded.hpp"
 
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <exception>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/replica_part.hpp"
 
 namespace foresight {
 namespace {
@@ -47,32 +50,69 @@ Costs evaluate_part(const CostFunction& cost, const Tensor& part, const Replicas
   return costs;
 }
 
+// `actions` themselves, whose gradient is that of all candidates: a replica's own costs depend on
+// its part only. The gradient that arrives is counted in every replica, since summing costs adds
+// up the gradients of all of them, which are equal.
+Tensor with_gradients_of_all(const Tensor& actions,
+                             const std::shared_ptr<const Replicas>& replicas) {
+  if (!c10::GradMode::is_enabled() || !actions.requires_grad()) return actions;
+  const auto shared = actions.view_as(actions);
+  shared.register_hook([replicas](const Tensor& gradient) {
+    return replicas->sum(gradient) / static_cast<double>(replicas->count());
+  });
+  return shared;
+}
+
+// The costs of all candidates, of which this replica evaluates a part.
+Costs evaluate_together(const CostFunction& cost, const Tensor& actions,
+                        const std::shared_ptr<const Replicas>& replicas) {
+  const auto samples = actions.size(1);
+  const auto part = part_of(samples, replicas->rank(), replicas->count());
+  // With fewer candidates than replicas a part may be empty. Evaluating one all the same tells the
+  // names of the terms; it is not counted.
+  const auto from = std::min(part.first, samples - 1), count = std::max<int64_t>(part.count, 1);
+  const auto mine = evaluate_part(
+      cost, with_gradients_of_all(actions, replicas).narrow(1, from, count), *replicas);
+  // Exact whatever the order of the sum: one number and zeros.
+  const auto all = at::constant_pad_nd(as_columns(mine).narrow(1, 0, part.count),
+                                       {0, 0, part.first, samples - part.first - part.count});
+  return from_columns(replicas->sum(all), mine);
+}
+
+using Clock = Problem::Clock;
+
+// Rank 0's value, everywhere.
+int64_t of_rank_0(const Replicas& replicas, int64_t value) {
+  return replicas.sum(at::full({1}, replicas.rank() == 0 ? value : 0, at::kLong)).item<int64_t>();
+}
+
+Clock::time_point of_rank_0(const Replicas& replicas, Clock::time_point time) {
+  return Clock::time_point(Clock::duration(of_rank_0(replicas, time.time_since_epoch().count())));
+}
+
 }  // namespace
 
 Problem shard_candidates(Problem problem, std::shared_ptr<const Replicas> replicas) {
   require(replicas != nullptr, ErrorCategory::invalid_argument,
           "shard_candidates: replicas = null");
-  require(!problem.deadline, ErrorCategory::invalid_argument,
-          "shard_candidates: Problem.deadline is set, but replicas that look at different clocks "
-          "would stop at different iterations; bound the iterations instead");
-  problem.cost = [cost = std::move(problem.cost),
-                  replicas = std::move(replicas)](const Tensor& actions) {
-    require(
-        !(at::GradMode::is_enabled() && actions.requires_grad()), ErrorCategory::unsupported,
-        "shard_candidates: gradients of sharded costs are not implemented; plan by sampling, or "
-        "shard the problems B instead");
-    const auto samples = actions.size(1), count = replicas->count(), rank = replicas->rank();
-    const auto first = samples * rank / count, last = samples * (rank + 1) / count;
-    // With fewer candidates than replicas a part may be empty. Evaluating one all the same tells
-    // the names of the terms; it is not counted.
-    const auto from = std::min(first, samples - 1);
-    const auto mine =
-        evaluate_part(cost, actions.narrow(1, from, std::max<int64_t>(last - first, 1)), *replicas);
-    const auto columns = as_columns(mine);
-    // Exact whatever the order of the sum: one number and zeros.
-    auto all = at::zeros({actions.size(0), samples, columns.size(2)}, columns.options());
-    all.narrow(1, first, last - first).copy_(columns.narrow(1, 0, last - first));
-    return from_columns(replicas->sum(all), mine);
+  const auto hurried =
+      replicas->sum(at::full({1}, problem.deadline ? 1 : 0, at::kLong)).item<int64_t>();
+  require(hurried == 0 || hurried == replicas->count(), ErrorCategory::invalid_argument,
+          "shard_candidates: Problem.deadline is set in " + std::to_string(hurried) + " of " +
+              std::to_string(replicas->count()) + " replicas, expected in all or none");
+  if (problem.deadline) {
+    problem.deadline = of_rank_0(*replicas, *problem.deadline);
+    problem.now = [now = std::move(problem.now), replicas] {
+      const auto here = now();
+      try {
+        return of_rank_0(*replicas, here);
+      } catch (const std::exception&) {  // a planner's clock cannot fail; its next cost will
+        return here;
+      }
+    };
+  }
+  problem.cost = [cost = std::move(problem.cost), replicas](const Tensor& actions) {
+    return evaluate_together(cost, actions, replicas);
   };
   return problem;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "foresight/core/replica_part.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "position.hpp"
 
@@ -49,7 +50,8 @@ CriticTask::CriticTask(std::shared_ptr<models::ValueCritic> critic, const Episod
       block_(block),
       options_(options),
       seed_(seed),
-      noise_(seed, kTrainingStream) {
+      noise_(seed, kTrainingStream),
+      samples_(options.batch) {
   require_valid(options_);
   require(block_ >= 1, ErrorCategory::invalid_argument, "CriticTask: block must be >= 1");
   require(!training_.empty(), ErrorCategory::invalid_argument,
@@ -108,7 +110,25 @@ losses::Terms CriticTask::pair_loss(const Pairs& pairs) const {
   return terms;
 }
 
-losses::Terms CriticTask::loss() { return pair_loss(draw(training_, options_.batch, noise_)); }
+losses::Terms CriticTask::loss() {
+  auto pairs = draw(training_, options_.batch, noise_);
+  const auto part = replica_part(options_.batch);
+  require(part.count > 0, ErrorCategory::invalid_option,
+          "CriticTaskOptions.batch = " + std::to_string(options_.batch) +
+              " must be >= " + std::to_string(replica_count()) + ", the number of processes");
+  samples_ = part.count;
+  if (part.count == options_.batch) return pair_loss(pairs);
+  for (auto* column :
+       {&pairs.from, &pairs.goal, &pairs.later, &pairs.steps, &pairs.arrived, &pairs.same})
+    *column = column->narrow(0, part.first, part.count);
+  // Parts may differ by a pair; the mean over processes is still that over all pairs.
+  const double share =
+      static_cast<double>(part.count * replica_count()) / static_cast<double>(options_.batch);
+  const auto own = pair_loss(pairs);
+  losses::Terms terms;
+  for (const auto& term : own.terms()) terms.add(term.name, term.weight, term.value * share);
+  return terms;
+}
 
 void CriticTask::updated() {
   c10::NoGradGuard no_grad;

@@ -3,6 +3,7 @@
 
 #include <c10/core/GradMode.h>
 
+#include "foresight/core/replica_part.hpp"
 #include "position.hpp"
 
 namespace foresight::train {
@@ -23,6 +24,7 @@ DynamicsTask::DynamicsTask(std::shared_ptr<models::MlpDynamics> dynamics,
   require(dynamics_ != nullptr, ErrorCategory::invalid_argument, "DynamicsTask needs dynamics");
   require(batch >= 1, ErrorCategory::invalid_option,
           "DynamicsTask: batch = " + std::to_string(batch) + " must be >= 1");
+  samples_ = batch * dynamics_->count();
   dynamics_->fit_scales(training_);
   PhiloxNoise bootstrap(seed, kBootstrapStream);
   rows_ = models::bootstrap_rows(training_.size(), dynamics_->count(), bootstrap);
@@ -30,7 +32,12 @@ DynamicsTask::DynamicsTask(std::shared_ptr<models::MlpDynamics> dynamics,
 
 losses::Terms DynamicsTask::loss() {
   const auto picked = noise_.integers(training_.size(), {dynamics_->count(), batch_});
-  return dynamics_->loss(training_, rows_.gather(1, picked));
+  require(batch_ % replica_count() == 0, ErrorCategory::invalid_option,
+          "DynamicsTask: batch = " + std::to_string(batch_) + " must be a multiple of " +
+              std::to_string(replica_count()) + ", the number of processes");
+  const auto part = replica_part(batch_);
+  samples_ = part.count * dynamics_->count();
+  return dynamics_->loss(training_, rows_.gather(1, picked.narrow(1, part.first, part.count)));
 }
 
 losses::Terms DynamicsTask::validate() {

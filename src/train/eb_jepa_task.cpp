@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "foresight/core/replica_part.hpp"
 #include "foresight/train/gradient_norm.hpp"
 #include "mean_terms.hpp"
 #include "position.hpp"
@@ -35,7 +36,8 @@ EbJepaTask::EbJepaTask(std::shared_ptr<models::EbJepa> model,
     : model_(given_model(std::move(model))),
       options_(options),
       training_(trajectories, static_cast<std::uint64_t>(options.seed)),
-      held_out_(trajectories, static_cast<std::uint64_t>(options.seed) ^ kEbHeldOutSeed) {
+      held_out_(trajectories, static_cast<std::uint64_t>(options.seed) ^ kEbHeldOutSeed),
+      samples_(options.batch) {
   require_valid(options);
   const auto& expected = model_->options();
   require(trajectories.geometry.image_size == expected.image_size, ErrorCategory::invalid_option,
@@ -56,7 +58,13 @@ losses::Terms EbJepaTask::batch_loss(const envs::EbBatch& batch) const {
 }
 
 losses::Terms EbJepaTask::loss() {
-  auto terms = batch_loss(training_.batch(next_, options_.batch));
+  require(options_.batch % replica_count() == 0, ErrorCategory::invalid_option,
+          "EbJepaTaskOptions.batch = " + std::to_string(options_.batch) +
+              " must be a multiple of " + std::to_string(replica_count()) +
+              ", the number of processes");
+  const auto part = replica_part(options_.batch);
+  auto terms = batch_loss(training_.batch(next_ + part.first, part.count));
+  samples_ = part.count;
   next_ += options_.batch;
   return terms;
 }
@@ -66,12 +74,22 @@ void EbJepaTask::clip_gradients() {
   for (const auto& group : model_->clipping_groups()) clip_gradient_norm(group, options_.clip);
 }
 
-losses::Terms EbJepaTask::validate() {
+losses::Terms EbJepaTask::held_out_loss(const Replicas* processes) const {
+  const auto clips = options_.validation_clips;
+  const auto batches = (clips + options_.batch - 1) / options_.batch;
+  if (batches == 0) return {};
+  const auto part = processes != nullptr ? part_of(batches, processes->rank(), processes->count())
+                                         : ReplicaPart{0, batches};
   MeanTerms mean;
-  for (int64_t first = 0; first < options_.validation_clips; first += options_.batch) {
-    const auto count = std::min(options_.batch, options_.validation_clips - first);
-    mean.add(batch_loss(held_out_.batch(first, count)), count);
+  const auto loss_of = [&](int64_t first, int64_t count) {
+    return batch_loss(held_out_.batch(first, count));
+  };
+  for (int64_t i = part.first; i < part.first + part.count; ++i) {
+    const auto first = i * options_.batch, count = std::min(options_.batch, clips - first);
+    mean.add(loss_of(first, count), count);
   }
+  if (part.count == 0) mean.add(loss_of(0, 1), 0);  // tells the names of the terms
+  if (processes != nullptr) mean.exchange(*processes);
   return mean.terms();
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "foresight/core/replica_part.hpp"
 #include "foresight/models/vjepa2_pretraining.hpp"
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -85,7 +86,15 @@ losses::Terms IJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
           "IJepaTask: windows of " + std::to_string(batch.pixels.size(1)) +
               " frames, expected WindowOptions.frames = 1");
   const auto device = model_->parameters().front().device();
-  const auto blocks = masks_.sample(batch.pixels.size(0), noise);
+  // Contexts of all processes' pictures are cut to one length, so blocks are drawn for all of them.
+  const auto pictures = batch.pixels.size(0), all = pictures * replica_count();
+  auto blocks = masks_.sample(all, noise);
+  const auto own = [&](const Tensor& rows) {  // [M * all, n] -> [M * pictures, n]
+    return rows.view({-1, all, rows.size(1)})
+        .narrow(1, pictures * replica_rank(), pictures)
+        .flatten(0, 1);
+  };
+  blocks = {own(blocks.context), own(blocks.targets)};
   return loss_of_blocks(model_->preprocess(batch.pixels.to(device)), blocks);
 }
 

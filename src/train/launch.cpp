@@ -37,6 +37,30 @@ int64_t number_in(const char* name, std::optional<int64_t> fallback) {
   return value;
 }
 
+// What the processes of an MPI launcher are told, under the names of its implementation.
+struct MpiVariables {
+  const char *rank, *world_size, *local_rank, *local_size;
+};
+constexpr MpiVariables kMpi[] = {
+    {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+     "OMPI_COMM_WORLD_LOCAL_SIZE"},  // Open MPI
+    {"MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_LOCAL_RANK",
+     "MV2_COMM_WORLD_LOCAL_SIZE"},                                   // MVAPICH2
+    {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"},  // MPICH, Intel MPI
+};
+
+// mpirun tells no address: that of the one machine is known, others must be given.
+void read_mpirun(Launch& launch, const MpiVariables& names) {
+  launch.world_size = number_in(names.world_size, std::nullopt);
+  launch.rank = number_in(names.rank, std::nullopt);
+  launch.local_rank = number_in(names.local_rank, variable("MASTER_ADDR") ? 0 : launch.rank);
+  const auto here = number_in(names.local_size, launch.world_size);
+  require(here == launch.world_size || variable("MASTER_ADDR"), ErrorCategory::invalid_option,
+          fmt::format("mpirun started {} processes, {} of them on this machine: set MASTER_ADDR to "
+                      "the host of rank 0 for all of them (mpirun -x MASTER_ADDR=..., or -genv)",
+                      launch.world_size, here));
+}
+
 }  // namespace
 
 std::vector<std::string> Launch::validate() const {
@@ -67,6 +91,12 @@ Launch Launch::from_environment() {
     launch.world_size = number_in("SLURM_NTASKS", std::nullopt);
     launch.rank = number_in("SLURM_PROCID", std::nullopt);
     launch.local_rank = number_in("SLURM_LOCALID", 0);
+  } else {
+    for (const auto& names : kMpi)
+      if (variable(names.rank) && variable(names.world_size)) {
+        read_mpirun(launch, names);
+        break;
+      }
   }
   launch.master_addr = variable("MASTER_ADDR").value_or(launch.master_addr);
   launch.master_port = number_in("MASTER_PORT", launch.master_port);

@@ -54,6 +54,7 @@ std::vector<std::string> LearnOptions::validate() const {
       .nested("windows", windows.validate())
       .nested("loader", loader.validate())
       .nested("cache", cache.validate())
+      .nested("augmentation", augmentation.validate())
       .nested("training", training.validate())
       .nested("critic", critic.validate())
       .nested("critic_task", critic_task.validate())
@@ -130,6 +131,9 @@ class Learning {
   void decode(Recordings& recordings) const;
   std::unique_ptr<data::Loader> training_loader(const Recordings& recordings, int64_t batch) const;
   TaskData task_data() const;
+  // Those whose every frame can be read, where the others are to be skipped.
+  std::vector<int64_t> usable(const Recordings& recordings,
+                              const std::vector<int64_t>& episodes) const;
   EpisodeLatents latents(bool of_training) const;
   losses::Terms held_out_losses(const Recordings& recordings) const;
   void measure_before();
@@ -145,6 +149,7 @@ class Learning {
   at::Device device_;
   ProgressStyle progress_;
   LearnHooks hooks_;
+  std::shared_ptr<const Replicas> processes_;  // null: this one alone
   std::uint64_t seed_;
   Clock::time_point start_ = Clock::now();
   Recordings fresh_, old_;  // old_ without a data set: nothing is replayed
@@ -162,6 +167,7 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
       device_(device),
       progress_(progress),
       hooks_(hooks),
+      processes_(hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr),
       seed_(static_cast<std::uint64_t>(options_.seed)) {
   fresh_ = opened(std::move(dataset));
   options_.loader.seed = options_.seed;
@@ -209,13 +215,22 @@ Recordings Learning::opened(std::shared_ptr<const data::Dataset> dataset) const 
 
 void Learning::decode(Recordings& recordings) const {
   recordings.frames = std::make_shared<const data::FrameCache>(
-      at_model_size(recordings.dataset, options_.model.image), options_.cache);
+      at_model_size(recordings.dataset, options_.model.image), options_.cache,
+      std::vector<int64_t>{}, options_.loader.unreadable);
+}
+
+std::vector<int64_t> Learning::usable(const Recordings& recordings,
+                                      const std::vector<int64_t>& episodes) const {
+  return options_.loader.unreadable == data::Unreadable::skip
+             ? recordings.frames->readable(episodes)
+             : episodes;
 }
 
 std::unique_ptr<data::Loader> Learning::training_loader(const Recordings& recordings,
                                                         int64_t batch) const {
   auto options = options_.loader;
   options.batch = batch;
+  if (device_.is_cuda()) options.memory = data::HostMemory::pinned;
   data::Shard shard;
   if (hooks_.reducer != nullptr) shard = {hooks_.reducer->rank(), hooks_.reducer->world_size()};
   return std::make_unique<data::Loader>(
@@ -234,13 +249,18 @@ TaskData Learning::task_data() const {
       validation_loader(fresh_.frames, options_, options_.model.action, fresh_.split.validation);
   data.validation_batches = options_.validation_batches;
   data.seed = seed_;
+  data.device = device_;
+  data.augmentation = options_.augmentation;
+  data.action = options_.model.action;
   return data;
 }
 
 EpisodeLatents Learning::latents(bool of_training) const {
   const auto encoded = [&](const Recordings& recordings) {
-    return encode_episodes(*model_, *recordings.frames,
-                           of_training ? recordings.split.train : recordings.split.validation);
+    return encode_episodes(
+        *model_, *recordings.frames,
+        usable(recordings, of_training ? recordings.split.train : recordings.split.validation),
+        processes_.get());
   };
   return old_.dataset ? joined_latents(encoded(fresh_), encoded(old_)) : encoded(fresh_);
 }
@@ -254,9 +274,11 @@ losses::Terms Learning::held_out_losses(const Recordings& recordings) const {
   c10::NoGradGuard no_grad;
   model_->eval();
   PhiloxNoise noise(seed_, kMeasureStream);
-  return mean_loss(*loader, options_.validation_batches, [&](const data::Batch& batch) {
+  const auto loss = [&](const data::Batch& batch) {
+    noise.seek(static_cast<std::uint64_t>(batch.position.batch) << 32);  // whoever computes it
     return model_->loss(batch.pixels.to(device_), batch.actions.to(device_), noise);
-  });
+  };
+  return mean_loss(*loader, options_.validation_batches, loss, processes_.get());
 }
 
 void Learning::measure_before() {
@@ -265,9 +287,13 @@ void Learning::measure_before() {
   report.drift.latent_shift = report.drift.latent_spread = std::nan("");
   model_->eval();
   if (old_.dataset)
-    add_latent_drift(report.drift,
-                     encode_episodes(*model_, *fresh_.frames, fresh_.split.train).latents,
-                     encode_episodes(*model_, *old_.frames, old_.split.train).latents);
+    add_latent_drift(
+        report.drift,
+        encode_episodes(*model_, *fresh_.frames, usable(fresh_, fresh_.split.train),
+                        processes_.get())
+            .latents,
+        encode_episodes(*model_, *old_.frames, usable(old_, old_.split.train), processes_.get())
+            .latents);
   for (const auto& warning : report.drift.warnings())
     log(LogLevel::warning,
         fmt::format("{} is unlike what {} was trained on: {}", fresh_.dataset->name(),
@@ -314,6 +340,10 @@ nlohmann::json Learning::provenance() const {
                                {"validation_episodes", fresh_.split.validation},
                                {"world_model", summary(result_.world_model)}};
   if (result_.critic.step > 0) provenance["critic"] = summary(result_.critic);
+  if (result_.skipped_windows > 0) {
+    provenance["skipped_windows"] = result_.skipped_windows;
+    provenance["unreadable_episodes"] = result_.unreadable_episodes;
+  }
   if (hooks_.continuation == nullptr) return provenance;
   provenance["continued_from"] = origin_.provenance;
   if (old_.dataset)
@@ -330,8 +360,8 @@ void Learning::write(const fs::path& path, nlohmann::json provenance, bool calib
       hooks_.continuation != nullptr ? origin_.planner : planner_defaults(options_, with_critic);
   if (calibrated) {
     try {
-      config.heads[kSurpriseHead] =
-          write_options(surprise_on(*model_, *fresh_.frames, fresh_.split.validation));
+      config.heads[kSurpriseHead] = write_options(
+          surprise_on(*model_, *fresh_.frames, usable(fresh_, fresh_.split.validation)));
     } catch (const Error& problem) {  // too few transitions, or a model that diverged
       provenance["surprise"] = std::string("not calibrated: ") + problem.what();
     }
@@ -359,6 +389,12 @@ LearnResult Learning::run() {
   result_.world_model =
       train(task, options_.training, world_model_run, metrics, progress_, train_hooks());
   metrics.flush();
+  result_.skipped_windows = task.skipped_windows();
+  result_.unreadable_episodes = task.unreadable_episodes();
+  if (result_.skipped_windows > 0 && writes())
+    log(LogLevel::warning,
+        fmt::format("{} training windows could not be read and were replaced by others",
+                    result_.skipped_windows));
   if (!finished(result_.world_model, "world model")) return result_;
 
   if (options_.critic_training.steps > 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/lejepa_task.hpp"
 
+#include "foresight/core/replica_part.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::train {
@@ -73,7 +74,8 @@ losses::Terms LeJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
   const auto pixels = batch.pixels.squeeze(1).to(device);
   const auto count = pixels.size(0);
   // Views of one size go through the encoder together.
-  const auto views = image_views(pixels, options_.views, noise);
+  SampleNoise own(noise);
+  const auto views = image_views(pixels, options_.views, own);
   const auto features = [&](std::size_t first, std::size_t past) {
     const std::vector<Tensor> part(views.begin() + static_cast<std::ptrdiff_t>(first),
                                    views.begin() + static_cast<std::ptrdiff_t>(past));

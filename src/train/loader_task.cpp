@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/loader_task.hpp"
 
+#include "elapsed.hpp"
+#include "foresight/core/log.hpp"
 #include "mean_terms.hpp"
 #include "position.hpp"
 
@@ -9,13 +11,9 @@ namespace {
 
 // Noise streams of one seed: losses while training, losses while validating.
 constexpr std::uint64_t kBatchStream = 1, kHeldOutStream = 2;
-
-// The end of an epoch is no batch: on to the next epoch.
-data::Batch next_batch(data::Loader& loader) {
-  auto batch = loader.next();
-  if (!batch) batch = loader.next();
-  return std::move(*batch);
-}
+constexpr int kBatchPlaceBits = 32;  // held-out batch b draws from position b * 2^32 on
+// Streams of the augmentation's own noise.
+constexpr std::uint64_t kNewWindows = 0, kReplayedWindows = 1;
 
 // `more` below `batch`; columns that only one of them has are left out.
 data::Batch joined(data::Batch batch, const data::Batch& more) {
@@ -43,41 +41,79 @@ LoaderTask::LoaderTask(std::string name, TaskData data)
   require(data_.validation_batches >= 1, ErrorCategory::invalid_option,
           "TaskData.validation_batches = " + std::to_string(data_.validation_batches) +
               " must be >= 1");
+  training_.emplace(std::move(data_.training), data_.device);
+  augmentation_.emplace(data_.augmentation, data_.action, data_.seed, kNewWindows);
+  if (!data_.replay) return;
+  replay_.emplace(std::move(data_.replay), data_.device);
+  replay_augmentation_.emplace(data_.augmentation, data_.action, data_.seed, kReplayedWindows);
+}
+
+data::Batch LoaderTask::next_batch(data::StagedLoader& loader, const Augmentation& change) {
+  const auto asked = std::chrono::steady_clock::now();
+  if (!first_asked_) first_asked_ = asked;
+  auto batch = loader.next();
+  if (!batch) batch = loader.next();  // the end of an epoch is no batch: on to the next epoch
+  waited_s_ += seconds_since(asked);
+  for (const auto& window : batch->skipped) {
+    ++skipped_;
+    if (unreadable_.emplace(window.name, window.reason).second)
+      log(LogLevel::warning, "task '" + name_ + "' skips windows of " + window.name +
+                                 " that cannot be read: " + window.reason);
+  }
+  return change(std::move(*batch));
+}
+
+std::vector<std::pair<std::string, double>> LoaderTask::counters() const {
+  std::vector<std::pair<std::string, double>> counters;
+  if (const double run_s = first_asked_ ? seconds_since(*first_asked_) : 0; run_s > 0)
+    counters.emplace_back("data_wait", waited_s_ / run_s);
+  if (skipped_ > 0) counters.emplace_back("skipped_windows", static_cast<double>(skipped_));
+  return counters;
 }
 
 losses::Terms LoaderTask::loss() {
-  auto batch = next_batch(*data_.training);
-  if (data_.replay) batch = joined(std::move(batch), next_batch(*data_.replay));
+  auto batch = next_batch(*training_, *augmentation_);
+  if (replay_) batch = joined(std::move(batch), next_batch(*replay_, *replay_augmentation_));
   samples_ = batch.pixels.size(0);
   return batch_loss(batch, noise_);
 }
 
-losses::Terms LoaderTask::validate() {
+losses::Terms LoaderTask::validate() { return held_out_loss(nullptr); }
+
+losses::Terms LoaderTask::validate_together(const Replicas& processes) {
+  return held_out_loss(&processes);
+}
+
+losses::Terms LoaderTask::held_out_loss(const Replicas* processes) {
   if (!data_.validation) return {};
   PhiloxNoise noise(data_.seed, kHeldOutStream);
-  data_.validation->seek({0, 0});
-  return mean_loss(*data_.validation, data_.validation_batches,
-                   [&](const data::Batch& batch) { return batch_loss(batch, noise); });
+  const auto loss = [&](const data::Batch& batch) {
+    noise.seek(static_cast<std::uint64_t>(batch.position.batch) << kBatchPlaceBits);
+    return batch_loss(batch, noise);
+  };
+  return mean_loss(*data_.validation, data_.validation_batches, loss, processes);
 }
 
 std::string LoaderTask::position() const {
-  const auto at = data_.training->position();
-  const auto replayed = data_.replay ? data_.replay->position() : data::LoaderPosition{};
+  const auto at = training_->position();
+  const auto replayed = replay_ ? replay_->position() : data::LoaderPosition{};
   return write_position({{"epoch", at.epoch},
                          {"batch", at.batch},
                          {"replay_epoch", replayed.epoch},
                          {"replay_batch", replayed.batch},
                          {"updates", updates_},
+                         {"skipped", skipped_},
                          {"noise", static_cast<int64_t>(noise_.position())}});
 }
 
 void LoaderTask::seek(const std::string& position) {
   const auto values = read_position(
-      position, {"epoch", "batch", "replay_epoch", "replay_batch", "updates", "noise"});
-  data_.training->seek({values[0], values[1]});
-  if (data_.replay) data_.replay->seek({values[2], values[3]});
+      position, {"epoch", "batch", "replay_epoch", "replay_batch", "updates", "skipped", "noise"});
+  training_->seek({values[0], values[1]});
+  if (replay_) replay_->seek({values[2], values[3]});
   updates_ = values[4];
-  noise_.seek(static_cast<std::uint64_t>(values[5]));
+  skipped_ = values[5];
+  noise_.seek(static_cast<std::uint64_t>(values[6]));
 }
 
 }  // namespace foresight::train

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "foresight/core/replica_part.hpp"
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "target_encoder.hpp"
@@ -45,13 +46,14 @@ losses::Terms MaskedVideoTask::batch_loss(const data::Batch& batch, Noise& noise
               " frames, expected the model's VideoVitOptions.frames = " +
               std::to_string(encoder.frames));
   const auto device = model_->parameters().front().device();
-  const auto clips = batch.pixels.size(0);
+  // Masks of all processes' clips are cut to one length, so they are drawn for all of them.
+  const auto clips = batch.pixels.size(0), all = clips * replica_count();
   models::MaskedClips group{model_->preprocess(batch.pixels.to(device)),
-                            {short_range_.sample(clips, noise), long_range_.sample(clips, noise)}};
-  for (auto& masks : group.masks) {
-    masks.context = masks.context.to(device);
-    masks.targets = masks.targets.to(device);
-  }
+                            {short_range_.sample(all, noise), long_range_.sample(all, noise)}};
+  const auto own = [&](const Tensor& rows) {
+    return rows.narrow(0, clips * replica_rank(), clips).to(device);
+  };
+  for (auto& masks : group.masks) masks = {own(masks.context), own(masks.targets)};
   return models::masked_prediction_loss(*model_, *target_, {group}, options_.loss_exponent);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// State of torch's own CPU generator, from which dropout draws.
+// State of torch's own generators, from which dropout draws.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 
 #include <mutex>
 
@@ -22,9 +23,9 @@ inline void set_random_state(const Tensor& state) {
   generator.set_state(state.clone());
 }
 
-/// A state of its own for each process and step at which training starts.
-inline void seed_random_state(int64_t rank, int64_t step) {
-  auto generator = at::detail::getDefaultCPUGenerator();
+/// A state of its own for each process and step.
+inline void seed_generator(at::Device device, int64_t rank, int64_t step) {
+  auto generator = at::globalContext().defaultGenerator(device);
   std::lock_guard lock(generator.mutex());
   generator.set_current_seed(static_cast<std::uint64_t>(step) * 65536 +
                              static_cast<std::uint64_t>(rank));

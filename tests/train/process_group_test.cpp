@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exchanges between processes, against what is known of every rank's numbers; launchers'
-// environments; a plan made by two processes.
+// environments.
 #include "foresight/train/process_group.hpp"
 
 #include <torch/csrc/autograd/autograd.h>
@@ -10,10 +10,6 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
-#include "foresight/io/safetensors.hpp"
-#include "foresight/planning/presets.hpp"
-#include "foresight/planning/sampling_planner.hpp"
-#include "foresight/planning/sharded.hpp"
 #include "processes.hpp"
 #include "temporary_folder.hpp"
 
@@ -24,9 +20,26 @@ namespace {
 class LaunchVariables {
  public:
   explicit LaunchVariables(const std::map<std::string, std::string>& values) {
-    for (const auto* name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT",
-                             "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID",
-                             "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"}) {
+    for (const auto* name : {"RANK",
+                             "WORLD_SIZE",
+                             "LOCAL_RANK",
+                             "MASTER_ADDR",
+                             "MASTER_PORT",
+                             "SLURM_PROCID",
+                             "SLURM_NTASKS",
+                             "SLURM_LOCALID",
+                             "OMPI_COMM_WORLD_RANK",
+                             "OMPI_COMM_WORLD_SIZE",
+                             "OMPI_COMM_WORLD_LOCAL_RANK",
+                             "OMPI_COMM_WORLD_LOCAL_SIZE",
+                             "PMI_RANK",
+                             "PMI_SIZE",
+                             "MPI_LOCALRANKID",
+                             "MPI_LOCALNRANKS",
+                             "MV2_COMM_WORLD_RANK",
+                             "MV2_COMM_WORLD_SIZE",
+                             "TORCHELASTIC_USE_AGENT_STORE",
+                             "TORCHELASTIC_RESTART_COUNT"}) {
       if (const char* old = std::getenv(name)) kept_[name] = old;
       ::unsetenv(name);
       names_.emplace_back(name);
@@ -48,35 +61,6 @@ bool environment_is_refused(const std::map<std::string, std::string>& values,
   const LaunchVariables variables(values);
   return fails_with(
       ErrorCategory::invalid_option, [] { Launch::from_environment(); }, word);
-}
-
-// Reaches a goal with a double integrator in one dimension, and stays off a wall: closed form, so
-// that its cost tells nothing of models.
-Problem integrator_problem() {
-  Problem problem;
-  problem.batch = 2;
-  problem.horizon = 6;
-  problem.action.low = {-1.0};
-  problem.action.high = {1.0};
-  problem.cost = [](const Tensor& actions) {
-    const auto v = actions.squeeze(-1).cumsum(2), p = v.cumsum(2);
-    const auto goal = at::tensor({3.0F, -5.0F}).view({2, 1});
-    Costs costs;
-    costs.terms = {{"goal", (p.select(2, 5) - goal).square()},
-                   {"effort", 0.1 * actions.square().sum({2, 3})}};
-    costs.total = costs.terms[0].second + costs.terms[1].second;
-    costs.constraint = (p - 20.0).amax(2, true);
-    return costs;
-  };
-  return problem;
-}
-
-Plan plan_integrator(const Problem& problem) {
-  auto options = lewm_cem();
-  options.samples = 61;  // two parts of different size
-  options.iterations = 5;
-  PhiloxNoise noise(11);
-  return SamplingPlanner(options).solve(problem, noise);
 }
 
 }  // namespace
@@ -125,6 +109,52 @@ TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
     const LaunchVariables batch({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}});
     CHECK(Launch::from_environment().world_size == 1);
   }
+}
+
+TEST_CASE("a launch is read as mpirun of Open MPI, MPICH and MVAPICH2 describes it") {
+  {
+    const LaunchVariables open_mpi({{"OMPI_COMM_WORLD_RANK", "3"},
+                                    {"OMPI_COMM_WORLD_SIZE", "4"},
+                                    {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                                    {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"},
+                                    {"PMI_RANK", "7"},
+                                    {"PMI_SIZE", "9"},
+                                    {"MASTER_ADDR", "node1"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.rank == 3);
+    CHECK(launch.world_size == 4);
+    CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "node1");
+    CHECK(launch.store == StoreServer::rank_0);
+  }
+  {
+    // One machine needs no address.
+    const LaunchVariables mpich(
+        {{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "2"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.rank == 1);
+    CHECK(launch.world_size == 2);
+    CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "127.0.0.1");
+  }
+  {
+    const LaunchVariables mvapich({{"MV2_COMM_WORLD_RANK", "1"}, {"MV2_COMM_WORLD_SIZE", "2"}});
+    CHECK(Launch::from_environment().rank == 1);
+  }
+  {
+    // What the user sets wins.
+    const LaunchVariables both({{"RANK", "0"},
+                                {"WORLD_SIZE", "2"},
+                                {"OMPI_COMM_WORLD_RANK", "3"},
+                                {"OMPI_COMM_WORLD_SIZE", "4"}});
+    CHECK(Launch::from_environment().world_size == 2);
+  }
+  CHECK(environment_is_refused({{"OMPI_COMM_WORLD_RANK", "1"},
+                                {"OMPI_COMM_WORLD_SIZE", "4"},
+                                {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                                {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}},
+                               "set MASTER_ADDR"));
+  CHECK(environment_is_refused({{"PMI_RANK", "x"}, {"PMI_SIZE", "4"}}, "PMI_RANK = 'x'"));
 }
 
 TEST_CASE("a broken launch is refused by the name of its variable") {
@@ -221,84 +251,6 @@ TEST_CASE("sums, means, broadcasts and gradients of sums are right on 2 and 4 pr
     Processes processes(world, "part: exchanges", folder.path());
     CHECK(processes.failures() == "");
   }
-}
-
-TEST_CASE("part: plan", "[.]") {
-  const auto group = ProcessGroup::connect(Launch::from_environment(), {.timeout = 30});
-  int64_t evaluated = 0;
-  auto problem = integrator_problem();
-  problem.cost = [&evaluated, cost = problem.cost](const Tensor& actions) {
-    evaluated += actions.size(1);
-    return cost(actions);
-  };
-  const auto plan = plan_integrator(shard_candidates(problem, replicas_of(group)));
-  REQUIRE(plan.status == Status::ok);
-  io::write_safetensors(
-      processes_folder() / ("plan_" + std::to_string(group->rank()) + ".safetensors"),
-      {{"actions", plan.actions},
-       {"cost", plan.cost},
-       {"goal", find_term(plan.terms, "goal")},
-       {"evaluated", at::full({1}, evaluated, at::kLong)}},
-      {});
-
-  // A cost function that throws in one process ends the plan in all.
-  auto broken = integrator_problem();
-  if (group->rank() == 1)
-    broken.cost = [](const Tensor&) -> Costs {
-      throw Error(ErrorCategory::bad_file, "the map is gone");
-    };
-  const auto failed = plan_integrator(shard_candidates(broken, replicas_of(group)));
-  CHECK(failed.status == Status::failed);
-  CHECK_THAT(failed.message,
-             Catch::Contains(group->rank() == 1 ? "the map is gone" : "threw in another replica"));
-}
-
-TEST_CASE("two processes that share the candidates find the plan of one") {
-  if (!is_built_in(Transport::gloo)) return;
-  const TemporaryFolder folder;
-  Processes processes(2, "part: plan", folder.path());
-  REQUIRE(processes.failures() == "");
-  const auto alone = plan_integrator(integrator_problem());
-  REQUIRE(alone.status == Status::ok);
-  std::vector<io::NamedTensors> plans;
-  for (const auto* name : {"plan_0.safetensors", "plan_1.safetensors"})
-    plans.push_back(io::SafeTensors::open(folder / name).tensors());
-  const auto of = [](const io::NamedTensors& tensors, const std::string& name) {
-    for (const auto& [key, value] : tensors)
-      if (key == name) return value;
-    return Tensor();
-  };
-  for (const auto& plan : plans) {
-    CHECK(at::allclose(of(plan, "actions"), alone.actions, 1e-5, 1e-6));
-    CHECK(at::allclose(of(plan, "cost"), alone.cost, 1e-5, 1e-6));
-    CHECK(at::allclose(of(plan, "goal"), find_term(alone.terms, "goal"), 1e-4, 1e-5));
-  }
-  CHECK(at::equal(of(plans[0], "actions"), of(plans[1], "actions")));  // to the bit
-  const auto evaluated = of(plans[0], "evaluated").item<int64_t>();
-  CHECK(evaluated >= 5 * 30);
-  CHECK(evaluated <= 5 * 30 + 10);  // half of 61, and a few single plans at the end
-}
-
-TEST_CASE("candidates are not sharded under a deadline or with gradients") {
-  class Two final : public Replicas {
-   public:
-    int64_t rank() const override { return 0; }
-    int64_t count() const override { return 2; }
-    Tensor sum(const Tensor& x) const override { return x; }
-  };
-  auto problem = integrator_problem();
-  problem.deadline = Problem::Clock::now();
-  CHECK(fails_with(
-      ErrorCategory::invalid_argument, [&] { shard_candidates(problem, std::make_shared<Two>()); },
-      "Problem.deadline"));
-  problem.deadline.reset();
-  const auto sharded = shard_candidates(problem, std::make_shared<Two>());
-  CHECK(fails_with(
-      ErrorCategory::unsupported,
-      [&] {
-        sharded.cost(at::zeros({2, 4, 6, 1}).requires_grad_(true));
-      },
-      "gradients"));
 }
 
 }  // namespace foresight::train::process_group_test

@@ -1,100 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the trainer can be asked for: accumulation, freezing, averaged weights, the best weights,
-// recomputed activations, several processes; and that a run resumes exactly with all of it.
-#include <torch/autograd.h>
+// several processes; and that a run resumes exactly with all of it.
 #include <torch/nn.h>
 
 #include <cmath>
-#include <csignal>
 
 #include "catch.hpp"
 #include "error_message.hpp"
-#include "foresight/nn/recompute.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/interrupt.hpp"
-#include "foresight/train/jepa_task.hpp"
 #include "foresight/train/trainer.hpp"
+#include "table_fit.hpp"
 #include "temporary_folder.hpp"
-#include "tensor_dataset.hpp"
 
 namespace foresight::train::trainer_options_test {
 namespace {
-
-// Fits y = x w on rows of a fixed table, `batch` of them after each other, in float64; with dropout
-// if asked for. A running mean of its parameters stands for a target network.
-class TableFit final : public Task {
- public:
-  explicit TableFit(int64_t batch, double dropout = 0.0) : batch_(batch) {
-    torch::manual_seed(1);
-    net_->push_back(torch::nn::Linear(3, 8));
-    net_->push_back(torch::nn::Dropout(dropout));
-    net_->push_back(torch::nn::Linear(8, 1));
-    net_->to(at::kDouble);
-    PhiloxNoise noise(5);
-    x_ = noise.normal({960, 3}, at::kDouble);
-    y_ = (x_ * at::tensor({1.0, -2.0, 0.5}, at::kDouble)).sum(1, true);
-    target_ = net_->parameters()[0].detach().clone();
-  }
-  const std::string& name() const override { return name_; }
-  torch::nn::Module& module() override { return *net_; }
-  int64_t samples() const override { return batch_; }
-  losses::Terms loss() override {
-    if (++calls == interrupt_at) std::raise(SIGINT);
-    const auto from = (row_ * batch_) % (x_.size(0) - batch_ + 1);
-    ++row_;
-    return fit(x_.narrow(0, from, batch_), y_.narrow(0, from, batch_));
-  }
-  losses::Terms validate() override { return fit(x_.narrow(0, 900, 60), y_.narrow(0, 900, 60)); }
-  void updated() override {
-    at::NoGradGuard no_grad;
-    target_.lerp_(net_->parameters()[0], 0.1);
-    history.push_back(net_->parameters()[0].detach().clone());
-  }
-  std::string position() const override { return std::to_string(row_); }
-  void seek(const std::string& position) override { row_ = std::stoll(position); }
-  io::NamedTensors extra_tensors() override { return {{"target", target_}}; }
-
-  int calls = 0, interrupt_at = -1;
-  std::vector<Tensor> history;  // of the first weight after every update
-
- private:
-  losses::Terms fit(const Tensor& x, const Tensor& y) {
-    losses::Terms terms;
-    terms.add("fit", 2.0, (net_->forward(x) - y).square().mean());
-    return terms;
-  }
-  std::string name_ = "table";
-  torch::nn::Sequential net_;
-  Tensor x_, y_, target_;
-  int64_t batch_, row_ = 0;
-};
-
-TrainOptions every_step_logged(int64_t steps) {
-  TrainOptions options;
-  options.steps = steps;
-  options.log_every = 1;
-  options.validate_every = 0;
-  options.checkpoint_every = 0;
-  options.optimizer.lr = 0.02;
-  options.schedule.warmup = 3;
-  return options;
-}
-
-TrainResult train_table(Task& task, const TrainOptions& options, const std::filesystem::path& path,
-                        const TrainHooks& hooks = {}, bool resume = false) {
-  const auto from = resume ? std::optional(resume_step({path, true}, task.name())) : std::nullopt;
-  EventWriter metrics(path, from);
-  return train(task, options, {path, resume}, metrics, ProgressStyle::silent, hooks);
-}
-
-std::vector<double> curve(const std::filesystem::path& path, const std::string& wanted) {
-  std::vector<double> values;
-  for (const auto& row : read_metrics(path / "metrics.jsonl"))
-    for (const auto& [name, value] : row.scalars)
-      if (name == wanted) values.push_back(value);
-  return values;
-}
 
 void check_same_state(torch::nn::Module& actual, torch::nn::Module& expected) {
   const auto a = nn::state_dict(actual), e = nn::state_dict(expected);
@@ -342,85 +263,6 @@ TEST_CASE("several processes: mean gradients before clipping, one writer, stoppi
   CHECK(result.step == 4);  // the step in which the wish came is finished
   CHECK_FALSE(std::filesystem::exists(folder / "second" / "checkpoints"));
   CHECK(curve(folder / "second", "table/train/loss").empty());
-}
-
-TEST_CASE("recomputed activations change no number of a training, dropout included") {
-  auto options = models::JepaOptions::lewm();
-  options.image.size = 28;
-  options.vit = {.patch = 7, .width = 24, .depth = 2, .heads = 2, .mlp_width = 32};
-  options.projector.hidden = options.pred_proj.hidden = 32;
-  options.latent = 16;
-  options.action_encoder.width = 16;
-  options.adaln.depth = 2;
-  options.adaln.heads = 2;
-  options.adaln.head_width = 8;
-  options.adaln.mlp_width = 32;
-  options.adaln.dropout = 0.3;
-  options.action = ActionSpace();
-  options.loss.sigreg_options.projections = 16;
-  std::vector<double> curves[2];
-  std::vector<std::shared_ptr<models::Jepa>> trained;
-  for (const auto activations : {Activations::keep, Activations::recompute}) {
-    const TemporaryFolder folder;
-    torch::manual_seed(6);
-    trained.push_back(std::make_shared<models::Jepa>(options, 1));
-    JepaTask task(trained.back(), {.training = windows_of(pushed_square(), 4, 8)});
-    auto training = every_step_logged(6);
-    training.activations = activations;
-    train_table(task, training, folder / "run");
-    curves[activations == Activations::recompute ? 1 : 0] =
-        curve(folder / "run", "jepa/train/loss");
-  }
-  REQUIRE(curves[0].size() == 6);
-  for (std::size_t i = 0; i < 6; ++i) CHECK(curves[1][i] == Approx(curves[0][i]).epsilon(1e-5));
-  const auto kept = trained[0]->named_parameters();
-  for (const auto& item : trained[1]->named_parameters()) {
-    INFO(item.key());
-    CHECK(at::allclose(item.value(), kept[item.key()], 1e-3, 1e-5));
-  }
-  const TemporaryFolder folder;
-  TableFit without_blocks(8);
-  auto training = every_step_logged(2);
-  training.activations = Activations::recompute;
-  CHECK(fails_with(
-      ErrorCategory::unsupported, [&] { train_table(without_blocks, training, folder / "run"); },
-      "no block that can be recomputed"));
-}
-
-TEST_CASE(
-    "a recomputed block runs again for the backward pass and gives gradients to all that ask") {
-  const auto weight = at::randn({64, 64}).requires_grad_(true);
-  const auto x = at::randn({8, 64}).requires_grad_(true),
-             c = at::randn({8, 64}).requires_grad_(true);
-  int runs = 0;
-  const auto block = [&](const Tensor& u, const Tensor& condition) {
-    ++runs;
-    return at::tanh(at::mm(u, weight)) * condition;
-  };
-  const auto plain = at::tanh(at::mm(x, weight)) * c;
-  const auto expected = torch::autograd::grad({plain.square().sum()}, {x, c, weight});
-  {
-    const nn::RecomputeScope scope;
-    const auto y = nn::recomputed(block, x, c);
-    CHECK(scope.blocks() == 1);
-    CHECK(runs == 1);
-    y.square().sum().backward();
-    CHECK(runs == 2);
-  }
-  CHECK(at::allclose(x.grad(), expected[0]));
-  CHECK(at::allclose(c.grad(), expected[1]));
-  CHECK(at::allclose(weight.grad(), expected[2]));
-  // No input needs a gradient, the parameters still get theirs.
-  weight.mutable_grad() = Tensor();
-  {
-    const nn::RecomputeScope scope;
-    nn::recomputed(block, x.detach(), c.detach()).square().sum().backward();
-  }
-  CHECK(at::allclose(weight.grad(), expected[2]));
-  // Outside a scope, or without gradient, nothing is wrapped.
-  runs = 0;
-  nn::recomputed(block, x, c).sum().backward();
-  CHECK(runs == 1);
 }
 
 }  // namespace foresight::train::trainer_options_test

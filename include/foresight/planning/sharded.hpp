@@ -10,14 +10,21 @@
 
 namespace foresight {
 
-/// `problem`, of whose candidates [B,S,H,A] each replica evaluates S/count(); costs, terms and
-/// constraints of the others are fetched. The planner itself runs everywhere: all replicas must
-/// solve the same problem with the same planner and noise of the same seed. The plan is that of one
-/// process up to the rounding of differently sized matrix products; a stochastic model sees other
-/// draws. Where the cost function throws in one replica, it throws in all.
+/// `problem`, of whose candidates [B,S,H,A] each replica evaluates S/count(); costs, terms,
+/// constraints and, where they are asked for, gradients of the others are fetched. The planner
+/// itself runs everywhere: all replicas must call this together and then solve the same problem
+/// with the same planner and noise of the same seed. The plan is that of one process up to the
+/// rounding of differently sized matrix products; a stochastic model sees other draws. Where the
+/// cost function throws in one replica, it throws in all.
 ///
-/// Throws Error(invalid_argument) for a problem with a deadline, since clocks differ and with them
-/// the number of iterations. The cost throws Error(unsupported) when gradients are asked for.
+/// Deadline: rank 0's, by rank 0's clock, which the others are told each time they look, one
+/// exchange each (about five an iteration). So all stop after the same iteration; when a replica is
+/// gone, the others go by their own clock and the next cost throws.
+///
+/// Gradients: as a gradient planner asks for them, of one and the same function of the costs in
+/// every replica; not of second order.
+///
+/// Throws Error(invalid_argument) for null replicas, and if some have a deadline and others none.
 FORESIGHT_API Problem shard_candidates(Problem problem, std::shared_ptr<const Replicas> replicas);
 
 }  // namespace foresight

@@ -70,7 +70,8 @@ class FORESIGHT_API CriticTask final : public Task {
 
   const std::string& name() const override { return name_; }
   torch::nn::Module& module() override { return *critic_; }
-  int64_t samples() const override { return options_.batch; }
+  int64_t samples() const override { return samples_; }
+  /// Several processes draw the same pairs, and each takes its part of them.
   losses::Terms loss() override;
   void updated() override;
   losses::Terms validate() override;
@@ -100,6 +101,7 @@ class FORESIGHT_API CriticTask final : public Task {
   CriticTaskOptions options_;
   std::uint64_t seed_;
   PhiloxNoise noise_;
+  int64_t samples_;
 };
 
 /// Mean of |1{d > 0} - (1 - expectile)|-weighted squares, d = target - value: weight `expectile`

@@ -13,15 +13,15 @@ namespace foresight::train {
 
 class FORESIGHT_API DynamicsTask final : public Task {
  public:
-  /// `batch` rows per member and step. Sets the model's scales from `training`; `validation` may be
-  /// empty. The bootstrap samples and the order follow from `seed`. Throws as
-  /// MlpDynamics::fit_scales(), or Error(invalid_option) for batch < 1.
+  /// `batch` rows per member and step, of all processes together. Sets the model's scales from
+  /// `training`; `validation` may be empty. The bootstrap samples and the order follow from `seed`.
+  /// Throws as MlpDynamics::fit_scales(), or Error(invalid_option) for batch < 1.
   DynamicsTask(std::shared_ptr<models::MlpDynamics> dynamics, models::Transitions training,
                models::Transitions validation, int64_t batch, std::uint64_t seed);
 
   const std::string& name() const override { return name_; }
   torch::nn::Module& module() override { return *dynamics_; }
-  int64_t samples() const override { return batch_ * dynamics_->count(); }
+  int64_t samples() const override { return samples_; }
   losses::Terms loss() override;
   /// "mse": mean squared error of the predicted mean, scaled, over members.
   losses::Terms validate() override;
@@ -32,7 +32,7 @@ class FORESIGHT_API DynamicsTask final : public Task {
   std::string name_ = "dynamics";
   std::shared_ptr<models::MlpDynamics> dynamics_;
   models::Transitions training_, validation_;
-  int64_t batch_;
+  int64_t batch_, samples_ = 0;
   Tensor rows_;  // [K,N]
   PhiloxNoise noise_;
 };

@@ -38,24 +38,29 @@ class FORESIGHT_API EbJepaTask final : public Task {
 
   const std::string& name() const override { return name_; }
   torch::nn::Module& module() override { return *model_; }
-  int64_t samples() const override { return options_.batch; }
-  /// Every step sees trajectories that were never seen before.
+  int64_t samples() const override { return samples_; }
+  /// Every step sees trajectories that were never seen before, every process its part of them.
   losses::Terms loss() override;
   /// EB-JEPA's order: the encoder's norm, then the predictor's. The layer norm that they share is
   /// in both, and so scaled twice; the inverse-dynamics head is in neither.
   void clip_gradients() override;
-  losses::Terms validate() override;
+  losses::Terms validate() override { return held_out_loss(nullptr); }
+  losses::Terms validate_together(const Replicas& processes) override {
+    return held_out_loss(&processes);
+  }
   std::string position() const override;
   void seek(const std::string& position) override;
 
  private:
   losses::Terms batch_loss(const envs::EbBatch& batch) const;
+  losses::Terms held_out_loss(const Replicas* processes) const;
 
   std::string name_ = "eb_jepa";
   std::shared_ptr<models::EbJepa> model_;
   EbJepaTaskOptions options_;
   envs::EbTrajectorySource training_, held_out_;
   int64_t next_ = 0;  // number of the next trajectory
+  int64_t samples_;
 };
 
 /// EB-JEPA's optimiser and schedule: AdamW 1e-3 with decay 1e-5 on everything, linear warm-up from

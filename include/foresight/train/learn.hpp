@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "foresight/data/windows.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/models/value_critic.hpp"
+#include "foresight/train/augmentation.hpp"
 #include "foresight/train/continual.hpp"
 #include "foresight/train/critic_task.hpp"
 #include "foresight/train/trainer.hpp"
@@ -26,6 +28,7 @@ struct FORESIGHT_API LearnOptions {
   data::WindowOptions windows = {.frames = 5};  ///< four predicted steps from one frame
   data::LoaderOptions loader = {.batch = 128};  ///< as LeWM
   data::FrameCacheOptions cache;                ///< decoded frames in memory
+  AugmentationOptions augmentation;             ///< random changes of training windows
   TrainOptions training;                        ///< of the world model
   double validation = 0.1;                      ///< part of the episodes held out
   int64_t validation_batches = 4;               ///< batches per validation
@@ -46,6 +49,7 @@ struct FORESIGHT_API LearnOptions {
     visit("windows", self.windows, "windows of time that it learns from");
     visit("loader", self.loader, "batches");
     visit("cache", self.cache, "decoded frames in memory");
+    visit("augmentation", self.augmentation, "random changes of training windows");
     visit("training", self.training, "training of the world model");
     visit("validation", self.validation, "part of the episodes held out");
     visit("validation_batches", self.validation_batches, "batches per validation");
@@ -66,6 +70,9 @@ struct LearnResult {
   double seconds = 0;                        ///< this call, decoding included
   double decode_seconds = 0;                 ///< decoding the data set into the cache
   std::optional<ContinualReport> continual;  ///< of a run that went on from a bundle
+  int64_t skipped_windows = 0;  ///< of the world model's training, see LoaderOptions.unreadable
+  /// Episodes with frames that this call could not read, and what was wrong first.
+  std::map<std::string, std::string> unreadable_episodes;
 };
 
 /// What the caller adds to a training.
@@ -93,9 +100,11 @@ FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset, Le
                                 const LearnHooks& hooks = {});
 
 /// Latents [N,D], on the model's device, of all frames of `episodes`, in order, with the model in
-/// inference mode.
+/// inference mode. Several processes that call this together encode a part of the episodes each,
+/// and all get the latents of all.
 FORESIGHT_API EpisodeLatents encode_episodes(const WorldModel& model,
                                              const data::FrameCache& frames,
-                                             const std::vector<int64_t>& episodes);
+                                             const std::vector<int64_t>& episodes,
+                                             const Replicas* processes = nullptr);
 
 }  // namespace foresight::train

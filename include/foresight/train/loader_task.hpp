@@ -4,11 +4,16 @@
 // task adds the loss of one batch.
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "foresight/core/noise.hpp"
 #include "foresight/data/loader.hpp"
+#include "foresight/data/staged_loader.hpp"
+#include "foresight/train/augmentation.hpp"
 #include "foresight/train/task.hpp"
 
 namespace foresight::train {
@@ -24,6 +29,10 @@ struct TaskData {
   /// Earlier recordings that are rehearsed; may be null. Its batch is appended to every training
   /// batch, so that the two batch sizes state the ratio of old to new.
   std::unique_ptr<data::Loader> replay = nullptr;
+  at::Device device = at::kCPU;           ///< where training batches are brought ahead of time and
+                                          ///< augmented: the module's
+  AugmentationOptions augmentation = {};  ///< of training windows, never of held-out ones
+  ActionSpace action = {};                ///< of the batches, for mirroring
 };
 
 class FORESIGHT_API LoaderTask : public Task {
@@ -31,11 +40,24 @@ class FORESIGHT_API LoaderTask : public Task {
   const std::string& name() const final { return name_; }
   int64_t samples() const final { return samples_; }
   losses::Terms loss() final;
+  /// Every batch draws from a place of its own in the noise, so that a batch's loss does not
+  /// depend on which process computes it; each process takes whole batches that follow each other.
   losses::Terms validate() final;
+  losses::Terms validate_together(const Replicas& processes) final;
   /// Counts the update; a task that overrides it calls this.
   void updated() override { ++updates_; }
   std::string position() const final;
   void seek(const std::string& position) final;
+  /// "data_wait": the part of this run's time, from the first batch on, that training spent waiting
+  /// for data. "skipped_windows", once there are any (data::Unreadable::skip).
+  std::vector<std::pair<std::string, double>> counters() const final;
+
+  /// Training windows that could not be read and were replaced, earlier runs included.
+  int64_t skipped_windows() const noexcept { return skipped_; }
+  /// Episodes of this run with such windows, and what was wrong with the first.
+  const std::map<std::string, std::string>& unreadable_episodes() const noexcept {
+    return unreadable_;
+  }
 
  protected:
   /// Throws Error(invalid_argument) without a training loader, Error(invalid_option) for fewer than
@@ -44,17 +66,27 @@ class FORESIGHT_API LoaderTask : public Task {
 
   /// The loss of one batch, whose tensors are on the CPU. `noise` is all randomness there is: its
   /// position is saved. Called in training mode with gradient, and by validate() in inference mode
-  /// without.
+  /// without. Of several processes each gets its part of the batch and the same noise: what is
+  /// drawn for single samples is drawn through SampleNoise, or for all and then picked.
   virtual losses::Terms batch_loss(const data::Batch& batch, Noise& noise) = 0;
 
   /// Updates so far, earlier runs included: for what follows a schedule, e.g. a target's momentum.
   int64_t updates() const noexcept { return updates_; }
 
  private:
+  losses::Terms held_out_loss(const Replicas* processes);
+
+  data::Batch next_batch(data::StagedLoader& loader, const Augmentation& change);
+
   std::string name_;
   TaskData data_;
+  std::optional<data::StagedLoader> training_, replay_;
+  std::optional<Augmentation> augmentation_, replay_augmentation_;
   PhiloxNoise noise_;
-  int64_t samples_ = 0, updates_ = 0;
+  int64_t samples_ = 0, updates_ = 0, skipped_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> first_asked_;  // for data, in this run
+  double waited_s_ = 0;
+  std::map<std::string, std::string> unreadable_;
 };
 
 }  // namespace foresight::train

@@ -34,14 +34,16 @@ struct FORESIGHT_API Launch {
 
   /// Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun or a shell loop
   /// sets them; where RANK is not set but MASTER_ADDR is, SLURM_PROCID, SLURM_NTASKS and
-  /// SLURM_LOCALID, as srun does. None of them set: one process. Throws Error(invalid_option)
+  /// SLURM_LOCALID, as srun does; else what mpirun sets (OMPI_COMM_WORLD_RANK and its like of Open
+  /// MPI, PMI_RANK of MPICH and Intel MPI, MV2_COMM_WORLD_RANK of MVAPICH2): MPI starts the
+  /// processes and carries nothing. None of them set: one process. Throws Error(invalid_option)
   /// naming the variable that is missing, no number, or out of range.
   static Launch from_environment();
 };
 
 enum class Transport {
   automatic,  ///< nccl where this build has it and a GPU is there, else gloo
-  gloo,       ///< tensors on the CPU
+  gloo,       ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
   nccl,       ///< tensors on GPU `local_rank`; also moves those on the CPU through it
 };
 
@@ -66,8 +68,10 @@ struct FORESIGHT_API ProcessGroupOptions {
   std::vector<std::string> validate() const;
 };
 
-/// The processes of one launch. All must make the same calls in the same order, with tensors of the
-/// same shape and type, dense and on the CPU (or, with nccl, on this process's GPU). Every call
+/// The processes of one launch. All must make the same calls in the same order, with dense tensors
+/// of the same shape and type, on the CPU or on this process's GPU: gloo takes those of a GPU
+/// through the CPU's memory, nccl those of the CPU through the GPU's, both correct and slow. Every
+/// call
 /// throws Error(io_failure), naming rank and operation, when another process is gone or does not
 /// answer within the timeout; the group cannot be used after that. One thread at a time.
 class FORESIGHT_API ProcessGroup {

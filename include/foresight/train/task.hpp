@@ -4,7 +4,10 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "foresight/core/replicas.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/losses/terms.hpp"
 
@@ -22,10 +25,12 @@ class FORESIGHT_API Task {
   virtual const std::string& name() const = 0;
   /// What is trained. Its parameters are in checkpoints.
   virtual torch::nn::Module& module() = 0;
-  /// Samples per step, for samples/s.
+  /// Samples of the last batch, of this process's part of it, for samples/s.
   virtual int64_t samples() const = 0;
 
-  /// Draws the next batch and returns its loss, in training mode, with gradient.
+  /// Draws the next batch and returns its loss, in training mode, with gradient. Of several
+  /// processes each calls this in a ReplicaScope and returns the loss of its part of the batch, so
+  /// that the mean over the processes is the loss of the batch (core/replica_part.hpp).
   virtual losses::Terms loss() = 0;
   /// Called between the backward pass of an update and AdamW's own clipping, e.g. to clip groups of
   /// parameters one by one.
@@ -36,6 +41,13 @@ class FORESIGHT_API Task {
   /// Mean loss over held-out data, without gradient and without changing the module; empty terms if
   /// there is none.
   virtual losses::Terms validate() { return {}; }
+  /// The same means, computed by several processes that call this together, each a part of the
+  /// data. By default every process computes all of it.
+  virtual losses::Terms validate_together(const Replicas& /*processes*/) { return validate(); }
+
+  /// Running totals that belong in the metrics, e.g. of windows that could not be read. Called
+  /// where metrics are written.
+  virtual std::vector<std::pair<std::string, double>> counters() const { return {}; }
 
   /// All that loss() depends on besides the module: JSON text with loader and noise positions.
   virtual std::string position() const = 0;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Validation, by loss and by planning success, and the weights that are kept for it.
+#include "foresight/nn/state_dict.hpp"
+#include "loss_values.hpp"
+#include "training_run.hpp"
+
+namespace foresight::train {
+
+// The weights that would be kept, on held-out data and on planning problems.
+void TrainingRun::evaluate(bool loss_due, bool success_due) {
+  loss_due = loss_due && validated_step_ != result_.step;
+  success_due = success_due && measured_step_ != result_.step;
+  if (!loss_due && !success_due) return;
+  const KeptRandomState random;
+  const AveragedWeights weights(average_ ? &*average_ : nullptr);
+  c10::NoGradGuard no_grad;
+  task_.module().eval();
+  Scalars scalars;
+  if (loss_due) {
+    validated_step_ = result_.step;
+    const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
+    const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
+    if (!terms.empty()) {
+      const auto values = host_values(terms);
+      result_.validation_loss = values[0];
+      add_scalars(scalars, task_.name() + "/validation/", terms, values);
+      keep_if_best(Keep::lowest_loss, values[0], -values[0]);
+    }
+  }
+  if (success_due) {
+    measured_step_ = result_.step;
+    result_.success = hooks_.success();
+    scalars.emplace_back(task_.name() + "/validation/success", result_.success);
+    keep_if_best(Keep::highest_success, result_.success, result_.success);
+  }
+  task_.module().train();
+  if (writes() && !scalars.empty()) metrics_.write(first_step_ + result_.step, scalars);
+}
+
+// `score` grows with what is better; best_ is the value itself, as a user reads it.
+void TrainingRun::keep_if_best(Keep measure, double value, double score) {
+  if (measure != options_.keep || std::isnan(value)) return;
+  const double best_score = measure == Keep::lowest_loss ? -best_ : best_;
+  if (score <= best_score) return;  // of equals the first: it has seen less of the data by heart
+  best_ = value;
+  saved_step_ = -1;  // a checkpoint of this step would not know
+  if (writes()) best_weights_.write(task_.module(), result_.step, value);
+}
+
+void TrainingRun::end_with_kept_weights() {
+  result_.kept_step = result_.step;
+  if (options_.keep != Keep::last && writes() && best_weights_.exists()) {
+    result_.kept_step = best_weights_.load(task_.module());
+  } else if (average_) {
+    average_->exchange();
+  }
+  if (hooks_.reducer == nullptr) return;
+  std::vector<Tensor> weights;
+  for (const auto& [name, tensor] : nn::state_dict(task_.module()))
+    weights.push_back(tensor.detach());
+  hooks_.reducer->synchronise(result_.step, weights);
+}
+
+}  // namespace foresight::train

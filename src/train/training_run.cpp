@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "training_run.hpp"
+
+#include <fmt/format.h>
+
+#include "elapsed.hpp"
+#include "foresight/core/log.hpp"
+#include "foresight/nn/autocast.hpp"
+#include "foresight/nn/recompute.hpp"
+#include "foresight/train/interrupt.hpp"
+#include "loss_values.hpp"
+
+namespace foresight::train {
+
+void TrainingRun::log_step(const StepLoss& loss, double factor) {
+  Scalars scalars;
+  const auto prefix = task_.name() + "/";
+  add_scalars(scalars, prefix + "train/", loss.terms, loss.values);
+  scalars.emplace_back(prefix + "lr", options_.optimizer.lr * factor);
+  for (const auto& [name, value] : task_.counters()) scalars.emplace_back(prefix + name, value);
+  scalars.emplace_back(prefix + "grad_norm", norm_.item<double>());
+  const auto elapsed = seconds_since(logged_at_);
+  const auto processes = hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
+  const auto samples =
+      (result_.step - logged_step_) * task_.samples() * options_.accumulate * processes;
+  scalars.emplace_back(prefix + "samples_per_second",
+                       elapsed > 0 ? static_cast<double>(samples) / elapsed : 0.0);
+  metrics_.write(first_step_ + result_.step, scalars);
+  logged_step_ = result_.step;
+  logged_at_ = Clock::now();
+}
+
+bool TrainingRun::agree_to_stop(std::vector<double>& values) {
+  const bool here = InterruptGuard::requested();
+  if (hooks_.reducer == nullptr) return here;
+  values.push_back(here ? 1.0 : 0.0);
+  hooks_.reducer->average(values);
+  const bool anywhere = values.back() > 0;
+  values.pop_back();
+  return anywhere;
+}
+
+// Of the random state a checkpoint holds that of rank 0's CPU. All else starts anew at every step,
+// from rank and step: other processes drop other units, and go on exactly.
+void TrainingRun::seed_step() {
+  const auto rank = hooks_.reducer == nullptr ? 0 : hooks_.reducer->rank();
+  if (rank > 0) seed_generator(at::kCPU, rank, result_.step);
+  if (device_.is_cuda()) seed_generator(device_, rank, result_.step);
+}
+
+// Gradients of the mean loss of `accumulate` batches. Each batch's graph is freed before the next.
+StepLoss TrainingRun::accumulate() {
+  seed_step();
+  StepLoss loss;
+  const auto count = static_cast<double>(options_.accumulate);
+  for (int64_t i = 0; i < options_.accumulate; ++i) {
+    {
+      nn::Autocast autocast(device_.type(), options_.precision == Precision::bf16);
+      std::optional<nn::RecomputeScope> recompute;
+      if (options_.activations == Activations::recompute) recompute.emplace();
+      const ReplicaScope replicas(hooks_.reducer ? hooks_.reducer->replicas() : nullptr);
+      loss.terms = task_.loss();
+      require(!recompute || recompute->blocks() > 0, ErrorCategory::unsupported,
+              fmt::format("TrainOptions.activations = recompute: the network of task '{}' has no "
+                          "block that can be recomputed",
+                          task_.name()));
+    }
+    const auto values = host_values(loss.terms);
+    loss.values.resize(values.size(), 0.0);
+    for (std::size_t v = 0; v < values.size(); ++v) loss.values[v] += values[v] / count;
+    if (hooks_.reducer != nullptr && i + 1 == options_.accumulate)
+      hooks_.reducer->before_last_backward(optimizer_.parameters());
+    // A loss that is not finite spoils gradients only, which are thrown away.
+    (options_.accumulate == 1 ? loss.terms.total() : loss.terms.total() / count).backward();
+  }
+  return loss;
+}
+
+void TrainingRun::update(double rate) {
+  if (hooks_.reducer != nullptr) hooks_.reducer->reduce(optimizer_.parameters());
+  task_.clip_gradients();
+  const auto progress = static_cast<double>(result_.step) / static_cast<double>(options_.steps);
+  norm_ = optimizer_.step(rate, 1 + (options_.final_decay - 1) * progress);
+  if (average_) average_->update(result_.step + 1);
+  task_.updated();
+  remember();
+}
+
+bool TrainingRun::diverged(const StepLoss& loss) {
+  const auto problem = non_finite_term(loss.terms, loss.values);
+  if (problem.empty()) return false;
+  optimizer_.zero_grad();
+  result_.outcome = Outcome::diverged;
+  result_.message = fmt::format(
+      "stopped at step {}: {}. The weights of step {} are kept; a lower learning "
+      "rate or a smaller weight of that term may help",
+      result_.step + 1, problem, result_.step);
+  return true;
+}
+
+TrainResult TrainingRun::run(ProgressStyle style) {
+  Progress progress(task_.name(), options_.steps, result_.step,
+                    writes() ? style : ProgressStyle::silent);
+  task_.module().train();
+  double stepping = 0;
+  const int64_t first = result_.step;
+  result_.outcome = Outcome::finished;
+  result_.message = "finished";
+  bool stop = false;
+  try {
+    while (result_.step < options_.steps) {
+      if (stop || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
+        result_.outcome = Outcome::interrupted;
+        result_.message = fmt::format("interrupted after step {}", result_.step);
+        break;
+      }
+      const auto step_start = Clock::now();
+      auto loss = accumulate();
+      stop = agree_to_stop(loss.values);
+      if (diverged(loss)) break;
+      const auto factor = learning_rate_factor(options_.schedule, result_.step, options_.steps);
+      update(factor);
+      ++result_.step;
+      result_.loss = loss.values[0];
+      stepping += seconds_since(step_start);
+      result_.seconds = earlier_seconds_ + seconds_since(start_);
+      const bool logs = due(options_.log_every) || result_.step == options_.steps;
+      if (writes() && (logs || result_.step == 1)) log_step(loss, factor);
+      evaluate(due(options_.validate_every), due(options_.success_every));
+      if (due(options_.checkpoint_every)) save();
+      progress.update(result_.step, task_.samples(), fmt::format("loss {:.4g}", result_.loss));
+    }
+    if (result_.outcome == Outcome::finished) evaluate(true, options_.success_every > 0);
+  } catch (...) {
+    // Keep the last whole step. If that fails too, the first problem is still the one to tell.
+    try {
+      save();
+    } catch (const std::exception& problem) {
+      log(LogLevel::error, fmt::format("no checkpoint either: {}", problem.what()));
+    }
+    throw;
+  }
+  result_.seconds = earlier_seconds_ + seconds_since(start_);
+  result_.step_ms =
+      result_.step > first ? 1e3 * stepping / static_cast<double>(result_.step - first) : 0.0;
+  save();
+  task_.module().eval();
+  if (result_.outcome == Outcome::finished) end_with_kept_weights();
+  return result_;
+}
+
+}  // namespace foresight::train

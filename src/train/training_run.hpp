@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// One run of the training loop (training_run.cpp), what of it a checkpoint holds
+// (training_state.cpp), and how it is evaluated (training_evaluation.cpp).
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "best_weights.hpp"
+#include "foresight/train/checkpoint.hpp"
+#include "foresight/train/trainer.hpp"
+#include "frozen.hpp"
+#include "random_state.hpp"
+#include "weight_average.hpp"
+
+namespace foresight::train {
+
+/// Where the checkpoints of a task lie.
+std::filesystem::path checkpoint_folder(const RunFolder& folder, const std::string& task);
+
+/// The loss of one step: names of the terms, and total and values, means over its batches.
+struct StepLoss {
+  losses::Terms terms;
+  std::vector<double> values;
+};
+
+/// One run of the loop; its members are what a checkpoint holds.
+class TrainingRun {
+ public:
+  TrainingRun(Task& task, const TrainOptions& options, const RunFolder& folder,
+              EventWriter& metrics, const TrainHooks& hooks);
+
+  TrainResult run(ProgressStyle style);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void restore();
+  void restore_task(const Checkpoint& checkpoint, const std::string& source);
+  // Everywhere the weights of rank 0, so that equal gradients keep them equal.
+  void join();
+  void save();
+  // What the next step depends on besides weights, kept from before it starts: a step that fails
+  // may have drawn from both.
+  void remember() {
+    position_ = task_.position();
+    random_ = random_state();
+  }
+  bool due(int64_t every) const { return every > 0 && result_.step % every == 0; }
+  bool writes() const { return hooks_.reducer == nullptr || hooks_.reducer->rank() == 0; }
+  // Numbers of its own for dropout in every process, which no checkpoint needs to hold.
+  void seed_step();
+  StepLoss accumulate();
+  // Means of the loss values over all processes, and whether any was asked to stop.
+  bool agree_to_stop(std::vector<double>& values);
+  void update(double rate);
+  bool diverged(const StepLoss& loss);
+  void evaluate(bool loss_due, bool success_due);
+  void keep_if_best(Keep measure, double value, double score);
+  void log_step(const StepLoss& loss, double factor);
+  void end_with_kept_weights();
+
+  Task& task_;
+  const TrainOptions& options_;
+  std::filesystem::path folder_;
+  int64_t first_step_;
+  EventWriter& metrics_;
+  const TrainHooks& hooks_;
+  FrozenParameters frozen_;  // before the optimiser, which takes what is left
+  AdamW optimizer_;
+  std::optional<WeightAverage> average_;
+  BestWeights best_weights_;
+  at::Device device_;
+  TrainResult result_;
+  Tensor norm_;           // of the last gradient
+  Tensor random_;         // state of torch's generator then
+  std::string position_;  // of the task after the last whole step
+  double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
+  int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
+  Clock::time_point start_ = Clock::now(), logged_at_ = Clock::now();
+};
+
+}  // namespace foresight::train

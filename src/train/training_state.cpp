@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run is made of: from a checkpoint, from rank 0, into a checkpoint.
+#include <fmt/format.h>
+
+#include "foresight/core/log.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "training_run.hpp"
+
+namespace foresight::train {
+namespace {
+
+at::Device device_of(const torch::nn::Module& module) {
+  const auto parameters = module.parameters();
+  return parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
+}
+
+}  // namespace
+
+std::filesystem::path checkpoint_folder(const RunFolder& folder, const std::string& task) {
+  return folder.path / "checkpoints" / task;
+}
+
+TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolder& folder,
+                         EventWriter& metrics, const TrainHooks& hooks)
+    : task_(task),
+      options_(options),
+      folder_(checkpoint_folder(folder, task.name())),
+      first_step_(folder.first_step),
+      metrics_(metrics),
+      hooks_(hooks),
+      frozen_(task.module(), options.freeze),
+      optimizer_(task.module(), options.optimizer),
+      best_weights_(folder_),
+      device_(device_of(task.module())) {
+  if (options.average > 0) average_.emplace(task.module(), options.average);
+  if (folder.resume) restore();
+  join();
+  remember();
+}
+
+void TrainingRun::restore() {
+  const auto checkpoint = read_newest_checkpoint(folder_);
+  if (!checkpoint) return;
+  const auto source = checkpoint_path(folder_, checkpoint->step).string();
+  nn::load_state_dict(task_.module(), checkpoint->section("model/"), source);
+  optimizer_.load(checkpoint->section("optimizer/"), source);
+  if (average_) {
+    c10::NoGradGuard no_grad;
+    io::load_into(average_->state(), checkpoint->section("average/"), source);
+  }
+  restore_task(*checkpoint, source);
+  for (const auto& [name, state] : checkpoint->section("random/")) set_random_state(state);
+  task_.seek(checkpoint->position);
+  result_.step = saved_step_ = logged_step_ = checkpoint->step;
+  result_.seconds = earlier_seconds_ = checkpoint->seconds;
+  best_ = checkpoint->best;
+  if (options_.keep != Keep::last && !std::isnan(best_) && !best_weights_.exists()) {
+    log(LogLevel::warning, folder_.string() +
+                               ": the weights of the best validation are gone; the best of "
+                               "the validations to come is kept");
+    best_ = std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+void TrainingRun::restore_task(const Checkpoint& checkpoint, const std::string& source) {
+  const auto extra = task_.extra_tensors();
+  if (extra.empty()) return;
+  c10::NoGradGuard no_grad;
+  const auto saved = checkpoint.section("task/");
+  require(saved.size() == extra.size(), ErrorCategory::bad_file,
+          fmt::format("{}: holds {} tensors of task '{}', expected {}", source, saved.size(),
+                      task_.name(), extra.size()));
+  for (const auto& [name, target] : extra)
+    for (const auto& [saved_name, value] : saved)
+      if (name == saved_name) target.copy_(value);
+}
+
+void TrainingRun::join() {
+  if (hooks_.reducer == nullptr) return;
+  std::vector<Tensor> state;
+  const auto add = [&](const io::NamedTensors& tensors) {
+    for (const auto& [name, tensor] : tensors) state.push_back(tensor.detach());
+  };
+  add(nn::state_dict(task_.module()));
+  add(optimizer_.state());
+  if (average_) add(average_->state());
+  add(task_.extra_tensors());
+  hooks_.reducer->synchronise(result_.step, state);
+}
+
+void TrainingRun::save() {
+  if (saved_step_ == result_.step || !writes()) return;
+  Checkpoint checkpoint;
+  checkpoint.step = result_.step;
+  checkpoint.seconds = result_.seconds;
+  checkpoint.best = best_;
+  checkpoint.position = position_;
+  const auto add = [&](const char* prefix, const io::NamedTensors& tensors) {
+    for (const auto& [name, tensor] : tensors)
+      checkpoint.tensors.emplace_back(prefix + name, tensor.detach());
+  };
+  add("model/", nn::state_dict(task_.module()));
+  add("optimizer/", optimizer_.state());
+  if (average_) add("average/", average_->state());
+  add("task/", task_.extra_tensors());
+  add("random/", {{"cpu", random_}});
+  // Metrics first: a checkpoint never claims steps whose metrics were lost.
+  metrics_.flush();
+  write_checkpoint(folder_, checkpoint, options_.keep_checkpoints);
+  saved_step_ = result_.step;
+}
+
+}  // namespace foresight::train
