@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -30,20 +31,28 @@ namespace {
 using namespace foresight;
 namespace fs = std::filesystem;
 
-// Asks the system to forget its copies of the files; what it keeps all the same makes the figure
-// for cold files too good, not too bad.
-void drop_from_cache(const fs::path& path) {
-  const auto drop = [](const fs::path& file) {
+// The bytes of one file, or of all below a folder: `advice` about them to the system's cache.
+void advise(const fs::path& path, int advice) {
+  const auto tell = [advice](const fs::path& file) {
     const int descriptor = ::open(file.c_str(), O_RDONLY);
     if (descriptor < 0) return;
-    ::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    if (advice == POSIX_FADV_WILLNEED) {  // read, so that it is there when the turn begins
+      std::array<char, 1 << 16> bytes;
+      while (::read(descriptor, bytes.data(), bytes.size()) > 0) continue;
+    } else {
+      ::posix_fadvise(descriptor, 0, 0, advice);
+    }
     ::close(descriptor);
   };
-  if (fs::is_regular_file(path)) drop(path);
+  if (fs::is_regular_file(path)) tell(path);
   if (!fs::is_directory(path)) return;
   for (const auto& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) drop(entry.path());
+    if (entry.is_regular_file()) tell(entry.path());
 }
+
+// What the system keeps all the same makes the figure for cold files too good, not too bad.
+void drop_from_cache(const fs::path& path) { advise(path, POSIX_FADV_DONTNEED); }
+void bring_into_cache(const fs::path& path) { advise(path, POSIX_FADV_WILLNEED); }
 
 struct Settings {
   std::map<std::string, std::string> pythons;  // "lerobot", "swm"
@@ -135,7 +144,10 @@ class Comparison {
   nlohmann::json measure() {
     const auto ours = [this](OneThread& loader, const fs::path& dropped) {
       return [this, &loader, dropped] {
-        if (!dropped.empty()) drop_from_cache(dropped);
+        if (dropped.empty())
+          bring_into_cache(path_);
+        else
+          drop_from_cache(dropped);
         return loader.milliseconds(settings_.batches, windows_, mean_);
       };
     };
@@ -146,7 +158,10 @@ class Comparison {
     const auto add_peer = [&](const std::string& name, const char* what, bool cold) {
       names.push_back(name);
       works.push_back([this, what, cold] {
-        if (cold) drop_from_cache(path_);
+        if (cold)
+          drop_from_cache(path_);
+        else
+          bring_into_cache(path_);
         const auto answer = peer_->ask({{"do", what}, {"windows", windows_}});
         difference_ = std::max(difference_, std::abs(answer.at("mean").get<double>() - mean_));
         return answer.at("ms").get<double>();
