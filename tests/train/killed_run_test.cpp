@@ -63,7 +63,7 @@ std::map<std::string, double> numbers_of(const std::filesystem::path& folder) {
   std::map<std::string, double> numbers;
   for (const auto& row : read_metrics(folder / "metrics.jsonl"))
     for (const auto& [name, value] : row.scalars)
-      if (!name.ends_with("samples_per_second"))
+      if (!name.ends_with("samples_per_second") && !name.ends_with("data_wait"))
         numbers[name + "@" + std::to_string(row.step)] = value;
   return numbers;
 }

@@ -21,7 +21,7 @@ struct TensorRecordings {
   bool states_may_be_read = true;  ///< false: reading one is an error
 };
 
-class TensorDataset final : public data::Dataset {
+class TensorDataset : public data::Dataset {
  public:
   explicit TensorDataset(TensorRecordings recordings)
       : recorded_(std::move(recordings)),
