@@ -129,7 +129,8 @@ void DataParallel::Buckets::finish() {
     // The number is read, which on a GPU waits for it, only where this process has no gradient.
     if (!gradient.defined() && slot.present.item<double>() > 0)
       gradient = at::empty_like(parameters_[i]);
-    if (gradient.defined()) at::mul_out(gradient, slot.gradient, at::scalar_tensor(share));
+    if (gradient.defined())
+      at::mul_out(gradient, slot.gradient, at::scalar_tensor(share, at::kDouble));
     slot.filled = false;
     if (slot.pieces == 0) slot.pieces = slot.received;
     slot.received = 0;
