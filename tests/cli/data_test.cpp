@@ -45,9 +45,25 @@ TEST_CASE("convert writes a folder that opens, and refuses to write over it") {
   const auto original = data::open_dataset(source);
   REQUIRE(copy->num_episodes() == original->num_episodes());
   for (int64_t e = 0; e < copy->num_episodes(); ++e)
-    CHECK(at::equal(copy->read_all_rows(copy->action_columns(), e),
-                    original->read_all_rows(original->action_columns(), e)));
+    CHECK(at::equal(copy->read_all_rows(copy->action_columns(), e).to(at::kFloat),  // as recorded
+                    original->read_all_rows(original->action_columns(), e).to(at::kFloat)));
   CHECK(foresight_command(line).code == 1);
+}
+
+TEST_CASE("every command that reads recordings names the cameras where the wanted one is missing") {
+  TemporaryFolder folder;
+  const auto set = (test::recordings() / "tworoom" / "native224").string();
+  const auto run = (folder / "run").string();
+  for (const auto& line :
+       {"inspect " + set, "convert " + set + " " + run, "train --data " + set + " --out " + run,
+        "eval --bundle " + run + " --data " + set}) {
+    const auto done = foresight_command(line + " --camera wrist");
+    INFO(line << ": " << done.output);
+    CHECK(done.code == 1);
+    CHECK(done.output.find("camera 'wrist' was not recorded. Cameras: pixels") !=
+          std::string::npos);
+  }
+  CHECK_FALSE(fs::exists(folder / "run"));
 }
 
 }  // namespace foresight::data_command_test
