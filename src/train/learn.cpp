@@ -19,6 +19,7 @@
 #include "learning_data.hpp"
 #include "mean_terms.hpp"
 #include "run_config.hpp"
+#include "run_summary.hpp"
 
 namespace foresight::train {
 namespace {
@@ -31,19 +32,6 @@ nlohmann::json planner_defaults(const LearnOptions& options, bool with_critic) {
   auto planner = with_critic ? AgentOptions::cost_to_go() : AgentOptions::lewm();
   planner.control.replan_steps = options.windows.stride;
   return write_options(planner);
-}
-
-nlohmann::json summary(const TrainResult& result) {
-  const auto number = [](double value) {
-    return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
-  };
-  return {{"steps", result.step},
-          {"seconds", number(result.seconds)},
-          {"step_ms", number(result.step_ms)},
-          {"loss", number(result.loss)},
-          {"validation_loss", number(result.validation_loss)},
-          {"success", number(result.success)},
-          {"kept_step", result.kept_step}};
 }
 
 }  // namespace
@@ -338,8 +326,8 @@ nlohmann::json Learning::provenance() const {
                                {"frames", fresh_.dataset->total_rows()},
                                {"seed", options_.seed},
                                {"validation_episodes", fresh_.split.validation},
-                               {"world_model", summary(result_.world_model)}};
-  if (result_.critic.step > 0) provenance["critic"] = summary(result_.critic);
+                               {"world_model", run_summary(result_.world_model)}};
+  if (result_.critic.step > 0) provenance["critic"] = run_summary(result_.critic);
   if (result_.skipped_windows > 0) {
     provenance["skipped_windows"] = result_.skipped_windows;
     provenance["unreadable_episodes"] = result_.unreadable_episodes;

@@ -26,7 +26,7 @@ struct FORESIGHT_API Checkpoint {
   io::NamedTensors section(std::string_view prefix) const;
 };
 
-/// "<folder>/step_00001500.safetensors".
+/// "<folder>/step_0000001500.safetensors".
 FORESIGHT_API std::filesystem::path checkpoint_path(const std::filesystem::path& folder,
                                                     int64_t step);
 
