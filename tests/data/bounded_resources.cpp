@@ -67,7 +67,9 @@ TEST_CASE("descriptors and memory stay bounded over 10,000 windows from 600 film
     INFO("descriptors at most " << most_open << ", memory " << early_mb
                                 << " MB after 3,000 windows, at most " << most_mb << " MB");
     CHECK(most_open <= kMostOpen + kThreads + 16);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep what was freed
     CHECK(most_mb - early_mb < 40);
+#endif
   }
   CHECK(open_descriptors() <= before + 2);
 }
