@@ -11,7 +11,6 @@
 // pytorch_mppi; "-" leaves the peer out. <table> = "-" leaves out the table over sizes. Prints one
 // JSON object.
 #include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include <array>
 #include <cmath>
@@ -19,6 +18,8 @@
 #include <iostream>
 #include <numbers>
 
+#include "../tests/temporary_folder.hpp"
+#include "foresight/io/files.hpp"
 #include "foresight/planning/cma_es_planner.hpp"
 #include "foresight/planning/functor_model.hpp"
 #include "foresight/planning/gradient_planner.hpp"
@@ -253,17 +254,15 @@ nlohmann::json compare(Peer* peer, const System& system, Size size, Method metho
   const auto functor = plan(Dynamics::functor), tensor = plan(Dynamics::tensor);
   nlohmann::json result{{"functor_to_tensor", largest_difference(functor, tensor)}};
   if (!peer) return result;
-  std::array<char, 32> path{"/tmp/foresight_drawsXXXXXX"};
-  const int file = mkstemp(path.data());
-  const auto bytes = static_cast<std::size_t>(draws.numel()) * sizeof(float);
-  if (file < 0 || write(file, draws.data_ptr<float>(), bytes) != static_cast<ssize_t>(bytes))
-    throw std::runtime_error("cannot write the draws to /tmp");
-  close(file);
+  const TemporaryFolder folder;
+  const auto path = folder / "draws";
+  io::replace_file_atomically(path, [&](io::OutputFile& file) {
+    file.write(draws.data_ptr<float>(), static_cast<std::size_t>(draws.numel()) * sizeof(float));
+  });
   auto ask = request("plan", system, size, method);
-  ask["draws"] = path.data();
+  ask["draws"] = path.string();
   ask["lambda"] = kTemperature;
   const auto theirs = peer->ask(ask).at("plan").get<std::vector<double>>();
-  unlink(path.data());
   result["functor_to_pytorch_mppi"] = largest_difference(functor, at::tensor(theirs, at::kDouble));
   return result;
 }

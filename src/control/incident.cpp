@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/io/json_file.hpp"
 
 namespace foresight {
@@ -18,20 +19,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kFirstActions = 8;
 constexpr std::size_t kNamedProblems = 10;
-
-// Fowler, Noll and Vo's hash in its 64-bit variant 1a, with its offset basis and prime.
-class Fnv1a {
- public:
-  void add(const void* bytes, std::size_t size) {
-    const auto* byte = static_cast<const unsigned char*>(bytes);
-    for (std::size_t i = 0; i < size; ++i) hash_ = (hash_ ^ byte[i]) * 0x100000001b3U;
-  }
-  void add(std::string_view text) { add(text.data(), text.size()); }
-  std::uint64_t value() const { return hash_; }
-
- private:
-  std::uint64_t hash_ = 0xcbf29ce484222325U;
-};
 
 double value_of(const Tensor& values, int64_t place) {
   if (!values.defined() || values.dim() == 0 || place >= values.size(0)) return std::nan("");

@@ -35,8 +35,8 @@ std::string frame_file_name(const Dataset& dataset, const FrameFile::Content& co
   std::error_code code;
   auto path = std::filesystem::weakly_canonical(dataset.name(), code);
   if (code) path = dataset.name();
-  ByteHash hash;
-  hash.add(path.string());
+  Fnv1a hash;
+  add_name(hash, path.string());
   for (const auto& [episode, frames] : content.episodes) hash.add(episode);
   std::ostringstream name;
   name << path.stem().string() << '-' << content.size.width << 'x' << content.size.height << '-'

@@ -36,10 +36,10 @@ struct Trailer {
 
 int64_t hash_of(const std::vector<IndexEntry>& index, Trailer trailer) {
   trailer.hash = 0;
-  ByteHash hash;
+  Fnv1a hash;
   hash.add(index.data(), index.size() * sizeof(IndexEntry));
   hash.add(&trailer, sizeof trailer);
-  return hash.value();
+  return static_cast<int64_t>(hash.value());
 }
 
 // The bytes of a file, mapped for reading as long as somebody holds this.
@@ -117,7 +117,7 @@ std::string read_index(const Mapping& file, const FrameFile::Content& content,
 }
 
 // Names, sizes and times of change of the files of a data set, which may be one file.
-void add_files(const fs::path& path, ByteHash& hash) {
+void add_files(const fs::path& path, Fnv1a& hash) {
   std::error_code code;
   std::vector<fs::path> files;
   if (fs::is_regular_file(path, code)) files.push_back(path);
@@ -128,7 +128,7 @@ void add_files(const fs::path& path, ByteHash& hash) {
   for (const auto& file : files) {
     struct stat status {};
     if (::stat(file.c_str(), &status) != 0) continue;
-    hash.add(file.lexically_relative(path).string());
+    add_name(hash, file.lexically_relative(path).string());
     hash.add(status.st_size);
     hash.add(status.st_mtim.tv_sec);
     hash.add(status.st_mtim.tv_nsec);
@@ -137,19 +137,14 @@ void add_files(const fs::path& path, ByteHash& hash) {
 
 }  // namespace
 
-void ByteHash::add(const void* bytes, std::size_t count) {
-  const auto* next = static_cast<const std::uint8_t*>(bytes);
-  for (std::size_t i = 0; i < count; ++i) state_ = (state_ ^ next[i]) * 0x100000001b3;
-}
-
-void ByteHash::add(const std::string& text) {
-  add(static_cast<int64_t>(text.size()));
-  add(text.data(), text.size());
+void add_name(Fnv1a& hash, const std::string& text) {
+  hash.add(static_cast<int64_t>(text.size()));
+  hash.add(text);
 }
 
 int64_t fingerprint(const Dataset& dataset) {
   constexpr int64_t kProbes = 8;  // episodes whose first and last frames are looked at
-  ByteHash hash;
+  Fnv1a hash;
   add_files(dataset.name(), hash);
   const int64_t episodes = dataset.num_episodes();
   hash.add(episodes);
@@ -164,7 +159,7 @@ int64_t fingerprint(const Dataset& dataset) {
       hash.add(int64_t{-1});
     }
   }
-  return hash.value();
+  return static_cast<int64_t>(hash.value());
 }
 
 std::shared_ptr<const FrameFile> FrameFile::open(const fs::path& path, const Content& content,

@@ -8,7 +8,6 @@
 // of index and trailer. It appears under its name when it is whole.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -16,21 +15,13 @@
 #include <string>
 #include <vector>
 
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/data/dataset.hpp"
 
 namespace foresight::data {
 
-/// 64-bit FNV-1a.
-class ByteHash {
- public:
-  void add(const void* bytes, std::size_t count);
-  void add(const std::string& text);
-  void add(int64_t number) { add(&number, sizeof number); }
-  int64_t value() const { return static_cast<int64_t>(state_); }
-
- private:
-  std::uint64_t state_ = 0xcbf29ce484222325;
-};
+/// Adds a text and where it ends, so that "ab", "c" is not "a", "bc".
+void add_name(Fnv1a& hash, const std::string& text);
 
 /// Tells one state of a data set from another: names, sizes and times of change of its files, its
 /// episodes, and the pixels of some frames, which differ by camera, size and conversion.

@@ -191,14 +191,8 @@ Tensor mirrored_actions(const Tensor& actions, const std::vector<WindowDraws>& d
 
 std::vector<std::string> AugmentationOptions::validate() const {
   Rules rules("AugmentationOptions");
-  const auto range = [&](const char* name, const std::vector<double>& values, double most) {
-    const bool good =
-        values.size() == 2 && values[0] > 0 && values[0] <= values[1] && values[1] <= most;
-    rules.check(good, name, values.empty() ? 0.0 : values[0],
-                "must be two numbers that ascend within (0, " + std::to_string(most) + "]");
-  };
-  range("crop_scale", crop_scale, 1.0);
-  range("crop_aspect", crop_aspect, 100.0);
+  check_range(rules, "crop_scale", crop_scale, 1.0);
+  check_range(rules, "crop_aspect", crop_aspect, 100.0);
   const bool signs = std::all_of(flip_signs.begin(), flip_signs.end(),
                                  [](double sign) { return sign == 1 || sign == -1; });
   rules.check(shift >= 0 && shift <= 4096, "shift", static_cast<double>(shift), "must be 0..4096")

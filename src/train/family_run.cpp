@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "family_run.hpp"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include "elapsed.hpp"
+#include "foresight/data/statistics.hpp"
 #include "learning_data.hpp"
-#include "run_config.hpp"
 #include "run_summary.hpp"
 
 namespace foresight::train {
@@ -55,10 +53,7 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
     };
   std::optional<int64_t> metrics_from;
   if (folder_.resume) metrics_from = resume_step(folder_, task.name());
-  // Processes other than the first write no metrics, but need a place for none.
-  EventWriter metrics(
-      writes() ? folder_.path : folder_.path / fmt::format("process_{}", hooks_.reducer->rank()),
-      metrics_from);
+  EventWriter metrics(metrics_folder(folder_, hooks_), metrics_from);
   result.world_model = train::train(task, training_, folder_, metrics, progress_, hooks);
   metrics.flush();
   result.outcome = result.world_model.outcome;
@@ -110,6 +105,15 @@ ActionSpace FamilyData::unused_actions() const {
   space.dim = static_cast<int64_t>(dataset_->action_columns().size());
   space.block = options_.windows.stride;
   return space;
+}
+
+void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
+                                 std::vector<double>& std) const {
+  const auto seen =
+      data::column_statistics(*dataset_, columns, data::LastRow::include, split_.train);
+  if (mean.empty()) mean = seen.mean;
+  if (std.empty())
+    for (const double value : seen.std) std.push_back(value > 0 ? value : 1.0);
 }
 
 nlohmann::json FamilyData::provenance() const {

@@ -13,6 +13,7 @@
 #include "foresight/data/dataset.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "foresight/train/loader_task.hpp"
+#include "run_config.hpp"
 
 namespace foresight::train {
 
@@ -42,7 +43,7 @@ class FamilyRun {
   double seconds() const;
 
  private:
-  bool writes() const { return hooks_.reducer == nullptr || hooks_.reducer->rank() == 0; }
+  bool writes() const { return writes_run(hooks_); }
 
   std::string family_;
   nlohmann::json options_;
@@ -67,6 +68,10 @@ class FamilyData {
   TaskData task_data(const ActionSpace& space, bool states, const GradientReducer* reducer) const;
   /// For families that look at no actions.
   ActionSpace unused_actions() const;
+  /// Mean and std of state columns over the episodes that are trained on, each where it is empty;
+  /// a column that never changes has std 1.
+  void fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
+                       std::vector<double>& std) const;
   /// What a bundle tells of the data.
   nlohmann::json provenance() const;
   double decode_seconds() const noexcept { return decode_seconds_; }

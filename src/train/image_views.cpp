@@ -49,12 +49,6 @@ Tensor unit_images(const Tensor& pixels) {
 
 std::vector<std::string> ImageViewOptions::validate() const {
   Rules rules("ImageViewOptions");
-  const auto range = [&](const char* name, const std::vector<double>& values, double most) {
-    const bool good =
-        values.size() == 2 && values[0] > 0 && values[0] <= values[1] && values[1] <= most;
-    rules.check(good, name, values.empty() ? 0.0 : values[0],
-                "must be two numbers that ascend within (0, " + std::to_string(most) + "]");
-  };
   rules.at_least("global_views", static_cast<double>(global_views), 1)
       .at_least("global_size", static_cast<double>(global_size), 1)
       .at_least("local_views", static_cast<double>(local_views), 0)
@@ -66,9 +60,9 @@ std::vector<std::string> ImageViewOptions::validate() const {
       .within("contrast", contrast, 0, 1)
       .within("saturation", saturation, 0, 1)
       .within("grey", grey, 0, 1);
-  range("global_scale", global_scale, 1.0);
-  range("local_scale", local_scale, 1.0);
-  range("aspect", aspect, 100.0);
+  check_range(rules, "global_scale", global_scale, 1.0);
+  check_range(rules, "local_scale", local_scale, 1.0);
+  check_range(rules, "aspect", aspect, 100.0);
   return rules.problems();
 }
 

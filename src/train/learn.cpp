@@ -126,7 +126,7 @@ class Learning {
   losses::Terms held_out_losses(const Recordings& recordings) const;
   void measure_before();
   void measure_after();
-  bool writes() const { return hooks_.reducer == nullptr || hooks_.reducer->rank() == 0; }
+  bool writes() const { return writes_run(hooks_); }
   TrainHooks train_hooks();
   bool finished(const TrainResult& stage, const char* what);
   nlohmann::json provenance() const;
@@ -369,10 +369,7 @@ LearnResult Learning::run() {
     metrics_from = critic_done > 0 ? options_.training.steps + critic_done
                                    : resume_step(world_model_run, task.name());
   }
-  // Processes other than the first write no metrics, but need a place for none.
-  EventWriter metrics(
-      writes() ? folder_.path : folder_.path / fmt::format("process_{}", hooks_.reducer->rank()),
-      metrics_from);
+  EventWriter metrics(metrics_folder(folder_, hooks_), metrics_from);
   if (hooks_.continuation != nullptr) measure_before();
   result_.world_model =
       train(task, options_.training, world_model_run, metrics, progress_, train_hooks());

@@ -7,7 +7,6 @@
 #include "family_run.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/data/statistics.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
@@ -67,11 +66,7 @@ OnlineProbeOptions with_statistics(OnlineProbeOptions probe, const FamilyData& d
           "OnlineProbeOptions.columns = " + std::to_string(probe.columns) +
               " must be <= the recordings' " + std::to_string(columns.size()) + " state columns");
   columns.resize(static_cast<std::size_t>(probe.columns));
-  const auto seen =
-      data::column_statistics(data.dataset(), columns, data::LastRow::include, data.split().train);
-  if (probe.mean.empty()) probe.mean = seen.mean;
-  if (probe.std.empty())
-    for (const double std : seen.std) probe.std.push_back(std > 0 ? std : 1.0);
+  data.fill_statistics(columns, probe.mean, probe.std);
   return probe;
 }
 

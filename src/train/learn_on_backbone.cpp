@@ -5,7 +5,6 @@
 #include "family_run.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/data/statistics.hpp"
 #include "foresight/models/backbone.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
@@ -43,11 +42,7 @@ void measure_proprio(models::ProprioOptions& proprio, const FamilyData& data) {
   require(static_cast<int64_t>(columns.size()) == proprio.dim, ErrorCategory::invalid_option,
           "model.proprio.dim = " + std::to_string(proprio.dim) + " must be the recordings' " +
               std::to_string(columns.size()) + " state columns");
-  const auto seen =
-      data::column_statistics(data.dataset(), columns, data::LastRow::include, data.split().train);
-  if (proprio.mean.empty()) proprio.mean = seen.mean;
-  if (proprio.std.empty())
-    for (const double std : seen.std) proprio.std.push_back(std > 0 ? std : 1.0);
+  data.fill_statistics(columns, proprio.mean, proprio.std);
 }
 
 models::DinoWmOptions on_backbone(const DinoWmLearnOptions& asked,

@@ -23,6 +23,13 @@ Crop random_crop(const CropDraws& draws, int64_t height, int64_t width,
   return {place(draws.top, height - h + 1), place(draws.left, width - w + 1), h, w};
 }
 
+void check_range(Rules& rules, const char* name, const std::vector<double>& values, double most) {
+  const bool good =
+      values.size() == 2 && values[0] > 0 && values[0] <= values[1] && values[1] <= most;
+  rules.check(good, name, values.empty() ? 0.0 : values[0],
+              "must be two numbers that ascend within (0, " + std::to_string(most) + "]");
+}
+
 Tensor luma(const Tensor& pictures) {
   const auto weights = at::tensor({0.299, 0.587, 0.114}, pictures.options());
   return (pictures * weights.view({3, 1, 1})).sum(-3, /*keepdim=*/true);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
 
 namespace foresight::train {
@@ -26,6 +27,9 @@ struct CropDraws {
 /// picture is narrowed to it.
 Crop random_crop(const CropDraws& draws, int64_t height, int64_t width,
                  const std::vector<double>& scale, const std::vector<double>& aspect);
+
+/// Whether `values` are two numbers that ascend within (0, most]: a range to draw from.
+void check_range(Rules& rules, const char* name, const std::vector<double>& values, double most);
 
 /// Luma of ITU-R BT.601, [...,1,H,W]. torchvision rounds its weights to 0.2989, 0.587, 0.114, which
 /// differs by 1e-4.

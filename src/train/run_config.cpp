@@ -25,6 +25,15 @@ void differences(const nlohmann::json& here, const nlohmann::json& there, const 
 
 }  // namespace
 
+bool writes_run(const LearnHooks& hooks) {
+  return hooks.reducer == nullptr || hooks.reducer->rank() == 0;
+}
+
+std::filesystem::path metrics_folder(const RunFolder& folder, const LearnHooks& hooks) {
+  if (writes_run(hooks)) return folder.path;
+  return folder.path / fmt::format("process_{}", hooks.reducer->rank());
+}
+
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from) {
   nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.json of a run folder: what a run was started with, and must go on with.
+// A run folder: who writes it, and its config.json, what a run was started with and must go on
+// with.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -7,6 +8,11 @@
 #include "foresight/train/learn.hpp"
 
 namespace foresight::train {
+
+/// Whether this process writes the run: it is the only one, or the first.
+bool writes_run(const LearnHooks& hooks);
+/// Where this process puts its metrics. Those but the first write none, and need a place for none.
+std::filesystem::path metrics_folder(const RunFolder& folder, const LearnHooks& hooks);
 
 /// Writes config.json of a new run, or compares it with that of the run to go on with. `from`: null
 /// unless the run learns on from a bundle. Throws Error: invalid_argument where a run is that is

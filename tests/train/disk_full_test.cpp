@@ -2,7 +2,6 @@
 // Training on a full disk: the error names the file, what was there stays valid, nothing
 // half-written is left, and with room again the run goes on as if nothing had happened.
 #include <filesystem>
-#include <map>
 
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -10,6 +9,7 @@
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/learn.hpp"
+#include "metric_curve.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 
@@ -53,15 +53,6 @@ LearnOptions brief_learning_from_square() {
 LearnResult learn_from_square(const fs::path& folder, bool resume) {
   return learn(std::make_shared<TensorDataset>(pushed_square()), brief_learning_from_square(),
                {folder, resume}, at::kCPU, ProgressStyle::silent);
-}
-
-std::map<std::string, double> numbers_in(const fs::path& folder) {
-  std::map<std::string, double> numbers;
-  for (const auto& row : read_metrics(folder / "metrics.jsonl"))
-    for (const auto& [name, value] : row.scalars)
-      if (!name.ends_with("samples_per_second") && !name.ends_with("data_wait"))
-        numbers[name + "@" + std::to_string(row.step)] = value;
-  return numbers;
 }
 
 }  // namespace
@@ -129,7 +120,7 @@ TEST_CASE("a training on a full disk stops by name and goes on exactly when ther
   const TemporaryFolder folder;
   const auto whole = learn_from_square(folder / "whole", false);
   REQUIRE(whole.outcome == Outcome::finished);
-  const auto numbers = numbers_in(folder / "whole");
+  const auto numbers = metric_curve(folder / "whole");
   const auto bytes =
       fs::file_size(folder / "whole" / "checkpoints" / "jepa" / "step_0000000008.safetensors");
   REQUIRE(bytes > 50'000);
@@ -143,7 +134,7 @@ TEST_CASE("a training on a full disk stops by name and goes on exactly when ther
   CHECK_FALSE(fs::exists(folder / "full" / "bundle"));
   const auto resumed = learn_from_square(folder / "full", /*resume=*/true);
   REQUIRE(resumed.outcome == Outcome::finished);
-  CHECK(numbers_in(folder / "full") == numbers);
+  CHECK(metric_curve(folder / "full") == numbers);
   CHECK(at::equal(models::read_jepa(resumed.bundle)->parameters().front(),
                   models::read_jepa(whole.bundle)->parameters().front()));
 }

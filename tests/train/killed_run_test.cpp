@@ -8,11 +8,11 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 
 #include "catch.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/learn.hpp"
+#include "metric_curve.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 
@@ -58,16 +58,6 @@ pid_t start_training(const std::filesystem::path& folder) {
   _exit(97);
 }
 
-// All metrics but those of the clock, by name and step.
-std::map<std::string, double> numbers_of(const std::filesystem::path& folder) {
-  std::map<std::string, double> numbers;
-  for (const auto& row : read_metrics(folder / "metrics.jsonl"))
-    for (const auto& [name, value] : row.scalars)
-      if (!name.ends_with("samples_per_second") && !name.ends_with("data_wait"))
-        numbers[name + "@" + std::to_string(row.step)] = value;
-  return numbers;
-}
-
 }  // namespace
 
 TEST_CASE("the training that is killed", "[.][killed run]") {
@@ -94,10 +84,10 @@ TEST_CASE("a run killed at random moments ends with the curve of one that was le
   const auto weights_of = [&](const char* run) {
     return models::read_jepa(folder / run / "bundle")->named_parameters();
   };
-  const auto numbers = numbers_of(folder / "whole");
+  const auto numbers = metric_curve(folder / "whole");
   const auto weights = weights_of("whole");
   const auto check_finished_run = [&] {
-    CHECK(numbers_of(folder / "killed") == numbers);
+    CHECK(metric_curve(folder / "killed") == numbers);
     for (const auto& item : weights_of("killed")) {
       INFO(item.key());
       CHECK(at::equal(item.value(), weights[item.key()]));

@@ -9,6 +9,7 @@
 #include "foresight/io/bundle.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/learn.hpp"
+#include "metric_curve.hpp"
 
 namespace foresight::train::unreadable_video_test {
 namespace {
@@ -46,15 +47,6 @@ LearnResult run(const std::shared_ptr<const data::Dataset>& films, const LearnOp
   return learn(films, options, {folder, resume}, at::kCPU, ProgressStyle::silent);
 }
 
-std::map<std::string, double> curve_of(const fs::path& folder) {
-  std::map<std::string, double> numbers;
-  for (const auto& row : read_metrics(folder / "metrics.jsonl"))
-    for (const auto& [name, value] : row.scalars)
-      if (!name.ends_with("samples_per_second") && !name.ends_with("data_wait"))
-        numbers[name + "@" + std::to_string(row.step)] = value;
-  return numbers;
-}
-
 }  // namespace
 
 TEST_CASE("training stops at a film that cannot be read, by name, with a checkpoint") {
@@ -88,7 +80,7 @@ TEST_CASE("training goes on without the films that cannot be read, counts them, 
   const auto name = "episode_000" + std::to_string(trained_on[0]);
   REQUIRE(whole.unreadable_episodes.contains(name));
   CHECK(whole.unreadable_episodes.at(name).find("no such file") != std::string::npos);
-  const auto curve = curve_of(runs / "whole");
+  const auto curve = metric_curve(runs / "whole");
   CHECK(curve.at("jepa/skipped_windows@10") == static_cast<double>(whole.skipped_windows));
   const auto bundle = io::read_bundle(whole.bundle);
   CHECK(bundle.config.provenance["skipped_windows"] == whole.skipped_windows);
@@ -98,7 +90,7 @@ TEST_CASE("training goes on without the films that cannot be read, counts them, 
   auto cached = options;
   cached.cache.budget_mb = 100;
   REQUIRE(run(films, cached, runs / "cached").outcome == Outcome::finished);
-  CHECK(curve_of(runs / "cached") == curve);
+  CHECK(metric_curve(runs / "cached") == curve);
 
   // Neither does an interruption: as if killed after the checkpoint of step 8 was written.
   fs::copy(runs / "whole", runs / "killed", fs::copy_options::recursive);
@@ -108,7 +100,7 @@ TEST_CASE("training goes on without the films that cannot be read, counts them, 
   const auto resumed = run(films, options, runs / "killed", /*resume=*/true);
   REQUIRE(resumed.outcome == Outcome::finished);
   CHECK(resumed.skipped_windows == whole.skipped_windows);
-  CHECK(curve_of(runs / "killed") == curve);
+  CHECK(metric_curve(runs / "killed") == curve);
 }
 
 }  // namespace foresight::train::unreadable_video_test
