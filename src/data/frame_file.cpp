@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frame_file.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 
+#include "../io/mapping.hpp"
 #include "foresight/io/files.hpp"
 #include "parallel.hpp"
 
@@ -42,64 +39,37 @@ int64_t hash_of(const std::vector<IndexEntry>& index, Trailer trailer) {
   return static_cast<int64_t>(hash.value());
 }
 
-// The bytes of a file, mapped for reading as long as somebody holds this.
-class Mapping {
- public:
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (bytes_ > 0) ::munmap(start_, static_cast<std::size_t>(bytes_));
-  }
-
-  /// Null if there is no such file. Throws Error(io_failure).
-  static std::shared_ptr<const Mapping> of(const fs::path& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 && errno == ENOENT) return nullptr;
-    if (descriptor < 0) refuse(path, "open");
+// Null if there is no such file, or nothing in it.
+std::shared_ptr<const io::Mapping> mapped_if_there(const fs::path& path) {
+  try {
     struct stat status {};
-    const bool known = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
-    void* start = nullptr;
-    if (known && status.st_size > 0)
-      start = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED,
-                     descriptor, 0);
-    const int code = errno;
-    ::close(descriptor);
-    errno = code;
-    if (!known || start == MAP_FAILED) refuse(path, "map");
-    return std::shared_ptr<const Mapping>(new Mapping(start, status.st_size));
+    const auto file = io::open_regular(AT_FDCWD, path, path, status);
+    if (status.st_size == 0) return nullptr;
+    return std::make_shared<const io::Mapping>(file.get(), status.st_size, path,
+                                               io::MappedPages::read_only);
+  } catch (const Error& error) {
+    if (error.category() == ErrorCategory::not_found) return nullptr;
+    throw;
   }
-
-  int64_t bytes() const { return bytes_; }
-  const std::uint8_t* at(int64_t offset) const {
-    return static_cast<const std::uint8_t*>(start_) + offset;
-  }
-
- private:
-  Mapping(void* start, int64_t bytes) : start_(start), bytes_(bytes) {}
-  [[noreturn]] static void refuse(const fs::path& path, const char* what) {
-    throw Error(ErrorCategory::io_failure,
-                path.string() + ": cannot " + what + " it: " + std::strerror(errno));
-  }
-  void* start_;
-  int64_t bytes_;
-};
+}
 
 // The index of a file whose trailer and sizes agree; else what is wrong.
-std::string read_index(const Mapping& file, const FrameFile::Content& content,
+std::string read_index(std::string_view file, const FrameFile::Content& content,
                        std::vector<IndexEntry>& index) {
   constexpr int64_t kTrailer = sizeof(Trailer), kEntry = sizeof(IndexEntry);
+  const auto bytes = static_cast<int64_t>(file.size());
   Trailer trailer;
-  if (file.bytes() < kTrailer) return "is too short";
-  std::memcpy(&trailer, file.at(file.bytes() - kTrailer), sizeof trailer);
+  if (bytes < kTrailer) return "is too short";
+  std::memcpy(&trailer, file.data() + bytes - kTrailer, sizeof trailer);
   if (trailer.magic != kFrameFileMagic) return "is cut or no file of frames";
   if (trailer.version != kFrameFileVersion) return "has another version";
-  const int64_t most = (file.bytes() - kTrailer) / kEntry;
+  const int64_t most = (bytes - kTrailer) / kEntry;
   if (trailer.episodes < 0 || trailer.episodes > most ||
-      trailer.index != file.bytes() - kTrailer - trailer.episodes * kEntry)
+      trailer.index != bytes - kTrailer - trailer.episodes * kEntry)
     return "is cut or damaged";
   index.resize(static_cast<std::size_t>(trailer.episodes));
   if (!index.empty())
-    std::memcpy(index.data(), file.at(trailer.index), index.size() * sizeof(IndexEntry));
+    std::memcpy(index.data(), file.data() + trailer.index, index.size() * sizeof(IndexEntry));
   if (trailer.hash != hash_of(index, trailer)) return "is damaged";
   if (trailer.fingerprint != content.fingerprint) return "is of another state of the data set";
   if (ImageSize{trailer.height, trailer.width} != content.size) return "has frames of another size";
@@ -164,21 +134,21 @@ int64_t fingerprint(const Dataset& dataset) {
 
 std::shared_ptr<const FrameFile> FrameFile::open(const fs::path& path, const Content& content,
                                                  std::string& problem) {
-  const auto file = Mapping::of(path);
+  const auto file = mapped_if_there(path);
   if (file == nullptr) {
-    problem = "does not exist";
+    problem = "does not exist or is empty";
     return nullptr;
   }
   std::vector<IndexEntry> index;
-  problem = read_index(*file, content, index);
+  problem = read_index(file->view(), content, index);
   if (!problem.empty()) return nullptr;
   auto opened = std::make_shared<FrameFile>();
   for (const auto& entry : index) {
     // Read-only pages: a write through such a tensor stops the process, it never changes the file.
-    auto* bytes = const_cast<std::uint8_t*>(file->at(entry.offset));
     opened->episodes_.emplace(entry.episode,
                               at::from_blob(
-                                  bytes, {entry.frames, content.size.height, content.size.width, 3},
+                                  file->bytes() + entry.offset,
+                                  {entry.frames, content.size.height, content.size.width, 3},
                                   [file](void*) {}, at::TensorOptions(at::kByte)));
   }
   return opened;

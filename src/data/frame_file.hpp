@@ -37,7 +37,8 @@ class FrameFile {
   };
 
   /// Maps a file. Null, with `problem` said, where there is none or it does not hold that content:
-  /// every number in it is checked against the size of the file. Throws Error(io_failure).
+  /// every number in it is checked against the size of the file. Throws Error(io_failure), or
+  /// Error(bad_file) where no file but a folder lies.
   static std::shared_ptr<const FrameFile> open(const std::filesystem::path& path,
                                                const Content& content, std::string& problem);
 

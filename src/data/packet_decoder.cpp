@@ -1,32 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "packet_decoder.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
+#include "../io/descriptor.hpp"
 #include "video_file.hpp"
 
 namespace foresight::data {
 namespace {
-
-class OpenVideo {
- public:
-  explicit OpenVideo(const std::string& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  ~OpenVideo() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  OpenVideo(const OpenVideo&) = delete;
-  OpenVideo& operator=(const OpenVideo&) = delete;
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
 
 bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
   return a.codec_id == b.codec_id && a.codec_tag == b.codec_tag && a.width == b.width &&
@@ -77,8 +60,8 @@ bool PacketDecoder::fits(const FrameTable& table) const {
 
 bool PacketDecoder::read(const FrameTable& table, const std::string& path,
                          const std::vector<int64_t>& wanted, std::uint8_t* out) {
-  const OpenVideo file(path);
-  if (file.descriptor() < 0) return false;
+  const io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
   std::vector<std::size_t> order(wanted.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -92,7 +75,7 @@ bool PacketDecoder::read(const FrameTable& table, const std::string& path,
     const int64_t packet = table.packet_of[frame];
     if (key == nullptr || packet < key->packet) return false;
     if (run.last > run.first && key->packet > run.to + 1) {
-      if (!decode(table, path, file.descriptor(), run, wanted, order, out)) return false;
+      if (!decode(table, path, file.get(), run, wanted, order, out)) return false;
       run.first = run.last;
     }
     if (run.first == run.last) {
@@ -103,7 +86,7 @@ bool PacketDecoder::read(const FrameTable& table, const std::string& path,
     run.to = std::max(run.to, packet);
     run.last = i + 1;
   }
-  return order.empty() || decode(table, path, file.descriptor(), run, wanted, order, out);
+  return order.empty() || decode(table, path, file.get(), run, wanted, order, out);
 }
 
 bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet, bool shown) {

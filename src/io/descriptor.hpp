@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file descriptor that closes itself, and how the system's refusals become errors.
+// Private to the library.
 #pragma once
 
 #include <fcntl.h>

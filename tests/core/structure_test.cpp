@@ -82,7 +82,9 @@ std::vector<std::string> arrows_against_the_order(const fs::path& root) {
       continue;
     }
     for (const auto& included : includes_of(file)) {
-      if (included.rfind("foresight/", 0) != 0) continue;
+      // A header of another folder: a public one, or a private one beside this file's folder.
+      const bool public_one = included.rfind("foresight/", 0) == 0;
+      if (!public_one && included.rfind("../", 0) != 0) continue;
       const auto other = rank(std::next(fs::path(included).begin())->string());
       if (!other || *other > *own) faults.push_back(name + " includes " + included);
     }
