@@ -8,6 +8,7 @@
 #include "copies.hpp"
 #include "foresight/nn/init.hpp"
 #include "history.hpp"
+#include "preconditions.hpp"
 #include "state_names.hpp"
 
 namespace foresight::models {
@@ -61,18 +62,6 @@ Tensor repeated(const Tensor& x, int64_t copies) {
 // A convolution of kernel 1 on every row [...,in].
 Tensor per_row(const torch::nn::Conv1d& layer, const Tensor& x) {
   return at::linear(x, layer->weight.squeeze(-1), layer->bias);
-}
-
-void check_batch(const State& state, const char* what) {
-  require(state.batch_dims() == 1, ErrorCategory::invalid_argument,
-          std::string(what) + " needs a state of batch shape [B], got " +
-              shape_string(state.batch_shape()));
-}
-
-void check_observed(const State& state, const char* what) {
-  require(
-      state.filled() >= 1, ErrorCategory::invalid_argument,
-      std::string(what) + " from a state in which nothing was observed yet: call observe() first");
 }
 
 }  // namespace
@@ -195,7 +184,7 @@ const Tensor& DinoWm::frame_of(const State& state) const {
 
 Tensor DinoWm::checked_actions(const Tensor& actions, at::IntArrayRef batch,
                                const Tensor& like) const {
-  return models::checked_actions(actions, batch, options_.action.width(), like);
+  return models::checked_actions(actions, batch, options_.action.width(), like.options());
 }
 
 State DinoWm::initial(int64_t batch) const {
@@ -262,12 +251,9 @@ Transition DinoWm::step(const State& state, const Tensor& action, Noise&) const 
 }
 
 Trajectory DinoWm::rollout(const State& state, const Tensor& actions, Noise&) const {
-  check_batch(state, "rollout");
   check_observed(state, "rollout");
   const auto batch = state.batch_shape();
-  check_shape("actions", actions, {batch[0], kAny, kAny, options_.action.width()}, "[B,S,H,A]");
-  require(actions.size(1) >= 1 && actions.size(2) >= 1, ErrorCategory::invalid_argument,
-          "actions " + shape_string(actions.sizes()) + ": rollout needs S >= 1 and H >= 1");
+  check_rollout(state, actions, options_.action.width());
   auto context = frame_of(state).unsqueeze(1);
   const auto future = embed_actions(checked_actions(actions, actions.sizes().slice(0, 3), context));
   auto past = future.new_zeros({batch[0], 0, future.size(3)});

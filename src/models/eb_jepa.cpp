@@ -4,7 +4,7 @@
 #include "copies.hpp"
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/losses/prediction.hpp"
-#include "history.hpp"
+#include "preconditions.hpp"
 #include "state_names.hpp"
 
 namespace foresight::models {
@@ -108,8 +108,7 @@ State EbJepa::initial(int64_t batch) const {
 State EbJepa::observe(const State& previous, const Tensor& last_action,
                       const Observation& observation, Noise& noise) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   spec_.check(observation, batch[0]);
   // The latent forgets the action that led to it; a wrong one is still an error.
   if (last_action.defined()) checked_actions(last_action, batch, previous.at(kLatent));
@@ -127,13 +126,12 @@ State EbJepa::observe_latent(const Tensor& latent) const {
 
 Tensor EbJepa::checked_actions(const Tensor& actions, at::IntArrayRef batch,
                                const Tensor& latent) const {
-  return models::checked_actions(actions, batch, options_.action.width(), latent);
+  return models::checked_actions(actions, batch, options_.action.width(), latent.options());
 }
 
 Transition EbJepa::step(const State& state, const Tensor& action, Noise&) const {
   const auto batch = state.batch_shape();
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "step from a state in which nothing was observed yet: call observe() first");
+  check_observed(state, "step");
   const auto& latent = state.at(kLatent);
   const auto block = checked_actions(action, batch, latent);
   const auto next = predict(latent.reshape({-1, 1, options_.latent()}),
@@ -145,13 +143,8 @@ Transition EbJepa::step(const State& state, const Tensor& action, Noise&) const 
 
 Trajectory EbJepa::rollout(const State& state, const Tensor& actions, Noise&) const {
   const auto batch = state.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "rollout needs a state of batch shape [B], got " + shape_string(batch));
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "rollout from a state in which nothing was observed yet: call observe() first");
-  check_shape("actions", actions, {batch[0], kAny, kAny, options_.action.width()}, "[B,S,H,A]");
-  require(actions.size(1) >= 1 && actions.size(2) >= 1, ErrorCategory::invalid_argument,
-          "actions " + shape_string(actions.sizes()) + ": rollout needs S >= 1 and H >= 1");
+  check_observed(state, "rollout");
+  check_rollout(state, actions, options_.action.width());
   const auto& latent = state.at(kLatent);
   const auto future = checked_actions(actions, actions.sizes().slice(0, 3), latent);
   const auto past = future.new_zeros({batch[0], 0, future.size(3)});

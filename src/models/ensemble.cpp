@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "foresight/core/particles.hpp"
+#include "preconditions.hpp"
 
 namespace foresight::models {
 namespace {
@@ -193,8 +194,7 @@ State Ensemble::initial(int64_t batch) const {
 State Ensemble::observe(const State& previous, const Tensor& last_action,
                         const Observation& observation, Noise& noise) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   spec_.check(observation, batch[0]);
   if (last_action.defined())
     check_shape("action", last_action, {batch[0], spec_.action.width()}, "[B,A]");
@@ -253,12 +253,8 @@ Transition Ensemble::step(const State& state, const Tensor& action, Noise& noise
 
 Trajectory Ensemble::rollout(const State& state, const Tensor& actions, Noise& noise) const {
   const auto batch = state.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "rollout starts from a state of batch shape [B], got " + shape_string(batch));
-  check_shape("actions", actions, {batch[0], kAny, kAny, spec_.action.width()}, "[B,S,H,A]");
+  check_rollout(state, actions, spec_.action.width());
   const auto samples = actions.size(1), horizon = actions.size(2);
-  require(samples >= 1 && horizon >= 1, ErrorCategory::invalid_argument,
-          "actions " + shape_string(actions.sizes()) + ": rollout needs S >= 1 and H >= 1");
   auto current = packed(state.expand(samples));
   std::vector<State> kept;
   std::vector<Tensor> rewards, discounts;

@@ -3,7 +3,6 @@
 // [N,W-1,...], oldest first, of which the newest filled()-1 rows count.
 #pragma once
 
-#include "foresight/core/error.hpp"
 #include "foresight/core/tensor.hpp"
 
 namespace foresight::models {
@@ -22,19 +21,6 @@ inline Tensor pushed(const Tensor& ring, const Tensor& row) {
 /// [B*count,length,...].
 inline Tensor runs(const Tensor& rows, int64_t length, int64_t count) {
   return rows.unfold(1, length, 1).narrow(1, 0, count).movedim(-1, 2).flatten(0, 1);
-}
-
-/// Actions [batch...,A] in the type of `latent`. A tensor on another device is an error rather than
-/// a hidden copy.
-inline Tensor checked_actions(const Tensor& actions, at::IntArrayRef batch, int64_t width,
-                              const Tensor& latent) {
-  auto expected = batch.vec();
-  expected.push_back(width);
-  check_shape("action", actions, expected, "[...,A]");
-  require(
-      actions.device() == latent.device(), ErrorCategory::invalid_argument,
-      "actions are on " + actions.device().str() + ", the state is on " + latent.device().str());
-  return actions.to(latent.scalar_type());
 }
 
 }  // namespace foresight::models

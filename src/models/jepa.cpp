@@ -7,6 +7,7 @@
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/nn/residual_predictor.hpp"
 #include "history.hpp"
+#include "preconditions.hpp"
 #include "state_names.hpp"
 
 namespace foresight::models {
@@ -106,8 +107,7 @@ State Jepa::initial(int64_t batch) const {
 State Jepa::observe(const State& previous, const Tensor& last_action,
                     const Observation& observation, Noise&) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   spec_.check(observation, batch[0]);
   return observe_latent(previous, last_action, encode_pixels(observation.at(kPixels)));
 }
@@ -115,8 +115,7 @@ State Jepa::observe(const State& previous, const Tensor& last_action,
 State Jepa::observe_latent(const State& previous, const Tensor& last_action,
                            const Tensor& latent) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   check_shape("latent", latent, {batch[0], 1, options_.latent}, "[B,1,D]");
   State state;
   state.set(kLatent, latent);
@@ -135,13 +134,12 @@ State Jepa::observe_latent(const State& previous, const Tensor& last_action,
 
 Tensor Jepa::checked_actions(const Tensor& actions, at::IntArrayRef batch,
                              const Tensor& latent) const {
-  return models::checked_actions(actions, batch, options_.action.width(), latent);
+  return models::checked_actions(actions, batch, options_.action.width(), latent.options());
 }
 
 Transition Jepa::step(const State& state, const Tensor& action, Noise&) const {
   const auto batch = state.batch_shape();
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "step from a state in which nothing was observed yet: call observe() first");
+  check_observed(state, "step");
   const auto flat = state.batch_dims() == 1 ? state : state.flatten();
   const auto& latent = flat.at(kLatent);
   const auto block =
@@ -166,13 +164,8 @@ Transition Jepa::step(const State& state, const Tensor& action, Noise&) const {
 
 Trajectory Jepa::rollout(const State& state, const Tensor& actions, Noise&) const {
   const auto batch = state.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "rollout starts from a state of batch shape [B], got " + shape_string(batch));
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "rollout from a state in which nothing was observed yet: call observe() first");
-  check_shape("actions", actions, {batch[0], kAny, kAny, options_.action.width()}, "[B,S,H,A]");
-  require(actions.size(1) >= 1 && actions.size(2) >= 1, ErrorCategory::invalid_argument,
-          "actions " + shape_string(actions.sizes()) + ": rollout needs S >= 1 and H >= 1");
+  check_observed(state, "rollout");
+  check_rollout(state, actions, options_.action.width());
   const auto& latent = state.at(kLatent);
   const auto future = checked_actions(actions, actions.sizes().slice(0, 3), latent);
   const auto before = std::min(state.filled(), options_.history) - 1;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "preconditions.hpp"
 #include "vjepa2_ac_state.hpp"
 
 namespace foresight::models {
@@ -69,8 +70,7 @@ State VJepa2Ac::initial(int64_t batch) const {
 State VJepa2Ac::observe(const State& previous, const Tensor& last_action,
                         const Observation& observation, Noise&) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   spec_.check(observation, batch[0]);
   const auto& like = tensor_options();
   return observe_latent(
@@ -83,8 +83,7 @@ State VJepa2Ac::observe_latent(const State& previous, const Tensor& last_action,
                                const Tensor& latent, const Tensor& pose,
                                const Tensor& camera) const {
   const auto batch = previous.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "observe needs a state of batch shape [B], got " + shape_string(batch));
+  check_batch(previous, "observe");
   check_shape("latent", latent, {batch[0], spec_.tokens, spec_.channels}, "[B,P,D]");
   check_shape("pose", pose, {batch[0], kPoseWidth}, "[B,7]");
   const bool first = previous.filled() == 0;
@@ -102,16 +101,8 @@ State VJepa2Ac::observe_latent(const State& previous, const Tensor& last_action,
   return state.set_filled(std::min(previous.filled() + 1, options_.history));
 }
 
-// Actions [batch...,7] in the model's dtype. A tensor on another device is an error rather than a
-// hidden copy.
 Tensor VJepa2Ac::checked_actions(const Tensor& actions, at::IntArrayRef batch) const {
-  auto expected = batch.vec();
-  expected.push_back(kPoseWidth);
-  check_shape("action", actions, expected, "[...,7]");
-  const auto like = tensor_options();
-  require(actions.device() == like.device(), ErrorCategory::invalid_argument,
-          "actions are on " + actions.device().str() + ", the model is on " + like.device().str());
-  return actions.to(c10::typeMetaToScalarType(like.dtype()));
+  return models::checked_actions(actions, batch, kPoseWidth, tensor_options());
 }
 
 // The state [N] whose newest frame and its action have gone into the rings; the newest frame's own
@@ -148,8 +139,7 @@ nn::FrameSequence VJepa2Ac::window(const State& state, const Tensor& action) con
 
 Transition VJepa2Ac::step(const State& state, const Tensor& action, Noise&) const {
   const auto batch = state.batch_shape();
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "step from a state in which nothing was observed yet: call observe() first");
+  check_observed(state, "step");
   const auto flat = state.batch_dims() == 1 ? state : state.flatten();
   const auto given = checked_actions(action, batch).reshape({-1, kPoseWidth});
   auto next = pushed(flat, given);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "foresight/models/vjepa2_ac.hpp"
+#include "preconditions.hpp"
 #include "vjepa2_ac_state.hpp"
 
 namespace foresight::models {
@@ -86,14 +87,9 @@ struct VJepa2Ac::Imagination {
 
 Trajectory VJepa2Ac::rollout(const State& state, const Tensor& actions, Noise&) const {
   const auto batch = state.batch_shape();
-  require(batch.size() == 1, ErrorCategory::invalid_argument,
-          "rollout starts from a state of batch shape [B], got " + shape_string(batch));
-  require(state.filled() >= 1, ErrorCategory::invalid_argument,
-          "rollout from a state in which nothing was observed yet: call observe() first");
-  check_shape("actions", actions, {batch[0], kAny, kAny, kPoseWidth}, "[B,S,H,7]");
+  check_observed(state, "rollout");
+  check_rollout(state, actions, kPoseWidth);
   const auto samples = actions.size(1), horizon = actions.size(2);
-  require(samples >= 1 && horizon >= 1, ErrorCategory::invalid_argument,
-          "actions " + shape_string(actions.sizes()) + ": rollout needs S >= 1 and H >= 1");
   const auto given = checked_actions(actions, actions.sizes().slice(0, 3));
 
   // Poses do not depend on the pictures: all of them first.
