@@ -36,9 +36,10 @@ def check(holds, what):
 
 def check_statistics(data, rows):
     for name, feature in data.meta.features.items():
-        if feature["dtype"] in ("video", "image", "string") or len(feature["shape"]) > 1:
+        if feature["dtype"] in ("video", "image", "string"):
             continue
         stats, values = data.meta.stats[name], np.stack([row[name] for row in rows])
+        check(np.shape(stats["mean"]) == tuple(feature["shape"]), f"mean of {name} has shape {np.shape(stats['mean'])}")
         for key, found in (("mean", values.mean(0)), ("std", values.std(0)), ("min", values.min(0)), ("max", values.max(0))):
             check(np.allclose(numbers(stats[key]), found, rtol=1e-4, atol=1e-5), f"{key} of {name}: {stats[key]}, rows: {found}")
         check(numbers(stats["count"])[0] == len(rows), f"count of {name}")
@@ -68,6 +69,9 @@ def main():
             for camera in cameras:
                 shape = data.meta.features[camera]["shape"]
                 check(tuple(row[camera].shape) == (3, shape[0], shape[1]), f"{camera} of row {index}: {row[camera].shape}")
+            for name, feature in data.meta.features.items():
+                if feature["dtype"] not in ("video", "image", "string") and tuple(feature["shape"]) != (1,):
+                    check(tuple(row[name].shape) == tuple(feature["shape"]), f"{name} of row {index}: {row[name].shape}")
             if reference:
                 expected = reference["rows"][index]
                 check(row["task"] == expected["task"], f"task of row {index}")

@@ -74,7 +74,7 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
 }  // namespace
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
-  const auto dataset = flags.camera.open(flags.path);
+  const auto dataset = flags.camera.open(flags.path, {.unreadable = data::Unreadable::skip});
   const auto found = data::inspect(*dataset, options);
   print_shape(*dataset, found);
   print_statistics("action", found.actions);
@@ -92,11 +92,12 @@ void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& 
     fmt::print("contact sheet: {}\n", flags.sheet);
   }
   for (const auto& problem : found.unreadable) fmt::print("UNREADABLE {}\n", problem);
+  for (const auto& fault : found.faults) fmt::print("FAULT {}\n", fault);
   for (const auto& warning : found.warnings) fmt::print("WARNING {}\n", warning);
-  fmt::print("verdict: {}\n", found.good() ? "nothing found that would spoil training"
-                              : found.unreadable.empty()
-                                  ? "readable; look at the warnings before training"
-                                  : "not fit for training: some frames do not decode");
+  fmt::print("verdict: {}\n", found.good()            ? "nothing found that would spoil training"
+                              : !found.faults.empty() ? "not fit for training: see the faults"
+                              : found.usable() ? "readable; look at the warnings before training"
+                                               : "not fit for training: some frames do not decode");
 }
 
 }  // namespace foresight::cli

@@ -25,7 +25,8 @@ BatchMaker::BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowInd
       unreadable_(options.unreadable),
       seed_(static_cast<std::uint64_t>(options.seed)) {
   require(frames_ != nullptr, ErrorCategory::invalid_argument, "Loader: no frames");
-  require_valid(actions);
+  const bool none = actions.dim == 0 && frames_->dataset()->action_columns().empty();
+  if (!none) require_valid(actions);  // pictures alone have no action
   const Dataset& dataset = *frames_->dataset();
   require(actions.block == windows_.options().stride, ErrorCategory::invalid_argument,
           "Loader: ActionSpace.block = " + std::to_string(actions.block) +
@@ -52,6 +53,7 @@ BatchMaker::BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowInd
 Tensor BatchMaker::normalised_actions(int64_t episode, const ActionSpace& actions) const {
   const Dataset& dataset = *frames_->dataset();
   const Tensor raw = dataset.read_all_rows(dataset.action_columns(), episode);
+  if (actions.dim == 0) return at::zeros({raw.size(0), 0}, at::kFloat);
   if (!actions.discrete) {
     ActionSpace single = actions;  // row by row: a block is then a run of consecutive rows
     single.block = 1;
@@ -120,6 +122,14 @@ int64_t BatchMaker::read_or_replace(int64_t number, const Place& place, std::uin
                   " windows in a row cannot be read, last: " + skipped.back().reason);
 }
 
+void BatchMaker::announce(at::IntArrayRef numbers, const std::atomic<bool>& stop) const {
+  for (const int64_t number : numbers) {
+    if (stop) return;
+    const Window window = windows_[number];
+    frames_->announce(window.episode, windows_.frame_rows(window));
+  }
+}
+
 Batch BatchMaker::make(at::IntArrayRef numbers, const Place& place,
                        const std::atomic<bool>& stop) const {
   const WindowOptions& shape = windows_.options();
@@ -144,8 +154,9 @@ Batch BatchMaker::make(at::IntArrayRef numbers, const Place& place,
     const auto e = static_cast<std::size_t>(window.episode);
     pixels += steps * size.height * size.width * 3;
     const int64_t dense = shape.actions() * dim;
-    std::memcpy(actions, actions_[e].const_data_ptr<float>() + window.start * dim,
-                static_cast<std::size_t>(dense) * sizeof(float));
+    if (dense > 0)
+      std::memcpy(actions, actions_[e].const_data_ptr<float>() + window.start * dim,
+                  static_cast<std::size_t>(dense) * sizeof(float));
     actions += dense;
     for (int64_t row : windows_.frame_rows(window)) {
       if (state == nullptr) break;

@@ -15,8 +15,8 @@ class BatchMaker {
   BatchMaker(std::shared_ptr<const FrameCache> frames, const WindowIndex& windows,
              const ActionSpace& actions, const LoaderOptions& options);
 
-  /// Where a batch lies in the epoch's order; it decides what takes the place of windows that cannot
-  /// be read.
+  /// Where a batch lies in the epoch's order; it decides what takes the place of windows that
+  /// cannot be read.
   struct Place {
     int64_t epoch = 0, first = 0;
   };
@@ -24,6 +24,8 @@ class BatchMaker {
   /// The batch of these windows, its position unset. Gives up with an empty batch when `stop`
   /// becomes true.
   Batch make(at::IntArrayRef windows, const Place& place, const std::atomic<bool>& stop) const;
+  /// Says that these windows will be made soon, so that their bytes are on the way from the disk.
+  void announce(at::IntArrayRef windows, const std::atomic<bool>& stop) const;
   const WindowIndex& windows() const { return windows_; }
 
  private:

@@ -72,6 +72,14 @@ class ColumnarDataset final : public Dataset {
   at::ScalarType column_type(const std::string& column) const override {
     return values_[place_of(column).feature]->get().scalar_type();
   }
+  std::vector<ColumnGroup> groups() const override {
+    std::vector<ColumnGroup> all;
+    for (const auto& feature : recording_.features)
+      all.push_back({feature.name, columns_of(feature),
+                     feature.shape.empty() ? std::vector<int64_t>{feature.width} : feature.shape});
+    return all;
+  }
+  std::vector<std::string> remarks() const override { return recording_.remarks; }
   std::vector<std::string> text_columns() const override {
     std::vector<std::string> names;
     for (const auto& text : recording_.texts) names.push_back(text.name);
@@ -80,17 +88,12 @@ class ColumnarDataset final : public Dataset {
 
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override {
-    check_rows(episode, first, count);
-    Tensor rows = at::empty({count, static_cast<int64_t>(columns.size())}, at::kDouble);
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-      const ColumnPlace place = place_of(columns[c]);
-      rows.select(1, static_cast<int64_t>(c))
-          .copy_(values_[place.feature]
-                     ->get()
-                     .narrow(0, rows_of(episode).first + first, count)
-                     .select(1, place.offset));
-    }
-    return rows;
+    return rows_as(at::kDouble, columns, episode, first, count);
+  }
+
+  Tensor read_stored(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                     int64_t count) const override {
+    return rows_as(stored_type(columns), columns, episode, first, count);
   }
 
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
@@ -111,7 +114,28 @@ class ColumnarDataset final : public Dataset {
     return recording_.frames->read(episode, indices);
   }
 
+  void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
+    for (const int64_t index : indices)
+      if (index < 0 || index >= length(episode)) return;
+    recording_.frames->announce(episode, indices);
+  }
+
  private:
+  Tensor rows_as(at::ScalarType type, const std::vector<std::string>& columns, int64_t episode,
+                 int64_t first, int64_t count) const {
+    check_rows(episode, first, count);
+    Tensor rows = at::empty({count, static_cast<int64_t>(columns.size())}, type);
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+      const ColumnPlace place = place_of(columns[c]);
+      rows.select(1, static_cast<int64_t>(c))
+          .copy_(values_[place.feature]
+                     ->get()
+                     .narrow(0, rows_of(episode).first + first, count)
+                     .select(1, place.offset));
+    }
+    return rows;
+  }
+
   const EpisodeRows& rows_of(int64_t episode) const {
     if (episode < 0 || episode >= num_episodes())
       throw Error(ErrorCategory::invalid_argument, name() + ": episode " + std::to_string(episode) +

@@ -22,6 +22,8 @@ class FrameSource {
   virtual ImageSize size() const = 0;
   /// Frames uint8 [N,H,W,3] in the order asked for; the rows exist. Thread-safe.
   virtual Tensor read(int64_t episode, at::IntArrayRef rows) const = 0;
+  /// See Dataset::announce_frames().
+  virtual void announce(int64_t /*episode*/, at::IntArrayRef /*rows*/) const {}
 };
 
 /// A named array of numbers. Its `width` values a row become columns: "action" of width 2 gives
@@ -29,7 +31,8 @@ class FrameSource {
 struct Feature {
   std::string name;
   int64_t width = 1;
-  std::function<Tensor()> load;  ///< [rows of all episodes, width], any type of numbers
+  std::function<Tensor()> load;     ///< [rows of all episodes, width], any type of numbers
+  std::vector<int64_t> shape = {};  ///< of a row; empty: [width]
 };
 
 struct TextFeature {
@@ -53,6 +56,7 @@ struct Recording {
   std::vector<Feature> features = {};
   std::vector<TextFeature> texts = {};
   std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
+  std::vector<std::string> remarks = {};            ///< as Dataset::remarks()
   std::vector<std::string> cameras = {};
   std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
   /// Features that hold actions and states where DatasetOptions do not say: the first list of

@@ -51,23 +51,34 @@ double rate_of(const Dataset& dataset) {
   return kUnknownRate;
 }
 
-std::vector<std::string> other_columns(const Dataset& dataset) {
+// A group that has these columns, its shape with them; else a vector.
+RecordedFeature feature_of(const std::string& name, const std::vector<std::string>& columns,
+                           const std::vector<ColumnGroup>& groups) {
+  RecordedFeature feature{name, columns};
+  for (const auto& group : groups)
+    if (group.columns == columns && group.shape.size() > 1) feature.shape = group.shape;
+  return feature;
+}
+
+// Groups without the columns that are written otherwise; of a group that has lost some, every
+// column by itself.
+std::vector<RecordedFeature> other_features(const Dataset& dataset,
+                                            const std::vector<ColumnGroup>& groups) {
   std::set<std::string> taken = kWriterColumns;
   taken.insert(dataset.action_columns().begin(), dataset.action_columns().end());
   taken.insert(dataset.state_columns().begin(), dataset.state_columns().end());
-  std::vector<std::string> others;
-  for (const auto& column : dataset.columns())
-    if (!taken.contains(column)) others.push_back(column);
+  std::vector<RecordedFeature> others;
+  for (const auto& group : groups) {
+    std::vector<std::string> left;
+    for (const auto& column : group.columns)
+      if (!taken.contains(column)) left.push_back(column);
+    const bool name_is_free = group.name != "action" && group.name != "observation.state";
+    if (left.size() == group.columns.size() && name_is_free)
+      others.push_back(feature_of(group.name, left, groups));
+    else
+      for (const auto& column : left) others.push_back({column, {column}});
+  }
   return others;
-}
-
-// "goal_0", "goal_1" were one feature, "goal".
-std::string stem_of(const std::string& column) {
-  const auto underscore = column.rfind('_');
-  if (underscore == std::string::npos || underscore == 0 || underscore + 1 == column.size() ||
-      column.find_first_not_of("0123456789", underscore + 1) != std::string::npos)
-    return column;
-  return column.substr(0, underscore);
 }
 
 // The type that holds the numbers of all columns.
@@ -78,25 +89,13 @@ at::ScalarType common_type(const Dataset& dataset, const std::vector<std::string
   return at::isFloatingType(type) ? at::kFloat : at::kLong;
 }
 
-std::vector<RecordedFeature> grouped(const Dataset& dataset) {
-  std::vector<RecordedFeature> features = {{"action", dataset.action_columns()}};
+std::vector<RecordedFeature> written_features(const Dataset& dataset) {
+  const auto groups = dataset.groups();
+  std::vector<RecordedFeature> features = {feature_of("action", dataset.action_columns(), groups)};
   if (!dataset.state_columns().empty())
-    features.push_back({"observation.state", dataset.state_columns()});
-  std::map<std::string, std::vector<std::string>> others;
-  for (const auto& column : other_columns(dataset)) others[stem_of(column)].push_back(column);
-  for (auto& [name, columns] : others) {
-    const bool taken = std::any_of(features.begin(), features.end(),
-                                   [&](const auto& feature) { return feature.name == name; });
-    if (columns.size() > 1 && !taken) {
-      // By number: goal_10 comes after goal_9.
-      std::sort(columns.begin(), columns.end(), [](const auto& a, const auto& b) {
-        return std::pair(a.size(), a) < std::pair(b.size(), b);
-      });
-      features.push_back({name, columns});
-    } else {
-      for (const auto& column : columns) features.push_back({column, {column}});
-    }
-  }
+    features.push_back(feature_of("observation.state", dataset.state_columns(), groups));
+  const auto others = other_features(dataset, groups);
+  features.insert(features.end(), others.begin(), others.end());
   for (auto& feature : features) {
     feature.type = common_type(dataset, feature.columns);
     // Names in the data set have dots where paths have slashes.
@@ -118,7 +117,7 @@ RecordingOptions writing_options(const Source& source, const ConvertOptions& opt
   writing.video.crf = options.crf;
   writing.video.encoder = options.encoder;
   writing.cameras = source.cameras;
-  writing.features = grouped(dataset);
+  writing.features = written_features(dataset);
   writing.texts = dataset.text_columns();
   if (options.format == TargetFormat::lerobot)
     std::erase(writing.texts, "task");  // which LeRobot keeps apart
@@ -142,7 +141,7 @@ RecordedEpisode read_episode(const Source& source, const RecordingOptions& writi
   for (std::size_t c = 0; c < source.cameras.size(); ++c)
     rows.frames[source.cameras[c]] = all_frames(*source.datasets[c], episode);
   for (const auto& feature : writing.features)
-    rows.values[feature.name] = dataset.read_all_rows(feature.columns, episode);
+    rows.values[feature.name] = dataset.read_stored(feature.columns, episode, 0, length);
   for (const auto& text : writing.texts)
     rows.texts[text] = dataset.read_text(text, episode, 0, length);
   const auto texts = dataset.text_columns();

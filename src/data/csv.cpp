@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "foresight/io/files.hpp"
+#include "whole_numbers.hpp"
 
 namespace foresight::data {
 namespace {
@@ -128,7 +129,10 @@ class Parser {
 
   double value(std::size_t c) {
     const std::string_view cell = cells_[c];
-    if (const auto number = parse_number(cell)) return *number;
+    if (const auto number = parse_number(cell)) {
+      if (std::abs(*number) >= kLargestExact) keep_whole(c, cell, *number);
+      return *number;
+    }
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     const bool missing = is_nan_text(cell);
     if (missing && options_.nan == NanPolicy::accept) return kNan;
@@ -139,6 +143,14 @@ class Parser {
     table_.skipped.try_emplace(names_[c], table_.name + ":" + std::to_string(line_number_) + ":" +
                                               std::to_string(c + 1) + ": " + what);
     return kNan;
+  }
+
+  void keep_whole(std::size_t c, std::string_view cell, double number) {
+    int64_t whole = 0;
+    const auto [end, code] = std::from_chars(cell.data(), cell.data() + cell.size(), whole);
+    if (code == std::errc() && end == cell.data() + cell.size())
+      whole_numbers_.add(names_[c], static_cast<int64_t>(values_.size() / names_.size()), whole,
+                         number);
   }
 
   // Goes through the text again: only now is it known which columns hold words.
@@ -163,6 +175,7 @@ class Parser {
       table_.columns.push_back(column);
     }
     table_.values = table_.skipped.empty() ? all : all.index_select(1, at::tensor(kept, at::kLong));
+    table_.whole = whole_numbers_.columns(table_);
     return std::move(table_);
   }
 
@@ -172,6 +185,7 @@ class Parser {
   std::vector<std::string_view> cells_;
   std::vector<std::string> names_;
   std::vector<double> values_;
+  WholeNumbers whole_numbers_;
   CsvTable table_;
 };
 

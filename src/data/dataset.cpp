@@ -26,6 +26,24 @@ at::ScalarType Dataset::column_type(const std::string& column) const {
   return at::kDouble;
 }
 
+std::vector<ColumnGroup> Dataset::groups() const {
+  std::vector<ColumnGroup> each;
+  for (const auto& column : columns()) each.push_back({column, {column}, {1}});
+  return each;
+}
+
+Tensor Dataset::read_stored(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                            int64_t count) const {
+  return read_rows(columns, episode, first, count).to(stored_type(columns));
+}
+
+at::ScalarType Dataset::stored_type(const std::vector<std::string>& columns) const {
+  if (columns.empty()) return at::kDouble;
+  auto type = column_type(columns.front());
+  for (const auto& column : columns) type = at::promote_types(type, column_type(column));
+  return type;
+}
+
 std::vector<std::string> Dataset::read_text(const std::string& column, int64_t, int64_t,
                                             int64_t) const {
   throw Error(ErrorCategory::not_found, name() + ": no column of words '" + column + "'");

@@ -84,6 +84,8 @@ struct DroidEpisode {
   std::map<std::string, fs::path> videos = {};  // by camera
   int64_t rows = 0;                             // of trajectory and video, before thinning
   double rate = 0;
+  FileStamp stamp = {};     // of the trajectory
+  std::string remark = {};  // where its parts differ in length
 };
 
 class DroidOpener {
@@ -115,6 +117,7 @@ class DroidOpener {
       const int64_t length = (episode.rows + stride_ - 1) / stride_;
       recording.episodes.push_back({episode.folder.filename().string(), first, length});
       clips.push_back({.file = episode.videos.at(camera_), .stride = stride_});
+      if (!episode.remark.empty()) recording.remarks.push_back(episode.remark);
       first += length;
     }
     const auto states = [episodes = episodes_, stride = stride_] {
@@ -161,6 +164,7 @@ class DroidOpener {
   }
 
   void measure(DroidEpisode& episode) const {
+    episode.stamp = file_stamp(episode.folder / kTrajectory);
     const Hdf5File trajectory(episode.folder / kTrajectory);
     const auto pose = trajectory.array(kPose), gripper = trajectory.array(kGripper);
     require(pose.shape.size() == 2 && pose.shape[1] == 6 && gripper.shape.size() == 1 &&
@@ -171,16 +175,19 @@ class DroidOpener {
     episode.rows = std::min(pose.shape[0], reader.num_frames());
     episode.rate = reader.info().average_rate;
     require(episode.rows >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
-    if (pose.shape[0] != reader.num_frames())
-      log(LogLevel::warning, episode.folder.string() + ": trajectory.h5 has " +
-                                 std::to_string(pose.shape[0]) + " rows, the video " +
-                                 std::to_string(reader.num_frames()) +
-                                 " frames; what only one of them has is left out");
+    if (pose.shape[0] != reader.num_frames()) {
+      episode.remark = episode.folder.string() + ": trajectory.h5 has " +
+                       std::to_string(pose.shape[0]) + " rows, the video " +
+                       std::to_string(reader.num_frames()) +
+                       " frames; what only one of them has is left out";
+      log(LogLevel::warning, episode.remark);
+    }
   }
 
   static Tensor all_states(const std::vector<DroidEpisode>& episodes, int64_t stride) {
     std::vector<Tensor> parts;
     for (const auto& episode : episodes) {
+      require_unchanged(episode.folder / kTrajectory, episode.stamp);
       const Hdf5File trajectory(episode.folder / kTrajectory);
       const Tensor state = at::cat({trajectory.read(kPose).to(at::kDouble),
                                     trajectory.read(kGripper).to(at::kDouble).unsqueeze(1)},

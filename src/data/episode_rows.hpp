@@ -16,8 +16,8 @@ std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const
                                           const std::map<std::string, ImageSize>& sizes,
                                           const std::string& where);
 
-/// Removes what a killed VideoWriter left below `folder`: files called NAME.PID.tmp whose process
-/// is gone.
+/// Removes what a killed writer left below `folder`: files called NAME.PID.tmp whose process is
+/// gone, and NAME.staged.
 void remove_abandoned_files(const std::filesystem::path& folder);
 
 }  // namespace foresight::data

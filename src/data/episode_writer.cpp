@@ -13,6 +13,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/data/folder_writer.hpp"
 #include "foresight/data/lerobot_writer.hpp"
+#include "journaled_writer.hpp"
 #include "lerobot_meta_writer.hpp"
 
 namespace foresight::data {
@@ -49,10 +50,13 @@ Tensor checked_values(const RecordedFeature& feature, const Tensor& given,
                       const std::string& where) {
   const auto width = static_cast<int64_t>(feature.columns.size());
   const std::string name = "feature '" + feature.name + "'";
-  if (!given.defined() || given.numel() != width || given.dim() > 1)
+  const bool fits = given.defined() && given.numel() == width &&
+                    (given.dim() <= 1 || given.sizes() == at::IntArrayRef(feature.shape));
+  if (!fits)
     refuse_row(where, name + " has shape " +
                           (given.defined() ? shape_string(given.sizes()) : "undefined") +
-                          ", expected [" + std::to_string(width) + "]");
+                          ", expected [" + std::to_string(width) + "]" +
+                          (feature.shape.empty() ? "" : " or " + shape_string(feature.shape)));
   if (given.is_complex()) refuse_row(where, name + " is complex, expected real numbers");
   const Tensor values = given.detach().to(at::kCPU).reshape({width});
   const Tensor stored = values.to(feature.type).contiguous();
@@ -97,6 +101,8 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
               "is known in LeRobot data only");
   rules.check(!task.empty(), "task", task, "must say something");
   rules.at_least("episodes_per_file", static_cast<double>(episodes_per_file), 1);
+  rules.check(unfinished == Unfinished::lost || episodes_per_file == 1, "episodes_per_file",
+              static_cast<double>(episodes_per_file), "must be 1 where unfinished = recovered");
   rules.within("data_file_mb", data_file_mb, 0.001, 100000);
   rules.within("video_file_mb", video_file_mb, 0.001, 100000);
   rules.within("files_per_chunk", static_cast<double>(files_per_chunk), 1, 1000000);
@@ -127,6 +133,15 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
     const auto type = feature.type;
     rules.check(type == at::kFloat || type == at::kDouble || type == at::kLong || type == at::kBool,
                 "feature", feature.name, "must be of type float32, float64, int64 or bool");
+    if (!feature.shape.empty()) {
+      int64_t size = 1;
+      for (const int64_t one : feature.shape) size = one < 1 || one > 100000 ? 0 : size * one;
+      rules.check(size == static_cast<int64_t>(feature.columns.size()) && feature.shape.size() <= 5,
+                  "shape", shape_string(feature.shape),
+                  "of feature '" + feature.name +
+                      "' must have as many numbers as it has columns, " +
+                      std::to_string(feature.columns.size()) + ", and 5 dimensions at most");
+    }
     if (!lerobot)  // where columns of all features lie side by side
       for (const auto& column : feature.columns) check_name(column, kNoColumn, columns);
   }
@@ -171,8 +186,13 @@ int64_t EpisodeWriter::write_episode(const RecordedEpisode& episode) {
 
 std::unique_ptr<EpisodeWriter> open_episode_writer(const fs::path& folder, TargetFormat format,
                                                    const RecordingOptions& options) {
-  if (format == TargetFormat::lerobot) return std::make_unique<LeRobotWriter>(folder, options);
-  return std::make_unique<FolderWriter>(folder, options);
+  std::unique_ptr<EpisodeWriter> writer;
+  if (format == TargetFormat::lerobot)
+    writer = std::make_unique<LeRobotWriter>(folder, options);
+  else
+    writer = std::make_unique<FolderWriter>(folder, options);
+  if (options.unfinished == Unfinished::lost) return writer;
+  return std::make_unique<JournaledWriter>(std::move(writer), folder, options);
 }
 
 std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const RecordedRow& row,
@@ -197,6 +217,7 @@ void remove_abandoned_files(const fs::path& folder) {
   std::vector<fs::path> abandoned;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const fs::path path = entry.path();
+    if (path.extension() == ".staged") abandoned.push_back(path);  // there is one writer a folder
     if (path.extension() != ".tmp") continue;
     const std::string number = path.stem().extension().string();  // ".12345"
     pid_t process = 0;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file_stamp.hpp"
 
-#include <sys/stat.h>
-
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -11,17 +9,23 @@
 
 namespace foresight::data {
 
+FileStamp file_stamp(const struct stat& status) {
+  return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
 FileStamp file_stamp(const std::filesystem::path& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) == 0)
-    return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+  if (::stat(path.c_str(), &status) == 0) return file_stamp(status);
   const bool gone = errno == ENOENT || errno == ENOTDIR;
   throw Error(gone ? ErrorCategory::not_found : ErrorCategory::io_failure,
               path.string() + ": " + (gone ? "no such file" : std::strerror(errno)));
 }
 
 void require_unchanged(const std::filesystem::path& path, const FileStamp& then) {
-  const auto now = file_stamp(path);
+  require_same(path, then, file_stamp(path));
+}
+
+void require_same(const std::filesystem::path& path, const FileStamp& then, const FileStamp& now) {
   if (now == then) return;
   throw Error(ErrorCategory::bad_file,
               path.string() + ": has changed since the data set was opened (" +

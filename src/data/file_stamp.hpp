@@ -4,6 +4,8 @@
 // data folder.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <filesystem>
 
@@ -18,6 +20,12 @@ struct FileStamp {
 
 /// Throws Error(not_found) if there is no such file, Error(io_failure).
 FileStamp file_stamp(const std::filesystem::path& path);
+
+/// Of a file that is open.
+FileStamp file_stamp(const struct stat& status);
+
+/// Throws Error(bad_file) that names the file unless both are the same.
+void require_same(const std::filesystem::path& path, const FileStamp& then, const FileStamp& now);
 
 /// Throws Error(bad_file) if the file has another stamp now than `then`, Error(not_found) if it is
 /// gone. Costs one call of the system, a microsecond.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "column_stem.hpp"
 #include "columnar_dataset.hpp"
 #include "episode_files.hpp"
 #include "foresight/core/log.hpp"
@@ -16,6 +17,7 @@
 #include "parallel.hpp"
 #include "picture.hpp"
 #include "video_frames.hpp"
+#include "whole_numbers.hpp"
 
 namespace foresight::data {
 namespace {
@@ -128,6 +130,12 @@ void FolderDataset::read_settings(const fs::path& file) {
     require(std::isfinite(fps_) && fps_ > 0, ErrorCategory::bad_file,
             file.string() + ": fps = " + settings.at("fps").dump() + " must be a number > 0");
   }
+  if (const auto shapes = settings.find("shapes"); shapes != settings.end()) {
+    require(shapes->is_object(), ErrorCategory::bad_file,
+            file.string() + ": shapes is not a JSON object");
+    for (const auto& [name, shape] : shapes->items())
+      foresight::detail::read_value(shapes_[name], shape, file.string() + ": shapes: " + name);
+  }
   int64_t episodes = num_episodes();
   read("episodes", episodes);
   if (episodes != num_episodes())
@@ -138,6 +146,7 @@ void FolderDataset::read_settings(const fs::path& file) {
 void FolderDataset::open_episodes() {
   parallel_for(num_episodes(), options_.threads,
                [this](int64_t e) { open_episode(episodes_[static_cast<std::size_t>(e)]); });
+  for (const auto& remark : remarks()) log(LogLevel::warning, remark);
 }
 
 void FolderDataset::open_episode(Episode& episode) const {
@@ -159,9 +168,9 @@ void FolderDataset::open_episode(Episode& episode) const {
     episode.rate = reader.info().average_rate;
     episode.frame_table = reader.table();
     if (!reader.info().constant_rate)
-      log(LogLevel::warning,
+      episode.remarks.push_back(
           episode.frames.string() +
-              ": frames are not equally spaced in time; rows are matched by frame number");
+          ": frames are not equally spaced in time; rows are matched by frame number");
   }
   require(std::abs(rows - frames) <= options_.tail_mismatch, ErrorCategory::bad_file,
           table + ": has " + std::to_string(rows) + " rows, but its video " +
@@ -169,6 +178,10 @@ void FolderDataset::open_episode(Episode& episode) const {
               " frames; one row a frame is required (" +
               "DatasetOptions.tail_mismatch = " + std::to_string(options_.tail_mismatch) + ")");
   episode.length = std::min(rows, frames);
+  if (rows != frames)
+    episode.remarks.push_back(table + ": has " + std::to_string(rows) + " rows, its video " +
+                              std::to_string(frames) +
+                              " frames; what only one of them has is left out");
   require(episode.length > 0, ErrorCategory::bad_file, table + ": has no rows");
 }
 
@@ -176,12 +189,15 @@ void FolderDataset::open_frames() {
   const bool pictures = !episodes_.front().pictures.empty();
   std::vector<EpisodeClip> clips;
   std::vector<std::vector<fs::path>> files;
+  std::vector<std::vector<FileStamp>> stamps;
   for (const Episode& episode : episodes_) {
     require(episode.pictures.empty() != pictures, ErrorCategory::bad_file,
             episode.frames.string() + ": one of pictures and video, but " +
                 episodes_.front().frames.string() + " is the other");
     clips.push_back({.file = episode.frames, .table = episode.frame_table});
     files.push_back(episode.pictures);
+    stamps.emplace_back();
+    for (const auto& picture : episode.pictures) stamps.back().push_back(file_stamp(picture));
   }
   if (!pictures) {
     frames_ = video_frames(std::move(clips), {}, options_.video);
@@ -191,9 +207,7 @@ void FolderDataset::open_frames() {
   const auto file = [files](int64_t episode, int64_t row) {
     return files[static_cast<std::size_t>(episode)][static_cast<std::size_t>(row)].string();
   };
-  frames_ = picture_frames(
-      [file](int64_t episode, int64_t row) { return io::read_text(file(episode, row)); }, file,
-      options_.video);
+  frames_ = picture_file_frames(file, std::move(stamps), options_.video);
   image_size_ = frames_->size();
 }
 
@@ -261,9 +275,7 @@ void FolderDataset::agree() {
     fps_ = episode.rate;
     if (fps_ > 0) return;
   }
-  throw Error(
-      ErrorCategory::bad_file,
-      name_ + ": no video tells a frame rate; set \"fps\" in dataset.json or DatasetOptions.fps");
+  fps_ = rate_of_timestamps();
 }
 
 int64_t FolderDataset::length(int64_t episode) const {
@@ -294,7 +306,56 @@ Tensor FolderDataset::read_rows(const std::vector<std::string>& columns, int64_t
   return rows;
 }
 
+Tensor FolderDataset::read_stored(const std::vector<std::string>& columns, int64_t episode,
+                                  int64_t first, int64_t count) const {
+  check_rows(episode, first, count);
+  const auto type = stored_type(columns);
+  const Tensor values = read_rows(columns, episode, first, count).to(type);
+  const auto& whole = episodes_[static_cast<std::size_t>(episode)].table.whole;
+  for (std::size_t c = 0; c < columns.size(); ++c)
+    if (const auto found = whole.find(columns[c]); type == at::kLong && found != whole.end())
+      values.select(1, static_cast<int64_t>(c)).copy_(found->second.narrow(0, first, count));
+  return values;
+}
+
+std::vector<ColumnGroup> FolderDataset::groups() const { return groups_by_stem(columns_, shapes_); }
+
+std::vector<std::string> FolderDataset::remarks() const {
+  std::vector<std::string> all;
+  for (const auto& episode : episodes_)
+    all.insert(all.end(), episode.remarks.begin(), episode.remarks.end());
+  return all;
+}
+
+// Whole numbers everywhere, in a column or group where some are beyond what float64 holds.
+bool FolderDataset::is_whole(const std::string& column) const {
+  const bool large = std::any_of(episodes_.begin(), episodes_.end(), [&](const Episode& episode) {
+    return std::any_of(
+        episode.table.whole.begin(), episode.table.whole.end(),
+        [&](const auto& one) { return column_stem(one.first) == column_stem(column); });
+  });
+  return large && std::all_of(episodes_.begin(), episodes_.end(), [&](const Episode& episode) {
+           if (episode.table.whole.contains(column)) return true;
+           const Tensor values = episode.table.values.select(1, episode.table.column(column));
+           return (values == values.trunc()).all().item<bool>() &&
+                  values.abs().max().item<double>() < kLargestExact;
+         });
+}
+
+// From the median step of the column `timestamp`, seconds; 0 where that tells none.
+double FolderDataset::rate_of_timestamps() const {
+  if (std::find(columns_.begin(), columns_.end(), "timestamp") == columns_.end()) return 0;
+  for (const Episode& episode : episodes_) {
+    if (episode.length < 2) continue;
+    const Tensor times = episode.table.values.select(1, episode.table.column("timestamp"));
+    const auto step = at::diff(times).median().item<double>();
+    return step > 0 ? std::round(1e6 / step) / 1e6 : 0;  // NaN is not > 0
+  }
+  return 0;
+}
+
 at::ScalarType FolderDataset::column_type(const std::string& column) const {
+  if (is_whole(column)) return at::kLong;
   for (const Episode& episode : episodes_) {
     const Tensor values = episode.table.values.select(1, episode.table.column(column)).contiguous();
     const auto* value = values.const_data_ptr<double>();
@@ -323,6 +384,13 @@ Tensor FolderDataset::read_frames(int64_t episode, at::IntArrayRef indices) cons
   for (int64_t index : indices)
     if (index < 0 || index >= rows) check_rows(episode, index, 1);
   return frames_->read(episode, indices);
+}
+
+void FolderDataset::announce_frames(int64_t episode, at::IntArrayRef indices) const {
+  const int64_t rows = length(episode);
+  for (int64_t index : indices)
+    if (index < 0 || index >= rows) return;
+  frames_->announce(episode, indices);
 }
 
 }  // namespace foresight::data

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "column_stem.hpp"
 #include "episode_files.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
@@ -311,6 +312,10 @@ void FolderWriter::write_settings() const {
   settings["action_columns"] = options_.actions;
   settings["state_columns"] = options_.states;
   settings["last_action"] = options_.last_action == LastAction::artefact ? "artefact" : "applied";
+  for (const auto& feature : recording_.features)
+    if (const std::string stem = column_stem(feature.columns.front());
+        feature.shape.size() > 1 && stem != feature.columns.front())
+      settings["shapes"][stem] = feature.shape;  // it is what the reader groups columns by
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;
   io::write_json(folder_ / "dataset.json", settings);

@@ -29,4 +29,8 @@ OpenedDataset open_dino_wm(const std::filesystem::path& folder, const DatasetOpt
 OpenedDataset open_droid(const std::filesystem::path& path, const DatasetOptions& options);
 bool holds_droid_episodes(const std::filesystem::path& folder);
 
+/// Videos or pictures alone: a folder with any of them, here or below, or one file.
+OpenedDataset open_pictures(const std::filesystem::path& path, const DatasetOptions& options);
+bool holds_pictures(const std::filesystem::path& path);
+
 }  // namespace foresight::data

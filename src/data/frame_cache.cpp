@@ -138,6 +138,7 @@ void FrameCache::hold_in_file(const std::vector<int64_t>& chosen, const FrameCac
     require(file != nullptr, ErrorCategory::io_failure,
             path.string() + ": just written, " + problem);
   }
+  in_file_ = true;
   for (const auto& [episode, frames] : file->episodes())
     episodes_[static_cast<std::size_t>(episode)] = frames;
 }
@@ -184,6 +185,17 @@ void FrameCache::copy(int64_t episode, at::IntArrayRef rows, std::uint8_t* out) 
                                                        " has no frame " + std::to_string(row));
     std::memcpy(out, all + row * frame_bytes, static_cast<std::size_t>(frame_bytes));
     out += frame_bytes;
+  }
+}
+
+void FrameCache::announce(int64_t episode, at::IntArrayRef rows) const noexcept {
+  try {
+    const Tensor& kept = episodes_[static_cast<std::size_t>(episode)];
+    if (!kept.defined())
+      dataset_->announce_frames(episode, rows);
+    else if (in_file_)
+      FrameFile::announce(kept, rows);
+  } catch (const std::exception&) {  // copy() meets the same, and says it
   }
 }
 

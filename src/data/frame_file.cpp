@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frame_file.hpp"
 
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -152,6 +154,22 @@ std::shared_ptr<const FrameFile> FrameFile::open(const fs::path& path, const Con
                                   [file](void*) {}, at::TensorOptions(at::kByte)));
   }
   return opened;
+}
+
+void FrameFile::announce(const Tensor& frames, at::IntArrayRef rows) {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(frames.const_data_ptr<std::uint8_t>());
+  const auto bytes = static_cast<std::uintptr_t>(frames.stride(0));
+  for (std::size_t i = 0; i < rows.size();) {
+    if (rows[i] < 0 || rows[i] >= frames.size(0)) return;
+    std::size_t past = i + 1;  // consecutive rows are one piece
+    while (past < rows.size() && rows[past] == rows[past - 1] + 1 && rows[past] < frames.size(0))
+      ++past;
+    const std::uintptr_t from = begin + static_cast<std::uintptr_t>(rows[i]) * bytes;
+    const std::uintptr_t first = from / page * page;  // pages begin before the frame
+    ::madvise(reinterpret_cast<void*>(first), from + (past - i) * bytes - first, MADV_WILLNEED);
+    i = past;
+  }
 }
 
 void FrameFile::write(const fs::path& path, const Content& content, int64_t threads,

@@ -52,6 +52,11 @@ class FrameFile {
   /// the tensors keep mapped. Not to be modified.
   const std::map<int64_t, Tensor>& episodes() const { return episodes_; }
 
+  /// Has the system fetch frames `rows` of an episode's mapped `frames`: exactly their pages, many
+  /// at once. A page that is read before that costs a wait for the disk of its own, and brings with
+  /// it what lies around, which random windows do not need.
+  static void announce(const Tensor& frames, at::IntArrayRef rows);
+
  private:
   std::map<int64_t, Tensor> episodes_;
 };

@@ -29,14 +29,33 @@ Tensor as_rgb(Tensor pictures) {
 int64_t row_width(const Hdf5Array& array, int64_t rows) {
   if (array.shape.empty() || array.shape[0] != rows) return 0;
   int64_t width = 1;
-  for (std::size_t d = 1; d < array.shape.size(); ++d) width *= array.shape[d];
+  for (std::size_t d = 1; d < array.shape.size(); ++d) {
+    constexpr int64_t kMost = int64_t{1} << 31;  // no row has so many
+    if (array.shape[d] < 0 || array.shape[d] > kMost || width * array.shape[d] > kMost) return 0;
+    width *= array.shape[d];
+  }
   return width;
+}
+
+std::vector<int64_t> row_shape(const Hdf5Array& array) {
+  return array.shape.size() < 2 ? std::vector<int64_t>{}
+                                : std::vector<int64_t>(array.shape.begin() + 1, array.shape.end());
 }
 
 constexpr int64_t kWidestColumn = 4096;  // wider ones are pictures of another kind, or maps
 
 std::string shape_problem(const Hdf5Array& array) {
   return "it has shape " + shape_string(array.shape) + ", which is no column of numbers";
+}
+
+// Why there is no camera, if there is none: often an array that this HDF5 is too old for.
+void require_camera(const Recording& recording) {
+  if (!recording.cameras.empty()) return;
+  std::string reasons;
+  for (const auto& [name, why] : recording.skipped) reasons += "\n  " + name + ": " + why;
+  throw Error(ErrorCategory::not_found,
+              recording.name + ": has no camera, that is, no uint8 array [rows, height, width, 3]" +
+                  (reasons.empty() ? "" : ". Not read:" + reasons));
 }
 
 // ---- stable-worldmodel ----
@@ -53,9 +72,11 @@ void list_swm_columns(const Hdf5& file, int64_t rows, Recording& recording) {
     else if (array.text && width > 0)
       recording.texts.push_back({name, [file, name] { return file->read_texts(name); }});
     else if (array.type && width > 0 && width <= kWidestColumn)
-      recording.features.push_back({name, width, [file, name, rows] {
+      recording.features.push_back({name, width,
+                                    [file, name, rows] {
                                       return file->read(name).reshape({rows, -1});
-                                    }});
+                                    },
+                                    row_shape(array)});
     else
       recording.skipped[name] = shape_problem(array);
   }
@@ -71,12 +92,18 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options) {
   require(lengths.numel() == offsets.numel(), ErrorCategory::bad_file,
           file->path() + ": ep_len lists " + std::to_string(lengths.numel()) +
               " episodes, ep_offset " + std::to_string(offsets.numel()));
-  for (int64_t e = 0; e < lengths.numel(); ++e)
-    recording.episodes.push_back(
-        {"episode " + std::to_string(e), offsets[e].item<int64_t>(), lengths[e].item<int64_t>()});
+  for (int64_t e = 0; e < lengths.numel(); ++e) {
+    const auto first = offsets[e].item<int64_t>(), length = lengths[e].item<int64_t>();
+    constexpr int64_t kMost = int64_t{1} << 40;
+    require(first >= 0 && first < kMost && length >= 1 && length < kMost, ErrorCategory::bad_file,
+            file->path() + ": episode " + std::to_string(e) + " has ep_offset " +
+                std::to_string(first) + " and ep_len " + std::to_string(length));
+    recording.episodes.push_back({"episode " + std::to_string(e), first, length});
+  }
   require(!recording.episodes.empty(), ErrorCategory::bad_file, file->path() + ": no episode");
   const auto& last = recording.episodes.back();
   list_swm_columns(file, last.first + last.length, recording);
+  require_camera(recording);
   const std::string camera = chosen_camera(recording.name, recording.cameras, options);
   recording.frames = tensor_frames(
       [file, camera, episodes = recording.episodes](int64_t episode, at::IntArrayRef rows) {
@@ -125,6 +152,7 @@ class RobomimicOpener {
   }
 
   OpenedDataset open() {
+    require_camera(recording_);
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
     recording_.frames = tensor_frames(
         [file = file_, camera, demos = demos_](int64_t episode, at::IntArrayRef rows) {
@@ -153,12 +181,14 @@ class RobomimicOpener {
       recording_.cameras.push_back(name);
     else if (array.problem.empty() && array.type && width > 0 && width <= kWidestColumn)
       recording_.features.push_back(
-          {name, width, [file = file_, demos = demos_, name, width] {
+          {name, width,
+           [file = file_, demos = demos_, name, width] {
              std::vector<Tensor> parts;
              for (const auto& demo : demos)
                parts.push_back(file->read("data/" + demo + "/" + name).reshape({-1, width}));
              return at::cat(parts);
-           }});
+           },
+           row_shape(array)});
     else
       recording_.skipped[name] = array.problem.empty() ? shape_problem(array) : array.problem;
   }

@@ -161,6 +161,24 @@ struct Hdf5File::Impl {
                 owner.path() + ": array '" + name + "' cannot be read: " + why);
   }
 
+  // A header may claim any size, and memory is asked for before anything is read. Compression makes
+  // data some thousand times smaller at most, but unwritten parts of an array take no room at all.
+  static void check_size(const Hdf5File& owner, const std::string& name,
+                         const std::vector<int64_t>& shape, std::size_t item_bytes) {
+    constexpr double kAlways = 64e6, kMostTimes = 1e4;
+    double bytes = static_cast<double>(item_bytes);
+    bool sound = true;
+    for (const int64_t size : shape) {
+      sound = sound && size >= 0;
+      bytes *= static_cast<double>(size);
+    }
+    require(sound && bytes <= kAlways + kMostTimes * static_cast<double>(owner.stamp_.bytes),
+            ErrorCategory::bad_file,
+            owner.path() + ": array '" + name + "' has shape " + shape_string(shape) +
+                ", far more than " + std::to_string(owner.stamp_.bytes) +
+                " bytes in the file can hold");
+  }
+
   // A missing filter is the usual reason, and HDF5's own message does not say what to install.
   static void check_filters(const Hdf5File& owner, const std::string& name, hid_t array) {
     const Handle properties(H5Dget_create_plist(array), H5Pclose);
@@ -272,7 +290,9 @@ Tensor Hdf5File::read(const std::string& name) const {
   const auto memory = memory_type(base.id());
   require(memory.has_value(), ErrorCategory::bad_file,
           path_ + ": array '" + name + "' holds no numbers");
-  Tensor values = at::empty(shape_of(open.id()), memory->type);
+  const auto shape = shape_of(open.id());
+  Impl::check_size(*this, name, shape, c10::elementSize(memory->type));
+  Tensor values = at::empty(shape, memory->type);
   // An enumeration does not convert to a number: it is read as it is, one byte each.
   const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
   if (H5Dread(open.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) < 0)
@@ -293,6 +313,7 @@ Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const 
   std::vector<int64_t> shape = shape_of(array);
   require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
   const int64_t available = shape[0];
+  Impl::check_size(*this, name, shape, 1);
   shape[0] = static_cast<int64_t>(rows.size());
   Tensor values = at::empty(shape, at::kByte);
   const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
@@ -316,6 +337,7 @@ Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const 
 }
 
 std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
+  require_unchanged(path_, stamp_);
   const Hdf5Lock lock;
   const Handle open = open_array(impl_->file.id(), name);
   if (!open) impl_->fail(*this, name, -1);
@@ -323,6 +345,7 @@ std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
   const auto shape = shape_of(open.id());
   require(H5Tget_class(stored.id()) == H5T_STRING && shape.size() == 1, ErrorCategory::bad_file,
           path_ + ": array '" + name + "' is not a list of texts");
+  Impl::check_size(*this, name, shape, std::max(H5Tget_size(stored.id()), sizeof(std::string)));
   auto texts = strings_of(open.id(), stored.id(), shape[0]);
   if (static_cast<int64_t>(texts.size()) != shape[0]) impl_->fail(*this, name, open.id());
   return texts;

@@ -47,13 +47,24 @@ class Inspector {
 
  private:
   void look_at_actions() {
-    const auto& columns = dataset_.action_columns();
+    std::vector<std::string> columns;  // that have a value in some row that counts
+    for (const auto& column : dataset_.action_columns()) {
+      bool any = false;
+      for (int64_t e = 0; e < dataset_.num_episodes() && !any; ++e)
+        any = at::isnan(dataset_.read_rows({column}, e, 0, dataset_.length(e) - 1))
+                  .logical_not()
+                  .any()
+                  .item<bool>();
+      (any ? columns : valueless_).push_back(column);
+    }
+    if (columns.empty()) return;
     found_.actions = column_statistics(dataset_, columns, LastRow::exclude);
     std::vector<int64_t> at_limit(columns.size(), 0);
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
       const int64_t rows = dataset_.length(e) - 1;
       const Tensor values = dataset_.read_rows(columns, e, 0, rows);
       found_.missing_actions += at::isnan(values).any(1).sum().item<int64_t>();
+      found_.infinite_actions += at::isinf(values).any(1).sum().item<int64_t>();
       for (std::size_t c = 0; c < columns.size(); ++c) {
         const Tensor column = values.select(1, static_cast<int64_t>(c));
         at_limit[c] += ((column == found_.actions.min[c]) | (column == found_.actions.max[c]))
@@ -145,8 +156,35 @@ class Inspector {
 
   void warn(std::string text) { found_.warnings.push_back(std::move(text)); }
 
+  void fault(std::string text) { found_.faults.push_back(std::move(text)); }
+
+  void look_for_faults() {
+    if (dataset_.action_columns().empty()) return;  // pictures alone: for encoders
+    if (found_.lengths.back() < 2)
+      fault("every episode has one row: no action leads anywhere, there is no window to train on");
+    if (found_.infinite_actions > 0)
+      fault(fmt::format("{} row(s) have an infinite action: mean and loss become infinite too",
+                        found_.infinite_actions));
+    if (found_.lengths.back() >= 2)
+      for (const auto& column : valueless_)
+        fault(fmt::format("action '{}' has no value in any row that leads to another", column));
+    if (!found_.constant.empty() && found_.constant.size() == found_.actions.columns.size())
+      fault("no action ever changes: nothing can be learned of what actions do");
+  }
+
+  // What the reader noticed while opening; of many, the first.
+  void pass_on_remarks() {
+    constexpr std::size_t kShown = 3;
+    const auto remarks = dataset_.remarks();
+    for (std::size_t i = 0; i < std::min(kShown, remarks.size()); ++i) warn(remarks[i]);
+    if (remarks.size() > kShown)
+      warn(fmt::format("the same of {} more episode(s)", remarks.size() - kShown));
+  }
+
   void judge() {
-    if (found_.lengths.front() < 2)
+    look_for_faults();
+    pass_on_remarks();
+    if (found_.lengths.front() < 2 && !dataset_.action_columns().empty())
       warn(fmt::format("{} episode(s) have one row: no action leads anywhere in them",
                        std::count(found_.lengths.begin(), found_.lengths.end(), int64_t{1})));
     for (const auto& column : found_.constant)
@@ -194,6 +232,7 @@ class Inspector {
   const Dataset& dataset_;
   const InspectionOptions& options_;
   Inspection found_;
+  std::vector<std::string> valueless_;  // action columns
 };
 
 }  // namespace

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
 #include <limits>
 #include <map>
 
 #include "foresight/data/csv.hpp"
 #include "json_lines.hpp"
+#include "whole_numbers.hpp"
 
 namespace foresight::data {
 namespace {
@@ -55,6 +57,7 @@ class JsonRows {
       table_.columns.push_back(column);
     }
     table_.values = all.index_select(1, at::tensor(kept, at::kLong)).contiguous();
+    table_.whole = whole_.columns(table_);
     return std::move(table_);
   }
 
@@ -74,6 +77,11 @@ class JsonRows {
     double number = std::numeric_limits<double>::quiet_NaN();
     if (value.is_number()) {
       number = value.get<double>();
+      // An unsigned one that has no room among the signed ones stays what float64 makes of it.
+      const bool whole = value.is_number_integer() &&
+                         (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
+      if (whole && std::abs(number) >= kLargestExact)
+        whole_.add(key, rows_, value.get<int64_t>(), number);
     } else if (value.is_boolean()) {
       number = value.get<bool>() ? 1 : 0;
     } else if (value.is_null()) {
@@ -91,6 +99,7 @@ class JsonRows {
   CsvTable table_;
   std::vector<std::string> columns_;
   std::vector<double> values_;
+  WholeNumbers whole_;
   int64_t rows_ = 0;
 };
 

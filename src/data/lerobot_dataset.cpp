@@ -225,9 +225,11 @@ class LeRobotOpener {
         recording_.texts.push_back(
             {feature.name, [files = files_, name = feature.name] { return files->texts(name); }});
       } else {
-        recording_.features.push_back({feature.name, feature.width, [files = files_, feature] {
+        recording_.features.push_back({feature.name, feature.width,
+                                       [files = files_, feature] {
                                          return files->numbers(feature.name, feature.width);
-                                       }});
+                                       },
+                                       feature.shape});
       }
     }
     if (!meta_.tasks.empty())
@@ -261,8 +263,8 @@ class LeRobotOpener {
       const auto pictures =
           std::make_shared<const StoredPictures>(files_, camera, recording_.episodes);
       recording_.frames = picture_frames(
-          [pictures](int64_t episode, int64_t row) { return pictures->bytes(episode, row); },
-          [pictures](int64_t episode, int64_t row) { return pictures->name(episode, row); },
+          {.read = [pictures](int64_t e, int64_t row) { return pictures->bytes(e, row); },
+           .name = [pictures](int64_t e, int64_t row) { return pictures->name(e, row); }},
           options_.video);
       return;
     }

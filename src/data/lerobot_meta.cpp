@@ -54,7 +54,8 @@ std::vector<LeRobotFeature> read_features(const Json& info, const fs::path& file
     for (const auto& size : shape) {
       if (!size.is_number_integer() || size < 0 || size > 100000)
         fail_meta(file, "feature '" + name + "' has shape " + shape.dump());
-      if (one.dtype != "video" && one.dtype != "image") one.width *= size.get<int64_t>();
+      one.shape.push_back(size.get<int64_t>());
+      if (one.dtype != "video" && one.dtype != "image") one.width *= one.shape.back();
       if (one.width > 1000000) fail_meta(file, "feature '" + name + "' has shape " + shape.dump());
     }
     const auto says_depth = [&](const char* where, const char* key) {

@@ -27,7 +27,8 @@ struct LeRobotEpisode {
 /// A feature of info.json.
 struct LeRobotFeature {
   std::string name, dtype;
-  int64_t width = 1;  ///< numbers a row
+  int64_t width = 1;                ///< numbers a row
+  std::vector<int64_t> shape = {};  ///< of a row
   bool depth = false;
 };
 

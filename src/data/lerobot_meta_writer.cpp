@@ -67,6 +67,30 @@ OrderedJson number_json(const Tensor& value) {
   return value.item<double>();
 }
 
+// Where a file waits for its place.
+fs::path staged(fs::path file) { return file += ".staged"; }
+
+// A tensor as nested lists.
+OrderedJson nested_json(const Tensor& values) {
+  if (values.dim() == 0) return number_json(values);
+  auto list = OrderedJson::array();
+  for (int64_t i = 0; i < values.size(0); ++i) list.push_back(nested_json(values[i]));
+  return list;
+}
+
+// Whether all numbers are whole: then they may have more digits than float64.
+bool whole_numbers_only(const nlohmann::json& value) {
+  if (!value.is_array()) return value.is_number_integer();
+  return !value.empty() && std::all_of(value.begin(), value.end(), whole_numbers_only);
+}
+
+void flatten_whole(const nlohmann::json& value, std::vector<int64_t>& flat) {
+  if (value.is_array())
+    for (const auto& one : value) flatten_whole(one, flat);
+  else
+    flat.push_back(value.get<int64_t>());
+}
+
 void flatten_numbers(const nlohmann::json& value, std::vector<double>& flat) {
   if (value.is_array())
     for (const auto& one : value) flatten_numbers(one, flat);
@@ -79,6 +103,11 @@ void flatten_numbers(const nlohmann::json& value, std::vector<double>& flat) {
 // A statistic in stats.json; undefined if it is not there.
 Tensor stored_statistic(const nlohmann::json& stats, const char* name) {
   if (!stats.is_object() || !stats.contains(name)) return {};
+  if (whole_numbers_only(stats.at(name))) {
+    std::vector<int64_t> whole;
+    flatten_whole(stats.at(name), whole);
+    return at::tensor(whole, at::kLong);
+  }
   std::vector<double> flat;
   flatten_numbers(stats.at(name), flat);
   return at::tensor(flat, at::kDouble);
@@ -114,6 +143,11 @@ std::string lerobot_camera(const std::string& camera) {
   std::string feature = camera;
   std::replace(feature.begin(), feature.end(), '/', '.');  // paths are made of it
   return feature.starts_with("observation.") ? feature : "observation.images." + feature;
+}
+
+std::vector<int64_t> lerobot_shape(const RecordedFeature& feature) {
+  if (feature.shape.size() > 1) return feature.shape;
+  return {static_cast<int64_t>(feature.columns.size())};
 }
 
 LeRobotMetaWriter::LeRobotMetaWriter(fs::path folder, const RecordingOptions& options)
@@ -237,11 +271,35 @@ void LeRobotMetaWriter::add(WrittenEpisode episode) {
   batch_.push_back(std::move(episode));
 }
 
-void LeRobotMetaWriter::commit() {
-  write_tasks();
-  write_episodes();
-  write_statistics();
-  io::write_json(made_path("meta/info.json"), info());  // last: with it, the folder is a data set
+// In the order in which they are put in place: with info.json, the folder is a data set.
+std::vector<fs::path> LeRobotMetaWriter::files() const {
+  return {
+      folder_ / "meta/tasks.parquet",
+      folder_ / ("meta/episodes/" + lerobot_file(next_meta_file_, files_per_chunk_, ".parquet")),
+      folder_ / "meta/stats.json", folder_ / "meta/info.json"};
+}
+
+void LeRobotMetaWriter::stage() {
+  try {
+    write_tasks();
+    write_episodes();
+    write_statistics();
+    io::write_json(staged(made_path("meta/info.json")), info());
+  } catch (...) {
+    std::error_code ignored;
+    for (const auto& file : files()) fs::remove(staged(file), ignored);
+    throw;
+  }
+}
+
+void LeRobotMetaWriter::publish() {
+  for (const auto& file : files()) {  // a rename needs no room on a full disk
+    std::error_code code;
+    fs::rename(staged(file), file, code);
+    require(
+        !code, ErrorCategory::io_failure,
+        staged(file).string() + ": cannot be renamed to " + file.string() + ": " + code.message());
+  }
   if (batch_.size() < kEpisodesPerMetaFile) return;
   batch_.clear();
   first_episode_ = episodes_;
@@ -272,7 +330,7 @@ void LeRobotMetaWriter::write_tasks() const {
       {"columns", {column("task_index", "int64", "int64"), column("task", "unicode", "object")}},
       {"creator", {{"library", "foresight"}, {"version", "0.1"}}},
       {"pandas_version", "2.0.0"}};
-  write_parquet(made_path("meta/tasks.parquet"),
+  write_parquet(staged(made_path("meta/tasks.parquet")),
                 {{"task_index", at::arange(static_cast<int64_t>(tasks_.size()), at::kLong)},
                  {"task", tasks_}},
                 {.metadata = {{"pandas", pandas.dump()}}});
@@ -316,11 +374,11 @@ void LeRobotMetaWriter::write_episodes() const {
         rows.push_back(named_statistics(episode.statistics.at(feature), type)[s].values);
       const std::string name = named_statistics(first, type)[s].name;
       Tensor values = at::stack(rows);
-      // Colours are [[[r]], [[g]], [[b]]].
-      if (feature.starts_with("observation.") && sizes_.size() > 0 && name != "count" &&
-          std::any_of(options_.cameras.begin(), options_.cameras.end(),
-                      [&](const auto& camera) { return lerobot_camera(camera) == feature; }))
-        values = values.view({count, -1, 1, 1});
+      if (name != "count") {
+        auto shape = statistics_shape(feature);
+        shape.insert(shape.begin(), count);
+        values = values.view(shape);
+      }
       columns.push_back({"stats/" + feature + "/" + name, values, ParquetLists::variable});
     }
   }
@@ -328,28 +386,28 @@ void LeRobotMetaWriter::write_episodes() const {
                      at::full({count}, next_meta_file_ / files_per_chunk_, at::kLong)});
   columns.push_back({"meta/episodes/file_index",
                      at::full({count}, next_meta_file_ % files_per_chunk_, at::kLong)});
-  write_parquet(
-      made_path("meta/episodes/" + lerobot_file(next_meta_file_, files_per_chunk_, ".parquet")),
-      columns);
+  write_parquet(staged(made_path("meta/episodes/" +
+                                 lerobot_file(next_meta_file_, files_per_chunk_, ".parquet"))),
+                columns);
 }
 
 void LeRobotMetaWriter::write_statistics() const {
   OrderedJson stats;
   for (const auto& [feature, found] : statistics_) {
-    const bool colours =
-        std::any_of(options_.cameras.begin(), options_.cameras.end(),
-                    [&](const auto& camera) { return lerobot_camera(camera) == feature; });
-    for (const auto& [name, values] : named_statistics(found, limit_type(options_, feature))) {
-      auto list = OrderedJson::array();
-      for (int64_t i = 0; i < values.numel(); ++i) {
-        const auto one = number_json(values[i]);
-        const bool nested = colours && std::string(name) != "count";
-        list.push_back(nested ? OrderedJson::array({OrderedJson::array({one})}) : one);
-      }
-      stats[feature][name] = list;
-    }
+    for (const auto& [name, values] : named_statistics(found, limit_type(options_, feature)))
+      stats[feature][name] = nested_json(
+          std::string(name) == "count" ? values : values.view(statistics_shape(feature)));
   }
-  io::write_json(made_path("meta/stats.json"), stats);
+  io::write_json(staged(made_path("meta/stats.json")), stats);
+}
+
+// Of each statistic of a feature: that of a row, and [[[r]], [[g]], [[b]]] for colours.
+std::vector<int64_t> LeRobotMetaWriter::statistics_shape(const std::string& feature) const {
+  for (const auto& camera : options_.cameras)
+    if (lerobot_camera(camera) == feature) return {3, 1, 1};
+  for (const auto& one : options_.features)
+    if (one.name == feature) return lerobot_shape(one);
+  return {1};
 }
 
 OrderedJson LeRobotMetaWriter::features() const {
@@ -363,10 +421,12 @@ OrderedJson LeRobotMetaWriter::features() const {
       feature["info"] = known->second;
     features[lerobot_camera(camera)] = std::move(feature);
   }
-  for (const auto& feature : options_.features)
-    features[feature.name] = {{"dtype", lerobot_dtype(feature.type)},
-                              {"shape", {static_cast<int64_t>(feature.columns.size())}},
-                              {"names", feature.columns}};
+  for (const auto& feature : options_.features) {
+    const auto shape = lerobot_shape(feature);
+    features[feature.name] = {{"dtype", lerobot_dtype(feature.type)}, {"shape", shape}};
+    features[feature.name]["names"] =  // of a vector's numbers; a matrix has no place for them
+        shape.size() == 1 ? OrderedJson(feature.columns) : OrderedJson(nullptr);
+  }
   for (const auto& text : options_.texts)
     features[text] = {{"dtype", "string"}, {"shape", {1}}, {"names", nullptr}};
   for (const std::string name : kRowFeatures)

@@ -29,6 +29,9 @@ std::string lerobot_file(int64_t number, int64_t files_per_chunk, const std::str
 /// The feature under which a camera is stored: "front" is "observation.images.front".
 std::string lerobot_camera(const std::string& camera);
 
+/// Of a row, as info.json has it.
+std::vector<int64_t> lerobot_shape(const RecordedFeature& feature);
+
 class LeRobotMetaWriter {
  public:
   /// Reads what is there already. Throws Error(invalid_argument) if that is another kind of data.
@@ -46,17 +49,22 @@ class LeRobotMetaWriter {
   /// pictures.
   void describe_camera(const std::string& camera, ImageSize size, nlohmann::ordered_json video);
   void add(WrittenEpisode episode);
-  /// Writes everything; the episodes added so far are then part of the data set.
-  void commit();
+  /// Writes everything beside its place: what may fail, e.g. on a full disk, fails here and leaves
+  /// the data set as it was.
+  void stage();
+  /// Puts what was staged in its place; the episodes added so far are then part of the data set.
+  void publish();
 
  private:
   void continue_data_set();
   void read_places();
   void read_statistics();
   std::filesystem::path made_path(const std::string& relative) const;
+  std::vector<std::filesystem::path> files() const;
   void write_tasks() const;
   void write_episodes() const;
   void write_statistics() const;
+  std::vector<int64_t> statistics_shape(const std::string& feature) const;
   nlohmann::ordered_json features() const;
   nlohmann::ordered_json info() const;
 

@@ -39,6 +39,10 @@ FeatureStatistics row_statistics(const Tensor& rows) {
   const Tensor n = known.sum(0).to(at::kDouble).clamp_min(1);
   all.min = or_zero(filled(inf).amin(0));
   all.max = or_zero(filled(-inf).amax(0));
+  if (rows.scalar_type() == at::kLong) {  // of which float64 may not hold all digits
+    all.min = rows.to(at::kCPU).amin(0);
+    all.max = rows.to(at::kCPU).amax(0);
+  }
   all.mean = filled(0).sum(0) / n;
   const Tensor off = at::where(known, values - all.mean, at::zeros({}, at::kDouble));
   all.std = (off.square().sum(0) / n).sqrt();

@@ -13,9 +13,10 @@
 namespace foresight::data {
 
 struct FeatureStatistics {
-  Tensor min = {}, max = {}, mean = {}, std = {};  ///< float64 [width]
-  std::array<Tensor, 5> quantile = {};             ///< of kQuantiles; undefined where not known
-  int64_t count = 0;                               ///< rows, or frames
+  Tensor min = {}, max = {};            ///< [width], float64; int64 of whole numbers
+  Tensor mean = {}, std = {};           ///< float64 [width]
+  std::array<Tensor, 5> quantile = {};  ///< of kQuantiles; undefined where not known
+  int64_t count = 0;                    ///< rows, or frames
 };
 
 inline constexpr std::array<double, 5> kQuantiles = {0.01, 0.10, 0.50, 0.90, 0.99};

@@ -79,6 +79,8 @@ struct LeRobotWriter::Impl {
                                                               int64_t task);
   bool file_is_full() const;
   void close_file();
+  void write_file();
+  void remove_file();
   void write_rows();
 
   fs::path folder;
@@ -164,6 +166,20 @@ bool LeRobotWriter::Impl::file_is_full() const {
 // both.
 void LeRobotWriter::Impl::close_file() {
   if (finished.empty()) return;
+  const LeRobotMetaWriter before = meta;
+  try {
+    write_file();
+    meta.stage();
+  } catch (...) {  // a full disk: nothing of this file stays, and the data set is as it was
+    meta = before;
+    remove_file();
+    throw;
+  }
+  meta.publish();
+  ++file;
+}
+
+void LeRobotWriter::Impl::write_file() {
   for (auto &[camera, writer] : videos) writer->close();
   videos.clear();
   for (const auto &camera : options.cameras) {
@@ -179,15 +195,31 @@ void LeRobotWriter::Impl::close_file() {
   open = {};
   for (auto &written : finished) meta.add(std::move(written));
   finished.clear();
-  meta.commit();
-  ++file;
+}
+
+void LeRobotWriter::Impl::remove_file() {
+  if (finished.size() > 1)
+    log(LogLevel::warning, folder.string() + ": " + std::to_string(finished.size()) +
+                               " episodes of a file that could not be written are lost");
+  videos.clear();
+  open = {};
+  finished.clear();
+  std::error_code ignored;
+  fs::remove(folder / ("data/" + file_name(".parquet")), ignored);
+  for (const auto &camera : options.cameras)
+    fs::remove(folder / ("videos/" + lerobot_camera(camera) + "/" + file_name(".mp4")), ignored);
 }
 
 void LeRobotWriter::Impl::write_rows() {
   std::vector<ParquetColumn> columns;
   for (const auto &feature : options.features) {
     const Tensor values = at::stack(open.values.at(feature.name));  // [rows, columns]
-    columns.push_back({feature.name, feature.columns.size() == 1 ? values.flatten() : values});
+    auto shape = lerobot_shape(feature);
+    shape.insert(shape.begin(), values.size(0));
+    if (shape.size() > 2)  // a matrix; LeRobot's own files have lists of any length there
+      columns.push_back({feature.name, values.view(shape), ParquetLists::variable});
+    else
+      columns.push_back({feature.name, feature.columns.size() == 1 ? values.flatten() : values});
   }
   for (const auto &text : options.texts) columns.push_back({text, open.texts.at(text)});
   std::vector<int64_t> groups;
@@ -269,7 +301,7 @@ int64_t LeRobotWriter::finish_episode(const std::string &task) {
           impl.folder.string() + ": the episode has no rows");
   require(!impl.spoiled, ErrorCategory::invalid_argument,
           impl.where() + ": an earlier row could not be written; discard_episode()");
-  const int64_t number = impl.meta.episodes() + static_cast<int64_t>(impl.finished.size());
+  const int64_t number = next_episode();
   WrittenEpisode written{.file = impl.file,
                          .from = impl.rows_before(),
                          .to = impl.rows_before() + impl.episode.count,
@@ -294,6 +326,10 @@ void LeRobotWriter::discard_episode() {
   impl_->episode = {};
   impl_->spoiled = false;
   if (impl_->finished.empty()) impl_->videos.clear();
+}
+
+int64_t LeRobotWriter::next_episode() const noexcept {
+  return impl_->meta.episodes() + static_cast<int64_t>(impl_->finished.size());
 }
 
 int64_t LeRobotWriter::rows() const noexcept { return impl_->episode.count; }

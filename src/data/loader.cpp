@@ -3,6 +3,9 @@
 // takes the next number, makes that batch, and puts it on the shelf under its number; next() waits
 // for the number whose turn it is. Which worker makes which batch therefore changes nothing that a
 // caller can see, and neither does when.
+//
+// Before a batch is made, the windows of the following ones are announced: a disk that is asked for
+// many places at once answers many times as fast as one that is asked for them one by one.
 #include "foresight/data/loader.hpp"
 
 #include <condition_variable>
@@ -53,9 +56,10 @@ struct Loader::Impl {
 
   std::mutex mutex;
   std::condition_variable shelf_filled, room_made;
-  std::map<int64_t, Shelved> shelf;       // guarded by mutex, as are the next three
+  std::map<int64_t, Shelved> shelf;       // guarded by mutex, as are the next four
   int64_t to_make = 0;                    // number that the next free worker takes
   int64_t to_deliver = 0;                 // number that next() delivers
+  int64_t to_announce = 0;                // number whose windows are announced next
   std::map<int64_t, Permutation> orders;  // of the epochs in flight
   std::atomic<bool> stop{false};
   std::vector<std::jthread> workers;  // last member: joined before the rest is destroyed
@@ -65,6 +69,8 @@ struct Loader::Impl {
   void stop_workers();
   void work();
   Permutation order_of(int64_t epoch);
+  at::IntArrayRef windows_of(int64_t number, const Permutation& order) const;
+  void announce(int64_t number, const Permutation& order);
   Batch make(int64_t number);
   Batch take(int64_t number);
 };
@@ -104,15 +110,34 @@ Loader::Impl::Permutation Loader::Impl::order_of(int64_t epoch) {
   return result;
 }
 
+// This part's windows of a batch.
+at::IntArrayRef Loader::Impl::windows_of(int64_t number, const Permutation& order) const {
+  const int64_t part = options.batch / shard.count;
+  const int64_t first = number % per_epoch * options.batch + shard.index * part;
+  const int64_t last = std::min<int64_t>(first + part, static_cast<int64_t>(order->size()));
+  return {order->data() + first, static_cast<std::size_t>(last - first)};
+}
+
+// Announces what has not been yet of this batch and of the one that is made after those in work, as
+// far as they are of the same epoch: the order of the next one is not drawn before its time.
+void Loader::Impl::announce(int64_t number, const Permutation& order) {
+  const int64_t end = (number / per_epoch + 1) * per_epoch;
+  const int64_t past = std::min(end, number + std::max<int64_t>(options.threads, 1) + 1);
+  int64_t first = 0;
+  {
+    const std::lock_guard lock(mutex);
+    first = std::max(to_announce, number);
+    to_announce = std::max(to_announce, past);
+  }
+  for (; first < past; ++first) maker.announce(windows_of(first, order), stop);
+}
+
 Batch Loader::Impl::make(int64_t number) {
   const LoaderPosition position{number / per_epoch, number % per_epoch};
   const Permutation order = order_of(position.epoch);
-  const int64_t part = options.batch / shard.count;
-  const int64_t first = position.batch * options.batch + shard.index * part;
-  const int64_t last = std::min<int64_t>(first + part, static_cast<int64_t>(order->size()));
-  Batch batch =
-      maker.make(at::IntArrayRef(order->data() + first, static_cast<std::size_t>(last - first)),
-                 {position.epoch, first}, stop);
+  announce(number, order);
+  const at::IntArrayRef windows = windows_of(number, order);
+  Batch batch = maker.make(windows, {position.epoch, windows.data() - order->data()}, stop);
   batch.position = position;
   return batch;
 }
@@ -219,7 +244,8 @@ void Loader::seek(const LoaderPosition& position) {
     const std::lock_guard lock(impl_->mutex);
     impl_->shelf.clear();
     impl_->orders.clear();
-    impl_->to_deliver = impl_->to_make = position.epoch * impl_->per_epoch + position.batch;
+    impl_->to_deliver = impl_->to_make = impl_->to_announce =
+        position.epoch * impl_->per_epoch + position.batch;
   }
   impl_->epoch_ended = false;
   impl_->start_workers();

@@ -23,9 +23,12 @@ bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
                      [&](const fs::directory_entry& entry) { return wanted(entry.path()); });
 }
 
+// Without any table they are videos alone.
 bool holds_episodes(const fs::path& folder) {
-  return any_entry(folder,
-                   [](const fs::path& p) { return p.filename().string().starts_with("episode_"); });
+  return any_entry(folder, [](const fs::path& p) {
+    return p.filename().string().starts_with("episode_") &&
+           (p.extension() == ".csv" || p.extension() == ".jsonl");
+  });
 }
 
 OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) {
@@ -71,6 +74,8 @@ const FolderFormat kFolderFormats[] = {
     {"Lance, not read", "_versions/",
      [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
     {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
+    {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
+     holds_pictures, open_pictures},
 };
 
 }  // namespace
@@ -88,8 +93,11 @@ OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) 
     const auto extension = path.extension();
     if (extension == ".h5" || extension == ".hdf5") return open_hdf5(path, options);
     if (extension == ".txt") return open_droid(path, options);
+    if (holds_pictures(path)) return open_pictures(path, options);
     looked_for =
-        "\n  *.h5, *.hdf5 (stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)";
+        "\n  *.h5, *.hdf5 (stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)\n  a "
+        "video or a "
+        "picture";
   }
   throw Error(ErrorCategory::not_found,
               path.string() + ": holds no recording of a known format. Looked for:" + looked_for);

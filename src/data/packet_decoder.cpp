@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "../io/descriptor.hpp"
@@ -139,6 +140,28 @@ bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int
   // Pictures that a decoder holds back, to reorder them, come at the end of the stream.
   if (next < run.last) avcodec_send_packet(codec_.get(), nullptr);
   return take() && next == run.last;
+}
+
+void announce_packets(const FrameTable& table, const std::string& path,
+                      std::vector<int64_t> wanted) {
+  if (table.packets.empty()) return;
+  const io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return;
+  std::sort(wanted.begin(), wanted.end());
+  int64_t next = 0;  // packets before it have been announced
+  for (const int64_t frame : wanted) {
+    const auto place = static_cast<std::size_t>(frame);
+    const KeyFrame* key = key_before(table, table.pts[place]);
+    const int64_t past = table.packet_of[place] + 1;
+    if (key == nullptr || past <= next) continue;
+    int64_t from = std::numeric_limits<int64_t>::max(), to = 0;  // bytes
+    for (next = std::max(next, key->packet); next < past; ++next) {
+      const PacketPlace& packet = table.packets[static_cast<std::size_t>(next)];
+      from = std::min(from, packet.offset);
+      to = std::max(to, packet.offset + packet.size);
+    }
+    if (from < to) ::posix_fadvise(file.get(), from, to - from, POSIX_FADV_WILLNEED);
+  }
 }
 
 std::unique_ptr<PacketDecoder> PacketDecoders::take(const FrameTable& table,

@@ -49,6 +49,11 @@ class PacketDecoder {
   RgbConverter converter_;
 };
 
+/// Has the system fetch the packets that frames `wanted` of a file depend on. A file that cannot be
+/// opened is left to read().
+void announce_packets(const FrameTable& table, const std::string& path,
+                      std::vector<int64_t> wanted);
+
 /// Idle decoders, most recently used first. Thread-safe.
 class PacketDecoders {
  public:

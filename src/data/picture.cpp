@@ -8,6 +8,7 @@
 
 #include <jpeglib.h>
 
+#include "picture_files.hpp"
 #include "rgb_converter.hpp"
 
 namespace foresight::data {
@@ -31,9 +32,14 @@ void fail_jpeg(j_common_ptr decoder) {
 
 void keep_quiet(j_common_ptr, int) {}
 
+// A side of `length` pixels at 1/reduction of its size, as libjpeg rounds it.
+int64_t reduced(int64_t length, int64_t reduction) { return (length + reduction - 1) / reduction; }
+
 // No object with a destructor may live in here: longjmp() skips it. Returns false with error.text
-// set; `allocate` is called once the size is known and does not throw.
-bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& error,
+// set; `allocate` is called with the stored size once it is known, gives the place of the reduced
+// picture, and does not throw. `reduction`: 1, 2, 4 or 8.
+bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, int64_t reduction,
+                    JpegError& error,
                     std::uint8_t* (*allocate)(void* owner, int64_t height, int64_t width),
                     void* owner) {
   jpeg_decompress_struct decoder;
@@ -48,8 +54,10 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& err
   jpeg_mem_src(&decoder, const_cast<unsigned char*>(bytes), size);
   jpeg_read_header(&decoder, TRUE);
   decoder.out_color_space = JCS_RGB;
+  decoder.scale_num = 1;
+  decoder.scale_denom = static_cast<unsigned>(reduction);
   jpeg_start_decompress(&decoder);
-  std::uint8_t* rows = allocate(owner, decoder.output_height, decoder.output_width);
+  std::uint8_t* rows = allocate(owner, decoder.image_height, decoder.image_width);
   if (rows == nullptr) {
     std::snprintf(error.text, sizeof error.text, "it is too large");
     jpeg_destroy_decompress(&decoder);
@@ -72,20 +80,21 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& err
   return !damaged;
 }
 
-// Where pictures of one size go, one after the other.
+// Where pictures of one stored size go, one after the other.
 struct JpegTarget {
   std::uint8_t* pixels = nullptr;
   int64_t height = 0, width = 0;
 };
 
 // Straight to its place; false if the picture has another size.
-bool decode_jpeg_to_place(std::string_view bytes, JpegError& error, JpegTarget target) {
+bool decode_jpeg_to_place(std::string_view bytes, int64_t reduction, JpegError& error,
+                          JpegTarget target) {
   const auto place = [](void* owner, int64_t height, int64_t width) -> std::uint8_t* {
     const auto& wanted = *static_cast<JpegTarget*>(owner);
     return height == wanted.height && width == wanted.width ? wanted.pixels : nullptr;
   };
-  return decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), error,
-                        place, &target);
+  return decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                        reduction, error, place, &target);
 }
 
 Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
@@ -102,7 +111,7 @@ Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
     }
   };
   const bool read = decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   bytes.size(), error, allocate, &picture);
+                                   bytes.size(), 1, error, allocate, &picture);
   require(read, ErrorCategory::bad_file, name + ": is no whole JPEG picture: " + error.text);
   return picture;
 }
@@ -155,6 +164,72 @@ class TensorFrames final : public FrameSource {
   ImageSize size_;
 };
 
+// How much smaller a JPEG picture may be decoded so that it is still as large as asked for.
+int64_t jpeg_reduction(ImageSize stored, const VideoReaderOptions& options) {
+  if (options.jpeg_reduction == JpegReduction::after_decoding || options.height == 0) return 1;
+  for (const int64_t reduction : {8, 4, 2})
+    if (reduced(stored.height, reduction) >= options.height &&
+        reduced(stored.width, reduction) >= options.width)
+      return reduction;
+  return 1;
+}
+
+class PictureFrames final : public FrameSource {
+ public:
+  PictureFrames(EncodedPictures pictures, const VideoReaderOptions& options)
+      : pictures_(std::move(pictures)), options_(options) {
+    const std::string bytes = pictures_.read(0, 0);
+    const Tensor first = decode_picture(bytes, pictures_.name(0, 0));
+    stored_ = {first.size(0), first.size(1)};
+    size_ = options.height == 0 ? stored_ : ImageSize{options.height, options.width};
+    if (bytes.starts_with(kJpegStart)) reduction_ = jpeg_reduction(stored_, options);
+    decoded_ = {reduced(stored_.height, reduction_), reduced(stored_.width, reduction_)};
+  }
+  ImageSize size() const override { return size_; }
+
+  Tensor read(int64_t episode, at::IntArrayRef rows) const override {
+    Tensor pictures = at::empty(
+        {static_cast<int64_t>(rows.size()), decoded_.height, decoded_.width, 3}, at::kByte);
+    auto* place = pictures.mutable_data_ptr<std::uint8_t>();
+    for (const int64_t row : rows) {
+      const std::string bytes = pictures_.read(episode, row);
+      // Messages are put together where they are needed: a name costs as much as a small file.
+      if (JpegError error{};
+          !std::string_view(bytes).starts_with(kJpegStart) ||
+          !decode_jpeg_to_place(bytes, reduction_, error, {place, stored_.height, stored_.width}))
+        read_otherwise(bytes, pictures_.name(episode, row), place);
+      place += decoded_.height * decoded_.width * 3;
+    }
+    return resized_pictures(pictures, options_);
+  }
+
+  void announce(int64_t episode, at::IntArrayRef rows) const override {
+    if (!pictures_.announce) return;
+    for (const int64_t row : rows) pictures_.announce(episode, row);
+  }
+
+ private:
+  // A PNG among JPEG pictures, or the error that says what is wrong.
+  void read_otherwise(std::string_view bytes, const std::string& name, std::uint8_t* place) const {
+    Tensor picture = decode_picture(bytes, name).unsqueeze(0);
+    require(picture.size(1) == stored_.height && picture.size(2) == stored_.width,
+            ErrorCategory::bad_file,
+            name + ": has shape " + shape_string(picture.sizes().slice(1)) +
+                ", but the first picture has " + shape_string({stored_.height, stored_.width, 3}));
+    picture = resized_pictures(picture, {.height = decoded_.height,
+                                         .width = decoded_.width,
+                                         .scaling = options_.scaling,
+                                         .conversion = options_.conversion});
+    std::memcpy(place, picture.const_data_ptr<std::uint8_t>(),
+                static_cast<std::size_t>(picture.numel()));
+  }
+
+  EncodedPictures pictures_;
+  VideoReaderOptions options_;
+  int64_t reduction_ = 1;  // of JPEG pictures while they are decoded
+  ImageSize stored_, decoded_, size_;
+};
+
 }  // namespace
 
 Tensor decode_picture(std::string_view bytes, const std::string& name) {
@@ -194,32 +269,19 @@ std::shared_ptr<const FrameSource> tensor_frames(
   return std::make_shared<TensorFrames>(std::move(read), options);
 }
 
-std::shared_ptr<const FrameSource> picture_frames(std::function<std::string(int64_t, int64_t)> read,
-                                                  std::function<std::string(int64_t, int64_t)> name,
+std::shared_ptr<const FrameSource> picture_frames(EncodedPictures pictures,
                                                   const VideoReaderOptions& options) {
-  const Tensor first = decode_picture(read(0, 0), name(0, 0));
-  const std::vector<int64_t> shape = first.sizes().vec();
-  return tensor_frames(
-      [read, name, shape](int64_t episode, at::IntArrayRef rows) {
-        Tensor pictures =
-            at::empty({static_cast<int64_t>(rows.size()), shape[0], shape[1], 3}, at::kByte);
-        auto* place = pictures.mutable_data_ptr<std::uint8_t>();
-        for (const int64_t row : rows) {
-          const std::string bytes = read(episode, row);
-          // Messages are put together where they are needed: a name costs as much as a small file.
-          if (JpegError error{}; !std::string_view(bytes).starts_with(kJpegStart) ||
-                                 !decode_jpeg_to_place(bytes, error, {place, shape[0], shape[1]})) {
-            const Tensor picture = decode_picture(bytes, name(episode, row));
-            require(picture.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
-                    name(episode, row) + ": has shape " + shape_string(picture.sizes()) +
-                        ", but the first picture has " + shape_string(shape));
-            std::memcpy(place, picture.const_data_ptr<std::uint8_t>(),
-                        static_cast<std::size_t>(picture.numel()));
-          }
-          place += shape[0] * shape[1] * 3;
-        }
-        return pictures;
-      },
+  return std::make_shared<PictureFrames>(std::move(pictures), options);
+}
+
+std::shared_ptr<const FrameSource> picture_file_frames(
+    std::function<std::string(int64_t, int64_t)> path, std::vector<std::vector<FileStamp>> stamps,
+    const VideoReaderOptions& options) {
+  const auto files = std::make_shared<const PictureFiles>(path, std::move(stamps));
+  return picture_frames(
+      {.read = [files](int64_t episode, int64_t row) { return files->read(episode, row); },
+       .name = std::move(path),
+       .announce = [files](int64_t episode, int64_t row) { files->announce(episode, row); }},
       options);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "columnar_dataset.hpp"
+#include "file_stamp.hpp"
 
 namespace foresight::data {
 
@@ -21,12 +22,22 @@ Tensor decode_picture(std::string_view bytes, const std::string& name);
 /// Pictures uint8 [N,H,W,3] at the size that the options ask for; themselves if they ask for none.
 Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options);
 
-/// Frames that are pictures of their own. `read(episode, row)` gives the encoded bytes and
-/// `name(episode, row)` what messages call them. All must have the size of the first.
-std::shared_ptr<const FrameSource> picture_frames(
-    std::function<std::string(int64_t episode, int64_t row)> read,
-    std::function<std::string(int64_t episode, int64_t row)> name,
-    const VideoReaderOptions& options);
+/// Where encoded pictures come from.
+struct EncodedPictures {
+  std::function<std::string(int64_t episode, int64_t row)> read;    ///< their bytes
+  std::function<std::string(int64_t episode, int64_t row)> name;    ///< what messages call them
+  std::function<void(int64_t episode, int64_t row)> announce = {};  ///< see Dataset; may be empty
+};
+
+/// Frames that are pictures of their own. All must have the size of the first.
+std::shared_ptr<const FrameSource> picture_frames(EncodedPictures pictures,
+                                                  const VideoReaderOptions& options);
+
+/// The same, each in a file: `path(episode, row)`, which had `stamps[episode][row]` when the data
+/// set was opened.
+std::shared_ptr<const FrameSource> picture_file_frames(
+    std::function<std::string(int64_t episode, int64_t row)> path,
+    std::vector<std::vector<FileStamp>> stamps, const VideoReaderOptions& options);
 
 /// Frames that lie uncompressed, or behind a library, as tensors: `read` gives uint8 [N,H,W,3].
 std::shared_ptr<const FrameSource> tensor_frames(

@@ -67,6 +67,7 @@ struct StagedLoader::Impl {
       if (result.batch && copies) copies->begin(*result.batch);
     } catch (...) {
       result.error = std::current_exception();
+      result.batch.reset();  // it may lie on the device in part
     }
     staged = std::move(result);
   }

@@ -3,7 +3,6 @@
 // (pixels/ep_3.mp4) or of pictures (pixels/ep_3_step_17.jpeg).
 #include <algorithm>
 
-#include "foresight/io/files.hpp"
 #include "formats.hpp"
 #include "npz.hpp"
 #include "parallel.hpp"
@@ -80,7 +79,8 @@ class SwmFolderOpener {
       recording_.texts.push_back({name, [texts = array.texts] { return texts; }});
     } else if (array.numbers.dim() >= 1 && array.numbers.size(0) > 0) {
       const Tensor values = array.numbers.reshape({array.numbers.size(0), -1});
-      recording_.features.push_back({name, values.size(1), [values] { return values; }});
+      recording_.features.push_back({name, values.size(1), [values] { return values; },
+                                     array.numbers.sizes().slice(1).vec()});
     } else {
       recording_.skipped[name] = path.string() + " is not a column";
     }
@@ -113,13 +113,15 @@ class SwmFolderOpener {
       return (folder / ("ep_" + std::to_string(episode) + "_step_" + std::to_string(row) + ending))
           .string();
     };
-    for (std::size_t e = 0; e < recording_.episodes.size(); ++e)
-      for (int64_t t = 0; t < recording_.episodes[e].length; ++t)
-        require(fs::exists(file(static_cast<int64_t>(e), t)), ErrorCategory::not_found,
-                file(static_cast<int64_t>(e), t) + ": no such file, but ep_len.npz lists this row");
-    return picture_frames(
-        [file](int64_t episode, int64_t row) { return io::read_text(file(episode, row)); }, file,
-        options_.video);
+    std::vector<std::vector<FileStamp>> stamps(recording_.episodes.size());
+    for (std::size_t e = 0; e < stamps.size(); ++e)
+      for (int64_t t = 0; t < recording_.episodes[e].length; ++t) {
+        const std::string path = file(static_cast<int64_t>(e), t);
+        require(fs::exists(path), ErrorCategory::not_found,
+                path + ": no such file, but ep_len.npz lists this row");
+        stamps[e].push_back(file_stamp(path));
+      }
+    return picture_file_frames(file, std::move(stamps), options_.video);
   }
 
   fs::path folder_;

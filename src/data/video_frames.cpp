@@ -117,6 +117,16 @@ class VideoFrames final : public FrameSource {
     return pictures;
   }
 
+  void announce(int64_t episode, at::IntArrayRef rows) const override {
+    const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
+    const auto file = clip.file.string();
+    require_unchanged(clip.file, stamps_.at(file));  // its table is kept
+    const auto table = pool_.table(file);
+    std::vector<int64_t> frames;
+    for (const int64_t row : rows) frames.push_back(frame_of(*table, clip, row));
+    announce_packets(*table, file, std::move(frames));
+  }
+
  private:
   // The quick way, undefined where it does not go.
   Tensor read_packets(const FrameTable& table, const std::string& file,

@@ -2,11 +2,13 @@
 #include "foresight/data/csv.hpp"
 
 #include <cmath>
+#include <fstream>
 #include <limits>
 
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "recordings.hpp"
+#include "temporary_folder.hpp"
 
 namespace foresight::data::csv_test {
 namespace {
@@ -75,6 +77,33 @@ TEST_CASE("columns with words are left out on request, and asking for one says w
   CHECK(at::equal(table.values, at::tensor({1.0, 3.0, 4.0, 6.0}, at::kDouble).reshape({2, 2})));
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { table.column("task"); }, "t.csv:3:2", "'push'"));
+}
+
+TEST_CASE("whole numbers that float64 cannot hold keep their digits") {
+  // Nanoseconds since 1970, 2^53 + 1, and the limits of int64.
+  const auto table = parse_csv(
+      "stamp,next,limit,exact,gap,mixed\n"
+      "1717171717123456789,9007199254740993,-9223372036854775808,4611686018427387904,"
+      "9007199254740993,9007199254740993\n"
+      "1717171717223456790,12,9223372036854775807,2,nan,0.5\n",
+      "t.csv", {.nan = NanPolicy::accept});
+  REQUIRE(table.whole.size() == 3);
+  CHECK(at::equal(table.whole.at("stamp"),
+                  at::tensor({int64_t{1717171717123456789}, int64_t{1717171717223456790}})));
+  CHECK(at::equal(table.whole.at("next"), at::tensor({int64_t{9007199254740993}, int64_t{12}})));
+  CHECK(at::equal(table.whole.at("limit"), at::tensor({std::numeric_limits<int64_t>::min(),
+                                                       std::numeric_limits<int64_t>::max()})));
+  // As float64 they are the nearest there is, as before.
+  CHECK(table.values[0][1].item<double>() == 9007199254740992.0);
+  TemporaryFolder folder;
+  std::ofstream(folder / "t.jsonl")
+      << R"({"stamp": 1717171717123456789, "up": 18446744073709551615})"
+      << "\n"
+      << R"({"stamp": 3, "up": 1})"
+      << "\n";
+  const auto lines = read_jsonl(folder / "t.jsonl", {});
+  REQUIRE(lines.whole.size() == 1);
+  CHECK(at::equal(lines.whole.at("stamp"), at::tensor({int64_t{1717171717123456789}, int64_t{3}})));
 }
 
 TEST_CASE("an unknown column suggests the nearest name") {

@@ -9,6 +9,8 @@
 #include "foresight/core/noise.hpp"
 #include "foresight/data/dataset.hpp"
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/frame_cache.hpp"
+#include "foresight/data/lerobot_writer.hpp"
 
 namespace foresight::data::disk_full_test {
 namespace {
@@ -73,6 +75,69 @@ TEST_CASE("an episode that does not fit is left out whole, and recording can go 
   const auto data = open_dataset(folder.path());
   CHECK(data->num_episodes() == 2);
   CHECK(data->length(1) == 12);
+}
+
+TEST_CASE(
+    "a LeRobot data set on a full disk keeps its finished episodes, and recording can go on") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto storage : {FrameStorage::video, FrameStorage::pictures}) {
+    INFO(enum_name(storage));
+    const TemporaryFolder folder;
+    const auto path = folder / "set";
+    RecordingOptions options;
+    options.video.fps = 10;
+    options.cameras = {"front"};
+    options.features = {{"action", {"push"}}};
+    options.storage = storage;
+    const RecordedEpisode episode{.frames = {{"front", noisy_pictures(12)}},
+                                  .values = {{"action", at::arange(12, at::kFloat).view({12, 1})}}};
+    std::unique_ptr<EpisodeWriter> writer;
+    try {
+      writer = open_episode_writer(path, TargetFormat::lerobot, options);
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::unsupported) throw;
+      FORESIGHT_SKIP(error.what());
+    }
+    writer->write_episode(episode);
+    const auto before = files_in(path);
+    // Room for nothing; for the table but not the frames; for the frames but not info.json.
+    for (const std::uint64_t room : {0, 100, 1'000, 5'000, 20'000}) {
+      INFO(room);
+      {
+        const FileSizeLimit limit(room);
+        CHECK(fails_with(
+            ErrorCategory::io_failure, [&] { writer->write_episode(episode); }, path.string()));
+      }
+      const auto data = open_dataset(path);  // whole and readable all the time
+      CHECK(data->num_episodes() == 1);
+      CHECK(data->read_frames(0, {11}).size(0) == 1);
+    }
+    CHECK(writer->write_episode(episode) == 1);
+    writer->finish();
+    const auto data = open_dataset(path);
+    REQUIRE(data->num_episodes() == 2);
+    CHECK(data->length(1) == 12);
+    CHECK(data->read_rows({"action"}, 1, 11, 1).item<double>() == 11);
+    CHECK(data->read_frames(1, {0, 11}).size(0) == 2);
+    for (const auto& name : files_in(path)) CHECK(name.find(".tmp") == std::string::npos);
+    CHECK(files_in(path).size() > before.size());
+  }
+}
+
+TEST_CASE("a file of decoded frames that does not fit is an error, and is written the next time") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(2, 8);
+  const auto data = open_dataset(films.path());
+  const TemporaryFolder folder;
+  const FrameCacheOptions options{.budget_mb = 1, .folder = folder.path().string()};
+  const auto held = [&] { return FrameCache(data, options).frames_held(); };
+  {
+    const FileSizeLimit limit(5'000);  // 16 frames of 768 bytes are 12,288
+    CHECK(fails_with(ErrorCategory::io_failure, held, folder.path().string()));
+  }
+  CHECK(files_in(folder.path()).empty());
+  CHECK(held() == 16);
+  CHECK(files_in(folder.path()).size() == 1);
 }
 
 }  // namespace foresight::data::disk_full_test

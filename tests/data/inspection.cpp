@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/inspection.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "catch.hpp"
 #include "memory_dataset.hpp"
@@ -85,6 +87,97 @@ TEST_CASE("an inspection of a sound recording has nothing to say") {
   CHECK(found.warnings == std::vector<std::string>{});
   CHECK(found.good());
   CHECK(found.frames_seen == dataset->total_rows());
+}
+
+TEST_CASE("an inspection says what would break training, apart from what deserves a look") {
+  const auto inspected = [](const std::string& table, int rows) {
+    TemporaryFolder folder;
+    std::ofstream(folder / "episode_0000.csv") << table;
+    fs::create_directories(folder / "episode_0000");
+    for (int t = 0; t < rows; ++t)
+      fs::copy_file(
+          fs::path(FORESIGHT_TEST_DATA) / "images" / (t % 2 == 0 ? "rgb.png" : "grey.png"),
+          folder / "episode_0000" / (std::to_string(t) + ".png"));
+    return inspect(*open_dataset(folder.path(), {.fps = 10}), {.saturated = 1});
+  };
+  const auto has = [](const std::vector<std::string>& texts, const std::string& words) {
+    return std::any_of(texts.begin(), texts.end(), [&](const std::string& text) {
+      return text.find(words) != std::string::npos;
+    });
+  };
+  const auto one_row = inspected("action_0,state_0\n1,2\n", 1);
+  CHECK(has(one_row.faults, "every episode has one row"));
+  CHECK_FALSE(one_row.usable());
+  const auto constant = inspected("action_0\n1\n1\n1\n", 3);
+  CHECK(has(constant.faults, "no action ever changes"));
+  const auto valueless = inspected("action_0,action_1\n1,\n2,nan\n3,4\n", 3);
+  CHECK(has(valueless.faults, "'action_1' has no value"));
+  CHECK(valueless.actions.columns == std::vector<std::string>{"action_0"});
+  const auto sound = inspected("action_0\n1\n2\n3\n", 3);
+  CHECK(sound.faults.empty());
+  CHECK(sound.good());
+  // Rows that the reader leaves out, as it was allowed to, are passed on.
+  TemporaryFolder folder;
+  std::ofstream(folder / "episode_0000.csv") << "action_0\n1\n2\n3\n4\n";
+  fs::create_directories(folder / "episode_0000");
+  for (int t = 0; t < 3; ++t)
+    fs::copy_file(fs::path(FORESIGHT_TEST_DATA) / "images" / (t % 2 == 0 ? "rgb.png" : "grey.png"),
+                  folder / "episode_0000" / (std::to_string(t) + ".png"));
+  const auto dropped = inspect(*open_dataset(folder.path(), {.fps = 10, .tail_mismatch = 1}));
+  CHECK(has(dropped.warnings, "left out"));
+  CHECK(dropped.usable());
+}
+
+TEST_CASE("an inspection finds actions that are infinite") {
+  class Infinite final : public Dataset {
+   public:
+    const std::string& name() const override { return inner_.name(); }
+    int64_t num_episodes() const override { return inner_.num_episodes(); }
+    int64_t length(int64_t episode) const override { return inner_.length(episode); }
+    std::string episode_name(int64_t episode) const override {
+      return inner_.episode_name(episode);
+    }
+    ImageSize image_size() const override { return inner_.image_size(); }
+    double fps() const override { return inner_.fps(); }
+    const std::vector<std::string>& columns() const override { return inner_.columns(); }
+    const std::vector<std::string>& action_columns() const override {
+      return inner_.action_columns();
+    }
+    const std::vector<std::string>& state_columns() const override {
+      return inner_.state_columns();
+    }
+    LastAction last_action() const override { return inner_.last_action(); }
+    Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                     int64_t count) const override {
+      Tensor rows = inner_.read_rows(columns, episode, first, count);
+      if (episode == 1 && first <= 2 && first + count > 2 && columns.front() == "up")
+        rows[2 - first][0] = std::numeric_limits<double>::infinity();
+      return rows;
+    }
+    Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
+      return inner_.read_frames(episode, indices);
+    }
+
+   private:
+    MemoryDataset inner_{{6, 7}};
+  };
+  const Inspection found = inspect(Infinite());
+  CHECK(found.infinite_actions == 1);
+  REQUIRE(found.faults.size() == 1);
+  CHECK(found.faults[0].find("infinite") != std::string::npos);
+}
+
+TEST_CASE("an inspection warns of video whose frames are not equally spaced in time") {
+  TemporaryFolder folder;
+  fs::copy_file(clip("cup_vfr_bframes.mp4"), folder / "episode_0000.mp4");
+  std::ofstream table(folder / "episode_0000.csv");
+  table << "action_0\n";
+  for (int t = 0; t < 23; ++t) table << t << "\n";
+  table.close();
+  const Inspection found = inspect(*open_dataset(folder.path()));
+  REQUIRE(found.warnings.size() == 1);
+  CHECK(found.warnings[0].find("not equally spaced in time") != std::string::npos);
+  CHECK(found.usable());
 }
 
 TEST_CASE("an inspection reports frames that do not decode and goes on") {

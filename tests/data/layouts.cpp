@@ -140,6 +140,45 @@ TEST_CASE("a plain folder may hold pictures and JSON lines, and several cameras"
       "2 frames"));
 }
 
+// In builds with -DFORESIGHT_WITH_HDF5=OFF or -DFORESIGHT_WITH_PARQUET=OFF.
+TEST_CASE("a build without HDF5 or Parquet names what is missing and how to get it") {
+  struct Lacking {
+    fs::path path;
+    const char* library;
+    const char* package;
+  };
+  const auto sets = fs::path(FORESIGHT_TEST_DATA) / "recordings";
+  int lacking = 0;
+  for (const auto& one :
+       {Lacking{sets / "layouts" / "robomimic", "no HDF5", "libhdf5-dev"},
+        Lacking{sets / "layouts" / "droid", "no HDF5", "libhdf5-dev"},
+        Lacking{sets / "tworoom" / "lerobot_v21", "no Apache Parquet", "pip install pyarrow"},
+        Lacking{sets / "tworoom" / "lerobot_v30_rollover", "no Apache Parquet",
+                "libparquet-dev"}}) {
+    try {
+      open_dataset(one.path);
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      INFO(message);
+      CHECK(error.category() == ErrorCategory::unsupported);
+      CHECK(message.find(one.library) != std::string::npos);
+      CHECK(message.find(one.package) != std::string::npos);
+      ++lacking;
+    }
+  }
+  if (lacking == 0) FORESIGHT_SKIP("this build has both");
+}
+
+TEST_CASE("the rate of a folder of pictures is that of its timestamps, or unknown") {
+  TemporaryFolder folder;
+  copy_pictures(folder / "episode_0000");
+  std::ofstream(folder / "episode_0000.csv") << "action_0\n1\n2\n3\n";
+  CHECK(open_dataset(folder.path())->fps() == 0);
+  std::ofstream(folder / "episode_0000.csv") << "action_0,timestamp\n1,0.5\n2,0.54\n3,0.58\n";
+  CHECK(open_dataset(folder.path())->fps() == Approx(25));
+  CHECK(open_dataset(folder.path(), {.fps = 7})->fps() == 7);
+}
+
 TEST_CASE("a file with another's ending is an error that names it") {
   TemporaryFolder folder;
   std::ofstream(folder / "a.h5") << "this is no HDF5 file, but long enough to look into";

@@ -39,7 +39,8 @@ nlohmann::ordered_json all_rows(const fs::path& path) {
   }
   for (const auto& [name, feature] : features.items()) {
     const auto dtype = feature.at("dtype").get<std::string>();
-    const auto width = feature.at("shape")[0].get<int64_t>();
+    int64_t width = 1;
+    for (const auto& size : feature.at("shape")) width *= size.get<int64_t>();
     std::vector<std::string> columns;
     for (int64_t i = 0; i < width; ++i)
       columns.push_back(width == 1 ? name : name + "_" + std::to_string(i));

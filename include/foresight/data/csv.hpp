@@ -39,6 +39,8 @@ struct FORESIGHT_API CsvTable {
   Tensor values;                               ///< float64 [rows, columns]
   std::map<std::string, std::string> skipped;  ///< column -> why it is not among the numbers
   std::map<std::string, std::vector<std::string>> texts;  ///< column of words -> one text a row
+  std::map<std::string, Tensor> whole;  ///< int64 [rows] of the columns of whole numbers some of
+                                        ///< which float64 cannot hold, e.g. nanoseconds since 1970
 
   int64_t rows() const { return values.size(0); }
   /// Place of a column. Throws Error(not_found) that suggests the nearest name, or says why it was

@@ -10,6 +10,7 @@
 
 #include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
+#include "foresight/data/unreadable.hpp"
 #include "foresight/data/video_reader.hpp"
 
 namespace foresight::data {
@@ -26,6 +27,14 @@ struct ImageSize {
 enum class LastAction {
   applied,   ///< an action that was applied, like the others
   artefact,  ///< whatever the recorder left there: a repeated first action, NaN, zeros
+};
+
+/// Numbers that were recorded under one name.
+struct ColumnGroup {
+  std::string name;                  ///< e.g. "action"
+  std::vector<std::string> columns;  ///< its numbers, e.g. action_0, action_1
+  std::vector<int64_t> shape;        ///< of a row, e.g. [2]; with several sizes, `columns` are in
+                                     ///< row-major order
 };
 
 /// Recorded episodes. Const access is thread-safe, so that one data set serves all threads of a
@@ -56,6 +65,11 @@ class FORESIGHT_API Dataset {
   /// The type in which a column's numbers are stored; read_rows() gives float64 of any. Throws
   /// Error(not_found) for an unknown column.
   virtual at::ScalarType column_type(const std::string& column) const;
+  /// Columns by the names under which they were recorded; every column is in one group.
+  virtual std::vector<ColumnGroup> groups() const;
+  /// What was noticed while opening and may matter to training, e.g. a video whose frames are not
+  /// equally spaced in time. Empty where there was nothing.
+  virtual std::vector<std::string> remarks() const { return {}; }
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
 
@@ -64,11 +78,21 @@ class FORESIGHT_API Dataset {
   /// outside the episode.
   virtual Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                            int64_t count) const = 0;
+  /// The same rows in the type that holds what is stored in all of the columns: 64-bit integers
+  /// (identifiers, nanoseconds) keep the digits that float64 has no room for. Throws as
+  /// read_rows().
+  virtual Tensor read_stored(const std::vector<std::string>& columns, int64_t episode,
+                             int64_t first, int64_t count) const;
   /// The words of a column in rows first..first+count-1. Throws as read_rows().
   virtual std::vector<std::string> read_text(const std::string& column, int64_t episode,
                                              int64_t first, int64_t count) const;
   /// Frames in the order asked for, uint8 [N,H,W,3]. Throws Error(bad_file) naming file and frame.
   virtual Tensor read_frames(int64_t episode, at::IntArrayRef indices) const = 0;
+  /// Says that read_frames() will soon be asked for these frames, so that the system may fetch
+  /// their bytes from the disk meanwhile, those of many frames at once. Changes nothing else;
+  /// whatever is wrong with them, read_frames() says. May throw as it does. Does nothing by
+  /// default.
+  virtual void announce_frames(int64_t /*episode*/, at::IntArrayRef /*indices*/) const {}
 
   /// Rows of all episodes together.
   int64_t total_rows() const;
@@ -78,6 +102,8 @@ class FORESIGHT_API Dataset {
   }
 
  protected:
+  /// The type that holds the numbers of all these columns.
+  at::ScalarType stored_type(const std::vector<std::string>& columns) const;
   /// Throws Error(invalid_argument) unless the rows exist.
   void check_rows(int64_t episode, int64_t first, int64_t count) const;
 };
@@ -94,6 +120,9 @@ struct FORESIGHT_API DatasetOptions {
   int64_t tail_mismatch =
       0;  ///< rows or frames that may be dropped at an episode's end so that both agree
   int64_t threads = 0;  ///< threads that check the files while opening; 0: one per core
+  /// Of a folder of pictures or videos alone: files that cannot be opened. Other formats know which
+  /// files there must be, and always fail.
+  Unreadable unreadable = Unreadable::fail;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -107,6 +136,8 @@ struct FORESIGHT_API DatasetOptions {
     visit("tail_mismatch", self.tail_mismatch,
           "rows or frames that may be dropped at an episode's end so that both agree");
     visit("threads", self.threads, "threads that check the files while opening; 0: one per core");
+    visit("unreadable", self.unreadable,
+          "files of a folder of pictures or videos alone that cannot be opened: fail or skip");
   }
   std::vector<std::string> validate() const;
 };

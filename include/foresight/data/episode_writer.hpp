@@ -28,12 +28,22 @@ struct RecordedFeature {
                      ///< may never be NaN
   std::vector<std::string> columns;  ///< the names of its numbers, at least one
   at::ScalarType type = at::kFloat;  ///< stored as float32, float64, int64 or bool
+  std::vector<int64_t> shape = {};   ///< of a row, with as many numbers as there are columns, e.g.
+                                     ///< [2,3] for a matrix; empty: a vector
 };
 
 /// How LeRobot data keep frames.
 enum class FrameStorage {
   video,     ///< mp4, many frames a file
   pictures,  ///< one PNG a frame inside the Parquet files: lossless, larger
+};
+
+/// What becomes of the episode that is being recorded when the process ends before it is finished.
+enum class Unfinished {
+  lost,  ///< it is gone, as in LeRobot's own recorder: a film that is not closed cannot be read
+  recovered,  ///< every row is also kept in FOLDER.unfinished, frames uncompressed, until the
+              ///< episode is finished; the next writer makes an episode of what a killed one left
+              ///< there
 };
 
 /// What is recorded, and how it is kept.
@@ -52,6 +62,7 @@ struct FORESIGHT_API RecordingOptions {
   std::string robot_type = "unknown";             ///< as LeRobot's info.json has it
   std::map<std::string, std::string> notes = {};  ///< further keys of a folder's dataset.json
   FrameStorage storage = FrameStorage::video;     ///< LeRobot only
+  Unfinished unfinished = Unfinished::lost;       ///< recovered: needs episodes_per_file = 1
   int64_t episodes_per_file = 1;   ///< LeRobot: a file is closed after so many episodes. 1 puts
                                    ///< every finished episode on disk at once; more make fewer
                                    ///< files, and a crash loses those of the open one
@@ -66,7 +77,8 @@ struct FORESIGHT_API RecordingOptions {
 /// One row. The tensors may be on any device.
 struct RecordedRow {
   std::map<std::string, Tensor> frames;           ///< of every camera, uint8 [H,W,3]
-  std::map<std::string, Tensor> values;           ///< of every feature, [columns] ([] for one)
+  std::map<std::string, Tensor> values;           ///< of every feature, in its shape or as
+                                                  ///< [columns] ([] for one)
   std::map<std::string, std::string> texts = {};  ///< of every column of words
 };
 
@@ -74,13 +86,15 @@ struct RecordedRow {
 struct RecordedEpisode {
   std::map<std::string, Tensor> frames;                        ///< of every camera, uint8 [T,H,W,3]
   std::map<std::string, Tensor> values;                        ///< of every feature, [T,columns]
+                                                               ///< or [T,shape...]
   std::map<std::string, std::vector<std::string>> texts = {};  ///< of every column of words
   std::string task = {};
 };
 
 /// Appends episodes to a recording. Crash-safe: a finished episode stays readable whatever happens
-/// afterwards (LeRobot: with episodes_per_file = 1); of an unfinished one nothing is left, and the
-/// next writer clears away what a killed one left. One writer a folder, one thread a writer;
+/// afterwards (LeRobot: with episodes_per_file = 1). Of an unfinished one nothing is left, and the
+/// next writer clears away what a killed one left, unless RecordingOptions.unfinished asks for its
+/// rows. One writer a folder, one thread a writer;
 /// append() encodes, so that a control loop calls it from a thread of its own.
 class FORESIGHT_API EpisodeWriter {
  public:
@@ -96,6 +110,8 @@ class FORESIGHT_API EpisodeWriter {
   virtual int64_t finish_episode(const std::string& task = {}) = 0;
   /// Forgets the rows since the last finished episode.
   virtual void discard_episode() = 0;
+  /// The number that the unfinished episode will have.
+  virtual int64_t next_episode() const noexcept = 0;
   /// Rows of the unfinished episode.
   virtual int64_t rows() const noexcept = 0;
   /// Closes all files; the unfinished episode is discarded. Nothing can be added afterwards.
@@ -117,6 +133,11 @@ template <>
 struct foresight::EnumNames<foresight::data::TargetFormat> {
   static constexpr std::array<std::pair<std::string_view, data::TargetFormat>, 2> names = {
       {{"lerobot", data::TargetFormat::lerobot}, {"folder", data::TargetFormat::folder}}};
+};
+template <>
+struct foresight::EnumNames<foresight::data::Unfinished> {
+  static constexpr std::array<std::pair<std::string_view, data::Unfinished>, 2> names = {
+      {{"lost", data::Unfinished::lost}, {"recovered", data::Unfinished::recovered}}};
 };
 template <>
 struct foresight::EnumNames<foresight::data::FrameStorage> {

@@ -3,8 +3,10 @@
 // table per episode.
 //
 //   dataset.json                         optional: {"fps": 10, "action_columns": [...],
-//                                         "state_columns": [...], "last_action": "artefact"}; other
-//                                         keys are ignored
+//                                         "state_columns": [...], "last_action": "artefact",
+//                                         "shapes": {"grid": [2, 3]}}; other keys are ignored. The
+//                                         rate is else that of the videos, or of the column
+//                                         `timestamp`, or unknown (0)
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
 // Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi, or a
@@ -40,14 +42,22 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   const std::vector<std::string>& state_columns() const override { return state_columns_; }
   LastAction last_action() const override { return last_action_; }
   std::vector<std::string> cameras() const override { return cameras_; }
-  /// float32 if all numbers of the column were printed as such, float64 otherwise.
+  /// float32 if all numbers of the column were printed as such; int64 if they are whole and float64
+  /// cannot hold some of them; float64 otherwise.
   at::ScalarType column_type(const std::string& column) const override;
+  /// As dataset.json says ("shapes"); else columns that differ by a number at the end, goal_0 and
+  /// goal_1, are one group, goal.
+  std::vector<ColumnGroup> groups() const override;
+  std::vector<std::string> remarks() const override;
   std::vector<std::string> text_columns() const override { return text_columns_; }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override;
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override;
+  Tensor read_stored(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                     int64_t count) const override;
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
+  void announce_frames(int64_t episode, at::IntArrayRef indices) const override;
 
  private:
   struct Episode {
@@ -55,6 +65,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
     std::filesystem::path frames;  // of the chosen camera: a video, or a folder of pictures
     std::vector<std::filesystem::path> pictures;  // of such a folder
     CsvTable table;
+    std::vector<std::string> remarks;
     int64_t length = 0;
     ImageSize size;
     double rate = 0;
@@ -67,6 +78,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   void open_episode(Episode& episode) const;
   void open_frames();
   void agree();
+  double rate_of_timestamps() const;
+  bool is_whole(const std::string& column) const;
   std::vector<std::string> prefixed(std::string_view prefix) const;
 
   std::string name_;
@@ -74,6 +87,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<Episode> episodes_;
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;
   ImageSize image_size_;
+  std::map<std::string, std::vector<int64_t>> shapes_;  // of groups, where dataset.json has them
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;

@@ -41,6 +41,7 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   void append(const RecordedRow& row) override;
   int64_t finish_episode(const std::string& task = {}) override;
   void discard_episode() override;
+  int64_t next_episode() const noexcept override { return number_; }
   int64_t rows() const noexcept override { return rows_; }
   void finish() override;
 

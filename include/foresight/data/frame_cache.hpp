@@ -63,7 +63,10 @@ class FORESIGHT_API FrameCache {
   /// Copies frames `rows` of an episode to `out`, which has room for rows.size() frames of H*W*3
   /// bytes.
   void copy(int64_t episode, at::IntArrayRef rows, std::uint8_t* out) const;
-  /// The same as a tensor uint8 [N,H,W,3].
+  /// Says that these frames will soon be copied: what of them lies on a disk, in the file of frames
+  /// or in the recording, is fetched meanwhile (Dataset::announce_frames()). Never throws.
+  void announce(int64_t episode, at::IntArrayRef rows) const noexcept;
+  /// The same as copy() gives, as a tensor uint8 [N,H,W,3].
   Tensor frames(int64_t episode, at::IntArrayRef rows) const;
 
  private:
@@ -75,6 +78,7 @@ class FORESIGHT_API FrameCache {
   std::shared_ptr<const Dataset> dataset_;
   std::vector<Tensor> episodes_;  // by episode number; undefined: not held
   int64_t frames_held_ = 0;
+  bool in_file_ = false;  // what is held lies in a file that is mapped, perhaps not in memory
 };
 
 }  // namespace foresight::data

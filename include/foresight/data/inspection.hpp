@@ -56,8 +56,9 @@ struct FORESIGHT_API Inspection {
   std::vector<int64_t> lengths;        ///< of all episodes, ascending
   Statistics actions;                  ///< without last rows
   Statistics states;                   ///< empty where there are none
-  std::vector<Saturation> saturation;  ///< of every action column
+  std::vector<Saturation> saturation;  ///< of every action column that has values
   int64_t missing_actions = 0;         ///< rows with NaN in an action, last rows not counted
+  int64_t infinite_actions = 0;        ///< rows with an infinite action, last rows not counted
   std::vector<MissingValues> missing;  ///< columns, actions apart, in which some value is missing
   std::vector<std::string> empty;      ///< columns without any value
   std::vector<std::string> constant;   ///< action columns that never change
@@ -67,9 +68,12 @@ struct FORESIGHT_API Inspection {
   int64_t repeated_frames = 0;          ///< equal to the frame before
   std::vector<FrozenStretch> frozen;    ///< at least InspectionOptions.frozen equal frames
   std::vector<std::string> unreadable;  ///< episodes whose frames do not decode, and why
-  std::vector<std::string> warnings;    ///< worth a look before training
-  /// Nothing found that would spoil training: no warnings.
-  bool good() const { return warnings.empty() && unreadable.empty(); }
+  std::vector<std::string> faults;      ///< would break training: it stops, or learns nothing
+  std::vector<std::string> warnings;    ///< worth a look before training: it learns something else
+  /// Nothing that would break training.
+  bool usable() const { return faults.empty() && unreadable.empty(); }
+  /// Nothing found that would spoil training: no warnings either.
+  bool good() const { return usable() && warnings.empty(); }
 };
 
 /// Reads all numbers and some of the frames. Throws what Dataset's functions throw for numbers;

@@ -23,6 +23,7 @@ class FORESIGHT_API LeRobotWriter final : public EpisodeWriter {
   void append(const RecordedRow& row) override;
   int64_t finish_episode(const std::string& task = {}) override;
   void discard_episode() override;
+  int64_t next_episode() const noexcept override;
   int64_t rows() const noexcept override;
   void finish() override;
 

@@ -37,6 +37,8 @@ class FORESIGHT_API ResizedDataset final : public Dataset {
   at::ScalarType column_type(const std::string& column) const override {
     return dataset_->column_type(column);
   }
+  std::vector<ColumnGroup> groups() const override { return dataset_->groups(); }
+  std::vector<std::string> remarks() const override { return dataset_->remarks(); }
   std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override {
@@ -46,7 +48,14 @@ class FORESIGHT_API ResizedDataset final : public Dataset {
                    int64_t count) const override {
     return dataset_->read_rows(columns, episode, first, count);
   }
+  Tensor read_stored(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                     int64_t count) const override {
+    return dataset_->read_stored(columns, episode, first, count);
+  }
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
+  void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
+    dataset_->announce_frames(episode, indices);
+  }
 
  private:
   std::shared_ptr<const Dataset> dataset_;

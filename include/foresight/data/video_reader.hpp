@@ -30,6 +30,13 @@ enum class ColourConversion {
   accurate,  ///< exact rounding and full chroma interpolation: the same bytes on every CPU
 };
 
+/// How a JPEG picture becomes smaller than it is stored.
+enum class JpegReduction {
+  after_decoding,  ///< it is decoded whole, then resized, as the loaders of Python packages do
+  while_decoding,  ///< it is decoded at 1/2, 1/4 or 1/8 of its size, the least that is not smaller
+                   ///< than asked for, then resized: faster, and other grey levels (docs/data.md)
+};
+
 /// What to do with a rotation that the file asks for (phones store it instead of turning the
 /// picture).
 enum class Orientation {
@@ -55,10 +62,13 @@ struct FORESIGHT_API VideoReaderOptions {
   int64_t height = 0;                  ///< height of the frames returned; 0: the file's
   int64_t width = 0;                   ///< width of the frames returned; 0: the file's
   Scaling scaling = Scaling::bicubic;  ///< filter if the size changes
-  ColourConversion conversion = ColourConversion::fast;  ///< YUV to RGB
-  Orientation orientation = Orientation::upright;        ///< what to do with rotation metadata
-  Damage damage = Damage::fail;                          ///< what to do with damaged files
-  FrameIndex index = FrameIndex::automatic;              ///< where the table of frames comes from
+  ColourConversion conversion = ColourConversion::fast;          ///< YUV to RGB
+  JpegReduction jpeg_reduction = JpegReduction::after_decoding;  ///< exact unless asked otherwise:
+                                                                 ///< a model sees what it was
+                                                                 ///< trained on
+  Orientation orientation = Orientation::upright;  ///< what to do with rotation metadata
+  Damage damage = Damage::fail;                    ///< what to do with damaged files
+  FrameIndex index = FrameIndex::automatic;        ///< where the table of frames comes from
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -66,6 +76,8 @@ struct FORESIGHT_API VideoReaderOptions {
     visit("width", self.width, "width of the frames returned; 0: the file's");
     visit("scaling", self.scaling, "resize filter: bilinear, bicubic or area");
     visit("conversion", self.conversion, "YUV to RGB: fast or accurate");
+    visit("jpeg_reduction", self.jpeg_reduction,
+          "JPEG pictures become smaller after_decoding or while_decoding (faster, other levels)");
     visit("orientation", self.orientation, "rotation metadata: upright (apply) or coded (ignore)");
     visit("damage", self.damage, "damaged files: fail or skip");
     visit("index", self.index, "table of frames: automatic or decoded");
@@ -157,6 +169,12 @@ template <>
 struct foresight::EnumNames<foresight::data::ColourConversion> {
   static constexpr std::array<std::pair<std::string_view, data::ColourConversion>, 2> names = {
       {{"fast", data::ColourConversion::fast}, {"accurate", data::ColourConversion::accurate}}};
+};
+template <>
+struct foresight::EnumNames<foresight::data::JpegReduction> {
+  static constexpr std::array<std::pair<std::string_view, data::JpegReduction>, 2> names = {
+      {{"after_decoding", data::JpegReduction::after_decoding},
+       {"while_decoding", data::JpegReduction::while_decoding}}};
 };
 template <>
 struct foresight::EnumNames<foresight::data::Orientation> {

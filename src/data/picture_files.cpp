@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "picture_files.hpp"
+
+#include "foresight/io/files.hpp"
+
+namespace foresight::data {
+
+PictureFiles::Open PictureFiles::announced(const Place& place) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = open_.find(place);
+  if (found == open_.end()) return {};
+  auto open = std::move(found->second);
+  open_.erase(found);
+  return open;
+}
+
+std::string PictureFiles::read(int64_t episode, int64_t row) const {
+  auto open = announced({episode, row});
+  struct stat status {};
+  if (!open.file || ::fstat(open.file.get(), &status) != 0) {
+    open.path = path_(episode, row);
+    open.file = io::open_regular(AT_FDCWD, open.path, open.path, status);
+  }
+  require_same(open.path,
+               stamps_.at(static_cast<std::size_t>(episode)).at(static_cast<std::size_t>(row)),
+               file_stamp(status));
+  return io::read_all(open.file, status, open.path, io::kTextLimit);
+}
+
+void PictureFiles::announce(int64_t episode, int64_t row) const {
+  const Place place{episode, row};
+  {
+    const std::lock_guard lock(mutex_);
+    if (open_.contains(place)) return;
+  }
+  Open open{path_(episode, row)};
+  open.file = io::Descriptor(::open(open.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!open.file || ::fstat(open.file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return;
+  ::posix_fadvise(open.file.get(), 0, 0, POSIX_FADV_WILLNEED);
+  Open oldest;  // closed outside the lock
+  const std::lock_guard lock(mutex_);
+  if (!open_.emplace(place, std::move(open)).second) return;
+  order_.push_back(place);
+  if (order_.size() <= kMostOpen) return;
+  if (const auto found = open_.find(order_.front()); found != open_.end()) {
+    oldest = std::move(found->second);
+    open_.erase(found);
+  }
+  order_.pop_front();
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+// Videos or pictures alone, without any table: a camera's or a phone's folder, or one of images. A
+// video is an episode, and so are the pictures of a folder episode_0012; any other picture is one
+// of a single row. Nothing is known but what they show, so that encoders can learn from them, and
+// models of what actions do cannot.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "episode_files.hpp"
+#include "foresight/core/log.hpp"
+#include "foresight/io/files.hpp"
+#include "formats.hpp"
+#include "parallel.hpp"
+#include "picture.hpp"
+#include "video_frames.hpp"
+
+namespace foresight::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kLens = "pixels";  // there is one camera, and it has no name
+constexpr double kRateTolerance = 0.01;  // rates that differ by less are the same
+
+std::string small_extension(const fs::path& path) {
+  auto extension = path.extension().string();  // cameras write .MP4 and .JPG
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension;
+}
+
+bool is_film(const fs::path& path) {
+  constexpr std::array kEndings{".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"};
+  return std::find(kEndings.begin(), kEndings.end(), small_extension(path)) != kEndings.end();
+}
+
+bool is_photo(const fs::path& path) {
+  constexpr std::array kEndings{".png", ".jpg", ".jpeg"};
+  return std::find(kEndings.begin(), kEndings.end(), small_extension(path)) != kEndings.end();
+}
+
+// Files beginning with a dot are notes of the system, whatever their ending.
+bool shows_something(const fs::path& path) {
+  return !path.filename().string().starts_with(".") && (is_film(path) || is_photo(path));
+}
+
+std::vector<fs::path> shown_files(const fs::path& path) {
+  if (fs::is_regular_file(path)) return {path};
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    if (shows_something(entry.path()) && entry.is_regular_file()) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+int64_t big_endian(const unsigned char* bytes, int count) {
+  int64_t value = 0;
+  for (int i = 0; i < count; ++i) value = value << 8 | bytes[i];
+  return value;
+}
+
+// Size of a JPEG: walks its segments up to the one that begins a frame (ITU T.81, table B.1).
+std::optional<ImageSize> jpeg_size(std::ifstream& file) {
+  std::array<unsigned char, 9> head{};
+  const auto read = [&](std::streamsize count) {
+    return static_cast<bool>(file.read(reinterpret_cast<char*>(head.data()), count));
+  };
+  file.seekg(2);
+  while (read(4) && head[0] == 0xFF) {
+    const int marker = head[1];
+    const bool frame =
+        marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
+    const auto length = big_endian(head.data() + 2, 2);
+    if (length < 2) return std::nullopt;
+    if (!frame) {
+      file.seekg(length - 2, std::ios::cur);
+      continue;
+    }
+    if (!read(5)) return std::nullopt;
+    return ImageSize{big_endian(head.data() + 1, 2), big_endian(head.data() + 3, 2)};
+  }
+  return std::nullopt;
+}
+
+// Size of a picture without decoding it. Throws Error(bad_file).
+ImageSize photo_size(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<unsigned char, 24> head{};
+  std::optional<ImageSize> size;
+  if (file.read(reinterpret_cast<char*>(head.data()), head.size())) {
+    if (head[0] == 0x89 && head[1] == 'P')
+      size = {big_endian(head.data() + 20, 4), big_endian(head.data() + 16, 4)};
+    else if (head[0] == 0xFF && head[1] == 0xD8)
+      size = jpeg_size(file);
+  }
+  require(size && size->height > 0 && size->width > 0, ErrorCategory::bad_file,
+          path.string() + ": is no PNG or JPEG picture, or is cut off");
+  return *size;
+}
+
+// One episode.
+struct Shown {
+  std::string name;
+  std::vector<fs::path> files;  // one video, or a picture a row
+  bool film = false;
+  ImageSize size;  // of its first picture
+  int64_t length = 0;
+  double rate = 0;
+  bool even = true;  // frames equally spaced in time
+  std::shared_ptr<const FrameTable> table = {};
+};
+
+void look_at(Shown& shown, const VideoReaderOptions& options) {
+  if (!shown.film) {
+    shown.size = photo_size(shown.files.front());
+    shown.length = static_cast<int64_t>(shown.files.size());
+    return;
+  }
+  auto native = options;
+  native.height = native.width = 0;
+  const VideoReader reader(shown.files.front().string(), native);
+  shown.size = {reader.info().height, reader.info().width};
+  shown.length = reader.num_frames();
+  shown.rate = reader.info().average_rate;
+  shown.even = reader.info().constant_rate;
+  shown.table = reader.table();
+}
+
+// The smallest size of the shape of `size` that covers `wanted`.
+ImageSize covering(const ImageSize& size, const ImageSize& wanted) {
+  const auto ratio = [](int64_t a, int64_t b) {
+    return static_cast<double>(a) / static_cast<double>(b);
+  };
+  const double scale = std::max(ratio(wanted.height, size.height), ratio(wanted.width, size.width));
+  const auto scaled = [&](int64_t side, int64_t least) {
+    return std::max<int64_t>(least, std::llround(scale * static_cast<double>(side)));
+  };
+  return {scaled(size.height, wanted.height), scaled(size.width, wanted.width)};
+}
+
+Tensor centre_of(const Tensor& frames, const ImageSize& wanted) {
+  const auto top = (frames.size(1) - wanted.height) / 2, left = (frames.size(2) - wanted.width) / 2;
+  return frames.narrow(1, top, wanted.height).narrow(2, left, wanted.width).contiguous();
+}
+
+// Pictures of many sizes at one: scaled until they cover it, and cut about the centre.
+class CoveringFrames final : public FrameSource {
+ public:
+  CoveringFrames(const std::vector<Shown>& episodes, const ImageSize& size,
+                 const VideoReaderOptions& options)
+      : size_(size), options_(options) {
+    std::map<std::pair<int64_t, int64_t>, std::vector<EpisodeClip>> clips;  // by native size
+    for (const auto& shown : episodes) {
+      auto& place = places_.emplace_back();
+      place.native = shown.size;
+      if (!shown.film) {
+        place.photos = shown.files;
+        continue;
+      }
+      auto& same = clips[{shown.size.height, shown.size.width}];
+      place.clip = static_cast<int64_t>(same.size());
+      same.push_back({.file = shown.files.front(), .table = shown.table});
+    }
+    std::map<std::pair<int64_t, int64_t>, std::shared_ptr<const FrameSource>> films;
+    for (auto& [native, same] : clips)
+      films[native] = video_frames(std::move(same), {}, at_size({native.first, native.second}));
+    for (auto& place : places_)
+      if (place.photos.empty()) place.films = films.at({place.native.height, place.native.width});
+  }
+
+  ImageSize size() const override { return size_; }
+
+  Tensor read(int64_t episode, at::IntArrayRef rows) const override {
+    const auto& place = places_[static_cast<std::size_t>(episode)];
+    if (place.films) return centre_of(place.films->read(place.clip, rows), size_);
+    std::vector<Tensor> frames;
+    for (const auto row : rows) {
+      const auto name = place.photos[static_cast<std::size_t>(row)].string();
+      const auto picture = decode_picture(io::read_text(name), name).unsqueeze(0);
+      frames.push_back(
+          centre_of(resized_pictures(picture, at_size({picture.size(1), picture.size(2)})), size_));
+    }
+    return at::cat(frames);
+  }
+
+  void announce(int64_t episode, at::IntArrayRef rows) const override {
+    const auto& place = places_[static_cast<std::size_t>(episode)];
+    if (place.films) place.films->announce(place.clip, rows);
+  }
+
+ private:
+  struct Place {
+    std::shared_ptr<const FrameSource> films = {};
+    int64_t clip = 0;
+    std::vector<fs::path> photos = {};
+    ImageSize native;
+  };
+
+  VideoReaderOptions at_size(const ImageSize& native) const {
+    auto options = options_;
+    const auto scaled = covering(native, size_);
+    const bool same = scaled == native;
+    options.height = same ? 0 : scaled.height;
+    options.width = same ? 0 : scaled.width;
+    return options;
+  }
+
+  ImageSize size_;
+  VideoReaderOptions options_;
+  std::vector<Place> places_;
+};
+
+class PictureFolderDataset final : public Dataset {
+ public:
+  PictureFolderDataset(const fs::path& path, const DatasetOptions& options)
+      : name_(path.string()), options_(options) {
+    find(path);
+    open();
+    choose_size();
+    tell_rates();
+    frames_ = std::make_shared<CoveringFrames>(episodes_, size_, options_.video);
+    for (const auto& remark : remarks_) log(LogLevel::warning, remark);
+  }
+
+  const std::string& name() const override { return name_; }
+  int64_t num_episodes() const override { return static_cast<int64_t>(episodes_.size()); }
+  int64_t length(int64_t episode) const override { return shown(episode).length; }
+  std::string episode_name(int64_t episode) const override { return shown(episode).name; }
+  ImageSize image_size() const override { return size_; }
+  double fps() const override { return fps_; }
+  const std::vector<std::string>& columns() const override { return none_; }
+  const std::vector<std::string>& action_columns() const override { return none_; }
+  const std::vector<std::string>& state_columns() const override { return none_; }
+  LastAction last_action() const override { return LastAction::artefact; }
+  std::vector<std::string> cameras() const override { return {kLens}; }
+  std::vector<std::string> remarks() const override { return remarks_; }
+
+  Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                   int64_t count) const override {
+    check_rows(episode, first, count);
+    require(columns.empty(), ErrorCategory::not_found,
+            name_ + ": holds pictures alone, no column '" +
+                (columns.empty() ? std::string() : columns.front()) + "'");
+    return at::empty({count, 0}, at::kDouble);
+  }
+
+  Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
+    const auto rows = length(episode);
+    for (const auto index : indices)
+      if (index < 0 || index >= rows) check_rows(episode, index, 1);
+    return frames_->read(episode, indices);
+  }
+  void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
+    frames_->announce(episode, indices);
+  }
+
+ private:
+  const Shown& shown(int64_t episode) const {
+    require(episode >= 0 && episode < num_episodes(), ErrorCategory::invalid_argument,
+            name_ + ": episode " + std::to_string(episode) + " does not exist, accepted: 0.." +
+                std::to_string(num_episodes() - 1));
+    return episodes_[static_cast<std::size_t>(episode)];
+  }
+
+  void find(const fs::path& path) {
+    for (const auto* asked : {&options_.actions, &options_.states})
+      require(asked->empty(), ErrorCategory::not_found,
+              name_ + ": holds pictures alone, no column '" +
+                  (asked->empty() ? std::string() : asked->front()) + "'");
+    chosen_camera(name_, {kLens}, options_);
+    std::map<fs::path, std::size_t> clips;  // folders of pictures that are episodes
+    for (const auto& file : shown_files(path)) {
+      const auto folder = file.parent_path();
+      const bool film = is_film(file);
+      const bool clip = !film && folder != path && episode_number(folder.filename().string());
+      if (clip && clips.contains(folder)) {
+        episodes_[clips[folder]].files.push_back(file);
+        continue;
+      }
+      if (clip) clips[folder] = episodes_.size();
+      const auto told = fs::is_directory(path) ? (clip ? folder : file).lexically_relative(path)
+                                               : file.filename();
+      auto& shown = episodes_.emplace_back();
+      shown.name = told.string();
+      shown.files = {file};
+      shown.film = film;
+    }
+    require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": holds no video or picture");
+  }
+
+  void open() {
+    std::vector<std::string> problems(episodes_.size());
+    parallel_for(num_episodes(), options_.threads, [&](int64_t e) {
+      auto& shown = episodes_[static_cast<std::size_t>(e)];
+      try {
+        look_at(shown, options_.video);
+      } catch (const Error& problem) {
+        const bool skips =
+            options_.unreadable == Unreadable::skip &&
+            (is_unreadable(problem) || problem.category() == ErrorCategory::unsupported);
+        if (!skips)
+          throw Error(problem.category(), std::string(problem.what()) +
+                                              " (DatasetOptions.unreadable = skip leaves such "
+                                              "files out)");
+        problems[static_cast<std::size_t>(e)] = problem.what();
+      }
+    });
+    std::vector<Shown> good;
+    std::string bad;
+    for (std::size_t e = 0; e < episodes_.size(); ++e) {
+      if (problems[e].empty())
+        good.push_back(std::move(episodes_[e]));
+      else
+        bad += "\n  " + problems[e];
+    }
+    require(!good.empty(), ErrorCategory::bad_file,
+            name_ + ": none of its " + std::to_string(problems.size()) +
+                " files can be opened, the first: " + problems.front());
+    if (!bad.empty())
+      remarks_.push_back(name_ + ": " + std::to_string(problems.size() - good.size()) +
+                         " file(s) cannot be opened and are left out:" + bad);
+    episodes_ = std::move(good);
+  }
+
+  // That of the most frames; of equals the smaller.
+  void choose_size() {
+    std::map<std::pair<int64_t, int64_t>, int64_t> frames;
+    for (const auto& shown : episodes_)
+      frames[{shown.size.height, shown.size.width}] += shown.length;
+    const auto commonest =
+        std::max_element(frames.begin(), frames.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    size_ = {options_.video.height > 0 ? options_.video.height : commonest->first.first,
+             options_.video.width > 0 ? options_.video.width : commonest->first.second};
+    if (frames.size() > 1)
+      remarks_.push_back("pictures of " + std::to_string(frames.size()) +
+                         " sizes are scaled to cover " + std::to_string(size_.width) + "x" +
+                         std::to_string(size_.height) + " and cut about the centre");
+  }
+
+  void tell_rates() {
+    fps_ = options_.fps;
+    double slowest = 0, fastest = 0;
+    int64_t uneven = 0;
+    for (const auto& shown : episodes_) {
+      if (!shown.even) ++uneven;
+      if (shown.rate <= 0) continue;
+      if (fps_ <= 0) fps_ = shown.rate;
+      slowest = slowest > 0 ? std::min(slowest, shown.rate) : shown.rate;
+      fastest = std::max(fastest, shown.rate);
+    }
+    if (fastest > slowest * (1 + kRateTolerance))
+      remarks_.push_back("videos run at " + std::to_string(slowest) + " to " +
+                         std::to_string(fastest) +
+                         " frames per second: a window covers different times in them");
+    if (uneven > 0)
+      remarks_.push_back(std::to_string(uneven) +
+                         " video(s) have frames that are not equally spaced in time");
+  }
+
+  std::string name_;
+  DatasetOptions options_;
+  std::vector<Shown> episodes_;
+  std::vector<std::string> none_, remarks_;
+  ImageSize size_;
+  double fps_ = 0;
+  std::shared_ptr<const FrameSource> frames_;
+};
+
+}  // namespace
+
+bool holds_pictures(const fs::path& path) {
+  if (!fs::is_directory(path)) return shows_something(path);
+  const fs::recursive_directory_iterator entries(path);
+  return std::any_of(fs::begin(entries), fs::end(entries), [](const fs::directory_entry& entry) {
+    return shows_something(entry.path());
+  });
+}
+
+OpenedDataset open_pictures(const fs::path& path, const DatasetOptions& options) {
+  return std::make_shared<PictureFolderDataset>(path, options);
+}
+
+}  // namespace foresight::data

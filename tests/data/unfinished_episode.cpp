@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is left of the episode that a process was recording when it was killed.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "file_size_limit.hpp"
+#include "foresight/data/episode_writer.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::data::unfinished_episode_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+RecordingOptions kept_rows() {
+  RecordingOptions options;
+  options.video.fps = 5;
+  options.cameras = {"front", "wrist"};
+  options.features = {{"action", {"grip"}},
+                      {.name = "grid",
+                       .columns = {"grid_0", "grid_1", "grid_2", "grid_3"},
+                       .type = at::kDouble,
+                       .shape = {2, 2}},
+                      {"stamp", {"stamp"}, at::kLong}};
+  options.texts = {"note"};
+  options.unfinished = Unfinished::recovered;
+  return options;
+}
+
+RecordedRow kept_row(int64_t episode, int64_t t) {
+  RecordedRow row;
+  row.frames = {{"front", at::full({32, 48, 3}, 10 * episode + 20 * t, at::kByte)},
+                {"wrist", at::full({32, 32, 3}, 255 - 20 * t, at::kByte)}};
+  row.values = {{"action", at::tensor({0.5 * static_cast<double>(t)})},
+                {"grid", at::full({2, 2}, t + 1.0 / 3, at::kDouble)},
+                {"stamp", at::tensor({int64_t{1717171717123456789} + t})}};
+  row.texts = {{"note", "row " + std::to_string(t)}};
+  return row;
+}
+
+// Records a whole episode and `rows` of the next in another process, which is then killed.
+void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const auto writer = open_episode_writer(path, format, kept_rows());
+    for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(0, t));
+    writer->finish_episode();
+    for (int64_t t = 0; t < rows; ++t) writer->append(kept_row(1, t));
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE(WIFSIGNALED(status));
+}
+
+void check_recovered(const fs::path& path, int64_t number, int64_t episode, int64_t rows) {
+  const auto data = open_dataset(path);
+  REQUIRE(data->num_episodes() > number);
+  REQUIRE(data->length(number) == rows);
+  const Tensor stamps = data->read_stored({"stamp"}, number, 0, rows);
+  const Tensor grid = data->read_all_rows({"grid_0", "grid_3"}, number);
+  for (int64_t t = 0; t < rows; ++t) {
+    CHECK(stamps[t].item<int64_t>() == 1717171717123456789 + t);
+    CHECK(grid[t][1].item<double>() == static_cast<double>(t) + 1.0 / 3);
+    CHECK(data->read_text("note", number, t, 1)[0] == "row " + std::to_string(t));
+    const double level = data->read_frames(number, {t}).to(at::kDouble).mean().item<double>();
+    CHECK(std::abs(level - static_cast<double>(10 * episode + 20 * t)) <= 3);
+  }
+}
+
+std::vector<TargetFormat> writable_formats() {
+  TemporaryFolder folder;
+  try {
+    open_episode_writer(folder / "probe", TargetFormat::lerobot, kept_rows());
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: LeRobot: " << error.what());
+    return {TargetFormat::folder};
+  }
+  return {TargetFormat::folder, TargetFormat::lerobot};
+}
+
+fs::path journal_of(const fs::path& path) { return path.string() + ".unfinished"; }
+
+}  // namespace
+
+TEST_CASE("the rows of a killed recorder's unfinished episode become an episode") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    TemporaryFolder folder;
+    const auto path = folder / "set";
+    record_and_die(path, format, 5);
+    CHECK(open_dataset(path)->num_episodes() == 1);
+    REQUIRE(fs::exists(journal_of(path)));
+    const auto writer = open_episode_writer(path, format, kept_rows());
+    check_recovered(path, 0, 0, 3);
+    check_recovered(path, 1, 1, 5);
+    for (int64_t t = 0; t < 2; ++t) writer->append(kept_row(2, t));
+    CHECK(writer->finish_episode() == 2);
+    writer->finish();
+    check_recovered(path, 2, 2, 2);
+    CHECK(open_dataset(path)->num_episodes() == 3);
+    CHECK_FALSE(fs::exists(journal_of(path)));
+  }
+}
+
+TEST_CASE("a recorder that is killed before its first episode is finished loses nothing either") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    TemporaryFolder folder;
+    const auto path = folder / "set";
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const auto writer = open_episode_writer(path, format, kept_rows());
+      for (int64_t t = 0; t < 4; ++t) writer->append(kept_row(0, t));
+      ::kill(::getpid(), SIGKILL);
+    }
+    ::waitpid(child, nullptr, 0);
+    open_episode_writer(path, format, kept_rows())->finish();
+    check_recovered(path, 0, 0, 4);
+    CHECK(open_dataset(path)->num_episodes() == 1);
+  }
+}
+
+TEST_CASE("of a record that was cut, the whole rows before it are kept; damage ends them") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  record_and_die(path, TargetFormat::folder, 5);
+  const auto journal = journal_of(path);
+  const auto whole = fs::file_size(journal);
+  fs::resize_file(journal, whole - 10);  // within the last row
+  {
+    std::fstream bytes(journal, std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekp(static_cast<std::streamoff>(whole / 2));  // within the third
+    bytes.put('\x7F');
+  }
+  open_episode_writer(path, TargetFormat::folder, kept_rows())->finish();
+  check_recovered(path, 1, 1, 2);
+}
+
+TEST_CASE("rows that were finished or discarded are not recovered a second time") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  record_and_die(path, TargetFormat::folder, 3);
+  fs::copy_file(journal_of(path), folder / "kept");
+  open_episode_writer(path, TargetFormat::folder, kept_rows())->finish();
+  CHECK(open_dataset(path)->num_episodes() == 2);
+  fs::copy_file(folder / "kept", journal_of(path));  // as if killed before they were forgotten
+  const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+  CHECK(writer->next_episode() == 2);
+  writer->append(kept_row(2, 0));
+  writer->discard_episode();
+  writer->finish();
+  CHECK(open_dataset(path)->num_episodes() == 2);
+}
+
+TEST_CASE("rows of another recording are not mixed in, and two recorders do not share a folder") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  record_and_die(path, TargetFormat::folder, 3);
+  auto others = kept_rows();
+  others.texts = {"note", "more"};
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { open_episode_writer(path, TargetFormat::folder, others); }, journal_of(path).string(),
+      "other features"));
+  const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { open_episode_writer(path, TargetFormat::folder, kept_rows()); },
+      "another process is recording here"));
+}
+
+TEST_CASE(
+    "a program that ends by an exception keeps the rows, and a full disk stops no recording") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  try {
+    const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+    writer->append(kept_row(0, 0));
+    writer->append(kept_row(0, 1));
+    throw std::runtime_error("the robot fell");
+  } catch (const std::runtime_error&) {
+  }
+  {
+    const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+    check_recovered(path, 0, 0, 2);
+    const FileSizeLimit limit(9'000);  // a row of two uncompressed frames is 7,740 bytes
+    for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(1, t));
+    CHECK(writer->finish_episode() == 1);
+    writer->finish();
+  }
+  check_recovered(path, 1, 1, 3);
+}
+
+}  // namespace foresight::data::unfinished_episode_test
