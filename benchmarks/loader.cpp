@@ -6,8 +6,11 @@
 //   benchmark_loader <recording>... [lerobot=<python>] [swm=<python>] [rounds=9] [batches=8]
 //                    [cache=<folder>]
 // Ours straight from the files, once with the system's cache of them dropped before every turn and
-// once with it, from decoded frames in memory, and from a file of decoded frames (dropped from the
-// cache too); the others like the first two. Prints one JSON object.
+// once with it, from decoded frames in memory, and from a file of decoded frames, cold and warm too
+// (mapped anew before every turn: the system keeps pages as long as somebody maps them); the others
+// like the first two. Of JPEG files that are more than twice as large also decoding at a smaller
+// size (data::JpegReduction), and how far its pixels are from the exact ones. Prints one JSON
+// object.
 #include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include "foresight/data/loader.hpp"
@@ -61,7 +65,7 @@ struct Settings {
   std::string cache = fs::temp_directory_path() / "foresight_benchmark_frames";
 };
 
-constexpr int64_t kBatch = 32;
+constexpr int64_t kBatch = 32, kSide = 64;
 const data::WindowOptions kWindows{.frames = 4, .stride = 5, .span = data::WindowSpan::blocks};
 
 // One that makes its batches when they are asked for, on the caller's thread.
@@ -72,6 +76,9 @@ class OneThread {
                 data::action_space(dataset, kWindows.stride),
                 {.batch = std::min(kBatch, data::WindowIndex(dataset, kWindows).size()),
                  .threads = 0}) {}
+
+  data::LoaderPosition position() const { return loader_.position(); }
+  void seek(const data::LoaderPosition& position) { loader_.seek(position); }
 
   // The next batches; `windows` gets their episodes and starts, `mean` the mean of their pixels.
   double milliseconds(int64_t batches, nlohmann::json& windows, double& mean) {
@@ -108,36 +115,60 @@ std::string peer_of(const fs::path& path) {
   return fs::exists(path / "ep_len.npz") || path.extension() == ".h5" ? "swm" : "";
 }
 
+bool holds_jpeg(const fs::path& path) {
+  if (!fs::is_directory(path)) return false;
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    if (entry.path().extension() == ".jpeg" || entry.path().extension() == ".jpg") return true;
+  return false;
+}
+
+// Grey levels between the frames of an episode in two data sets.
+nlohmann::json pixel_difference(const data::Dataset& a, const data::Dataset& b) {
+  std::vector<int64_t> rows(static_cast<std::size_t>(std::min<int64_t>(a.length(0), 100)));
+  std::iota(rows.begin(), rows.end(), 0);
+  const auto difference =
+      (a.read_frames(0, rows).to(at::kInt) - b.read_frames(0, rows).to(at::kInt)).abs();
+  return {{"mean", difference.to(at::kDouble).mean().item<double>()},
+          {"largest", difference.max().item<int64_t>()}};
+}
+
 class Comparison {
  public:
   Comparison(const fs::path& path, const Settings& settings, benchmark::Peer* peer)
-      : path_(path), settings_(settings), peer_(peer) {
-    const data::DatasetOptions options{.video = {.height = 64, .width = 64}, .threads = 1};
+      : path_(path), settings_(settings) {
+    const auto stored = data::open_dataset(path, {.threads = 1})->image_size();
+    if (stored == data::ImageSize{kSide, kSide}) peer_ = peer;  // the others do not resize
+    data::DatasetOptions options{.video = {.height = kSide, .width = kSide}, .threads = 1};
+    if (stored.height > 2 * kSide && stored.width > 2 * kSide && holds_jpeg(path)) {
+      options.video.jpeg_reduction = data::JpegReduction::while_decoding;
+      reduced_ = data::open_dataset(path, options);
+      options.video.jpeg_reduction = data::JpegReduction::after_decoding;
+    }
     drop_from_cache(path);
     result_["open_cold_ms"] =
         benchmark::milliseconds([&] { dataset_ = data::open_dataset(path, options); });
     result_["frames"] = dataset_->total_rows();
     result_["episodes"] = dataset_->num_episodes();
+    if (reduced_ != nullptr) {
+      result_["reduced_difference_of_pixels"] = pixel_difference(*reduced_, *dataset_);
+      reduced_files_.emplace(*reduced_, std::make_shared<data::FrameCache>(
+                                            reduced_, data::FrameCacheOptions{.budget_mb = 0}));
+    }
     fs::remove_all(settings.cache);
-    const auto cached = [&](const data::FrameCacheOptions& chosen) {
-      return std::make_shared<data::FrameCache>(dataset_, chosen);
-    };
     files_.emplace(*dataset_, cached({.budget_mb = 0}));
-    std::shared_ptr<const data::FrameCache> memory, file;
+    std::shared_ptr<const data::FrameCache> memory;
     result_["decode_all_ms"] = benchmark::milliseconds([&] { memory = cached({.threads = 1}); });
     memory_.emplace(*dataset_, std::move(memory));
-    cached({.threads = 1, .folder = settings.cache});  // written
-    result_["map_ms"] =
-        benchmark::milliseconds([&] { file = cached({.threads = 1, .folder = settings.cache}); });
-    mapped_.emplace(*dataset_, std::move(file));
+    mapped_.emplace(*dataset_, cached(in_file_));  // written
+    result_["map_ms"] = benchmark::milliseconds([&] { cached(in_file_); });
     if (peer_ != nullptr)
       peer_->ask({{"do", "open"},
                   {"path", path.string()},
                   {"frames", kWindows.frames},
                   {"stride", kWindows.stride},
                   {"batch", kBatch},
-                  {"height", 64},
-                  {"width", 64}});
+                  {"height", kSide},
+                  {"width", kSide}});
   }
   ~Comparison() { fs::remove_all(settings_.cache); }
 
@@ -151,10 +182,28 @@ class Comparison {
         return loader.milliseconds(settings_.batches, windows_, mean_);
       };
     };
+    const auto mapped = [this](bool cold) {
+      return [this, cold] {
+        const auto position = mapped_->position();
+        mapped_.reset();
+        auto frames = cached(in_file_);
+        if (cold) drop_from_cache(settings_.cache);
+        mapped_.emplace(*dataset_, std::move(frames));
+        mapped_->seek(position);
+        if (!cold) bring_into_cache(settings_.cache);
+        return mapped_->milliseconds(settings_.batches, windows_, mean_);
+      };
+    };
     // "ours_cold" comes before the other's turns: they read its windows.
-    std::vector<std::string> names{"ours_memory", "ours_mapped", "ours_warm", "ours_cold"};
-    std::vector<std::function<double()>> works{ours(*memory_, {}), ours(*mapped_, settings_.cache),
+    std::vector<std::string> names{"ours_memory", "ours_mapped_cold", "ours_mapped_warm",
+                                   "ours_warm", "ours_cold"};
+    std::vector<std::function<double()>> works{ours(*memory_, {}), mapped(true), mapped(false),
                                                ours(*files_, {}), ours(*files_, path_)};
+    if (reduced_files_) {
+      names.insert(names.end(), {"ours_reduced_warm", "ours_reduced_cold"});
+      works.push_back(ours(*reduced_files_, {}));
+      works.push_back(ours(*reduced_files_, path_));
+    }
     const auto add_peer = [&](const std::string& name, const char* what, bool cold) {
       names.push_back(name);
       works.push_back([this, what, cold] {
@@ -177,23 +226,28 @@ class Comparison {
     for (std::size_t i = 0; i < names.size(); ++i)
       result_["windows_per_second"][names[i]] = rates(times[i], windows);
     if (peer_ == nullptr) return result_;
-    const double cold = benchmark::median(times[3]);
-    for (std::size_t i = 4; i < names.size(); ++i)
+    const double warm = benchmark::median(times[3]), cold = benchmark::median(times[4]);
+    for (std::size_t i = 5; i < names.size(); ++i)
       result_["times_as_fast_as"][names[i]] =
-          benchmark::median(times[i]) /
-          (names[i] == "peer_warm" ? benchmark::median(times[2]) : cold);
+          benchmark::median(times[i]) / (names[i] == "peer_warm" ? warm : cold);
     result_["largest_difference_of_mean_pixels"] = difference_;
     return result_;
   }
 
  private:
+  std::shared_ptr<const data::FrameCache> cached(const data::FrameCacheOptions& chosen) const {
+    return std::make_shared<data::FrameCache>(dataset_, chosen);
+  }
+
   fs::path path_;
   Settings settings_;
-  benchmark::Peer* peer_;
+  data::FrameCacheOptions in_file_{.threads = 1, .folder = settings_.cache};
+  benchmark::Peer* peer_ = nullptr;
   nlohmann::json result_, windows_;
   double mean_ = 0, difference_ = 0;
   std::shared_ptr<const data::Dataset> dataset_;
-  std::optional<OneThread> files_, memory_, mapped_;
+  std::shared_ptr<const data::Dataset> reduced_;  // JPEG decoded at a smaller size
+  std::optional<OneThread> files_, reduced_files_, memory_, mapped_;
 };
 
 }  // namespace
@@ -228,6 +282,8 @@ int main(int argc, char** argv) try {
   }
   const std::map<std::string, std::string> scripts{{"lerobot", "peer_lerobot.py"},
                                                    {"swm", "peer_swm_loader.py"}};
+  report["rounds"] = settings.rounds;
+  report["windows_a_turn"] = settings.batches * kBatch;
   std::map<std::string, std::unique_ptr<benchmark::Peer>> peers;
   for (const auto& [name, python] : settings.pythons) {
     peers[name] = std::make_unique<benchmark::Peer>(python, scripts.at(name));

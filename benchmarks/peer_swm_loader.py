@@ -9,7 +9,7 @@ data sets are used), torch, h5py, hdf5plugin, pillow, and decord for video. Read
 
   python peer_swm_loader.py make <recordings> <folder>
 writes larger sets with the package's own writers: raw.h5 and jpeg/ from 100 episodes of <recordings>/tworoom/swm/tworoom_gzip.h5,
-and video/, in the package's layout, from the mp4 files of <recordings>/tworoom/folder.
+jpeg_480x640/ from a clip of a camera, and video/, in the package's layout, from the mp4 files of <recordings>/tworoom/folder.
 """
 import csv
 import importlib.util
@@ -24,6 +24,7 @@ from pathlib import Path
 
 os.environ.setdefault("LOGURU_LEVEL", "WARNING")
 
+import decord
 import h5py
 import hdf5plugin  # noqa: F401  registers the filters
 import numpy as np
@@ -78,6 +79,9 @@ def make(recordings, folder):
         with writer:
             for episode in episodes:
                 writer.write_episode({key: list(values) for key, values in episode.items()})
+    clip = decord.VideoReader(str(recordings / "camera/cup_h264.mp4"))[:].asnumpy()
+    with FolderWriter(folder / "jpeg_480x640", mode="overwrite") as writer:
+        writer.write_episode({"pixels": list(clip), "action": [np.zeros(2, np.float32)] * len(clip)})
     video = folder / "video"
     (video / "pixels").mkdir(parents=True, exist_ok=True)
     actions, counts = [], []

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Question: which part of its time does a training with the demo's model wait for data? Every window decoded anew, decoded
+# frames in memory, and in a file. Prints one JSON object. About two minutes on two cores.
+#   benchmarks/data_wait.sh [<build>] [<recording>] [<steps>]
+# Without a recording, the demo's is recorded first.
+set -euo pipefail
+here="$(cd "$(dirname "$0")" && pwd)"
+foresight="${1:-$here/../build}/bin/foresight" recording="${2:-}" steps="${3:-150}"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+if [ -z "$recording" ]; then
+  recording="$work/data"
+  "$foresight" record --env two_room --episodes 240 --seed 1 --out "$recording" >&2
+fi
+waited() { # name, options
+  local name="$1"
+  shift
+  "$foresight" train --data "$recording" --out "$work/$name" --seed 0 --steps "$steps" --critic_training.steps 0 \
+    --training.validate_every 0 "$@" </dev/null >&2
+  grep -o '"[a-z_]*/data_wait":[ 0-9.e-]*' "$work/$name/metrics.jsonl" | tail -1 | sed 's/.*://'
+}
+printf '{"benchmark": "data_wait", "steps": %s, "decoding": %s' "$steps" "$(waited decoding --cache.budget_mb 0)"
+printf ', "memory": %s' "$(waited memory)"
+waited file_made --cache.folder "$work/frames" >/dev/null
+printf ', "file": %s}\n' "$(waited file --cache.folder "$work/frames")"
