@@ -76,8 +76,8 @@ def main():
                 expected = reference["rows"][index]
                 check(row["task"] == expected["task"], f"task of row {index}")
                 for name, values in expected["values"].items():
-                    check(np.array_equal(numbers(row[name]), np.float64(np.float32(values)) if row[name].dtype == torch.float32
-                                         else np.float64(values)), f"{name} of row {index}: {row[name]}, expected {values}")
+                    wanted = np.asarray(values, np.float32 if row[name].dtype == torch.float32 else np.float64)
+                    check(np.array_equal(numbers(row[name]), wanted.astype(np.float64)), f"{name} of row {index}: {row[name]}, expected {values}")
                 for name, colour in expected["colours"].items():
                     found = 255 * row[name].mean((1, 2)).numpy()
                     check(np.abs(found - colour).max() < 1, f"{name} of row {index}: {found}, expected {colour}")
