@@ -42,10 +42,12 @@ void RunFlags::add(CLI::App& command) {
 
 TrainingMachine::TrainingMachine(const RunFlags& flags) {
   const auto launch = train::Launch::from_environment();
-  if (launch.world_size > 1)
-    processes = std::make_unique<train::DataParallel>(
-        train::ProcessGroup::connect(launch, flags.processes));
   device = flags.machine.apply();
+  auto options = flags.processes;
+  if (device.is_cpu()) options.transport = train::Transport::gloo;  // whatever GPUs are there
+  if (launch.world_size > 1)
+    processes =
+        std::make_unique<train::DataParallel>(train::ProcessGroup::connect(launch, options));
   if (processes && device.is_cuda() && !device.has_index())
     device.set_index(static_cast<c10::DeviceIndex>(launch.local_rank));
 }

@@ -14,7 +14,8 @@ namespace foresight::train {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kFormat = "foresight checkpoint 1";
+constexpr std::string_view kFormat = "foresight checkpoint ";  // and its number
+constexpr std::string_view kWritten = "2", kWithoutMeasured = "1";
 
 // Checkpoints of the folder, newest first. The step is padded, so the name sorts by it.
 std::vector<fs::path> checkpoints(const fs::path& folder) {
@@ -26,6 +27,19 @@ std::vector<fs::path> checkpoints(const fs::path& folder) {
   }
   std::sort(found.rbegin(), found.rend());
   return found;
+}
+
+// A value that is not finite becomes null, as JSON has it.
+nlohmann::json to_json(const Measured& measured) {
+  return {{"step", measured.step}, {"value", measured.value}};
+}
+
+double number_or_nan(const nlohmann::json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+Measured read_measured(const nlohmann::json& value) {
+  return {value.at("step").get<int64_t>(), number_or_nan(value.at("value"))};
 }
 
 }  // namespace
@@ -46,12 +60,15 @@ void write_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int6
   fs::create_directories(folder, error);
   require(!error, ErrorCategory::io_failure,
           fmt::format("cannot create {}: {}", folder.string(), error.message()));
-  nlohmann::json best = checkpoint.best;  // NaN becomes null
+  const nlohmann::json measured = {{"loss", checkpoint.loss},
+                                   {"validation", to_json(checkpoint.validation)},
+                                   {"success", to_json(checkpoint.success)}};
   io::write_safetensors(checkpoint_path(folder, checkpoint.step), checkpoint.tensors,
-                        {{"format", kFormat},
+                        {{"format", fmt::format("{}{}", kFormat, kWritten)},
                          {"step", std::to_string(checkpoint.step)},
                          {"seconds", nlohmann::json(checkpoint.seconds).dump()},
-                         {"best", best.dump()},
+                         {"best", nlohmann::json(checkpoint.best).dump()},
+                         {"measured", measured.dump()},
                          {"position", checkpoint.position}});
   const auto found = checkpoints(folder);
   for (std::size_t i = static_cast<std::size_t>(std::max<int64_t>(keep, 1)); i < found.size(); ++i)
@@ -67,15 +84,25 @@ Checkpoint read_checkpoint(const fs::path& path) {
             fmt::format("{}: not a checkpoint, its metadata lacks '{}'", path.string(), key));
     return it->second;
   };
-  require(field("format") == kFormat, ErrorCategory::bad_file,
-          fmt::format("{}: format '{}', expected '{}'", path.string(), field("format"), kFormat));
+  const auto format = field("format");
+  require(format.starts_with(kFormat), ErrorCategory::bad_file,
+          fmt::format("{}: not a checkpoint, its format is '{}'", path.string(), format));
+  const auto number = format.substr(kFormat.size());
+  require(number == kWritten || number == kWithoutMeasured, ErrorCategory::unsupported,
+          fmt::format("{}: checkpoint format {}, and this version reads {} and {}: go on with the "
+                      "version that wrote it",
+                      path.string(), number, kWithoutMeasured, kWritten));
   Checkpoint checkpoint;
   try {
     checkpoint.step = nlohmann::json::parse(field("step")).get<int64_t>();
     checkpoint.seconds = nlohmann::json::parse(field("seconds")).get<double>();
-    const auto best = nlohmann::json::parse(field("best"));
-    checkpoint.best =
-        best.is_null() ? std::numeric_limits<double>::quiet_NaN() : best.get<double>();
+    checkpoint.best = number_or_nan(nlohmann::json::parse(field("best")));
+    if (number != kWithoutMeasured) {
+      const auto measured = nlohmann::json::parse(field("measured"));
+      checkpoint.loss = number_or_nan(measured.at("loss"));
+      checkpoint.validation = read_measured(measured.at("validation"));
+      checkpoint.success = read_measured(measured.at("success"));
+    }
   } catch (const nlohmann::json::exception& problem) {
     throw Error(ErrorCategory::bad_file,
                 fmt::format("{}: damaged checkpoint metadata: {}", path.string(), problem.what()));
@@ -86,13 +113,18 @@ Checkpoint read_checkpoint(const fs::path& path) {
 }
 
 std::optional<Checkpoint> read_newest_checkpoint(const fs::path& folder) {
-  for (const auto& path : checkpoints(folder)) {
+  const auto found = checkpoints(folder);
+  for (const auto& path : found) {
     try {
       return read_checkpoint(path);
     } catch (const Error& problem) {
+      if (problem.category() == ErrorCategory::unsupported) throw;
       log(LogLevel::warning, fmt::format("skipping {}: {}", path.string(), problem.what()));
     }
   }
+  require(found.empty(), ErrorCategory::bad_file,
+          fmt::format("{}: none of the {} checkpoints can be read; move them away to begin anew",
+                      folder.string(), found.size()));
   return std::nullopt;
 }
 

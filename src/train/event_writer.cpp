@@ -286,6 +286,10 @@ EventWriter::EventWriter(const std::filesystem::path& folder,
   if (resume_step) events_->queue += tfrecord(restart_event(now, *resume_step + 1));
 }
 
+EventWriter::EventWriter() = default;
+
+EventWriter EventWriter::nowhere() { return EventWriter(); }
+
 EventWriter::~EventWriter() {
   try {
     flush();
@@ -298,17 +302,22 @@ void EventWriter::write(std::int64_t step, const Scalars& scalars) {
   require(step >= 0, ErrorCategory::invalid_argument,
           "EventWriter.write: step = " + std::to_string(step) + " must be >= 0");
   check_names(scalars);
+  if (!metrics_) return;
   const double now = seconds_since_epoch();
   metrics_->queue += line_of(now, step, scalars);
   events_->queue += tfrecord(scalar_event(now, step, scalars));
 }
 
 void EventWriter::flush() {
+  if (!metrics_) return;
   metrics_->flush();
   events_->flush();
 }
 
-const std::filesystem::path& EventWriter::event_file() const noexcept { return events_->path; }
+const std::filesystem::path& EventWriter::event_file() const noexcept {
+  static const std::filesystem::path kNone;
+  return events_ ? events_->path : kNone;
+}
 
 std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
   std::vector<MetricsRow> rows;

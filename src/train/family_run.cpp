@@ -53,7 +53,7 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
     };
   std::optional<int64_t> metrics_from;
   if (folder_.resume) metrics_from = resume_step(folder_, task.name());
-  EventWriter metrics(metrics_folder(folder_, hooks_), metrics_from);
+  auto metrics = open_metrics(folder_, hooks_, metrics_from);
   result.world_model = train::train(task, training_, folder_, metrics, progress_, hooks);
   metrics.flush();
   result.outcome = result.world_model.outcome;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/log.hpp"
 
 #if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -74,13 +75,28 @@ class C10dGroup final : public ProcessGroup {
   // First: its return type is deduced.
   template <class Exchange>
   auto attempt(const char* what, Exchange&& exchange) {
-    return told(launch(), timeout_, what, std::forward<Exchange>(exchange));
+    try {
+      return told(launch(), timeout_, what, std::forward<Exchange>(exchange));
+    } catch (const Error&) {
+      failed_ = true;
+      throw;
+    }
   }
 
  public:
   C10dGroup(const Launch& launch, double timeout, c10::intrusive_ptr<c10d::Backend> backend,
             at::Device device)
       : ProcessGroup(launch), timeout_(timeout), backend_(std::move(backend)), device_(device) {}
+  // NCCL ends its communicators together with the other processes; where one of them is gone, that
+  // would wait for it. Gloo has nothing to end.
+  ~C10dGroup() override {
+    try {
+      failed_ ? backend_->abort() : backend_->shutdown();
+    } catch (const std::exception& problem) {
+      log(LogLevel::warning, fmt::format("rank {} of {}: leaving the other processes failed: {}",
+                                         rank(), world_size(), problem.what()));
+    }
+  }
 
   Wait start_sum(const Tensor& tensor) override {
     require(tensor.is_contiguous(), ErrorCategory::invalid_argument,
@@ -111,6 +127,7 @@ class C10dGroup final : public ProcessGroup {
   double timeout_;
   c10::intrusive_ptr<c10d::Backend> backend_;
   at::Device device_;
+  bool failed_ = false;  // an exchange
 };
 
 c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOptions& options) {
@@ -167,6 +184,10 @@ std::shared_ptr<ProcessGroup> join_nccl(const Launch& launch, const ProcessGroup
                       launch.local_rank, static_cast<int>(c10::cuda::device_count())));
   const auto gpu = static_cast<c10::DeviceIndex>(launch.local_rank);
   c10::cuda::set_device(gpu);
+  // c10d reads this when it makes the group. Without it, waiting for an exchange orders streams and
+  // returns, and a thread of c10d ends the program when another process is gone: there would be no
+  // error to write a checkpoint after. Whoever sets it to 0 chooses that.
+  ::setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
   const auto store = meet(launch, options);
   auto backend = told(launch, options.timeout, "connecting by NCCL", [&] {
     auto nccl = c10d::ProcessGroupNCCL::Options::create();

@@ -369,7 +369,7 @@ LearnResult Learning::run() {
     metrics_from = critic_done > 0 ? options_.training.steps + critic_done
                                    : resume_step(world_model_run, task.name());
   }
-  EventWriter metrics(metrics_folder(folder_, hooks_), metrics_from);
+  auto metrics = open_metrics(folder_, hooks_, metrics_from);
   if (hooks_.continuation != nullptr) measure_before();
   result_.world_model =
       train(task, options_.training, world_model_run, metrics, progress_, train_hooks());

@@ -108,7 +108,8 @@ std::string LoaderTask::position() const {
 
 void LoaderTask::seek(const std::string& position) {
   const auto values = read_position(
-      position, {"epoch", "batch", "replay_epoch", "replay_batch", "updates", "skipped", "noise"});
+      position,
+      {"epoch", "batch", "replay_epoch", "replay_batch", "updates", {"skipped", 0}, "noise"});
   training_->seek({values[0], values[1]});
   if (replay_) replay_->seek({values[2], values[3]});
   updates_ = values[4];

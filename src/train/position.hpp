@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,8 +12,18 @@ namespace foresight::train {
 
 std::string write_position(const std::vector<std::pair<const char*, int64_t>>& values);
 
-/// The values of `names`. Throws Error(bad_file) unless `text` has exactly these, all integers >=
-/// 0.
-std::vector<int64_t> read_position(const std::string& text, const std::vector<std::string>& names);
+/// A number of a position.
+struct PositionField {
+  PositionField(const char* given_name, std::optional<int64_t> given_absent = std::nullopt)
+      : name(given_name), absent(given_absent) {}
+  const char* name;
+  /// What it was in versions that did not write it, where that is known; else it must be there.
+  std::optional<int64_t> absent;
+};
+
+/// The values of `fields`. Throws Error(bad_file) that names what is wrong unless `text` has these
+/// and no others, all integers >= 0.
+std::vector<int64_t> read_position(const std::string& text,
+                                   const std::vector<PositionField>& fields);
 
 }  // namespace foresight::train

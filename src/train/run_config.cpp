@@ -5,21 +5,31 @@
 
 #include <nlohmann/json.hpp>
 
+#include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
 
 namespace foresight::train {
 namespace {
 
-// Paths of options that differ, e.g. "training.steps: 10 here, 20 in the run".
-void differences(const nlohmann::json& here, const nlohmann::json& there, const std::string& path,
-                 std::vector<std::string>& found) {
+struct Differences {
+  std::vector<std::string> other;    // e.g. "training.steps: 10 here, 20 in the run"
+  std::vector<std::string> unknown;  // to the run: e.g. "training.steps = 10"
+};
+
+void compare(const nlohmann::json& here, const nlohmann::json& there, const std::string& path,
+             Differences& found) {
   if (here.is_object() && there.is_object()) {
-    for (const auto& [key, value] : here.items())
-      differences(value, there.value(key, nlohmann::json()), path.empty() ? key : path + "." + key,
-                  found);
+    for (const auto& [key, value] : here.items()) {
+      const auto inner = path.empty() ? key : path + "." + key;
+      if (there.contains(key))
+        compare(value, there[key], inner, found);
+      else
+        found.unknown.push_back(inner + " = " + value.dump());
+    }
   } else if (here != there) {
-    found.push_back(fmt::format("{}: {} here, {} in the run", path, here.dump(), there.dump()));
+    found.other.push_back(
+        fmt::format("{}: {} here, {} in the run", path, here.dump(), there.dump()));
   }
 }
 
@@ -29,9 +39,10 @@ bool writes_run(const LearnHooks& hooks) {
   return hooks.reducer == nullptr || hooks.reducer->rank() == 0;
 }
 
-std::filesystem::path metrics_folder(const RunFolder& folder, const LearnHooks& hooks) {
-  if (writes_run(hooks)) return folder.path;
-  return folder.path / fmt::format("process_{}", hooks.reducer->rank());
+EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
+                         std::optional<int64_t> resume_step) {
+  if (!writes_run(hooks)) return EventWriter::nowhere();
+  return EventWriter(folder.path, resume_step);
 }
 
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
@@ -57,14 +68,19 @@ void open_run(const nlohmann::json& config, const RunFolder& folder) {
   require(folder.resume, ErrorCategory::invalid_argument,
           fmt::format("{} holds a run already: resume it, or choose another folder",
                       folder.path.string()));
-  std::vector<std::string> found;
+  Differences found;
   const auto started = io::read_json(path);
   for (const auto* part : {"family", "learn", "learn_on"})
-    differences(config.value(part, nlohmann::json()), started.value(part, nlohmann::json()),
-                part == std::string("learn") ? "" : part, found);
-  require(found.empty(), ErrorCategory::invalid_option,
+    compare(config.value(part, nlohmann::json()), started.value(part, nlohmann::json()),
+            part == std::string("learn") ? "" : part, found);
+  require(found.other.empty(), ErrorCategory::invalid_option,
           fmt::format("{} was started with other options: {}", folder.path.string(),
-                      fmt::join(found, "; ")));
+                      fmt::join(found.other, "; ")));
+  for (const auto& option : found.unknown)
+    log(LogLevel::warning,
+        fmt::format("{}: the run does not know {}; it may have been started by an earlier version, "
+                    "and what it computed with then need not be this",
+                    path.string(), option));
 }
 
 }  // namespace foresight::train

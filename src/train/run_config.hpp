@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 
 #include "foresight/train/learn.hpp"
 
@@ -11,11 +12,14 @@ namespace foresight::train {
 
 /// Whether this process writes the run: it is the only one, or the first.
 bool writes_run(const LearnHooks& hooks);
-/// Where this process puts its metrics. Those but the first write none, and need a place for none.
-std::filesystem::path metrics_folder(const RunFolder& folder, const LearnHooks& hooks);
+/// The metrics of the run, after `resume_step` of a run that goes on; nowhere in processes but the
+/// first.
+EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
+                         std::optional<int64_t> resume_step);
 
 /// Writes config.json of a new run, or compares it with that of the run to go on with. `from`: null
-/// unless the run learns on from a bundle. Throws Error: invalid_argument where a run is that is
+/// unless the run learns on from a bundle. An option that the run's config.json does not know, as
+/// of an earlier version, is warned about. Throws Error: invalid_argument where a run is that is
 /// not to be resumed, invalid_option naming every option that differs.
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from);

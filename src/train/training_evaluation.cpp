@@ -15,9 +15,9 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   const AveragedWeights weights(average_ ? &*average_ : nullptr);
   c10::NoGradGuard no_grad;
   task_.module().eval();
+  saved_step_ = -1;  // a checkpoint of this step does not know what comes now
   Scalars scalars;
   if (loss_due) {
-    validated_step_ = result_.step;
     const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
     const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
     if (!terms.empty()) {
@@ -28,13 +28,15 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
     }
   }
   if (success_due) {
-    measured_step_ = result_.step;
     result_.success = hooks_.success();
     scalars.emplace_back(task_.name() + "/validation/success", result_.success);
     keep_if_best(Keep::highest_success, result_.success, result_.success);
   }
   task_.module().train();
   if (writes() && !scalars.empty()) metrics_.write(first_step_ + result_.step, scalars);
+  // Only now: what failed on the way is to be done again by the run that goes on.
+  if (loss_due) validated_step_ = result_.step;
+  if (success_due) measured_step_ = result_.step;
 }
 
 // `score` grows with what is better; best_ is the value itself, as a user reads it.
@@ -43,7 +45,6 @@ void TrainingRun::keep_if_best(Keep measure, double value, double score) {
   const double best_score = measure == Keep::lowest_loss ? -best_ : best_;
   if (score <= best_score) return;  // of equals the first: it has seen less of the data by heart
   best_ = value;
-  saved_step_ = -1;  // a checkpoint of this step would not know
   if (writes()) best_weights_.write(task_.module(), result_.step, value);
 }
 

@@ -108,6 +108,8 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   result_.message = "finished";
   bool stop = false;
   try {
+    // What an earlier run had still to measure when it ended.
+    if (first > 0) evaluate(due(options_.validate_every), due(options_.success_every));
     while (result_.step < options_.steps) {
       if (stop || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
         result_.outcome = Outcome::interrupted;

@@ -53,11 +53,17 @@ void TrainingRun::restore() {
   task_.seek(checkpoint->position);
   result_.step = saved_step_ = logged_step_ = checkpoint->step;
   result_.seconds = earlier_seconds_ = checkpoint->seconds;
+  result_.loss = checkpoint->loss;
+  result_.validation_loss = checkpoint->validation.value;
+  result_.success = checkpoint->success.value;
+  validated_step_ = checkpoint->validation.step;
+  measured_step_ = checkpoint->success.step;
   best_ = checkpoint->best;
   if (options_.keep != Keep::last && !std::isnan(best_) && !best_weights_.exists()) {
     log(LogLevel::warning, folder_.string() +
                                ": the weights of the best validation are gone; the best of "
                                "the validations to come is kept");
+    validated_step_ = measured_step_ = -1;  // this step's may be it
     best_ = std::numeric_limits<double>::quiet_NaN();
   }
 }
@@ -94,6 +100,9 @@ void TrainingRun::save() {
   checkpoint.step = result_.step;
   checkpoint.seconds = result_.seconds;
   checkpoint.best = best_;
+  checkpoint.loss = result_.loss;
+  checkpoint.validation = {validated_step_, result_.validation_loss};
+  checkpoint.success = {measured_step_, result_.success};
   checkpoint.position = position_;
   const auto add = [&](const char* prefix, const io::NamedTensors& tensors) {
     for (const auto& [name, tensor] : tensors)

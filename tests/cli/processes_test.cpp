@@ -106,6 +106,9 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
   CHECK_THAT(text_of(folder / "0.log"),
              Catch::Contains("2 processes share every batch") && Catch::Contains("bundle: "));
   CHECK_THAT(text_of(folder / "1.log"), !Catch::Contains("bundle: "));  // one speaks for all
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "two"))
+    CHECK(std::filesystem::exists(folder / "one" / entry.path().filename()) !=
+          entry.path().filename().string().starts_with("events.out"));  // and one writes
 
   CHECK(bundle_difference(folder / "one", folder / "two") < kRounding);
   for (const auto* name : {"jepa/train/loss", "jepa/validation/loss", "critic/train/loss",

@@ -16,6 +16,7 @@
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/io/files.hpp"
+#include "temporary_folder.hpp"
 
 namespace foresight::train::event_writer_test {
 
@@ -30,17 +31,6 @@ using foresight::train::Scalars;
 namespace train = foresight::train;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// A folder that is gone at the end of the test.
-struct TemporaryFolder {
-  fs::path path;
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "foresight_events_XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-};
 
 ErrorCategory category_of(const std::function<void()>& call) {
   try {
@@ -126,14 +116,14 @@ TEST_CASE("event files equal TensorBoard's own, byte by byte") {
 }
 
 TEST_CASE("rows are on the disk after flush, in both files") {
-  TemporaryFolder folder;
-  EventWriter writer(folder.path / "run");
+  const TemporaryFolder folder;
+  EventWriter writer(folder.path() / "run");
   writer.write(0, {{"train/loss", 0.1}, {"lr", 5e-5}});
   writer.write(10, {{"train/loss", 1.0 / 3.0}});
-  CHECK(read_text(folder.path / "run" / "metrics.jsonl").empty());
+  CHECK(read_text(folder.path() / "run" / "metrics.jsonl").empty());
   writer.flush();
 
-  const auto text = read_text(folder.path / "run" / "metrics.jsonl");
+  const auto text = read_text(folder.path() / "run" / "metrics.jsonl");
   REQUIRE(std::count(text.begin(), text.end(), '\n') == 2);
   const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')));
   CHECK(first["step"] == 0);
@@ -141,7 +131,7 @@ TEST_CASE("rows are on the disk after flush, in both files") {
   CHECK(first["lr"] == 5e-5);
   CHECK(std::abs(first["wall_time"].get<double>() - static_cast<double>(std::time(nullptr))) < 60);
 
-  const auto rows = train::read_metrics(folder.path / "run" / "metrics.jsonl");
+  const auto rows = train::read_metrics(folder.path() / "run" / "metrics.jsonl");
   REQUIRE(rows.size() == 2);
   CHECK(rows[1].step == 10);
   CHECK(rows[1].scalars == Scalars{{"train/loss", 1.0 / 3.0}});  // doubles survive exactly
@@ -153,14 +143,14 @@ TEST_CASE("rows are on the disk after flush, in both files") {
 }
 
 TEST_CASE("values that are not finite survive in valid JSON") {
-  TemporaryFolder folder;
+  const TemporaryFolder folder;
   {
-    EventWriter writer(folder.path);
+    EventWriter writer(folder.path());
     writer.write(1, {{"a", std::nan("")}, {"b", kInfinity}, {"c", -kInfinity}});
   }  // the destructor flushes
-  const auto text = read_text(folder.path / "metrics.jsonl");
+  const auto text = read_text(folder.path() / "metrics.jsonl");
   CHECK(nlohmann::json::parse(text)["a"] == "NaN");
-  const auto rows = train::read_metrics(folder.path / "metrics.jsonl");
+  const auto rows = train::read_metrics(folder.path() / "metrics.jsonl");
   REQUIRE(rows.size() == 1);
   CHECK(std::isnan(rows[0].scalars[0].second));
   CHECK(rows[0].scalars[1].second == kInfinity);
@@ -170,15 +160,15 @@ TEST_CASE("values that are not finite survive in valid JSON") {
 TEST_CASE("a run that was killed while writing continues after its last whole line") {
   const auto half = GENERATE(std::string("{\"step\":3,\"loss\":0."), std::string("{\"st"),
                              std::string(17, '\0'), std::string("{\"step\":3,\"loss\":\n"));
-  TemporaryFolder folder;
-  const auto metrics = folder.path / "metrics.jsonl";
+  const TemporaryFolder folder;
+  const auto metrics = folder.path() / "metrics.jsonl";
   {
     std::ofstream out(metrics, std::ios::binary);
     out << "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":0.4}\n" << half;
   }
   CHECK(steps_in(metrics) == std::vector<std::int64_t>{1, 2});
   {
-    EventWriter writer(folder.path);
+    EventWriter writer(folder.path());
     writer.write(3, {{"loss", 0.3}});
   }
   CHECK(steps_in(metrics) == std::vector<std::int64_t>{1, 2, 3});
@@ -187,30 +177,30 @@ TEST_CASE("a run that was killed while writing continues after its last whole li
 }
 
 TEST_CASE("a whole last line without its newline is kept") {
-  TemporaryFolder folder;
-  std::ofstream(folder.path / "metrics.jsonl") << "{\"step\":1}\n{\"step\":2}";
-  { EventWriter(folder.path).write(3, {}); }
-  CHECK(steps_in(folder.path / "metrics.jsonl") == std::vector<std::int64_t>{1, 2, 3});
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "metrics.jsonl") << "{\"step\":1}\n{\"step\":2}";
+  { EventWriter(folder.path()).write(3, {}); }
+  CHECK(steps_in(folder.path() / "metrics.jsonl") == std::vector<std::int64_t>{1, 2, 3});
 }
 
 TEST_CASE("resuming from a checkpoint drops the rows after it and tells TensorBoard") {
-  TemporaryFolder folder;
+  const TemporaryFolder folder;
   {
-    EventWriter writer(folder.path);
+    EventWriter writer(folder.path());
     for (std::int64_t step = 0; step <= 50; step += 10) writer.write(step, {{"loss", 1.0}});
   }
-  EventWriter writer(folder.path, 20);
+  EventWriter writer(folder.path(), 20);
   writer.write(30, {{"loss", 0.5}});
   writer.flush();
-  CHECK(steps_in(folder.path / "metrics.jsonl") == std::vector<std::int64_t>{0, 10, 20, 30});
+  CHECK(steps_in(folder.path() / "metrics.jsonl") == std::vector<std::int64_t>{0, 10, 20, 30});
   const auto events = payloads(read_text(writer.event_file()));
   REQUIRE(events.size() == 3);
   CHECK(events[1].substr(9) == train::restart_event(0, 21).substr(9));  // after the wall time
 }
 
 TEST_CASE("two writers of one folder never share an event file") {
-  TemporaryFolder folder;
-  EventWriter first(folder.path), second(folder.path);
+  const TemporaryFolder folder;
+  EventWriter first(folder.path()), second(folder.path());
   CHECK(first.event_file() != second.event_file());
   CHECK(first.event_file().filename().string().rfind("events.out.tfevents.", 0) == 0);
 }
@@ -220,36 +210,44 @@ TEST_CASE("damage before the last line is an error that names the line") {
       GENERATE(std::string("{\"step\":2,\"loss\""), std::string("{\"loss\":1}"),
                std::string("{\"step\":-1}"), std::string("{\"step\":1.5}"),
                std::string("{\"step\":2,\"loss\":[1]}"), std::string("[]"), std::string(""));
-  TemporaryFolder folder;
-  const auto metrics = folder.path / "metrics.jsonl";
+  const TemporaryFolder folder;
+  const auto metrics = folder.path() / "metrics.jsonl";
   const std::string content = "{\"step\":1}\n" + damaged + "\n{\"step\":3}\n";
   std::ofstream(metrics) << content;
   CHECK(category_of([&] { train::read_metrics(metrics); }) == ErrorCategory::bad_file);
-  CHECK(message_of([&] { EventWriter writer(folder.path); }).find("line 2") != std::string::npos);
+  CHECK(message_of([&] { EventWriter writer(folder.path()); }).find("line 2") != std::string::npos);
   CHECK(read_text(metrics) == content);  // untouched
 }
 
 TEST_CASE("names that would break a line are refused and nothing of the row is kept") {
-  TemporaryFolder folder;
-  EventWriter writer(folder.path);
+  const TemporaryFolder folder;
+  EventWriter writer(folder.path());
   for (const Scalars& bad : {Scalars{{"", 1}}, Scalars{{"a", 1}, {"a", 2}}, Scalars{{"step", 1}},
                              Scalars{{"ok", 1}, {"wall_time", 1}}, Scalars{{"\xff\xfe", 1}}})
     CHECK(category_of([&] { writer.write(1, bad); }) == ErrorCategory::invalid_argument);
   CHECK(category_of([&] { writer.write(-1, {}); }) == ErrorCategory::invalid_argument);
   writer.write(1, {{"quoted \"name\"\n", 2}});
   writer.flush();
-  const auto rows = train::read_metrics(folder.path / "metrics.jsonl");
+  const auto rows = train::read_metrics(folder.path() / "metrics.jsonl");
   REQUIRE(rows.size() == 1);
   CHECK(rows[0].scalars == Scalars{{"quoted \"name\"\n", 2}});
 }
 
+TEST_CASE("a writer of nowhere takes rows and leaves no file") {
+  auto writer = EventWriter::nowhere();
+  writer.write(1, {{"loss", 0.5}});
+  writer.flush();
+  CHECK(writer.event_file().empty());
+  CHECK(category_of([&] { writer.write(-1, {}); }) == ErrorCategory::invalid_argument);
+}
+
 TEST_CASE("a folder that cannot be made is an error") {
-  TemporaryFolder folder;
-  std::ofstream(folder.path / "file") << "in the way";
-  CHECK(category_of([&] { EventWriter(folder.path / "file"); }) == ErrorCategory::io_failure);
-  CHECK(category_of([&] { EventWriter(folder.path / "ok", -5); }) ==
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "file") << "in the way";
+  CHECK(category_of([&] { EventWriter(folder.path() / "file"); }) == ErrorCategory::io_failure);
+  CHECK(category_of([&] { EventWriter(folder.path() / "ok", -5); }) ==
         ErrorCategory::invalid_argument);
-  CHECK(category_of([&] { train::read_metrics(folder.path / "absent.jsonl"); }) ==
+  CHECK(category_of([&] { train::read_metrics(folder.path() / "absent.jsonl"); }) ==
         ErrorCategory::not_found);
 }
 

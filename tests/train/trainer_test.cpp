@@ -18,24 +18,14 @@
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/interrupt.hpp"
+#include "table_fit.hpp"
+#include "temporary_folder.hpp"
 
 namespace foresight::train::trainer_test {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Folder {
-  Folder() {
-    static int number = 0;
-    path = fs::temp_directory_path() /
-           ("foresight_trainer_" + std::to_string(getpid()) + "_" + std::to_string(number++));
-    fs::remove_all(path);
-    fs::create_directories(path);
-  }
-  ~Folder() { fs::remove_all(path); }
-  fs::path path;
-};
 
 // Fits y = x w with noise-driven batches and dropout, so that every kind of random state matters.
 class Regression final : public Task {
@@ -99,23 +89,17 @@ TrainResult run(Task& task, const TrainOptions& options, const fs::path& path,
   return train::train(task, options, {path, resume}, metrics, ProgressStyle::silent);
 }
 
-std::vector<double> losses_of(const fs::path& path) {
-  std::vector<double> losses;
-  for (const auto& row : read_metrics(path / "metrics.jsonl"))
-    for (const auto& [name, value] : row.scalars)
-      if (name == "regression/train/loss") losses.push_back(value);
-  return losses;
-}
+std::vector<double> losses_of(const fs::path& path) { return curve(path, "regression/train/loss"); }
 
 }  // namespace
 
 TEST_CASE("training lowers the loss, logs every step and validates at the end") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
-  const auto result = run(task, options(200), folder.path);
+  const auto result = run(task, options(200), folder.path());
   CHECK(result.outcome == Outcome::finished);
   CHECK(result.step == 200);
-  const auto losses = losses_of(folder.path);
+  const auto losses = losses_of(folder.path());
   REQUIRE(losses.size() == 200);
   CHECK(losses.front() > 2.0);
   CHECK(result.validation_loss < 0.2);
@@ -123,23 +107,23 @@ TEST_CASE("training lowers the loss, logs every step and validates at the end") 
 }
 
 TEST_CASE("an interrupted run goes on with the very same loss curve and weights") {
-  Folder whole, parts;
+  const TemporaryFolder whole, parts;
   Regression uninterrupted;
-  run(uninterrupted, options(60), whole.path);
+  run(uninterrupted, options(60), whole.path());
   {
     Regression first;
     first.raise_at = 34;
     InterruptGuard guard;
-    const auto result = run(first, options(60), parts.path);
+    const auto result = run(first, options(60), parts.path());
     CHECK(result.outcome == Outcome::interrupted);
     CHECK(result.step == 34);  // the step during which the signal came is finished
   }
   Regression second;
   torch::manual_seed(99);  // whatever state the new process has
-  const auto result = run(second, options(60), parts.path, true);
+  const auto result = run(second, options(60), parts.path(), true);
   CHECK(result.outcome == Outcome::finished);
   CHECK(second.calls == 60 - 34);
-  CHECK(losses_of(parts.path) == losses_of(whole.path));
+  CHECK(losses_of(parts.path()) == losses_of(whole.path()));
   const auto expected = nn::state_dict(uninterrupted.module());
   const auto actual = nn::state_dict(second.module());
   for (std::size_t i = 0; i < expected.size(); ++i)
@@ -147,14 +131,14 @@ TEST_CASE("an interrupted run goes on with the very same loss curve and weights"
 }
 
 TEST_CASE("a non-finite term ends the run, is named, and leaves the last good weights") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
   task.poison = 13;
-  const auto result = run(task, options(60), folder.path);
+  const auto result = run(task, options(60), folder.path());
   CHECK(result.outcome == Outcome::diverged);
   CHECK(result.step == 12);
   CHECK_THAT(result.message, Catch::Contains("'fit'") && Catch::Contains("step 13"));
-  const auto checkpoint = read_newest_checkpoint(folder.path / "checkpoints" / "regression");
+  const auto checkpoint = read_newest_checkpoint(folder.path() / "checkpoints" / "regression");
   REQUIRE(checkpoint);
   CHECK(checkpoint->step == 12);
   for (const auto& [name, tensor] : checkpoint->section("model/"))
@@ -162,41 +146,41 @@ TEST_CASE("a non-finite term ends the run, is named, and leaves the last good we
 }
 
 TEST_CASE("an error while a batch is made is passed on after a checkpoint of the last whole step") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
   task.throw_at = 26;
-  CHECK_THROWS_WITH(run(task, options(60), folder.path), Catch::Contains("episode_0003.mp4"));
-  const auto checkpoint = read_newest_checkpoint(folder.path / "checkpoints" / "regression");
+  CHECK_THROWS_WITH(run(task, options(60), folder.path()), Catch::Contains("episode_0003.mp4"));
+  const auto checkpoint = read_newest_checkpoint(folder.path() / "checkpoints" / "regression");
   REQUIRE(checkpoint);
   CHECK(checkpoint->step == 25);
   Regression again;
-  run(again, options(60), folder.path, true);
-  Folder other;
+  run(again, options(60), folder.path(), true);
+  const TemporaryFolder other;
   Regression whole;  // made last: it seeds torch's generator, from which dropout draws
-  run(whole, options(60), other.path);
-  CHECK(losses_of(folder.path) == losses_of(other.path));
+  run(whole, options(60), other.path());
+  CHECK(losses_of(folder.path()) == losses_of(other.path()));
 }
 
 TEST_CASE("a damaged newest checkpoint is skipped, older ones beyond the limit are removed") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
-  run(task, options(40), folder.path);
-  const auto checkpoints = folder.path / "checkpoints" / "regression";
+  run(task, options(40), folder.path());
+  const auto checkpoints = folder.path() / "checkpoints" / "regression";
   CHECK(fs::exists(checkpoint_path(checkpoints, 40)));
   CHECK(fs::exists(checkpoint_path(checkpoints, 30)));
   CHECK_FALSE(fs::exists(checkpoint_path(checkpoints, 20)));
   fs::resize_file(checkpoint_path(checkpoints, 40),
                   fs::file_size(checkpoint_path(checkpoints, 40)) / 2);
-  CHECK(resume_step({folder.path, true}, "regression") == 30);
+  CHECK(resume_step({folder.path(), true}, "regression") == 30);
   std::ofstream(checkpoint_path(checkpoints, 50)) << "not a checkpoint";
-  CHECK(resume_step({folder.path, true}, "regression") == 30);
+  CHECK(resume_step({folder.path(), true}, "regression") == 30);
 }
 
 TEST_CASE("a full disk while writing a checkpoint leaves the previous one valid") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
-  run(task, options(10), folder.path);
-  const auto checkpoints = folder.path / "checkpoints" / "regression";
+  run(task, options(10), folder.path());
+  const auto checkpoints = folder.path() / "checkpoints" / "regression";
   const auto good = read_checkpoint(checkpoint_path(checkpoints, 10));
   const auto child = fork();
   REQUIRE(child >= 0);
@@ -222,10 +206,10 @@ TEST_CASE("a full disk while writing a checkpoint leaves the previous one valid"
 }
 
 TEST_CASE("killed while writing checkpoints, a run always finds a valid one") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
-  run(task, options(10), folder.path);
-  const auto checkpoints = folder.path / "checkpoints" / "regression";
+  run(task, options(10), folder.path());
+  const auto checkpoints = folder.path() / "checkpoints" / "regression";
   auto checkpoint = read_checkpoint(checkpoint_path(checkpoints, 10));
   for (int round = 0; round < 20; ++round) {
     const auto child = fork();
@@ -246,11 +230,11 @@ TEST_CASE("killed while writing checkpoints, a run always finds a valid one") {
 }
 
 TEST_CASE("bad options and a second interrupt guard are refused") {
-  Folder folder;
+  const TemporaryFolder folder;
   Regression task;
   auto bad = options(10);
   bad.keep_checkpoints = 0;
-  CHECK_THROWS_WITH(run(task, bad, folder.path), Catch::Contains("keep_checkpoints = 0"));
+  CHECK_THROWS_WITH(run(task, bad, folder.path()), Catch::Contains("keep_checkpoints = 0"));
   InterruptGuard guard;
   CHECK_THROWS_AS(InterruptGuard(), Error);
 }

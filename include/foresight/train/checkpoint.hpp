@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -13,6 +14,12 @@
 
 namespace foresight::train {
 
+/// A value that was measured, and after which step; NaN after -1: not yet.
+struct Measured {
+  int64_t step = -1;
+  double value = std::numeric_limits<double>::quiet_NaN();
+};
+
 /// Content of a checkpoint. Tensor names open with "model/", "optimizer/", "average/", "task/" or
 /// "random/".
 struct FORESIGHT_API Checkpoint {
@@ -20,6 +27,8 @@ struct FORESIGHT_API Checkpoint {
   std::string position;  ///< the task's own JSON: loader position, noise positions, ...
   double seconds = 0;    ///< time trained so far
   double best = 0;       ///< best of what TrainOptions::keep asks for so far; NaN if none
+  double loss = std::numeric_limits<double>::quiet_NaN();  ///< of the last step
+  Measured validation, success;                            ///< the last ones
   io::NamedTensors tensors;
 
   /// The tensors whose name opens with `prefix`, without it.
@@ -35,11 +44,13 @@ FORESIGHT_API std::filesystem::path checkpoint_path(const std::filesystem::path&
 FORESIGHT_API void write_checkpoint(const std::filesystem::path& folder,
                                     const Checkpoint& checkpoint, int64_t keep);
 
-/// Throws Error(bad_file) for a file that is no checkpoint or damaged.
+/// Reads formats 1 (without what was measured last) and 2. Throws Error(bad_file) for a file that
+/// is no checkpoint or damaged, Error(unsupported) for one of another format.
 FORESIGHT_API Checkpoint read_checkpoint(const std::filesystem::path& path);
 
 /// The newest checkpoint of the folder that can be read; damaged ones are skipped with a warning.
-/// Nothing if there is none.
+/// Nothing if there is none. Throws Error(unsupported) for the newest of another format, and
+/// Error(bad_file) if there are some and all are damaged: to begin anew would be to lose the run.
 FORESIGHT_API std::optional<Checkpoint> read_newest_checkpoint(const std::filesystem::path& folder);
 
 }  // namespace foresight::train

@@ -42,6 +42,8 @@ class FORESIGHT_API EventWriter {
   /// line when an existing metrics.jsonl has a damaged line before its last.
   explicit EventWriter(const std::filesystem::path& folder,
                        std::optional<std::int64_t> resume_step = std::nullopt);
+  /// One that writes nothing, for processes that leave the metrics to another one.
+  static EventWriter nowhere();
   ~EventWriter();  ///< flushes; a failure is logged
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
@@ -57,10 +59,12 @@ class FORESIGHT_API EventWriter {
   /// succeed.
   void flush();
 
+  /// TensorBoard's file; empty for one that writes nowhere.
   const std::filesystem::path& event_file() const noexcept;
 
  private:
   struct Output;
+  EventWriter();
   std::unique_ptr<Output> metrics_, events_;
 };
 

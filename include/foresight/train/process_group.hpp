@@ -42,9 +42,10 @@ struct FORESIGHT_API Launch {
 };
 
 enum class Transport {
-  automatic,  ///< nccl where this build has it and a GPU is there, else gloo
-  gloo,       ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
-  nccl,       ///< tensors on GPU `local_rank`; also moves those on the CPU through it
+  automatic,  ///< nccl where this build has it and a GPU is there, else gloo. A training on CPUs of
+              ///< a machine with GPUs asks for gloo
+  gloo,  ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
+  nccl,  ///< tensors on GPU `local_rank`; also moves those on the CPU through it
 };
 
 /// Whether this build has gloo or nccl; `automatic`: any of them.
@@ -71,9 +72,8 @@ struct FORESIGHT_API ProcessGroupOptions {
 /// The processes of one launch. All must make the same calls in the same order, with dense tensors
 /// of the same shape and type, on the CPU or on this process's GPU: gloo takes those of a GPU
 /// through the CPU's memory, nccl those of the CPU through the GPU's, both correct and slow. Every
-/// call
-/// throws Error(io_failure), naming rank and operation, when another process is gone or does not
-/// answer within the timeout; the group cannot be used after that. One thread at a time.
+/// call throws Error(io_failure), naming rank and operation, when another process is gone or does
+/// not answer within the timeout; the group cannot be used after that. One thread at a time.
 class FORESIGHT_API ProcessGroup {
  public:
   /// Meets the others: returns when all world_size processes have called it. Throws
