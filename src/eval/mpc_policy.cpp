@@ -5,8 +5,8 @@
 
 namespace foresight::eval {
 
-MpcEvalPolicy::MpcEvalPolicy(MpcFactory factory, std::string name)
-    : factory_(std::move(factory)), name_(std::move(name)) {
+MpcEvalPolicy::MpcEvalPolicy(MpcFactory factory, std::string name, ObservationView view)
+    : factory_(std::move(factory)), name_(std::move(name)), view_(std::move(view)) {
   require(factory_ != nullptr, ErrorCategory::invalid_argument,
           "MpcEvalPolicy: a factory of control loops is needed");
 }
@@ -17,11 +17,11 @@ void MpcEvalPolicy::begin(const EvalProblems& problems) {
   require(mpc_ != nullptr && mpc_->options().batch == batch, ErrorCategory::invalid_argument,
           "MpcEvalPolicy: the factory must make a control loop of batch " + std::to_string(batch));
   mpc_->reset();
-  mpc_->set_goal(problems.goal);
+  mpc_->set_goal(seen(problems.goal));
 }
 
 EvalActions MpcEvalPolicy::act(const Observation& observation, const Tensor& active) {
-  const auto decision = mpc_->act(observation);
+  const auto decision = mpc_->act(seen(observation));
   EvalActions answer;
   answer.actions = decision.action;
   answer.message = decision.message;

@@ -71,12 +71,15 @@ std::vector<WindowDraws> draws_of(const data::Batch& batch, std::uint64_t seed,
   return result;
 }
 
-// Sampling positions [B,H,W,2] as grid_sample takes them: (x, y), -1 and 1 at the outer edges.
+// Sampling positions [B,H,W,2] as grid_sample takes them: (x, y), -1 and 1 at the outer edges. Only
+// those of one row and one column of every window travel to the device.
 Tensor sampling_grid(const std::vector<WindowDraws>& draws, const AugmentationOptions& options,
-                     int64_t height, int64_t width) {
+                     int64_t height, int64_t width, at::Device device) {
   const auto count = static_cast<int64_t>(draws.size());
-  Tensor grid = at::empty({count, height, width, 2}, at::kFloat);
-  auto* out = grid.mutable_data_ptr<float>();
+  const Tensor rows = at::empty({count, height, 1}, at::kFloat);
+  const Tensor columns = at::empty({count, 1, width}, at::kFloat);
+  auto* vertical = rows.mutable_data_ptr<float>();
+  auto* horizontal = columns.mutable_data_ptr<float>();
   const auto normalised = [](double pixel, int64_t size) {
     return static_cast<float>((2 * pixel + 1) / static_cast<double>(size) - 1);
   };
@@ -92,15 +95,12 @@ Tensor sampling_grid(const std::vector<WindowDraws>& draws, const AugmentationOp
     const auto y = taken(height, crop.top, crop.height, moved(kShiftDown));
     const auto x = taken(width, crop.left, crop.width, moved(kShiftRight));
     const bool mirrored = draw[kMirror] < options.flip;
-    for (int64_t row = 0; row < height; ++row) {
-      const auto v = normalised(y.at(row), height);
-      for (int64_t column = 0; column < width; ++column) {
-        *out++ = normalised(x.at(mirrored ? width - 1 - column : column), width);
-        *out++ = v;
-      }
-    }
+    for (int64_t row = 0; row < height; ++row) *vertical++ = normalised(y.at(row), height);
+    for (int64_t column = 0; column < width; ++column)
+      *horizontal++ = normalised(x.at(mirrored ? width - 1 - column : column), width);
   }
-  return grid;
+  const std::vector<int64_t> shape{count, height, width};
+  return at::stack({columns.to(device).expand(shape), rows.to(device).expand(shape)}, 3);
 }
 
 // One of the four changes on all rows of `pictures` [N,T,3,H,W]; `values` [N] on the host.
@@ -237,8 +237,9 @@ data::Batch Augmentation::operator()(data::Batch batch) const {
                       .to(at::kFloat, false, false, at::MemoryFormat::Contiguous)
                       .div_(kWhite);
   if (options_.moves()) {
-    const auto grid = sampling_grid(draws, options_, pictures.size(3), pictures.size(4));
-    pictures = at::grid_sampler(pictures.flatten(1, 2), grid.to(pictures.device()),
+    const auto grid =
+        sampling_grid(draws, options_, pictures.size(3), pictures.size(4), pictures.device());
+    pictures = at::grid_sampler(pictures.flatten(1, 2), grid,
                                 /*interpolation_mode=*/0, /*padding_mode=*/1,
                                 /*align_corners=*/false)
                    .view(pictures.sizes());
@@ -251,7 +252,8 @@ data::Batch Augmentation::operator()(data::Batch batch) const {
                      .to(at::kByte)
                      .permute({0, 1, 3, 4, 2})
                      .contiguous();
-  if (options_.flip > 0) batch.actions = mirrored_actions(batch.actions, draws, options_, action_);
+  if (options_.flip > 0 && batch.actions.size(2) > 0)  // pictures alone have none
+    batch.actions = mirrored_actions(batch.actions, draws, options_, action_);
   return batch;
 }
 

@@ -78,6 +78,7 @@ std::vector<std::string> DataDrift::warnings() const {
       found.push_back(fmt::format("{}: {:.0f} % of the actions are outside the model's limits",
                                   column.column, 100 * column.outside));
   }
+  for (const auto& column : states) warn_of(found, column.column, column.shift, column.spread);
   if (std::isfinite(latent_shift)) warn_of(found, "latents", latent_shift, latent_spread);
   return found;
 }
@@ -100,6 +101,24 @@ std::vector<ColumnDrift> action_drift(const ActionSpace& space, const data::Data
   return drift;
 }
 
+std::vector<ColumnDrift> state_drift(const data::Dataset& dataset,
+                                     const std::vector<std::string>& columns,
+                                     const std::vector<double>& mean,
+                                     const std::vector<double>& std,
+                                     const std::vector<int64_t>& episodes) {
+  std::vector<ColumnDrift> drift;
+  if (columns.empty()) return drift;
+  const auto seen = data::column_statistics(dataset, columns, data::LastRow::include, episodes);
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const double spread = limit(std, i, 1.0);
+    // 1 is what a column that never changed was given: it may well go on so.
+    const bool constant = seen.std[i] == 0 && spread == 1;
+    drift.push_back({columns[i], (seen.mean[i] - limit(mean, i, 0.0)) / spread,
+                     constant ? 1.0 : seen.std[i] / spread, 0.0});
+  }
+  return drift;
+}
+
 void add_latent_drift(DataDrift& drift, const Tensor& fresh, const Tensor& old) {
   check_shape("new latents", fresh, {kAny, old.size(1)}, "[N,D]");
   const auto a = fresh.to(at::kDouble), b = old.to(at::kDouble);
@@ -116,14 +135,18 @@ double ContinualReport::forgetting() const {
 }
 
 nlohmann::json to_json(const ContinualReport& report) {
-  auto actions = nlohmann::json::array();
-  for (const auto& column : report.drift.actions)
-    actions.push_back({{"column", column.column},
-                       {"shift", finite_or_null(column.shift)},
-                       {"spread", finite_or_null(column.spread)},
-                       {"outside", column.outside}});
+  const auto columns_json = [](const std::vector<ColumnDrift>& columns) {
+    auto list = nlohmann::json::array();
+    for (const auto& column : columns)
+      list.push_back({{"column", column.column},
+                      {"shift", finite_or_null(column.shift)},
+                      {"spread", finite_or_null(column.spread)},
+                      {"outside", column.outside}});
+    return list;
+  };
   return {{"drift",
-           {{"actions", actions},
+           {{"actions", columns_json(report.drift.actions)},
+            {"states", columns_json(report.drift.states)},
             {"latent_shift", finite_or_null(report.drift.latent_shift)},
             {"latent_spread", finite_or_null(report.drift.latent_spread)},
             {"warnings", report.drift.warnings()}}},

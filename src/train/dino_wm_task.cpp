@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/dino_wm_task.hpp"
 
-#include "one_data_set.hpp"
+#include "unchanged_pictures.hpp"
 
 namespace foresight::train {
 
 DinoWmTask::DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data,
                        std::shared_ptr<FeatureCache> features)
-    : LoaderTask("dino_wm", one_data_set(std::move(data), features != nullptr)),
+    : LoaderTask("dino_wm", unchanged_pictures(std::move(data), features != nullptr)),
       model_(std::move(model)),
       features_(std::move(features)) {
   require(model_ != nullptr, ErrorCategory::invalid_argument, "DinoWmTask needs a model");

@@ -4,11 +4,47 @@
 #include <cmath>
 
 #include "elapsed.hpp"
-#include "foresight/data/statistics.hpp"
-#include "learning_data.hpp"
+#include "foresight/core/log.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/io/json_file.hpp"
 #include "run_summary.hpp"
 
 namespace foresight::train {
+namespace {
+
+// "loss" and the terms, before; `after` is filled in later.
+std::vector<BeforeAfter> measured_before(const losses::Terms& terms) {
+  std::vector<BeforeAfter> result;
+  if (terms.empty()) return result;
+  result.push_back({"loss", terms.total().item<double>(), 0});
+  for (const auto& term : terms.terms())
+    result.push_back({term.name, term.value.item<double>(), 0});
+  return result;
+}
+
+void fill_after(std::vector<BeforeAfter>& losses, const losses::Terms& terms) {
+  const auto after = measured_before(terms);
+  for (std::size_t i = 0; i < losses.size(); ++i) losses[i].after = after.at(i).before;
+}
+
+}  // namespace
+
+std::optional<io::Bundle> continued_bundle(const LearnHooks& hooks) {
+  if (hooks.continuation == nullptr) return std::nullopt;
+  hooks.continuation->check();
+  return io::read_bundle(hooks.continuation->bundle);
+}
+
+nlohmann::json kept_planner(const std::optional<io::Bundle>& origin, nlohmann::json usual) {
+  const bool told = origin && origin->config.planner.is_object() && !origin->config.planner.empty();
+  return told ? origin->config.planner : std::move(usual);
+}
+
+nlohmann::json continued_provenance(nlohmann::json provenance,
+                                    const std::optional<io::Bundle>& origin) {
+  if (origin) provenance["continued_from"] = origin->config.provenance;
+  return provenance;
+}
 
 FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json options,
                      const TrainOptions& training, const RunFolder& folder, ProgressStyle progress,
@@ -19,8 +55,6 @@ FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json optio
       folder_(folder),
       progress_(progress),
       hooks_(hooks) {
-  require(hooks.continuation == nullptr, ErrorCategory::unsupported,
-          "learning on from a bundle is for the families of models::Jepa, not for " + family_);
   require(training.success_every == 0 || dynamics == Dynamics::imagined, ErrorCategory::unsupported,
           "training.success_every = " + std::to_string(training.success_every) + ": family '" +
               family_ + "' has no dynamics to plan with");
@@ -32,10 +66,33 @@ FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json optio
 double FamilyRun::seconds() const { return seconds_since(start_); }
 
 void FamilyRun::open(const std::string& data) const {
-  if (writes()) open_run({{"family", family_}, {"learn", options_}, {"data", data}}, folder_);
+  if (!writes()) return;
+  nlohmann::json config = {{"family", family_}, {"learn", options_}, {"data", data}};
+  if (hooks_.continuation != nullptr) config["learn_on"] = told_origin(*hooks_.continuation);
+  open_run(config, folder_);
 }
 
-LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const Write& write) {
+ContinualReport FamilyRun::before(Task& task, const LearningOn& on) const {
+  c10::NoGradGuard no_grad;
+  task.module().eval();
+  ContinualReport report;
+  report.drift = on.drift();
+  for (const auto& warning : report.drift.warnings())
+    log(LogLevel::warning, "the new data are unlike what " + hooks_.continuation->bundle.string() +
+                               " was trained on: " + warning);
+  report.new_data = measured_before(on.fresh());
+  if (on.old) report.old_data = measured_before(on.old());
+  return report;
+}
+
+void FamilyRun::measure_after(ContinualReport& report, const LearningOn& on) const {
+  c10::NoGradGuard no_grad;
+  if (!report.new_data.empty()) fill_after(report.new_data, on.fresh());
+  if (!report.old_data.empty()) fill_after(report.old_data, on.old());
+}
+
+LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const Write& write,
+                             const LearningOn& on) {
   LearnResult result;
   const auto told = [&] {
     auto known = provenance;
@@ -54,74 +111,22 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
   std::optional<int64_t> metrics_from;
   if (folder_.resume) metrics_from = resume_step(folder_, task.name());
   auto metrics = open_metrics(folder_, hooks_, metrics_from);
+  if (hooks_.continuation != nullptr) result.continual = before(task, on);
   result.world_model = train::train(task, training_, folder_, metrics, progress_, hooks);
   metrics.flush();
   result.outcome = result.world_model.outcome;
   result.message = family_ + ": " + result.world_model.message;
+  if (result.outcome == Outcome::finished && result.continual) measure_after(*result.continual, on);
   if (result.outcome == Outcome::finished && writes()) {
     write(folder_.path / "bundle", told());
     result.bundle = folder_.path / "bundle";
+    if (result.continual)
+      io::write_json(folder_.path / "continual.json", to_json(*result.continual));
     std::error_code ignored;
     std::filesystem::remove_all(folder_.path / "candidate", ignored);
   }
   result.seconds = seconds();
   return result;
-}
-
-FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
-                       const RecordedTraining& options)
-    : dataset_(std::move(dataset)), options_(options) {
-  require(dataset_ != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
-  split_ = data::split_episodes(dataset_->num_episodes(), options.validation,
-                                static_cast<std::uint64_t>(options.seed));
-}
-
-void FamilyData::decode(const models::ImageOptions* image) {
-  const auto start = std::chrono::steady_clock::now();
-  frames_ = std::make_shared<const data::FrameCache>(
-      image != nullptr ? at_model_size(dataset_, *image) : dataset_, options_.cache,
-      std::vector<int64_t>{}, options_.loader.unreadable);
-  decode_seconds_ = seconds_since(start);
-}
-
-TaskData FamilyData::task_data(const ActionSpace& space, bool states,
-                               const GradientReducer* reducer) const {
-  auto batches = options_.loader;
-  batches.seed = options_.seed;
-  batches.states = states;
-  data::Shard shard;
-  if (reducer != nullptr) shard = {reducer->rank(), reducer->world_size()};
-  TaskData data;
-  data.training = std::make_unique<data::Loader>(
-      frames_, data::WindowIndex(*dataset_, options_.windows, split_.train), space, batches, shard);
-  data.validation = validation_loader(frames_, options_.windows, batches, space, split_.validation);
-  data.validation_batches = options_.validation_batches;
-  data.seed = static_cast<std::uint64_t>(options_.seed);
-  return data;
-}
-
-ActionSpace FamilyData::unused_actions() const {
-  ActionSpace space;
-  space.dim = static_cast<int64_t>(dataset_->action_columns().size());
-  space.block = options_.windows.stride;
-  return space;
-}
-
-void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
-                                 std::vector<double>& std) const {
-  const auto seen =
-      data::column_statistics(*dataset_, columns, data::LastRow::include, split_.train);
-  if (mean.empty()) mean = seen.mean;
-  if (std.empty())
-    for (const double value : seen.std) std.push_back(value > 0 ? value : 1.0);
-}
-
-nlohmann::json FamilyData::provenance() const {
-  return {{"data", dataset_->name()},
-          {"episodes", dataset_->num_episodes()},
-          {"frames", dataset_->total_rows()},
-          {"seed", options_.seed},
-          {"validation_episodes", split_.validation}};
 }
 
 }  // namespace foresight::train

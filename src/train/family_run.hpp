@@ -11,6 +11,7 @@
 #include <string>
 
 #include "foresight/data/dataset.hpp"
+#include "foresight/io/bundle.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "foresight/train/loader_task.hpp"
 #include "run_config.hpp"
@@ -20,6 +21,14 @@ namespace foresight::train {
 /// Whether a family can imagine what actions would do, so that planning success can be measured.
 enum class Dynamics { none, imagined };
 
+/// What a run that learns on measures, before and after: how far its data are from the old ones,
+/// and the mean loss of held-out windows, by the model as it is.
+struct LearningOn {
+  std::function<DataDrift()> drift;
+  std::function<losses::Terms()> fresh;
+  std::function<losses::Terms()> old = {};  ///< empty without a replay
+};
+
 /// One training of a family.
 class FamilyRun {
  public:
@@ -27,7 +36,7 @@ class FamilyRun {
   using Write = std::function<void(const std::filesystem::path&, nlohmann::json provenance)>;
 
   /// `options` as they were asked for: a resumed run must be given the same. Throws
-  /// Error(unsupported) for what the family cannot do: learning on, measuring success.
+  /// Error(unsupported) for measuring the success of a family without dynamics.
   FamilyRun(std::string family, Dynamics dynamics, nlohmann::json options,
             const TrainOptions& training, const RunFolder& folder, ProgressStyle progress,
             const LearnHooks& hooks);
@@ -36,14 +45,17 @@ class FamilyRun {
   /// can be wrong any more.
   void open(const std::string& data) const;
   /// Trains and writes the bundle, or what led to its absence into the result. `provenance`: what
-  /// the family knows of where the model came from.
-  LearnResult train(Task& task, const nlohmann::json& provenance, const Write& write);
+  /// the family knows of where the model came from. `on`: of a run that learns on.
+  LearnResult train(Task& task, const nlohmann::json& provenance, const Write& write,
+                    const LearningOn& on = {});
 
   GradientReducer* reducer() const noexcept { return hooks_.reducer; }
   double seconds() const;
 
  private:
   bool writes() const { return writes_run(hooks_); }
+  ContinualReport before(Task& task, const LearningOn& on) const;
+  void measure_after(ContinualReport& report, const LearningOn& on) const;
 
   std::string family_;
   nlohmann::json options_;
@@ -54,34 +66,66 @@ class FamilyRun {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// The recordings of one training, split into episodes to learn from and held-out ones.
+/// The recordings of one training, split into episodes to learn from and held-out ones; beside them
+/// those that are rehearsed.
 class FamilyData {
  public:
-  FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options);
+  /// What the model as it is makes of a batch's pictures, [B,D].
+  using Features = std::function<Tensor(const data::Batch&)>;
 
-  const data::Dataset& dataset() const noexcept { return *dataset_; }
-  const data::EpisodeSplit& split() const noexcept { return split_; }
+  FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options,
+             const LearnHooks& hooks);
+
+  const data::Dataset& dataset() const noexcept { return *fresh_.dataset; }
+  const data::EpisodeSplit& split() const noexcept { return fresh_.split; }
   /// Decodes frames into memory, shrunk to what `image` asks for where that changes nothing; null:
   /// as they were recorded.
   void decode(const models::ImageOptions* image);
-  /// Loaders of the windows. `space`: of the actions in them; see unused_actions().
-  TaskData task_data(const ActionSpace& space, bool states, const GradientReducer* reducer) const;
+  /// Loaders of the windows, for a task on `device`. `space`: of the actions in them; see
+  /// unused_actions().
+  TaskData task_data(const ActionSpace& space, bool states, at::Device device);
   /// For families that look at no actions.
   ActionSpace unused_actions() const;
   /// Mean and std of state columns over the episodes that are trained on, each where it is empty;
   /// a column that never changes has std 1.
   void fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
                        std::vector<double>& std) const;
-  /// What a bundle tells of the data.
+  /// How learning on is measured, after task_data(): `drift` of actions and states, and with a
+  /// replay that of `features`. `task` and this must outlive it.
+  LearningOn learning_on(LoaderTask& task, DataDrift drift, Features features) const;
+  /// What a bundle tells of the data, and of the bundle that it goes on from.
   nlohmann::json provenance() const;
   double decode_seconds() const noexcept { return decode_seconds_; }
 
  private:
-  std::shared_ptr<const data::Dataset> dataset_;
+  struct Part {  // without a data set: nothing is replayed
+    std::shared_ptr<const data::Dataset> dataset;
+    data::EpisodeSplit split;
+    std::shared_ptr<const data::FrameCache> frames;
+  };
+  Part opened(std::shared_ptr<const data::Dataset> dataset) const;
+  void decode(Part& part, const models::ImageOptions* image) const;
+  std::unique_ptr<data::Loader> training_loader(const Part& part, int64_t batch) const;
+  std::unique_ptr<data::Loader> measuring_loader(const Part& part,
+                                                 const std::vector<int64_t>& episodes) const;
+  Tensor features_of(const Part& part, const Features& features) const;
+
   RecordedTraining options_;
-  data::EpisodeSplit split_;
-  std::shared_ptr<const data::FrameCache> frames_;
+  LearnHooks hooks_;
+  Part fresh_, old_;
+  ActionSpace space_;
+  at::Device device_ = at::kCPU;
   double decode_seconds_ = 0;
 };
+
+/// The bundle that a run goes on from, read once; nothing for a run from new weights.
+std::optional<io::Bundle> continued_bundle(const LearnHooks& hooks);
+
+/// The planner settings that a bundle keeps: its origin's if it has any, else `usual`.
+nlohmann::json kept_planner(const std::optional<io::Bundle>& origin, nlohmann::json usual);
+
+/// Adds where a run went on from to what its bundle tells.
+nlohmann::json continued_provenance(nlohmann::json provenance,
+                                    const std::optional<io::Bundle>& origin);
 
 }  // namespace foresight::train

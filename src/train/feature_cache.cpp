@@ -55,7 +55,8 @@ Tensor FeatureCache::features(const data::Batch& batch) {
   if (!missing.empty()) {
     std::vector<int64_t> chosen;
     for (const auto& [frame, places] : missing) chosen.push_back(places.front());
-    const auto computed = encoded(pixels.index_select(0, at::tensor(chosen, at::kLong)));
+    const auto computed =
+        encoded(pixels.index_select(0, at::tensor(chosen, at::kLong).to(pixels.device())));
     auto fresh = computed.begin();
     for (const auto& [frame, places] : missing) {
       keep(frame, *fresh);

@@ -2,6 +2,9 @@
 // Families that learn an encoder: V-JEPA 2, I-JEPA, LeJEPA; and EB-JEPA with both at once.
 #include "foresight/train/learn_family.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "family_run.hpp"
@@ -33,29 +36,54 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
   io::write_bundle(path, config, tensors);
 }
 
+// Where no action is looked at, mirroring changes none.
+RecordedTraining pictures_alone(RecordedTraining options, const data::Dataset* dataset) {
+  if (dataset == nullptr || options.augmentation.flip == 0) return options;
+  const auto columns = std::max<std::size_t>(dataset->action_columns().size(), 1);
+  options.augmentation.flip_signs.assign(columns, 1.0);
+  return options;
+}
+
 // The training of a masked model, whose task has a target encoder.
 template <class MaskedTask, class Options, class TaskOptions>
 LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset> dataset,
-                         const Options& options, const TaskOptions& task_options,
-                         const RunFolder& folder, at::Device device, ProgressStyle progress,
-                         const LearnHooks& hooks) {
+                         Options options, const TaskOptions& task_options, const RunFolder& folder,
+                         at::Device device, ProgressStyle progress, const LearnHooks& hooks) {
+  const auto origin = continued_bundle(hooks);
+  auto model = origin ? models::read_vjepa2(*origin) : nullptr;
+  if (model) options.model = model->options();
   require_valid(options);
   FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,
                 hooks);
-  FamilyData data(std::move(dataset), options);
-  auto model =
-      std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
+  const auto recorded = pictures_alone(options, dataset.get());
+  FamilyData data(std::move(dataset), recorded, hooks);
+  if (!model)
+    model =
+        std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
   run.open(data.dataset().name());
   data.decode(&options.model.image);
-  MaskedTask task(model, data.task_data(data.unused_actions(), /*states=*/false, run.reducer()),
+  MaskedTask task(model, data.task_data(data.unused_actions(), /*states=*/false, device),
                   task_options);
-  auto result =
-      run.train(task, data.provenance(), [&](const fs::path& path, nlohmann::json provenance) {
+  const auto features = [&](const data::Batch& batch) {
+    return model->encode(model->preprocess(batch.pixels.to(device))).mean(1);
+  };
+  auto result = run.train(
+      task, continued_provenance(data.provenance(), origin),
+      [&](const fs::path& path, nlohmann::json provenance) {
         write_masked_model(path, *model, task.target(), options.encoder, std::move(provenance));
-      });
+      },
+      data.learning_on(task, {}, features));
   result.decode_seconds = data.decode_seconds();
   return result;
+}
+
+// All but what the probe says: that starts anew, so that it tells nothing of what was forgotten.
+losses::Terms without_probe(const losses::Terms& terms) {
+  losses::Terms rest;
+  for (const auto& term : terms.terms())
+    if (!term.name.starts_with("probe")) rest.add(term.name, term.weight, term.value);
+  return rest;
 }
 
 // Statistics of what a probe regresses, where they were not given.
@@ -88,42 +116,62 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const IJepaLearn
                                  progress, hooks);
 }
 
-LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLearnOptions& options,
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLearnOptions& asked,
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
                   const LearnHooks& hooks) {
+  const auto origin = continued_bundle(hooks);
+  auto model = origin ? models::read_lejepa(*origin) : nullptr;
+  auto options = asked;
+  if (model) options.model = model->options();
   require_valid(options);
   FamilyRun run("lejepa", Dynamics::none, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options);
+  FamilyData data(std::move(dataset), options, hooks);
   auto task_options = options.task;
   task_options.probe = with_statistics(task_options.probe, data);
-  auto model =
-      std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
+  if (!model)
+    model =
+        std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
   run.open(data.dataset().name());
   data.decode(nullptr);  // small crops want all the pixels there are
   const auto& probe = task_options.probe;
-  LeJepaTask task(
-      model,
-      data.task_data(data.unused_actions(), probe.classes + probe.columns > 0, run.reducer()),
-      task_options);
-  auto result =
-      run.train(task, data.provenance(), [&](const fs::path& path, nlohmann::json provenance) {
+  LeJepaTask task(model,
+                  data.task_data(data.unused_actions(), probe.classes + probe.columns > 0, device),
+                  task_options);
+  auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
+    const auto view = centre_view(batch.pixels.flatten(0, 1).to(device), options.model.image.size);
+    return model->encode(model->normalise(view));
+  });
+  on.fresh = [measure = on.fresh] { return without_probe(measure()); };
+  if (on.old) on.old = [measure = on.old] { return without_probe(measure()); };
+  auto result = run.train(
+      task, continued_provenance(data.provenance(), origin),
+      [&](const fs::path& path, nlohmann::json provenance) {
         auto config = models::lejepa_bundle_config(*model);
         config.provenance = std::move(provenance);
         models::write_lejepa(path, *model, config);
-      });
+      },
+      on);
   result.decode_seconds = data.decode_seconds();
   return result;
 }
 
-LearnResult learn(const EbJepaLearnOptions& options, const RunFolder& folder, at::Device device,
+LearnResult learn(const EbJepaLearnOptions& asked, const RunFolder& folder, at::Device device,
                   ProgressStyle progress, const LearnHooks& hooks) {
+  const auto origin = continued_bundle(hooks);
+  require(!origin || hooks.continuation->replay == nullptr, ErrorCategory::unsupported,
+          "eb_jepa: its data are made as needed, so that there are no recordings to replay; choose "
+          "walks like the old ones instead");
+  auto model = origin ? models::read_eb_jepa(*origin) : nullptr;
+  auto options = asked;
+  if (model) options.model = model->options();
   require_valid(options);
   FamilyRun run("eb_jepa", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
-  auto model = std::make_shared<models::EbJepa>(options.model,
-                                                static_cast<std::uint64_t>(options.task.seed));
+  if (!model)
+    model = std::make_shared<models::EbJepa>(options.model,
+                                             static_cast<std::uint64_t>(options.task.seed));
   model->to(device);
   EbJepaTask task(model, options.walks, options.task);
   run.open("eb_two_rooms");
@@ -131,13 +179,24 @@ LearnResult learn(const EbJepaLearnOptions& options, const RunFolder& folder, at
   planner.sampling = eb_jepa_mppi();
   planner.objective.distance = {.steps = Steps::sum, .reduction = Reduction::mean};
   planner.control.horizon = 90;
-  return run.train(task, {{"data", "eb_two_rooms"}, {"seed", options.task.seed}},
-                   [&](const fs::path& path, nlohmann::json provenance) {
-                     auto config = models::eb_jepa_bundle_config(*model);
-                     config.planner = write_options(planner);
-                     config.provenance = std::move(provenance);
-                     models::write_eb_jepa(path, *model, std::move(config));
-                   });
+  const auto processes = hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr;
+  // Nothing was recorded, so that nothing can drift.
+  const LearningOn on{
+      .drift =
+          [] { return DataDrift{.latent_shift = std::nan(""), .latent_spread = std::nan("")}; },
+      .fresh =
+          [&task, processes] {
+            return processes ? task.validate_together(*processes) : task.validate();
+          }};
+  return run.train(
+      task, continued_provenance({{"data", "eb_two_rooms"}, {"seed", options.task.seed}}, origin),
+      [&](const fs::path& path, nlohmann::json provenance) {
+        auto config = models::eb_jepa_bundle_config(*model);
+        config.planner = kept_planner(origin, write_options(planner));
+        config.provenance = std::move(provenance);
+        models::write_eb_jepa(path, *model, std::move(config));
+      },
+      on);
 }
 
 }  // namespace foresight::train

@@ -7,6 +7,7 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/models/backbone.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/pose.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/train/dino_wm_task.hpp"
@@ -19,6 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kCameraNumbers = 6;
+
 // What comes from the backbone cannot be chosen as well.
 template <class Part>
 void require_left(const Part& given, const Part& preset, const char* name) {
@@ -26,9 +29,27 @@ void require_left(const Part& given, const Part& preset, const char* name) {
           std::string(name) + " comes from the backbone: leave it out");
 }
 
-nlohmann::json told_of(const std::string& path, const io::Bundle& backbone,
-                       const FamilyData& data) {
-  auto provenance = data.provenance();
+// The bundle of the encoder: the backbone, or the bundle of the whole model that learns on.
+io::Bundle encoder_bundle(std::string& backbone, const std::optional<io::Bundle>& origin,
+                          const LearnHooks& hooks) {
+  if (!origin) return io::read_bundle(backbone);
+  const auto path = hooks.continuation->bundle.string();
+  require(backbone.empty() || backbone == path, ErrorCategory::invalid_option,
+          "backbone = " + backbone +
+              " comes from the bundle that learning goes on from: leave it "
+              "out");
+  backbone = path;
+  return *origin;
+}
+
+nlohmann::json told_of(const std::string& path, const io::Bundle& backbone, const FamilyData& data,
+                       const std::optional<io::Bundle>& origin) {
+  auto provenance = continued_provenance(data.provenance(), origin);
+  if (origin) {
+    if (origin->config.provenance.contains("backbone"))
+      provenance["backbone"] = origin->config.provenance["backbone"];
+    return provenance;
+  }
   provenance["backbone"] = {{"bundle", path},
                             {"family", backbone.config.family},
                             {"provenance", backbone.config.provenance}};
@@ -81,78 +102,144 @@ AgentOptions patch_planner(SamplingOptions sampling, Distance distance, int64_t 
   return planner;
 }
 
+// What a family reads besides pictures, before anything is written.
+void require_columns(const char* family, const data::Dataset& dataset, int64_t expected) {
+  const auto& columns = dataset.state_columns();
+  std::string names;
+  for (const auto& column : columns) names += (names.empty() ? "" : ", ") + column;
+  require(static_cast<int64_t>(columns.size()) == expected, ErrorCategory::invalid_option,
+          dataset.name() + ": " + family + " learns from " + std::to_string(expected) +
+              " state columns beside the pictures, these recordings have " +
+              std::to_string(columns.size()) + (names.empty() ? "" : " (" + names + ")") +
+              "; choose them with --states (DatasetOptions.states)");
+}
+
+std::shared_ptr<models::VJepa2Ac> new_arm_model(const VJepa2AcLearnOptions& asked,
+                                                const io::Bundle& encoder) {
+  const auto backbone = models::video_backbone(encoder);
+  auto options = asked.model;
+  const models::VJepa2AcOptions preset;
+  require_left(options.image, preset.image, "model.image");
+  require_left(options.encoder, preset.encoder, "model.encoder");
+  options.image = backbone.image;
+  options.encoder = backbone.encoder;
+  auto model = std::make_shared<models::VJepa2Ac>(options, static_cast<std::uint64_t>(asked.seed));
+  models::load_backbone(*model, backbone.tensors, asked.backbone);
+  return model;
+}
+
+// Columns that the model normalises by statistics that it keeps.
+std::vector<ColumnDrift> proprio_drift(const models::ProprioOptions& proprio,
+                                       const FamilyData& data) {
+  if (proprio.dim == 0) return {};
+  const auto& columns = data.dataset().state_columns();
+  require_columns("dino_wm", data.dataset(), proprio.dim);
+  return state_drift(data.dataset(), columns, proprio.mean, proprio.std, data.split().train);
+}
+
+// Features of a batch's frames, but for those that change at random in every epoch.
+std::shared_ptr<FeatureCache> cache_of(FeatureCache::Encoder encode, at::Device device,
+                                       const RecordedTraining& options,
+                                       const FeatureCacheOptions& features) {
+  if (options.augmentation.changes()) return nullptr;
+  return std::make_shared<FeatureCache>(std::move(encode), device, options.windows.stride,
+                                        features);
+}
+
 }  // namespace
 
-LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLearnOptions& options,
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLearnOptions& asked,
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
                   const LearnHooks& hooks) {
+  const auto origin = continued_bundle(hooks);
+  auto model = origin ? models::read_dino_wm(*origin) : nullptr;
+  auto options = asked;
+  std::optional<io::Bundle> encoder;
+  if (origin) {
+    encoder = encoder_bundle(options.backbone, origin, hooks);
+    options.model = model->options();
+    options.windows.stride = options.model.action.block;
+  }
   require_valid(options);
   FamilyRun run("dino_wm", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options);
-  const auto bundle = io::read_bundle(options.backbone);
-  const auto backbone = models::image_backbone(bundle);
-  auto model = std::make_shared<models::DinoWm>(on_backbone(options, backbone, data),
-                                                static_cast<std::uint64_t>(options.seed));
-  models::load_backbone(*model, backbone.tensors, options.backbone);
+  FamilyData data(std::move(dataset), options, hooks);
+  if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
+  if (!model) {
+    const auto backbone = models::image_backbone(*encoder);
+    model = std::make_shared<models::DinoWm>(on_backbone(options, backbone, data),
+                                             static_cast<std::uint64_t>(options.seed));
+    models::load_backbone(*model, backbone.tensors, options.backbone);
+  }
+  DataDrift drift;
+  if (origin) {
+    drift.actions = action_drift(model->options().action, data.dataset(), data.split().train);
+    drift.states = proprio_drift(model->options().proprio, data);
+  }
   model->to(device);
   run.open(data.dataset().name());
   data.decode(&model->options().image);
-  const auto features = std::make_shared<FeatureCache>(
-      [model, device](const Tensor& pixels) { return model->encode_pixels(pixels.to(device)); },
-      device, options.windows.stride, options.features);
-  DinoWmTask task(
-      model,
-      data.task_data(model->options().action, model->options().proprio.dim > 0, run.reducer()),
-      features);
+  const auto encode = [model, device](const Tensor& pixels) {
+    return model->encode_pixels(pixels.to(device));
+  };
+  DinoWmTask task(model,
+                  data.task_data(model->options().action, model->options().proprio.dim > 0, device),
+                  cache_of(encode, device, options, options.features));
   const auto planner = patch_planner(dino_wm_cem(), Distance::l2, options.windows.stride);
-  auto result = run.train(task, told_of(options.backbone, bundle, data),
-                          [&](const fs::path& path, nlohmann::json provenance) {
-                            auto config = models::dino_wm_bundle_config(*model);
-                            config.planner = write_options(planner);
-                            config.provenance = std::move(provenance);
-                            models::write_dino_wm(path, *model, config);
-                          });
+  auto result = run.train(
+      task, told_of(options.backbone, *encoder, data, origin),
+      [&](const fs::path& path, nlohmann::json provenance) {
+        auto config = models::dino_wm_bundle_config(*model);
+        config.planner = kept_planner(origin, write_options(planner));
+        config.provenance = std::move(provenance);
+        models::write_dino_wm(path, *model, config);
+      },
+      data.learning_on(task, drift, [&](const data::Batch& batch) {
+        return encode(batch.pixels.select(1, 0)).mean(1);
+      }));
   result.decode_seconds = data.decode_seconds();
   return result;
 }
 
-LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLearnOptions& options,
+LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLearnOptions& asked,
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
                   const LearnHooks& hooks) {
+  const auto origin = continued_bundle(hooks);
+  auto model = origin ? models::read_vjepa2_ac(*origin) : nullptr;
+  auto options = asked;
+  std::optional<io::Bundle> encoder;
+  if (origin) {
+    encoder = encoder_bundle(options.backbone, origin, hooks);
+    options.model = model->options();
+  }
   require_valid(options);
   FamilyRun run("vjepa2_ac", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options);
-  const auto bundle = io::read_bundle(options.backbone);
-  const auto backbone = models::video_backbone(bundle);
-  auto model_options = options.model;
-  const models::VJepa2AcOptions preset;
-  require_left(model_options.image, preset.image, "model.image");
-  require_left(model_options.encoder, preset.encoder, "model.encoder");
-  model_options.image = backbone.image;
-  model_options.encoder = backbone.encoder;
-  auto model =
-      std::make_shared<models::VJepa2Ac>(model_options, static_cast<std::uint64_t>(options.seed));
-  models::load_backbone(*model, backbone.tensors, options.backbone);
+  FamilyData data(std::move(dataset), options, hooks);
+  require_columns("vjepa2_ac", data.dataset(),
+                  models::kPoseWidth + (options.model.predictor.extrinsics ? kCameraNumbers : 0));
+  if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
+  if (!model) model = new_arm_model(options, *encoder);
   model->to(device);
   run.open(data.dataset().name());
   data.decode(&model->options().image);
-  const auto features = std::make_shared<FeatureCache>(
-      [model, device](const Tensor& pixels) {
-        return model->encode_images(model->preprocess(pixels.to(device)));
-      },
-      device, options.windows.stride, options.features);
-  VJepa2AcTask task(model, data.task_data(data.unused_actions(), /*states=*/true, run.reducer()),
-                    features);
+  const auto encode = [model, device](const Tensor& pixels) {
+    return model->encode_images(model->preprocess(pixels.to(device)));
+  };
+  VJepa2AcTask task(model, data.task_data(data.unused_actions(), /*states=*/true, device),
+                    cache_of(encode, device, options, options.features));
   const auto planner = patch_planner(vjepa2_ac_cem(), Distance::l1, 1);
-  auto result = run.train(task, told_of(options.backbone, bundle, data),
-                          [&](const fs::path& path, nlohmann::json provenance) {
-                            auto config = models::vjepa2_ac_bundle_config(*model);
-                            config.planner = write_options(planner);
-                            config.provenance = std::move(provenance);
-                            models::write_vjepa2_ac(path, *model, config);
-                          });
+  auto result = run.train(
+      task, told_of(options.backbone, *encoder, data, origin),
+      [&](const fs::path& path, nlohmann::json provenance) {
+        auto config = models::vjepa2_ac_bundle_config(*model);
+        config.planner = kept_planner(origin, write_options(planner));
+        config.provenance = std::move(provenance);
+        models::write_vjepa2_ac(path, *model, config);
+      },
+      data.learning_on(task, {}, [&](const data::Batch& batch) {
+        return encode(batch.pixels.select(1, 0)).mean(1);
+      }));
   result.decode_seconds = data.decode_seconds();
   return result;
 }

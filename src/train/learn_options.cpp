@@ -48,6 +48,7 @@ std::vector<std::string> RecordedTraining::validate() const {
       .nested("windows", windows.validate())
       .nested("loader", loader.validate())
       .nested("cache", cache.validate())
+      .nested("augmentation", augmentation.validate())
       .nested("training", training.validate())
       .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
       .at_least("validation_batches", static_cast<double>(validation_batches), 1)
@@ -65,6 +66,9 @@ std::vector<std::string> DinoWmLearnOptions::validate() const {
           .nested("model.proprio", model.proprio.validate())
           .nested("model.loss", model.loss.validate())
           .nested("features", features.validate())
+          .check(augmentation.flip == 0 || model.proprio.dim == 0, "augmentation.flip",
+                 augmentation.flip,
+                 "must be 0 with proprioception, whose mirror image is not known")
           .problems(),
       RecordedTraining::validate());
 }
@@ -78,6 +82,8 @@ std::vector<std::string> VJepa2AcLearnOptions::validate() const {
           .check(windows.frames > model.auto_steps, "windows.frames",
                  static_cast<double>(windows.frames),
                  "must be > model.auto_steps = " + std::to_string(model.auto_steps))
+          .check(augmentation.flip == 0, "augmentation.flip", augmentation.flip,
+                 "must be 0: what a mirrored picture makes of a pose is not known")
           .problems(),
       RecordedTraining::validate());
 }
@@ -98,7 +104,9 @@ std::vector<std::string> IJepaLearnOptions::validate() const {
   rules.nested("model", model.validate())
       .nested("task", task.validate())
       .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
-             "must be 1: it learns from single frames");
+             "must be 1: it learns from single frames")
+      .check(model.encoder.frames == 1, "model.encoder.frames",
+             static_cast<double>(model.encoder.frames), "must be 1: a model of clips is no I-JEPA");
   check_kept_encoder(rules, encoder, training);
   return all_problems(rules.problems(), RecordedTraining::validate());
 }
@@ -110,6 +118,9 @@ std::vector<std::string> LeJepaLearnOptions::validate() const {
           .nested("task", task.validate())
           .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
                  "must be 1: it learns from single frames")
+          .check(!augmentation.changes(), "augmentation", 0,
+                 "changes pictures before LeJEPA makes its views of them: choose those with "
+                 "task.views")
           .problems(),
       RecordedTraining::validate());
 }

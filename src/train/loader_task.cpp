@@ -15,6 +15,14 @@ constexpr int kBatchPlaceBits = 32;  // held-out batch b draws from position b *
 // Streams of the augmentation's own noise.
 constexpr std::uint64_t kNewWindows = 0, kReplayedWindows = 1;
 
+// Windows of replayed episodes, told apart from the new ones for whoever knows frames by episode
+// and row.
+Tensor apart(const Tensor& replayed) {
+  auto windows = replayed.clone();
+  windows.select(1, 1).neg_().sub_(1);
+  return windows;
+}
+
 // `more` below `batch`; columns that only one of them has are left out.
 data::Batch joined(data::Batch batch, const data::Batch& more) {
   require(batch.pixels.sizes().slice(1) == more.pixels.sizes().slice(1) &&
@@ -25,7 +33,7 @@ data::Batch joined(data::Batch batch, const data::Batch& more) {
               shape_string(batch.pixels.sizes()) + " and " + shape_string(batch.actions.sizes()));
   batch.pixels = at::cat({batch.pixels, more.pixels});
   batch.actions = at::cat({batch.actions, more.actions});
-  batch.windows = at::cat({batch.windows, more.windows});
+  batch.windows = at::cat({batch.windows, apart(more.windows)});
   const bool states = batch.states.defined() && more.states.defined() &&
                       batch.states.size(2) == more.states.size(2);
   batch.states = states ? at::cat({batch.states, more.states}) : Tensor();
@@ -54,13 +62,16 @@ data::Batch LoaderTask::next_batch(data::StagedLoader& loader, const Augmentatio
   auto batch = loader.next();
   if (!batch) batch = loader.next();  // the end of an epoch is no batch: on to the next epoch
   waited_s_ += seconds_since(asked);
-  for (const auto& window : batch->skipped) {
-    ++skipped_;
+  newly_skipped_ += static_cast<int64_t>(batch->skipped.size());
+  name_skipped(*batch);
+  return change(std::move(*batch));
+}
+
+void LoaderTask::name_skipped(const data::Batch& batch) {
+  for (const auto& window : batch.skipped)
     if (unreadable_.emplace(window.name, window.reason).second)
       log(LogLevel::warning, "task '" + name_ + "' skips windows of " + window.name +
                                  " that cannot be read: " + window.reason);
-  }
-  return change(std::move(*batch));
 }
 
 std::vector<std::pair<std::string, double>> LoaderTask::counters() const {
@@ -68,6 +79,8 @@ std::vector<std::pair<std::string, double>> LoaderTask::counters() const {
   if (const double run_s = first_asked_ ? seconds_since(*first_asked_) : 0; run_s > 0)
     counters.emplace_back("data_wait", waited_s_ / run_s);
   if (skipped_ > 0) counters.emplace_back("skipped_windows", static_cast<double>(skipped_));
+  if (skipped_held_out_ > 0)
+    counters.emplace_back("skipped_validation_windows", static_cast<double>(skipped_held_out_));
   return counters;
 }
 
@@ -78,20 +91,34 @@ losses::Terms LoaderTask::loss() {
   return batch_loss(batch, noise_);
 }
 
-losses::Terms LoaderTask::validate() { return held_out_loss(nullptr); }
+losses::Terms LoaderTask::validate() { return loss_on(data_.validation.get()); }
 
 losses::Terms LoaderTask::validate_together(const Replicas& processes) {
-  return held_out_loss(&processes);
+  return loss_on(data_.validation.get(), &processes);
 }
 
-losses::Terms LoaderTask::held_out_loss(const Replicas* processes) {
-  if (!data_.validation) return {};
+losses::Terms LoaderTask::loss_on(data::Loader* windows, const Replicas* processes) {
+  if (windows == nullptr) return {};
   PhiloxNoise noise(data_.seed, kHeldOutStream);
-  const auto loss = [&](const data::Batch& batch) {
+  // A process whose part is empty computes a batch all the same: it is counted where it belongs.
+  const auto all = std::min(data_.validation_batches, windows->batches_per_epoch());
+  const auto part = processes != nullptr ? part_of(all, processes->rank(), processes->count())
+                                         : ReplicaPart{0, all};
+  int64_t skipped = 0;
+  const bool own = windows == data_.validation.get();
+  const auto loss = [&](data::Batch batch) {
+    const int64_t number = batch.position.batch - part.first;
+    if (number >= 0 && number < part.count) skipped += static_cast<int64_t>(batch.skipped.size());
+    name_skipped(batch);
     noise.seek(static_cast<std::uint64_t>(batch.position.batch) << kBatchPlaceBits);
+    if (!own) batch.windows = apart(batch.windows);
     return batch_loss(batch, noise);
   };
-  return mean_loss(*data_.validation, data_.validation_batches, loss, processes);
+  const auto terms = mean_loss(*windows, data_.validation_batches, loss, processes);
+  if (processes != nullptr)
+    skipped = processes->sum(at::full({1}, skipped, at::kDouble)).item().to<int64_t>();
+  if (own) skipped_held_out_ = skipped;
+  return terms;
 }
 
 std::string LoaderTask::position() const {

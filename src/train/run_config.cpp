@@ -48,11 +48,14 @@ EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from) {
   nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};
-  if (from != nullptr)
-    config["learn_on"] = {{"bundle", from->bundle.string()},
-                          {"replay", from->replay ? from->replay->name() : ""},
-                          {"share", from->replay ? from->share : 0.0}};
+  if (from != nullptr) config["learn_on"] = told_origin(*from);
   open_run(config, folder);
+}
+
+nlohmann::json told_origin(const Continuation& from) {
+  return {{"bundle", from.bundle.string()},
+          {"replay", from.replay ? from.replay->name() : ""},
+          {"share", from.replay ? from.share : 0.0}};
 }
 
 void open_run(const nlohmann::json& config, const RunFolder& folder) {

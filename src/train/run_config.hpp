@@ -23,7 +23,9 @@ EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
 /// not to be resumed, invalid_option naming every option that differs.
 void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
               const Continuation* from);
-/// The same for a run of which `config` says everything: `family`, `learn` and `data`.
+/// What config.json tells of where learning goes on, under `learn_on`.
+nlohmann::json told_origin(const Continuation& from);
+/// The same for a run of which `config` says everything: `family`, `learn`, `data` and `learn_on`.
 void open_run(const nlohmann::json& config, const RunFolder& folder);
 
 }  // namespace foresight::train

@@ -32,10 +32,18 @@ void TrainingRun::log_step(const StepLoss& loss, double factor) {
 
 bool TrainingRun::agree_to_stop(std::vector<double>& values) {
   const bool here = InterruptGuard::requested();
-  if (hooks_.reducer == nullptr) return here;
+  const auto skipped = task_.take_skipped();
+  if (hooks_.reducer == nullptr) {
+    task_.add_skipped(skipped);
+    return here;
+  }
+  values.push_back(static_cast<double>(skipped));
   values.push_back(here ? 1.0 : 0.0);
   hooks_.reducer->average(values);
   const bool anywhere = values.back() > 0;
+  values.pop_back();
+  task_.add_skipped(
+      std::llround(values.back() * static_cast<double>(hooks_.reducer->world_size())));
   values.pop_back();
   return anywhere;
 }

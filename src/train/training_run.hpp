@@ -54,7 +54,8 @@ class TrainingRun {
   // Numbers of its own for dropout in every process, which no checkpoint needs to hold.
   void seed_step();
   StepLoss accumulate();
-  // Means of the loss values over all processes, and whether any was asked to stop.
+  // Means of the loss values over all processes, and whether any was asked to stop. Counts the
+  // windows that they skipped.
   bool agree_to_stop(std::vector<double>& values);
   void update(double rate);
   bool diverged(const StepLoss& loss);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/vjepa2_ac_task.hpp"
 
-#include "one_data_set.hpp"
+#include "unchanged_pictures.hpp"
 
 namespace foresight::train {
 namespace {
@@ -12,7 +12,7 @@ constexpr int64_t kCameraWidth = 6;
 
 VJepa2AcTask::VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data,
                            std::shared_ptr<FeatureCache> features)
-    : LoaderTask("vjepa2_ac", one_data_set(std::move(data), features != nullptr)),
+    : LoaderTask("vjepa2_ac", unchanged_pictures(std::move(data), features != nullptr)),
       model_(std::move(model)),
       features_(std::move(features)) {
   require(model_ != nullptr, ErrorCategory::invalid_argument, "VJepa2AcTask needs a model");

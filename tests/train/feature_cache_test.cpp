@@ -174,15 +174,34 @@ TEST_CASE("V-JEPA 2-AC trains on kept latents as on fresh ones") {
   CHECK(std::set<double>(fresh.begin(), fresh.end()).size() > 6);
 }
 
-TEST_CASE("a cache knows frames of one data set, and refuses others") {
+TEST_CASE("replayed frames are kept apart from new ones of the same episode and row") {
+  const auto model = frozen_dino_wm();
+  auto inverted = pushed_square();
+  inverted.frames = 255 - inverted.frames;
+  ActionSpace space;
+  space.block = kBlock;
+  const auto loss_with = [&](std::shared_ptr<FeatureCache> features) {
+    at::manual_seed(7);  // dropout
+    DinoWmTask task(
+        model, {.training = push_windows({0}), .replay = windows_of(inverted, 3, 8, space, {0})},
+        std::move(features));
+    std::vector<double> losses;
+    const c10::NoGradGuard no_grad;
+    for (int i = 0; i < 6; ++i) losses.push_back(task.loss().total().item<double>());
+    return losses;
+  };
+  CHECK(loss_with(cache_of(model, 1000)) == loss_with(cache_of(model, 0)));
+}
+
+TEST_CASE("a cache refuses pictures that change, and options that make no sense") {
   const auto model = frozen_dino_wm();
   CHECK(fails_with(
       ErrorCategory::invalid_argument,
       [&] {
-        DinoWmTask(model, {.training = push_windows({0}), .replay = push_windows({1})},
+        DinoWmTask(model, {.training = push_windows({0}), .augmentation = {.brightness = 0.5}},
                    cache_of(model, 1));
       },
-      "another data set"));
+      "as recorded"));
   CHECK(fails_with(
       ErrorCategory::invalid_option, [&] { cache_of(model, -1); }, "budget_mb = -1"));
   CHECK(fails_with(

@@ -8,6 +8,7 @@
 
 #include "foresight/control/mpc.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
+#include "foresight/eval/recorded_input.hpp"
 
 namespace foresight::eval {
 
@@ -19,7 +20,8 @@ using MpcFactory = std::function<std::unique_ptr<Mpc>(int64_t batch)>;
 /// has the same shape.
 class FORESIGHT_API MpcEvalPolicy final : public EvalPolicy {
  public:
-  MpcEvalPolicy(MpcFactory factory, std::string name);
+  /// `view`: what the model sees of what the evaluation shows; empty: all of it.
+  MpcEvalPolicy(MpcFactory factory, std::string name, ObservationView view = {});
   std::string name() const override { return name_; }
   /// Throws Error(invalid_argument) if the factory's loop has another batch size, or what
   /// Mpc::set_goal() throws.
@@ -27,8 +29,11 @@ class FORESIGHT_API MpcEvalPolicy final : public EvalPolicy {
   EvalActions act(const Observation& observation, const Tensor& active) override;
 
  private:
+  Observation seen(const Observation& shown) const { return view_ ? view_(shown) : shown; }
+
   MpcFactory factory_;
   std::string name_;
+  ObservationView view_;
   std::unique_ptr<Mpc> mpc_;
 };
 

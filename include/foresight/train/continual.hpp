@@ -26,18 +26,19 @@ struct FORESIGHT_API Continuation {
   int64_t replayed(int64_t batch) const;
 };
 
-/// One action column of new data against the statistics that the model was trained with.
+/// One column of new data against the statistics that the model was trained with.
 struct ColumnDrift {
   std::string column;
   double shift = 0;    ///< (mean - the model's mean) / the model's standard deviation
   double spread = 1;   ///< standard deviation / the model's
-  double outside = 0;  ///< part of the rows outside the model's limits
+  double outside = 0;  ///< part of the rows outside the model's limits; of actions
 };
 
 /// How far new recordings are from what a model was trained on. A model knows nothing of actions
 /// that it has never seen, whatever it learns of the rest.
 struct FORESIGHT_API DataDrift {
   std::vector<ColumnDrift> actions = {};
+  std::vector<ColumnDrift> states = {};  ///< columns that the model observes and normalises
   /// Of latents against those of the replayed recordings, by the model as it was: root mean square
   /// over channels of the shift in standard deviations, and of the ratio of standard deviations;
   /// NaN without a replay.
@@ -53,6 +54,13 @@ struct FORESIGHT_API DataDrift {
 FORESIGHT_API std::vector<ColumnDrift> action_drift(const ActionSpace& space,
                                                     const data::Dataset& dataset,
                                                     const std::vector<int64_t>& episodes);
+/// Drift of `columns` in all rows of `episodes` against mean and std, one for each column; empty:
+/// 0 and 1.
+FORESIGHT_API std::vector<ColumnDrift> state_drift(const data::Dataset& dataset,
+                                                   const std::vector<std::string>& columns,
+                                                   const std::vector<double>& mean,
+                                                   const std::vector<double>& std,
+                                                   const std::vector<int64_t>& episodes);
 /// Fills the latents' part from latents [N,D] of new and of old recordings.
 FORESIGHT_API void add_latent_drift(DataDrift& drift, const Tensor& fresh, const Tensor& old);
 

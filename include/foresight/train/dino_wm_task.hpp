@@ -16,8 +16,8 @@ class FORESIGHT_API DinoWmTask final : public LoaderTask {
  public:
   /// Windows must be longer than the steps that the loss looks ahead. `features`: of the backbone's
   /// encode_pixels() for the same data set; null: every batch is encoded anew. Throws
-  /// Error(invalid_argument) without a model, or for features together with TaskData.replay, whose
-  /// windows are of another data set.
+  /// Error(invalid_argument) without a model, or for features together with TaskData.augmentation,
+  /// which changes the pictures.
   DinoWmTask(std::shared_ptr<models::DinoWm> model, TaskData data,
              std::shared_ptr<FeatureCache> features = nullptr);
 

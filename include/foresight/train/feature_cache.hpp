@@ -24,15 +24,16 @@ struct FORESIGHT_API FeatureCacheOptions {
   std::vector<std::string> validate() const;
 };
 
-/// Features of the frames of one data set, each computed when it is first needed and kept in host
-/// memory until the budget is used up; the others are computed at each use. On a CPU every frame is
-/// encoded alone, from bytes on, so that its features do not depend on the frames beside it: with
-/// and without budget they are equal bit by bit, and so is the training. On a GPU the missing
-/// frames of a batch are encoded together, and features agree up to rounding. Features computed
-/// under autocast are kept apart from others. For one thread.
+/// Features of the frames of a data set (and of a replayed one, whose episodes have numbers of
+/// their own: TaskData.replay), each computed when it is first needed and kept in host memory until
+/// the budget is used up; the others are computed at each use. On a CPU every frame is encoded
+/// alone, from bytes on, so that its features do not depend on the frames beside it: with and
+/// without budget they are equal bit by bit, and so is the training. On a GPU the missing frames of
+/// a batch are encoded together, and features agree up to rounding. Features computed under
+/// autocast are kept apart from others. For one thread.
 class FORESIGHT_API FeatureCache {
  public:
-  /// RGB bytes [N,H,W,3] on the CPU -> features [N,...], of a shape that does not depend on the
+  /// RGB bytes [N,H,W,3] of a batch -> features [N,...], of a shape that does not depend on the
   /// frames.
   using Encoder = std::function<Tensor(const Tensor& pixels)>;
 

@@ -25,19 +25,21 @@ namespace foresight::train {
 /// What every training from recordings is told. The options of a family add to it; recipe(steps) is
 /// how the family was trained where it was published.
 struct FORESIGHT_API RecordedTraining {
-  data::WindowOptions windows;     ///< windows of time that it learns from
-  data::LoaderOptions loader;      ///< batches; seed and states are set by the training
-  data::FrameCacheOptions cache;   ///< decoded frames in memory
-  TrainOptions training;           ///< optimiser, schedule, checkpoints
-  double validation = 0.1;         ///< part of the episodes held out
-  int64_t validation_batches = 4;  ///< batches per validation
-  int64_t seed = 0;                ///< of weights, order, split and noise
+  data::WindowOptions windows;       ///< windows of time that it learns from
+  data::LoaderOptions loader;        ///< batches; seed and states are set by the training
+  data::FrameCacheOptions cache;     ///< decoded frames in memory
+  AugmentationOptions augmentation;  ///< random changes of training windows
+  TrainOptions training;             ///< optimiser, schedule, checkpoints
+  double validation = 0.1;           ///< part of the episodes held out
+  int64_t validation_batches = 4;    ///< batches per validation
+  int64_t seed = 0;                  ///< of weights, order, split and noise
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("windows", self.windows, "windows of time that it learns from");
     visit("loader", self.loader, "batches");
     visit("cache", self.cache, "decoded frames in memory");
+    visit("augmentation", self.augmentation, "random changes of training windows");
     visit("training", self.training, "optimiser, schedule and checkpoints");
     visit("validation", self.validation, "part of the episodes held out");
     visit("validation_batches", self.validation_batches, "batches per validation");
@@ -146,7 +148,8 @@ struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
   static IJepaLearnOptions huge();
 };
 
-/// LeJEPA pre-training on single frames. A probe without statistics takes those of the data.
+/// LeJEPA pre-training on single frames. A probe without statistics takes those of the data. Its
+/// views are random changes already: `augmentation` must be left off.
 struct FORESIGHT_API LeJepaLearnOptions : RecordedTraining {
   models::LeJepaOptions model = models::LeJepaOptions::tiny();
   LeJepaTaskOptions task;
@@ -193,9 +196,13 @@ struct FORESIGHT_API EbJepaLearnOptions {
 
 /// Each trains by its family's loss and recipe and writes into `folder.path` what the learn() of
 /// train/learn.hpp writes: config.json, metrics, checkpoints/ and bundle/, with the same resuming,
-/// processes and success hooks. Frozen encoders see every frame once (FeatureCache). Throws Error:
-/// invalid_option for options that do not fit the backbone or the data; unsupported for
-/// LearnHooks::continuation; otherwise as that learn().
+/// processes and success hooks. Frozen encoders see every frame once (FeatureCache), unless
+/// augmentation changes the pictures. A run with LearnHooks::continuation goes on from a bundle of
+/// its own family: `options.model` is the bundle's, `backbone` is left empty, and so are
+/// statistics; what is learned anew (optimiser, target encoder, probe) starts from there. Throws
+/// Error: invalid_option for options that do not fit the backbone or the data; unsupported for a
+/// replay where data are made as needed (EB-JEPA), and for another family's bundle; otherwise as
+/// that learn().
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                                 const DinoWmLearnOptions& options, const RunFolder& folder,
                                 at::Device device = at::kCPU,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "foresight/core/noise.hpp"
 #include "foresight/data/loader.hpp"
@@ -27,7 +28,8 @@ struct TaskData {
   int64_t validation_batches = 20;  ///< its first ones, at every validation
   std::uint64_t seed = 0;           ///< of everything a loss draws: masks, views, projections
   /// Earlier recordings that are rehearsed; may be null. Its batch is appended to every training
-  /// batch, so that the two batch sizes state the ratio of old to new.
+  /// batch, so that the two batch sizes state the ratio of old to new. In Batch::windows of the
+  /// whole, episode e of these is -1 - e.
   std::unique_ptr<data::Loader> replay = nullptr;
   at::Device device = at::kCPU;           ///< where training batches are brought ahead of time and
                                           ///< augmented: the module's
@@ -44,17 +46,26 @@ class FORESIGHT_API LoaderTask : public Task {
   /// depend on which process computes it; each process takes whole batches that follow each other.
   losses::Terms validate() final;
   losses::Terms validate_together(const Replicas& processes) final;
+  /// The same of other windows, held out of the recordings that are rehearsed: their episodes are
+  /// numbered as those of TaskData::replay. No terms for null.
+  losses::Terms loss_on(data::Loader* windows, const Replicas* processes = nullptr);
   /// Counts the update; a task that overrides it calls this.
   void updated() override { ++updates_; }
   std::string position() const final;
   void seek(const std::string& position) final;
   /// "data_wait": the part of this run's time, from the first batch on, that training spent waiting
-  /// for data. "skipped_windows", once there are any (data::Unreadable::skip).
+  /// for data. "skipped_windows", once there are any (data::Unreadable::skip), and
+  /// "skipped_validation_windows", of the last validation, if it had any: of all processes.
   std::vector<std::pair<std::string, double>> counters() const final;
+  int64_t take_skipped() final { return std::exchange(newly_skipped_, 0); }
+  void add_skipped(int64_t windows) final { skipped_ += windows; }
 
-  /// Training windows that could not be read and were replaced, earlier runs included.
+  /// Training windows that could not be read and were replaced, by any process, earlier runs
+  /// included.
   int64_t skipped_windows() const noexcept { return skipped_; }
-  /// Episodes of this run with such windows, and what was wrong with the first.
+  /// Held-out windows likewise, of the last validation.
+  int64_t skipped_validation_windows() const noexcept { return skipped_held_out_; }
+  /// Episodes of this process in this run with such windows, and what was wrong with the first.
   const std::map<std::string, std::string>& unreadable_episodes() const noexcept {
     return unreadable_;
   }
@@ -74,16 +85,18 @@ class FORESIGHT_API LoaderTask : public Task {
   int64_t updates() const noexcept { return updates_; }
 
  private:
-  losses::Terms held_out_loss(const Replicas* processes);
-
   data::Batch next_batch(data::StagedLoader& loader, const Augmentation& change);
+  // Names the episodes of its skipped windows in the log, each once.
+  void name_skipped(const data::Batch& batch);
 
   std::string name_;
   TaskData data_;
   std::optional<data::StagedLoader> training_, replay_;
   std::optional<Augmentation> augmentation_, replay_augmentation_;
   PhiloxNoise noise_;
-  int64_t samples_ = 0, updates_ = 0, skipped_ = 0;
+  int64_t samples_ = 0, updates_ = 0;
+  int64_t newly_skipped_ = 0, skipped_ = 0;  // by this process since the last step; by all
+  int64_t skipped_held_out_ = 0;
   std::optional<std::chrono::steady_clock::time_point> first_asked_;  // for data, in this run
   double waited_s_ = 0;
   std::map<std::string, std::string> unreadable_;

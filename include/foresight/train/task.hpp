@@ -45,6 +45,11 @@ class FORESIGHT_API Task {
   /// data. By default every process computes all of it.
   virtual losses::Terms validate_together(const Replicas& /*processes*/) { return validate(); }
 
+  /// Windows of this process's parts of the batches that could not be read since the last call. The
+  /// trainer hands the sum over all processes to add_skipped(), which adds it to the total.
+  virtual int64_t take_skipped() { return 0; }
+  virtual void add_skipped(int64_t /*windows*/) {}
+
   /// Running totals that belong in the metrics, e.g. of windows that could not be read. Called
   /// where metrics are written.
   virtual std::vector<std::pair<std::string, double>> counters() const { return {}; }

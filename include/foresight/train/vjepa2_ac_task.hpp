@@ -17,7 +17,7 @@ class FORESIGHT_API VJepa2AcTask final : public LoaderTask {
  public:
   /// Windows must be longer than VJepa2AcOptions.auto_steps. `features`: of encode_images() for the
   /// same data set; null: every batch is encoded anew. Throws Error(invalid_argument) without a
-  /// model, or for features together with TaskData.replay, whose windows are of another data set.
+  /// model, or for features together with TaskData.augmentation, which changes the pictures.
   VJepa2AcTask(std::shared_ptr<models::VJepa2Ac> model, TaskData data,
                std::shared_ptr<FeatureCache> features = nullptr);
 

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// The recordings of a family's training.
+#include <cmath>
+
+#include "elapsed.hpp"
+#include "family_run.hpp"
+#include "foresight/data/statistics.hpp"
+#include "learning_data.hpp"
+
+namespace foresight::train {
+
+FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
+                       const RecordedTraining& options, const LearnHooks& hooks)
+    : options_(options), hooks_(hooks) {
+  require(dataset != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
+  fresh_ = opened(std::move(dataset));
+  if (hooks.continuation != nullptr && hooks.continuation->replay)
+    old_ = opened(hooks.continuation->replay);
+}
+
+FamilyData::Part FamilyData::opened(std::shared_ptr<const data::Dataset> dataset) const {
+  auto split = data::split_episodes(dataset->num_episodes(), options_.validation,
+                                    static_cast<std::uint64_t>(options_.seed));
+  return {std::move(dataset), std::move(split), nullptr};
+}
+
+void FamilyData::decode(Part& part, const models::ImageOptions* image) const {
+  part.frames = std::make_shared<const data::FrameCache>(
+      image != nullptr ? at_model_size(part.dataset, *image) : part.dataset, options_.cache,
+      std::vector<int64_t>{}, options_.loader.unreadable);
+}
+
+void FamilyData::decode(const models::ImageOptions* image) {
+  const auto start = std::chrono::steady_clock::now();
+  decode(fresh_, image);
+  if (old_.dataset) decode(old_, image);
+  decode_seconds_ = seconds_since(start);
+}
+
+std::unique_ptr<data::Loader> FamilyData::training_loader(const Part& part, int64_t batch) const {
+  auto batches = options_.loader;
+  batches.batch = batch;
+  if (device_.is_cuda()) batches.memory = data::HostMemory::pinned;
+  data::Shard shard;
+  if (hooks_.reducer != nullptr) shard = {hooks_.reducer->rank(), hooks_.reducer->world_size()};
+  return std::make_unique<data::Loader>(
+      part.frames, data::WindowIndex(*part.dataset, options_.windows, part.split.train), space_,
+      batches, shard);
+}
+
+std::unique_ptr<data::Loader> FamilyData::measuring_loader(
+    const Part& part, const std::vector<int64_t>& episodes) const {
+  return validation_loader(part.frames, options_.windows, options_.loader, space_, episodes);
+}
+
+TaskData FamilyData::task_data(const ActionSpace& space, bool states, at::Device device) {
+  space_ = space;
+  device_ = device;
+  options_.loader.seed = options_.seed;
+  options_.loader.states = states;
+  const auto batch = options_.loader.batch;
+  const auto replayed = old_.dataset ? hooks_.continuation->replayed(batch) : 0;
+  TaskData data;
+  data.training = training_loader(fresh_, batch - replayed);
+  if (replayed > 0) data.replay = training_loader(old_, replayed);
+  data.validation = measuring_loader(fresh_, fresh_.split.validation);
+  data.validation_batches = options_.validation_batches;
+  data.seed = static_cast<std::uint64_t>(options_.seed);
+  data.device = device;
+  data.augmentation = options_.augmentation;
+  data.action = space;
+  return data;
+}
+
+ActionSpace FamilyData::unused_actions() const {
+  ActionSpace space;
+  space.dim = static_cast<int64_t>(fresh_.dataset->action_columns().size());
+  space.block = options_.windows.stride;
+  return space;
+}
+
+void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
+                                 std::vector<double>& std) const {
+  const auto seen =
+      data::column_statistics(*fresh_.dataset, columns, data::LastRow::include, fresh_.split.train);
+  if (mean.empty()) mean = seen.mean;
+  if (std.empty())
+    for (const double value : seen.std) std.push_back(value > 0 ? value : 1.0);
+}
+
+// Of some of the windows that are trained on: as many as a validation looks at.
+Tensor FamilyData::features_of(const Part& part, const Features& features) const {
+  const auto loader = measuring_loader(part, part.split.train);
+  std::vector<Tensor> seen;
+  for (int64_t i = 0; loader && i < options_.validation_batches; ++i) {
+    const auto batch = loader->next();
+    if (!batch) break;
+    seen.push_back(features(*batch).to(at::kCPU, at::kDouble));
+  }
+  return seen.empty() ? Tensor() : at::cat(seen);
+}
+
+LearningOn FamilyData::learning_on(LoaderTask& task, DataDrift drift, Features features) const {
+  const auto processes = hooks_.reducer != nullptr ? hooks_.reducer->replicas() : nullptr;
+  LearningOn on;
+  on.drift = [this, drift = std::move(drift), features = std::move(features)]() mutable {
+    drift.latent_shift = drift.latent_spread = std::nan("");
+    if (!old_.dataset) return drift;
+    const auto fresh = features_of(fresh_, features), old = features_of(old_, features);
+    if (fresh.defined() && old.defined()) add_latent_drift(drift, fresh, old);
+    return drift;
+  };
+  on.fresh = [&task, processes] {
+    return processes ? task.validate_together(*processes) : task.validate();
+  };
+  if (old_.dataset)
+    on.old = [this, &task, processes] {
+      const auto held_out = measuring_loader(old_, old_.split.validation);
+      return task.loss_on(held_out.get(), processes.get());
+    };
+  return on;
+}
+
+nlohmann::json FamilyData::provenance() const {
+  nlohmann::json told = {
+      {"data", fresh_.dataset->name()},         {"episodes", fresh_.dataset->num_episodes()},
+      {"frames", fresh_.dataset->total_rows()}, {"seed", options_.seed},
+      {"stride", options_.windows.stride},      {"validation_episodes", fresh_.split.validation}};
+  if (options_.loader.states) told["observed_columns"] = fresh_.dataset->state_columns();
+  if (old_.dataset)
+    told["replay"] = {{"data", old_.dataset->name()}, {"share", hooks_.continuation->share}};
+  return told;
+}
+
+}  // namespace foresight::train
