@@ -57,13 +57,17 @@ inline nlohmann::json solve_row(const std::vector<double>& ms, const Solve& solv
   return result;
 }
 
-/// Where two searches part. Elites are a set: the first iteration in which the sets differ, how far
-/// the costs themselves lie apart there, and the gap between the last elite and the first candidate
-/// that is none. A gap below the difference is a tie that rounding decides.
+/// Where two searches part. The first iteration judges the same candidates: how far the costs lie
+/// apart there. Elites are a set: the first iteration in which the sets differ, by how many, how
+/// far the costs themselves lie apart there, and the gap between the last elite and the first
+/// candidate that is none. A gap below the difference is a tie that rounding decides.
 inline nlohmann::json compare(const Solve& ours, const Solve& theirs, int64_t elites) {
   nlohmann::json result{
       {"largest_difference_of_plans", (ours.plan - theirs.plan).abs().max().item<double>()},
       {"largest_difference_of_costs", (ours.costs - theirs.costs).abs().max().item<double>()}};
+  const auto first = ours.costs[0] - theirs.costs[0];
+  result["std_of_differences_in_first_iteration"] = first.std().item<double>();
+  result["largest_difference_in_first_iteration"] = first.abs().max().item<double>();
   elites = std::min(elites, ours.costs.size(1));
   for (int64_t i = 0; i < ours.costs.size(0); ++i) {
     const auto a = ours.costs[i], b = theirs.costs[i];
@@ -73,6 +77,7 @@ inline nlohmann::json compare(const Solve& ours, const Solve& theirs, int64_t el
     if (at::equal(set(a), set(b))) continue;
     const auto sorted = std::get<0>(b.sort());
     result["elites_differ_from_iteration"] = i;
+    result["elites_that_differ_there"] = elites - at::isin(set(a), set(b)).sum().item<int64_t>();
     result["difference_of_costs_there"] = (a - b).abs().max().item<double>();
     if (elites < b.size(0))
       result["gap_behind_the_elites_there"] = (sorted[elites] - sorted[elites - 1]).item<double>();

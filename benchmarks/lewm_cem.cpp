@@ -3,9 +3,9 @@
 // whole LeWM (18 million parameters, random weights), CEM as published: 300 candidates, 30 elites,
 // 30 iterations, five blocks of five actions, one observed frame and one goal. Encoding both is
 // part of a solve, preparing the pictures is not. In turns, on as many threads each: ours in
-// float32 and in bfloat16, stable-worldmodel in float32; from the same weights and draws, so that
-// the plans can be compared as well. Then the two parts of a solve, in turns as well: encoding one
-// picture, and imagining all candidates once.
+// float32, in bfloat16 and in fixed point of 16 bits, stable-worldmodel in float32; from the same
+// weights and draws, so that the plans can be compared as well. Then the two parts of a solve, in
+// turns as well: encoding one picture, and imagining all candidates once.
 //   benchmark_lewm_cem [<python>] [<threads>] [<rounds>] [<candidates>] [<iterations>]
 // <python> runs peer_stable_worldmodel.py beside this file's source; "-" leaves the peer out.
 // Prints one JSON object.
@@ -76,9 +76,10 @@ Inputs random_inputs(const Settings& settings, int64_t width) {
 // A model in one precision, and what it is to plan.
 class Planning {
  public:
-  Planning(std::shared_ptr<models::Jepa> model, Inputs inputs, at::ScalarType type)
-      : model_(std::move(model)), inputs_(std::move(inputs)), type_(type) {
-    model_->to(type);
+  Planning(std::shared_ptr<models::Jepa> model, Inputs inputs)
+      : model_(std::move(model)),
+        inputs_(std::move(inputs)),
+        type_(model_->parameters().front().scalar_type()) {
     options_ = lewm_cem();
     options_.samples = inputs_.noise.size(2);
     options_.iterations = inputs_.noise.size(0);
@@ -149,21 +150,30 @@ nlohmann::json compared(const Solve& ours, const Solve& theirs, const Planning& 
   return result;
 }
 
-// A part of a plan in turns: ours in both precisions, the peer's in float32.
-nlohmann::json part(const Planning& wide, const Planning& narrow, Peer* peer,
-                    double (Planning::*ms)() const, const std::string& name) {
-  std::vector<std::function<double()>> works{[&] { return (wide.*ms)(); },
-                                             [&] { return (narrow.*ms)(); }};
+// Ours in every precision.
+struct Precisions {
+  Planning float32, bfloat16, fixed16;
+};
+
+// A part of a plan in turns: ours in all precisions, the peer's in float32.
+nlohmann::json part(const Precisions& ours, Peer* peer, double (Planning::*ms)() const,
+                    const std::string& name) {
+  std::vector<std::function<double()>> works{[&] { return (ours.float32.*ms)(); },
+                                             [&] { return (ours.bfloat16.*ms)(); },
+                                             [&] { return (ours.fixed16.*ms)(); }};
   if (peer)
     works.emplace_back([&]() -> double {
       return peer->ask({{"do", name}, {"dtype", "float32"}}).at("ms");
     });
   constexpr int kPartRounds = 7;
   const auto times = in_turns(works, kPartRounds, /*warm_up=*/1);
-  nlohmann::json report{{"float32", summary(times[0])}, {"bfloat16", summary(times[1])}};
+  nlohmann::json report{{"float32", summary(times[0])},
+                        {"bfloat16", summary(times[1])},
+                        {"fixed16", summary(times[2])}};
   if (!peer) return report;
-  report["stable_worldmodel"] = summary(times[2]);
-  report["float32_times_faster"] = median(times[2]) / median(times[0]);
+  report["stable_worldmodel"] = summary(times[3]);
+  report["float32_times_faster"] = median(times[3]) / median(times[0]);
+  report["fixed16_times_faster"] = median(times[3]) / median(times[2]);
   return report;
 }
 
@@ -183,27 +193,36 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
                {"elites", std::min(kElites, settings.samples)},
                {"threads", settings.threads}});
   }
-  const Planning narrow(model->copy(), inputs, at::kBFloat16), wide(model, inputs, at::kFloat);
-  Solve ours, ours_narrow, theirs;
-  std::vector<std::function<double()>> works{[&] { return (ours = wide.solve()).ms; },
-                                             [&] { return (ours_narrow = narrow.solve()).ms; }};
+  const auto narrow = model->copy();
+  narrow->to(at::kBFloat16);
+  const Precisions ours{{model, inputs}, {narrow, inputs}, {model->fixed_point_copy(), inputs}};
+  const auto& judge = ours.float32;
+  Solve float32, bfloat16, fixed16, theirs;
+  std::vector<std::function<double()>> works{[&] { return (float32 = ours.float32.solve()).ms; },
+                                             [&] { return (bfloat16 = ours.bfloat16.solve()).ms; },
+                                             [&] { return (fixed16 = ours.fixed16.solve()).ms; }};
   if (peer)
     works.emplace_back([&] {
       return (theirs = answered_solve(peer->ask({{"do", "solve"}, {"dtype", "float32"}}), kHorizon))
           .ms;
     });
   const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
-  nlohmann::json report{{"float32", solve_row(times[0], ours)},
-                        {"bfloat16", solve_row(times[1], ours_narrow)}};
-  report["encode"] = part(wide, narrow, peer, &Planning::encode_ms, "encode");
-  report["rollout"] = part(wide, narrow, peer, &Planning::rollout_ms, "rollout");
-  report["bfloat16_and_float32"] = compared(ours_narrow, ours, wide);
+  nlohmann::json report{{"float32", solve_row(times[0], float32)},
+                        {"bfloat16", solve_row(times[1], bfloat16)},
+                        {"fixed16", solve_row(times[2], fixed16)}};
+  report["encode"] = part(ours, peer, &Planning::encode_ms, "encode");
+  report["rollout"] = part(ours, peer, &Planning::rollout_ms, "rollout");
+  report["bfloat16_and_float32"] = compared(bfloat16, float32, judge);
+  report["fixed16_and_float32"] = compared(fixed16, float32, judge);
+  report["fixed16_times_faster_than_float32"] = median(times[0]) / median(times[2]);
   if (!peer) return report;
-  report["stable_worldmodel"] = solve_row(times[2], theirs);
-  report["float32_times_faster"] = median(times[2]) / median(times[0]);
-  report["bfloat16_times_faster"] = median(times[2]) / median(times[1]);
-  report["float32_and_stable_worldmodel"] = compared(ours, theirs, wide);
-  report["bfloat16_and_stable_worldmodel"] = compared(ours_narrow, theirs, wide);
+  report["stable_worldmodel"] = solve_row(times[3], theirs);
+  report["float32_times_faster"] = median(times[3]) / median(times[0]);
+  report["bfloat16_times_faster"] = median(times[3]) / median(times[1]);
+  report["fixed16_times_faster"] = median(times[3]) / median(times[2]);
+  report["float32_and_stable_worldmodel"] = compared(float32, theirs, judge);
+  report["bfloat16_and_stable_worldmodel"] = compared(bfloat16, theirs, judge);
+  report["fixed16_and_stable_worldmodel"] = compared(fixed16, theirs, judge);
   return report;
 }
 

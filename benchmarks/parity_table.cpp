@@ -173,7 +173,13 @@ int main(int argc, char** argv) try {
          "and the steps imagined, 12 a\n"
          "  transformer block. Rows of gradients are of a training step under autocast: "
          "weights and losses in float32; n\n"
-         "  counts the backward pass as well.\n\n"
+         "  counts the backward pass as well.\n"
+         "- **fixed16** computes linear layers with integers of 16 bits (Jepa::fixed_point_copy()) "
+         "and is compared in the\n"
+         "  same way. A number is rounded by up to sqrt(256) / (2 · 46330) = 1.7e-4 of the root "
+         "mean square of its block of\n"
+         "  256, so that the tolerance is 4 · 1.7e-4 · sqrt(n / 3) of the tensor's largest "
+         "value, with the n of bfloat16.\n\n"
       << "Computed on " << machine.at("cpu").get<std::string>() << " with LibTorch "
       << machine.at("libtorch").get<std::string>() << ", one thread.\n";
   for (const auto& source : kSources)

@@ -8,4 +8,5 @@
 namespace foresight {
 using testing::check_conformance;
 using testing::Conformance;
+using testing::Gradients;
 }  // namespace foresight

@@ -51,6 +51,12 @@ struct Tolerance {
 inline Tolerance bfloat16_tolerance(int64_t roundings) {
   return {0, 0, 4 * 0x1p-8 * std::sqrt(static_cast<double>(roundings) / 3)};
 }
+/// The same in fixed point of 16 bits (nn/fixed_point_linear.hpp): a number is rounded by up to
+/// half a step of its block, a block of 256 numbers being scaled to a norm of 46330: by sqrt(256) /
+/// (2 * 46330) of the block's root mean square.
+inline Tolerance fixed_point_tolerance(int64_t roundings) {
+  return {0, 0, 4 * 16 / (2 * 46330.0) * std::sqrt(static_cast<double>(roundings) / 3)};
+}
 /// Roundings in sequence of one transformer block: twice norm, product, nonlinearity, product and
 /// sum, and the scores and sums of attention.
 inline constexpr int64_t kRoundingsOfBlock = 12;
@@ -201,6 +207,16 @@ class Golden {
     compared_ = seen;
   }
 
+  /// The same for what was computed in fixed point, within fixed_point_tolerance().
+  void compare_fixed_point(std::string_view key, const Tensor& actual, int64_t roundings) {
+    const auto wide = "outputs64/" + std::string(key);
+    const auto seen = compared_;
+    const auto tolerance = fixed_point_tolerance(roundings);
+    compare(file_.has(wide) ? wide : "outputs/" + std::string(key), actual, Tensor(), &tolerance,
+            "fixed16");
+    compared_ = seen;
+  }
+
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
   /// none.
   std::vector<std::string> uncompared(std::string_view section = "outputs") const {
@@ -223,7 +239,7 @@ class Golden {
   }
 
   void compare(std::string_view short_key, const Tensor& actual, const Tensor& where,
-               const Tolerance* own = nullptr) {
+               const Tolerance* own = nullptr, const char* computed_in = nullptr) {
     const std::string key = full_key(short_key, actual);
     INFO("fixture " << name_ << ", key " << key);
     if (!file_.has(key)) {
@@ -255,8 +271,8 @@ class Golden {
     const auto tolerance = own ? *own : tolerance_of(key);
     const auto computed = actual.detach().to(at::kCPU, at::kDouble);
     const bool of_file = own == nullptr && !key.starts_with("outputs64/");
-    record(key, c10::toString(actual.scalar_type()), computed, expected.to(at::kDouble), mask,
-           tolerance, of_file ? tolerance_reason() : std::string());
+    record(key, computed_in ? computed_in : c10::toString(actual.scalar_type()), computed,
+           expected.to(at::kDouble), mask, tolerance, of_file ? tolerance_reason() : std::string());
     compare_real(computed, expected.to(at::kDouble), mask, tolerance);
   }
 

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 
+#include "foresight/control/agent.hpp"
 #include "foresight/core/error.hpp"
 
 namespace foresight::cli {
@@ -27,6 +28,19 @@ at::Device MachineFlags::apply() const {
   require(at::globalContext().hasCUDA(), ErrorCategory::unsupported,
           "--device cuda: no CUDA device is usable (a CPU build of LibTorch, or no driver)");
   return at::kCUDA;
+}
+
+void PrecisionFlag::add(CLI::App& app) {
+  app.add_option("--precision", name,
+                 "float32, bfloat16, or fixed16: integers of 16 bits, the fastest on CPUs without "
+                 "bfloat16 instructions (default: as saved)")
+      ->check(CLI::IsMember({"float32", "bfloat16", "fixed16"}));
+}
+
+void PrecisionFlag::apply(Agent& agent) const {
+  using models::InferencePrecision;
+  for (const auto& [known, precision] : EnumNames<InferencePrecision>::names)
+    if (name == known) agent.compute_in(precision);
 }
 
 std::string machine_description() {

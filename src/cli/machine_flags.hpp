@@ -10,6 +10,10 @@ namespace CLI {
 class App;
 }
 
+namespace foresight {
+class Agent;
+}
+
 namespace foresight::cli {
 
 struct MachineFlags {
@@ -19,6 +23,15 @@ struct MachineFlags {
   void add(CLI::App& app);
   /// Sets the number of threads. Throws Error(unsupported) for a device that is not there.
   at::Device apply() const;
+};
+
+/// --precision, of the commands that plan.
+struct PrecisionFlag {
+  std::string name;  ///< of models::InferencePrecision; empty: as the bundle was saved
+
+  void add(CLI::App& app);
+  /// Throws Error(unsupported) where the model cannot.
+  void apply(Agent& agent) const;
 };
 
 /// "AMD EPYC, 2 threads, LibTorch 2.13.0".

@@ -79,6 +79,12 @@ void Agent::to(const at::Device& device) {
   if (critic_) critic_->to(device);
 }
 
+void Agent::compute_in(models::InferencePrecision precision) {
+  loaded_ = models::in_precision(loaded_, precision);
+  if (critic_)
+    critic_->to(precision == models::InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat);
+}
+
 Objective Agent::objective() const {
   require_valid(options);
   const auto& weights = options.objective;

@@ -242,7 +242,23 @@ Tensor Jepa::infer_actions(const Tensor& latents) const {
   return inverse_dynamics_->forward(losses::inverse_dynamics_input(latents), nn::Mode::infer);
 }
 
-std::shared_ptr<Jepa> Jepa::copy() const { return copy_of(*this, tensor_options()); }
+std::shared_ptr<Jepa> Jepa::copy() const {
+  if (fixed_point_) return fixed_point_copy(*fixed_point_);
+  return copy_of(*this, tensor_options());
+}
+
+std::shared_ptr<Jepa> Jepa::fixed_point_copy(nn::FixedPointKernel kernel) const {
+  auto twin = copy_of(*this, at::TensorOptions(at::kCPU).dtype(at::kFloat));
+  twin->eval();
+  for (auto& parameter : twin->parameters()) parameter.set_requires_grad(false);
+  at::NoGradGuard no_grad;
+  twin->predictor_->use_fixed_point(kernel);
+  twin->encoder_->use_fixed_point(kernel);
+  for (const auto& head : {twin->projector_, twin->pred_proj_})
+    if (head) head->use_fixed_point(kernel);
+  twin->fixed_point_ = kernel;
+  return twin;
+}
 
 std::shared_ptr<torch::nn::Module> Jepa::clone(const std::optional<torch::Device>& device) const {
   return clone_of(*this, device);

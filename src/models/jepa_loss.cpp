@@ -25,6 +25,8 @@ losses::Terms Jepa::loss_of_images(const Tensor& images, const Tensor& blocks, N
 }
 
 losses::Terms Jepa::loss_of_latents(const Tensor& latents, const Tensor& blocks, Noise& noise) {
+  require(!fixed_point_, ErrorCategory::unsupported,
+          "a Jepa in fixed point only infers: train the model it was copied from");
   check_shape("latents", latents, {kAny, kAny, options_.latent}, "[B,T,D]");
   require(latents.size(1) > options_.predicted_steps, ErrorCategory::invalid_argument,
           "clips of T = " + std::to_string(latents.size(1)) +

@@ -30,6 +30,22 @@ const std::vector<WorldModelFamily>& world_model_families() {
   return families;
 }
 
+LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision precision) {
+  if (precision != InferencePrecision::fixed16) {
+    loaded.module->to(precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16);
+    return loaded;
+  }
+  const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
+  require(model != nullptr, ErrorCategory::unsupported,
+          "fixed16: a model of family '" + loaded.model->spec().family +
+              "' is not computed in fixed point, only 'jepa' with the AdaLN predictor is");
+  require(
+      model->parameters().front().device().is_cpu(), ErrorCategory::unsupported,
+      "fixed16 computes on the CPU, the model is on " + model->parameters().front().device().str());
+  const auto copy = model->fixed_point_copy();
+  return {copy, copy};
+}
+
 LoadedWorldModel read_world_model(const io::Bundle& bundle) {
   std::string known;
   for (const auto& family : world_model_families()) {

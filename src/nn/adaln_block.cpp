@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/adaln_block.hpp"
 
+#include "foresight/nn/fixed_point_adaln.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::nn {
 namespace {
 
-constexpr double kPlainEpsilon = 1e-6;  // of the LayerNorm that is modulated
-constexpr int64_t kParts = 6;           // shift, scale and gate, twice
+constexpr int64_t kParts = 6;  // shift, scale and gate, twice
 
 Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& one_plus_scale) {
-  return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, kPlainEpsilon), one_plus_scale);
+  return at::addcmul(shift, at::layer_norm(x, {x.size(-1)}, {}, {}, kPlainNormEpsilon),
+                     one_plus_scale);
 }
 
 }  // namespace
 
-AdaLnBlock::AdaLnBlock(const AdaLnBlockSizes& sizes) {
+AdaLnBlock::AdaLnBlock(const AdaLnBlockSizes& sizes) : sizes_(sizes) {
   attention_ =
       register_module("attn", std::make_shared<FrameAttention>(FrameAttentionSizes{
                                   sizes.width, sizes.heads, sizes.head_width, sizes.dropout}));
@@ -33,6 +34,11 @@ void AdaLnBlock::initialise(Noise& noise) {
 
 Tensor AdaLnBlock::forward(const Tensor& x, const Tensor& modulation, const KeyValues* past,
                            KeyValues* present, Outputs outputs, Mode mode) const {
+  if (fixed_point_) {
+    require(mode == Mode::infer, ErrorCategory::unsupported,
+            "a model in fixed point only infers: train the one it was copied from");
+    return fixed_point_->forward(x, modulation, past, present, outputs);
+  }
   const auto part = [&x](const Tensor& m, int64_t i) {
     const auto of_frames = m.select(-2, i);
     return x.dim() == 4 ? of_frames.unsqueeze(-2) : of_frames;  // the same for a frame's tokens
@@ -48,21 +54,29 @@ Tensor AdaLnBlock::forward(const Tensor& x, const Tensor& modulation, const KeyV
   return at::addcmul(y, part(m, 5), fed);
 }
 
+void AdaLnBlock::use_fixed_point(FixedPointKernel kernel) {
+  fixed_point_ = std::make_shared<FixedPointAdaLn>(*this, kernel);
+}
+
 // The 1 of (1 + scale) is added to the bias.
-Tensor modulations(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks,
-                   const Tensor& condition) {
+ModulationWeights modulation_weights(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks) {
   std::vector<Tensor> weights, biases;
   for (const auto& block : blocks) {
     weights.push_back(block->modulation_layer()->weight);
     biases.push_back(block->modulation_layer()->bias);
   }
-  const auto width = weights.front().size(1);
-  const std::vector<int64_t> shape{static_cast<int64_t>(blocks.size()), kParts, width};
   auto one = at::zeros({1, kParts, 1}, biases.front().options());
   one.select(1, 1).fill_(1);
   one.select(1, 4).fill_(1);
-  const auto bias = (at::cat(biases).view(shape) + one).flatten();
-  return apply_linear(at::silu(condition), at::cat(weights), bias).unflatten(-1, shape);
+  const std::vector<int64_t> shape{static_cast<int64_t>(blocks.size()), kParts, -1};
+  return {at::cat(weights), (at::cat(biases).view(shape) + one).flatten()};
+}
+
+Tensor modulations(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks,
+                   const Tensor& condition) {
+  const auto [weight, bias] = modulation_weights(blocks);
+  return apply_linear(at::silu(condition), weight, bias)
+      .unflatten(-1, {static_cast<int64_t>(blocks.size()), kParts, -1});
 }
 
 }  // namespace foresight::nn

@@ -52,7 +52,23 @@ void AdaLnPredictor::initialise(Noise& noise) {
 
 // The modulations depend on the condition alone.
 Tensor AdaLnPredictor::modulate(const Tensor& conditions) const {
-  return modulations(blocks_, condition_ ? through(condition_, conditions) : conditions);
+  const auto condition = condition_ ? through(condition_, conditions) : conditions;
+  if (!fixed_modulation_) return modulations(blocks_, condition);
+  fixed_modulation_->frozen.check("fixed-point modulation");
+  return fixed_modulation_->linear.apply(at::silu(condition))
+      .unflatten(-1, {static_cast<int64_t>(blocks_.size()), 6, -1});
+}
+
+void AdaLnPredictor::use_fixed_point(FixedPointKernel kernel) {
+  std::vector<Tensor> layers;
+  for (const auto& block : blocks_) {
+    block->use_fixed_point(kernel);
+    layers.insert(layers.end(),
+                  {block->modulation_layer()->weight, block->modulation_layer()->bias});
+  }
+  const auto [weight, bias] = modulation_weights(blocks_);
+  fixed_modulation_ = std::make_shared<FixedModulation>(
+      FixedModulation{FixedPointLinear(weight, bias, kernel), Frozen(layers)});
 }
 
 Tensor AdaLnPredictor::embed(const Tensor& latents, int64_t first_position) const {

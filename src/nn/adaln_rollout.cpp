@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pruned rollout of the AdaLN-zero predictor.
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 
 #include "foresight/nn/adaln_predictor.hpp"
 
 namespace foresight::nn {
 namespace {
+
+// As many as whose modulations and hidden activations an allocator keeps for the next time (32 MB)
+// and a processor's cache can hold.
+constexpr int64_t kCandidatesAtOnce = 128;
 
 // [B,...] -> [B*S,...]
 Tensor repeat_rows(const Tensor& x, int64_t samples) {
@@ -31,15 +37,15 @@ struct AdaLnPredictor::Rollout {
   // Prediction from the window that ends at frame observed-1+t: [N,output].
   Tensor predict(int64_t t) {
     const auto first = std::max<int64_t>(0, observed + t - window);
-    const bool starts_at_zero = first == 0;
+    const bool grows = observed + t < window;  // the next window starts at frame 0 as well
     const auto depth = net.blocks_.size();
-    if (starts_at_zero && t > 0) {  // one token more than last time, all else is in the cache
+    if (first == 0 && t > 0) {  // one token more than last time, all else is in the cache
       const auto x = net.embed(frames.back(), observed - 1 + t);
       const auto previous = std::move(cache);
-      cache.assign(depth, {});
+      cache.assign(grows ? depth : 0, {});
       return net
-          .finish(net.run(x, future_modulation.narrow(1, t, 1), &previous, &cache, Outputs::last,
-                          Mode::infer))
+          .finish(net.run(x, future_modulation.narrow(1, t, 1), &previous, grows ? &cache : nullptr,
+                          Outputs::last, Mode::infer))
           .select(1, 0);
     }
     const auto shared = std::max<int64_t>(0, observed - 1 - first);
@@ -48,10 +54,10 @@ struct AdaLnPredictor::Rollout {
     const auto begin = own_first - (observed - 1);
     const auto latents = at::cat(at::TensorList(frames).slice(static_cast<std::size_t>(begin)), 1);
     const auto modulation = future_modulation.narrow(1, begin, t + 1 - begin);
-    cache.assign(starts_at_zero ? depth : 0, {});
+    cache.assign(grows ? depth : 0, {});
     return net
         .finish(net.run(net.embed(latents, shared), modulation, before.empty() ? nullptr : &before,
-                        starts_at_zero ? &cache : nullptr, Outputs::last, Mode::infer))
+                        grows ? &cache : nullptr, Outputs::last, Mode::infer))
         .select(1, 0);
   }
 
@@ -67,6 +73,16 @@ struct AdaLnPredictor::Rollout {
 Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                                const PredictionHead& head) const {
   check_rollout(context, past, future);
+  const auto parts = (future.size(0) * future.size(1) - 1) / kCandidatesAtOnce + 1;
+  if (parts == 1 || at::GradMode::is_enabled()) return imagine(context, past, future, head);
+  std::vector<Tensor> imagined;
+  for (const auto& part : future.chunk(parts, 1))
+    imagined.push_back(imagine(context, past, part, head));
+  return at::cat(imagined, 1);
+}
+
+Tensor AdaLnPredictor::imagine(const Tensor& context, const Tensor& past, const Tensor& future,
+                               const PredictionHead& head) const {
   const auto observed = std::min(context.size(1), sizes().frames);
   const auto kept = context.narrow(1, context.size(1) - observed, observed);
   const auto samples = future.size(1), horizon = future.size(2);

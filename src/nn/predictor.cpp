@@ -49,4 +49,10 @@ Tensor LatentPredictor::rollout(const Tensor& context, const Tensor& past, const
   return latents.narrow(1, observed, horizon).unflatten(0, {context.size(0), samples});
 }
 
+void LatentPredictor::use_fixed_point(FixedPointKernel) {
+  throw Error(ErrorCategory::unsupported,
+              "this kind of predictor is not computed in fixed point: only the AdaLN transformer "
+              "(predictor = adaln) is");
+}
+
 }  // namespace foresight::nn

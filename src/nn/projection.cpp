@@ -28,6 +28,11 @@ Projection::Projection(int64_t input, const ProjectionOptions& options, int64_t 
 void Projection::initialise(Noise& noise) { init_layers(*this, noise); }
 
 Tensor Projection::forward(const Tensor& x, Mode mode) const {
+  if (fixed_point_) {
+    require(mode == Mode::infer, ErrorCategory::unsupported,
+            "a model in fixed point only infers: train the one it was copied from");
+    return checked_fixed_point()->apply(x);
+  }
   auto hidden = through(first_, x);
   if (batch_norm_) {
     const auto rows = hidden.reshape({-1, hidden.size(-1)});
@@ -39,6 +44,10 @@ Tensor Projection::forward(const Tensor& x, Mode mode) const {
 
 Projection::Folded Projection::fold() const {
   Folded folded;
+  if (fixed_point_) {
+    folded.fixed_point_ = checked_fixed_point();
+    return folded;
+  }
   folded.first_weight_ = first_->weight;
   folded.first_bias_ = first_->bias;
   folded.last_weight_ = last_->weight;
@@ -55,7 +64,24 @@ Projection::Folded Projection::fold() const {
   return folded;
 }
 
+void Projection::use_fixed_point(FixedPointKernel kernel) {
+  if (layer_norm_ || fixed_point_) return;
+  const auto folded = fold();
+  auto weights = parameters();
+  for (const auto& buffer : buffers()) weights.push_back(buffer);
+  fixed_point_ = std::make_shared<FixedPoint>(FixedPoint{
+      std::make_shared<FixedPointFeedForward>(folded.first_weight_, folded.first_bias_,
+                                              folded.last_weight_, folded.last_bias_, kernel),
+      Frozen(weights)});
+}
+
+std::shared_ptr<const FixedPointFeedForward> Projection::checked_fixed_point() const {
+  fixed_point_->frozen.check("fixed-point projection");
+  return fixed_point_->layers;
+}
+
 Tensor Projection::Folded::forward(const Tensor& x) const {
+  if (fixed_point_) return fixed_point_->apply(x);
   auto hidden = apply_linear(x, first_weight_, first_bias_);
   if (norm_) hidden = through(norm_, hidden);
   return apply_linear(activate_temporary(std::move(hidden), Activation::gelu), last_weight_,

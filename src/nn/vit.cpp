@@ -2,7 +2,10 @@
 #include "foresight/nn/vit.hpp"
 
 #include <cmath>
+#include <optional>
 
+#include "foresight/nn/fixed_point_linear.hpp"
+#include "foresight/nn/frozen.hpp"
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/recompute.hpp"
 
@@ -64,13 +67,28 @@ class VitLayer : public torch::nn::Module {
 
   /// [N,n,D] -> [N,n,D], or [N,1,D] when only the first token is wanted.
   Tensor forward(const Tensor& x, int64_t wanted) const {
+    if (fixed_point_) fixed_point_->frozen.check("fixed-point ViT layer");
     const auto u = through(before_, x);
-    const auto o =
-        at::scaled_dot_product_attention(split(through(query_, u.narrow(1, 0, wanted))),
-                                         split(through(key_, u)), split(through(value_, u)));
-    const auto y =
-        add(x.narrow(1, 0, wanted), through(out_, o.transpose(1, 2).flatten(2)), scale1_);
+    const auto o = attended(u, wanted).transpose(1, 2).flatten(2);
+    const auto branch = fixed_point_ ? fixed_point_->out.apply(o) : through(out_, o);
+    const auto y = add(x.narrow(1, 0, wanted), branch, scale1_);
     return add(y, feed_forward(through(after_, y)), scale2_);
+  }
+
+  void use_fixed_point(FixedPointKernel kernel) {
+    const auto joined = [](const Tensor& a, const Tensor& b) {
+      return a.defined() ? at::cat({a, b}) : Tensor();
+    };
+    FixedPoint layers{
+        {query_->weight, query_->bias, kernel},
+        {joined(key_->weight, value_->weight), joined(key_->bias, value_->bias), kernel},
+        {out_->weight, out_->bias, kernel},
+        {},
+        Frozen(parameters())};
+    if (!gated_ && activation_ == Activation::gelu)
+      layers.feed_forward.emplace(mlp_in_->weight, mlp_in_->bias, mlp_out_->weight, mlp_out_->bias,
+                                  kernel);
+    fixed_point_ = std::make_shared<FixedPoint>(std::move(layers));
   }
 
  private:
@@ -78,16 +96,32 @@ class VitLayer : public torch::nn::Module {
     return scale.defined() ? at::addcmul(x, branch, scale) : x + branch;
   }
 
+  // [N,heads,wanted,w].
+  Tensor attended(const Tensor& u, int64_t wanted) const {
+    const auto asking = u.narrow(1, 0, wanted);
+    if (!fixed_point_)
+      return at::scaled_dot_product_attention(split(through(query_, asking)),
+                                              split(through(key_, u)), split(through(value_, u)));
+    const auto known = fixed_point_->keys_and_values.apply(u).chunk(2, -1);
+    return at::scaled_dot_product_attention(split(fixed_point_->query.apply(asking)),
+                                            split(known[0]), split(known[1]));
+  }
+
   Tensor feed_forward(const Tensor& u) const {
+    if (fixed_point_ && fixed_point_->feed_forward) return fixed_point_->feed_forward->apply(u);
     auto hidden = through(mlp_in_, u);
     if (!gated_) return through(mlp_out_, activate_temporary(std::move(hidden), activation_));
     const auto halves = hidden.chunk(2, -1);
     return through(mlp_out_, at::silu(halves[0]) * halves[1]);
   }
 
-  Tensor split(const Tensor& x) const {
-    return x.view({x.size(0), x.size(1), heads_, -1}).transpose(1, 2);
-  }
+  Tensor split(const Tensor& x) const { return x.unflatten(-1, {heads_, -1}).transpose(1, 2); }
+
+  struct FixedPoint {
+    FixedPointLinear query, keys_and_values, out;
+    std::optional<FixedPointFeedForward> feed_forward;
+    Frozen frozen;
+  };
 
   int64_t heads_;
   bool gated_;
@@ -96,6 +130,7 @@ class VitLayer : public torch::nn::Module {
   torch::nn::Linear mlp_in_{nullptr}, mlp_out_{nullptr};
   torch::nn::LayerNorm before_{nullptr}, after_{nullptr};
   Tensor scale1_, scale2_;
+  std::shared_ptr<const FixedPoint> fixed_point_;
 };
 
 namespace {
@@ -131,6 +166,10 @@ Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
   norm_ = norm_of(*this, "layernorm", options);
   if (options.pooler)
     pooler_ = place(*this, "pooler.dense", torch::nn::Linear(options.width, options.width));
+}
+
+void Vit::use_fixed_point(FixedPointKernel kernel) {
+  for (const auto& layer : layers_) layer->use_fixed_point(kernel);
 }
 
 void Vit::initialise(Noise& noise) {

@@ -49,6 +49,33 @@ AgentOptions quick_planning() {
 
 }  // namespace
 
+TEST_CASE("an agent infers in the precision that is asked for, or says that it cannot") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto jepa =
+      jepa_under_test(tiny_jepa_options(models::EncoderKind::vit, models::PredictorKind::adaln, 2));
+  models::write_jepa(folder / "jepa", *jepa, models::jepa_bundle_config(*jepa));
+  const auto saved = Agent::load(folder / "jepa");
+  PhiloxNoise noise(1);
+  const auto observation = pixel_observation(1, 2);
+  const auto expected = saved.model().encode(observation, noise);
+  auto fixed = Agent::load(folder / "jepa");
+  fixed.compute_in(models::InferencePrecision::fixed16);
+  const auto latent = fixed.model().encode(observation, noise);
+  CHECK(at::allclose(latent, expected, 1e-2, 1e-2));
+  CHECK_FALSE(at::equal(latent, expected));
+  auto narrow = Agent::load(folder / "jepa");
+  narrow.compute_in(models::InferencePrecision::bfloat16);
+  CHECK(narrow.model().encode(observation, noise).scalar_type() == at::kBFloat16);
+
+  const auto patches = patch_model();
+  models::write_dino_wm(folder / "patches", *patches, models::dino_wm_bundle_config(*patches));
+  auto other = Agent::load(folder / "patches");
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { other.compute_in(models::InferencePrecision::fixed16); },
+      "dino_wm", "fixed16"));
+}
+
 TEST_CASE("an agent plans with a model of patches as with one of vectors") {
   at::NoGradGuard no_grad;
   const TemporaryFolder folder;

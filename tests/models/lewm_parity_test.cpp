@@ -78,24 +78,37 @@ TEST_CASE("action blocks equal the reference's, there and back", "[parity]") {
 
 namespace {
 
-// One case of a rollout fixture, in bfloat16: latents and costs. The projections count as a block.
-void check_bfloat16_rollout(Golden& golden, const nlohmann::json& config) {
+enum class Narrow { bfloat16, fixed16 };
+
+// One case of a rollout fixture, in bfloat16 or fixed point: latents and costs. The projections
+// count as a block.
+void check_narrow_rollout(Golden& golden, const nlohmann::json& config, Narrow precision) {
+  const bool is_bfloat16 = precision == Narrow::bfloat16;
   const std::string name = config.at("name");
-  INFO("case " << name << " in bfloat16");
+  INFO("case " << name << (is_bfloat16 ? " in bfloat16" : " in fixed point"));
   at::NoGradGuard no_grad;
   auto options = golden_jepa_options(golden.config());
   options.history = std::min(options.history, config.value("history_size", options.history));
-  const auto model = golden_jepa(golden, options);
-  model->to(at::kBFloat16);
+  auto model = golden_jepa(golden, options);
+  const auto type = is_bfloat16 ? at::kBFloat16 : at::kFloat;
+  if (is_bfloat16)
+    model->to(type);
+  else
+    model = model->fixed_point_copy();
   PhiloxNoise noise(1);
   const auto input = [&](const std::string& key) {
-    return golden.input(name + "_" + key).to(at::kBFloat16);
+    return golden.input(name + "_" + key).to(type);
+  };
+  const auto compare = [&](const std::string& key, const Tensor& actual, int64_t roundings) {
+    if (is_bfloat16)
+      golden.compare_bfloat16(name + key, actual, roundings);
+    else
+      golden.compare_fixed_point(name + key, actual, roundings);
   };
   const auto of_frame = (options.vit.depth + 1) * kRoundingsOfBlock;
   const auto of_step = (options.adaln.depth + 1) * kRoundingsOfBlock;
   const auto context = model->encode_images(input("pixels"), nn::Mode::infer);
-  if (golden.has("outputs/" + name + "_emb_context"))
-    golden.compare_bfloat16(name + "_emb_context", context, of_frame);
+  if (golden.has("outputs/" + name + "_emb_context")) compare("_emb_context", context, of_frame);
   auto state = model->initial(context.size(0));
   for (int64_t t = 0; t < context.size(1); ++t)
     state =
@@ -104,17 +117,16 @@ void check_bfloat16_rollout(Golden& golden, const nlohmann::json& config) {
   const auto candidates = input("candidates");
   const auto samples = candidates.size(1), horizon = candidates.size(2);
   const auto latents = model->rollout(state, candidates, noise).states.at("latent").squeeze(3);
-  REQUIRE(latents.scalar_type() == at::kBFloat16);
+  REQUIRE(latents.scalar_type() == type);
   const auto roundings = of_frame + horizon * of_step;
-  golden.compare_bfloat16(name + "_predicted_emb",
-                          at::cat({context.unsqueeze(1).expand({-1, samples, -1, -1}), latents}, 2),
-                          roundings);
+  compare("_predicted_emb",
+          at::cat({context.unsqueeze(1).expand({-1, samples, -1, -1}), latents}, 2), roundings);
   if (!config.value("goal", false)) return;
   const auto goal = model->encode_images(input("goal"), nn::Mode::infer);
-  golden.compare_bfloat16(name + "_goal_emb", goal, of_frame);
+  compare("_goal_emb", goal, of_frame);
   const auto error = latents.select(2, -1) - goal.select(1, -1).unsqueeze(1);
   // A square errs by twice its root's share: four times the variance.
-  golden.compare_bfloat16(name + "_cost_sum", error.square().sum(-1), 4 * roundings);
+  compare("_cost_sum", error.square().sum(-1), 4 * roundings);
 }
 
 // One case of a rollout fixture, in one precision.
@@ -176,7 +188,8 @@ void check_rollout_case(Golden& golden, const nlohmann::json& config, at::Scalar
 void check_rollouts(Golden& golden) {
   for (const auto& config : golden.config().at("cases")) {
     for (const auto type : kTypes) check_rollout_case(golden, config, type);
-    check_bfloat16_rollout(golden, config);
+    for (const auto precision : {Narrow::bfloat16, Narrow::fixed16})
+      check_narrow_rollout(golden, config, precision);
   }
   CHECK(golden.uncompared("outputs").empty());
   CHECK(golden.uncompared("outputs64").empty());

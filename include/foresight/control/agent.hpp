@@ -83,6 +83,10 @@ class FORESIGHT_API Agent {
   /// Moves the weights; observations may stay on the CPU.
   void to(const at::Device& device);
 
+  /// Infers in another precision from now on; see models::in_precision(). A critic in bfloat16 with
+  /// the model, else in float32.
+  void compute_in(models::InferencePrecision precision);
+
   const WorldModel& model() const noexcept { return *loaded_.model; }
   /// The same model as what holds its weights.
   const torch::nn::Module& module() const noexcept { return *loaded_.module; }

@@ -8,6 +8,7 @@
 #include <torch/nn/module.h>
 
 #include <memory>
+#include <optional>
 
 #include "foresight/core/world_model.hpp"
 #include "foresight/losses/terms.hpp"
@@ -75,6 +76,13 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
 
   /// An independent model with the same weights, flags, dtype and device.
   std::shared_ptr<Jepa> copy() const;
+  /// An independent float32 model on the CPU, for inference only, whose linear layers compute in
+  /// fixed point (nn/fixed_point_linear.hpp): the AdaLN predictor, a ViT encoder and heads without
+  /// layer norm; the rest stays float32. Its weights are packed once: a later change of them is
+  /// refused at the next use, as are training and gradients. Throws Error(unsupported) for a
+  /// predictor without such a form.
+  std::shared_ptr<Jepa> fixed_point_copy(
+      nn::FixedPointKernel kernel = nn::FixedPointKernel::fastest) const;
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 
@@ -87,6 +95,7 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
 
   JepaOptions options_;
   ModelSpec spec_;
+  std::optional<nn::FixedPointKernel> fixed_point_;
   std::shared_ptr<nn::ImageEncoder> encoder_;
   std::shared_ptr<nn::Projection> projector_, pred_proj_, inverse_dynamics_;
   std::shared_ptr<nn::ActionEncoder> action_encoder_;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "foresight/core/options.hpp"
 #include "foresight/core/world_model.hpp"
 #include "foresight/io/bundle.hpp"
 
@@ -27,6 +28,18 @@ struct WorldModelFamily {
   LoadedWorldModel (*read)(const io::Bundle& bundle);
 };
 
+/// What inference computes in.
+enum class InferencePrecision {
+  float32,
+  bfloat16,  ///< pays on GPUs and on processors with AVX512-BF16 or AMX
+  fixed16,   ///< integers of 16 bits, Jepa::fixed_point_copy(): pays on other processors
+};
+
+/// The model to infer with in another precision: float32 and bfloat16 convert the given one,
+/// fixed16 is a copy. Throws Error(unsupported) where a family or device has no fixed16.
+FORESIGHT_API LoadedWorldModel in_precision(const LoadedWorldModel& loaded,
+                                            InferencePrecision precision);
+
 /// All families that read_world_model() knows.
 FORESIGHT_API const std::vector<WorldModelFamily>& world_model_families();
 
@@ -38,3 +51,10 @@ FORESIGHT_API LoadedWorldModel read_world_model(const io::Bundle& bundle);
 FORESIGHT_API LoadedWorldModel read_world_model(const std::filesystem::path& folder);
 
 }  // namespace foresight::models
+
+template <>
+struct foresight::EnumNames<foresight::models::InferencePrecision> {
+  using E = foresight::models::InferencePrecision;
+  static constexpr std::array<std::pair<std::string_view, E>, 3> names{
+      {{"float32", E::float32}, {"bfloat16", E::bfloat16}, {"fixed16", E::fixed16}}};
+};

@@ -11,9 +11,13 @@
 #include <vector>
 
 #include "foresight/core/noise.hpp"
+#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/frame_attention.hpp"
 
 namespace foresight::nn {
+
+/// Epsilon of the LayerNorm that is modulated.
+inline constexpr double kPlainNormEpsilon = 1e-6;
 
 struct AdaLnBlockSizes {
   int64_t width = 192;
@@ -22,6 +26,8 @@ struct AdaLnBlockSizes {
   int64_t mlp_width = 2048;
   double dropout = 0.0;
 };
+
+class FixedPointAdaLn;
 
 /// State-dict keys: attn.{norm,to_qkv,to_out.0}.*, mlp.net.{0,1,4}.*, adaLN_modulation.1.*. Without
 /// to_out if there is one head as wide as the block.
@@ -38,14 +44,29 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   /// The layer that maps SiLU(condition) to the six modulation vectors [6*width] (shift, scale,
   /// gate, twice).
   const torch::nn::Linear& modulation_layer() const { return modulation_; }
+  const AdaLnBlockSizes& sizes() const { return sizes_; }
+  const FrameAttention& attention() const { return *attention_; }
+  const NormedFeedForward& feed_forward() const { return *feed_forward_; }
+  /// From now on forward() computes in fixed point (nn/fixed_point_adaln.hpp) and only infers.
+  void use_fixed_point(FixedPointKernel kernel);
   /// torch's default initial weights; zero modulation, so that the block starts as the identity.
   void initialise(Noise& noise);
 
  private:
+  AdaLnBlockSizes sizes_;
   std::shared_ptr<FrameAttention> attention_;
   std::shared_ptr<NormedFeedForward> feed_forward_;
   torch::nn::Linear modulation_{nullptr};
+  std::shared_ptr<const FixedPointAdaLn> fixed_point_;
 };
+
+/// The modulation layers of all blocks as one, the 1 of (1 + scale) in the bias.
+struct ModulationWeights {
+  Tensor weight;  ///< [depth*6*width, width]
+  Tensor bias;    ///< [depth*6*width]
+};
+FORESIGHT_API ModulationWeights
+modulation_weights(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks);
 
 /// The modulations of all blocks from SiLU(condition) [...,width] in one product: [...,depth,6,
 /// width], ready for AdaLnBlock::forward().

@@ -8,6 +8,7 @@
 
 #include "foresight/core/options.hpp"
 #include "foresight/nn/adaln_block.hpp"
+#include "foresight/nn/frozen.hpp"
 #include "foresight/nn/predictor.hpp"
 
 namespace foresight::nn {
@@ -51,6 +52,7 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   /// an earlier step can be reused.
   Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                  const PredictionHead& head) const override;
+  void use_fixed_point(FixedPointKernel kernel) override;
   void initialise(Noise& noise) override;
 
  private:
@@ -59,6 +61,9 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   Tensor finish(const Tensor& x) const;
   Tensor run(Tensor x, const Tensor& modulation, const std::vector<KeyValues>* past,
              std::vector<KeyValues>* present, Outputs outputs, Mode mode) const;
+  // rollout() of a few candidates.
+  Tensor imagine(const Tensor& context, const Tensor& past, const Tensor& future,
+                 const PredictionHead& head) const;
   struct Rollout;
 
   AdaLnPredictorOptions options_;
@@ -66,6 +71,11 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   torch::nn::Linear input_{nullptr}, condition_{nullptr}, output_{nullptr};
   std::vector<std::shared_ptr<AdaLnBlock>> blocks_;
   torch::nn::LayerNorm norm_{nullptr};
+  struct FixedModulation {
+    FixedPointLinear linear;
+    Frozen frozen;
+  };
+  std::shared_ptr<const FixedModulation> fixed_modulation_;
 };
 
 }  // namespace foresight::nn

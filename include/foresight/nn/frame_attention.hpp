@@ -39,6 +39,11 @@ class FORESIGHT_API FrameAttention : public torch::nn::Module {
   Tensor forward(const Tensor& x, const KeyValues* past, KeyValues* present, Outputs outputs,
                  Mode mode) const;
 
+  const torch::nn::LayerNorm& norm() const { return norm_; }
+  const torch::nn::Linear& qkv() const { return qkv_; }
+  /// Empty where there is no to_out.
+  const torch::nn::Linear& output() const { return out_; }
+
  private:
   Tensor attend(const Tensor& query, const Tensor& keys, const Tensor& values, int64_t tokens,
                 double dropout) const;
@@ -55,6 +60,10 @@ class FORESIGHT_API NormedFeedForward : public torch::nn::Module {
 
   /// [..., width] -> [..., width].
   Tensor forward(const Tensor& x, Mode mode) const;
+
+  const torch::nn::LayerNorm& norm() const { return norm_; }
+  const torch::nn::Linear& hidden() const { return in_; }
+  const torch::nn::Linear& output() const { return out_; }
 
  private:
   double dropout_;

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "foresight/core/noise.hpp"
+#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/module.hpp"
 
 namespace foresight::nn {
@@ -41,6 +42,10 @@ class FORESIGHT_API LatentPredictor : public torch::nn::Module {
   /// Result [B,S,H,D]. Step t looks at the last `frames` of F+t frames. The default loops last().
   virtual Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                          const PredictionHead& head) const;
+
+  /// From now on inference computes in fixed point where the predictor can (nn/
+  /// fixed_point_linear.hpp), and training is refused. The default throws Error(unsupported).
+  virtual void use_fixed_point(FixedPointKernel kernel);
 
   /// Longest window that forward() accepts.
   virtual int64_t max_length() const { return sizes_.frames; }

@@ -8,6 +8,8 @@
 #include "foresight/core/noise.hpp"
 #include "foresight/core/options.hpp"
 #include "foresight/nn/batch_norm.hpp"
+#include "foresight/nn/fixed_point_linear.hpp"
+#include "foresight/nn/frozen.hpp"
 #include "foresight/nn/module.hpp"
 #include "foresight/nn/norm.hpp"
 
@@ -44,15 +46,27 @@ class FORESIGHT_API Projection : public torch::nn::Module {
     friend class Projection;
     Tensor first_weight_, first_bias_, last_weight_, last_bias_;
     torch::nn::LayerNorm norm_{nullptr};
+    std::shared_ptr<const FixedPointFeedForward> fixed_point_;
   };
   Folded fold() const;
+
+  /// From now on inference computes in fixed point, with the running statistics folded in, and
+  /// training is refused. A head with a layer norm stays as it is.
+  void use_fixed_point(FixedPointKernel kernel);
 
   void initialise(Noise& noise);
 
  private:
+  struct FixedPoint {
+    std::shared_ptr<const FixedPointFeedForward> layers;
+    Frozen frozen;
+  };
+  std::shared_ptr<const FixedPointFeedForward> checked_fixed_point() const;
+
   torch::nn::Linear first_{nullptr}, last_{nullptr};
   std::shared_ptr<BatchNorm1d> batch_norm_;
   torch::nn::LayerNorm layer_norm_{nullptr};
+  std::shared_ptr<const FixedPoint> fixed_point_;
 };
 
 }  // namespace foresight::nn

@@ -76,6 +76,9 @@ class FORESIGHT_API Vit : public ImageEncoder {
   /// the patches.
   Tensor encode(const Tensor& images, Mode mode) const override;
   int64_t width() const override { return options_.width; }
+  /// All linear layers but the patch embedding and the pooler; the feed-forward part only with
+  /// GELU.
+  void use_fixed_point(FixedPointKernel kernel) override;
   /// N(0, 0.02^2) weights, tokens and positions; zero biases; layer scales of 1 (the Hugging Face
   /// default).
   void initialise(Noise& noise) override;

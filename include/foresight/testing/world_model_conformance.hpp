@@ -30,6 +30,12 @@
 
 namespace foresight::testing {
 
+/// What happens where a rollout's gradient is asked for.
+enum class Gradients {
+  flow,     ///< they reach every action
+  refused,  ///< Error(unsupported): a model for inference only
+};
+
 /// A model under test and how to feed it.
 struct Conformance {
   const WorldModel& model;
@@ -40,6 +46,7 @@ struct Conformance {
   /// The model's parameters and buffers, to check that nothing changes them; empty for a model
   /// without.
   std::function<std::vector<Tensor>()> parameters = [] { return std::vector<Tensor>(); };
+  Gradients gradients = Gradients::flow;
 };
 
 namespace conformance {
@@ -117,6 +124,18 @@ inline void check_gradients(const Conformance& c, int64_t frames) {
     latents.select(2, -1).square().sum().backward();
     return blocks.grad();
   };
+  if (c.gradients == Gradients::refused) {
+    for (const bool fused : {true, false}) {
+      auto category = ErrorCategory::bad_file;
+      try {
+        gradient(fused);
+      } catch (const Error& error) {
+        category = error.category();
+      }
+      CHECK(category == ErrorCategory::unsupported);
+    }
+    return;
+  }
   const auto looped = gradient(false);
   REQUIRE(looped.defined());
   INFO("the last state must depend on every action");

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights from which something was computed once, such as their form in fixed point: whoever uses
+// that later can ask whether it still belongs to them.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "foresight/core/tensor.hpp"
+
+namespace foresight::nn {
+
+class FORESIGHT_API Frozen {
+ public:
+  /// Undefined tensors are left out.
+  explicit Frozen(const std::vector<Tensor>& tensors);
+
+  /// Throws Error(invalid_argument) naming `holder` if a tensor was written to, converted or moved
+  /// since.
+  void check(std::string_view holder) const;
+
+ private:
+  struct Seen {
+    Tensor tensor;
+    const void* data;
+    int64_t version;
+  };
+  std::vector<Seen> seen_;
+};
+
+}  // namespace foresight::nn

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole layers in fixed point, a tile of rows at a time, so that what is between two products stays
+// in the processor's caches. Results depend neither on the tiles nor on the processor.
+#pragma once
+
+#include "fixed_point_weights.hpp"
+#include "foresight/nn/fixed_point_linear.hpp"
+
+namespace foresight::nn::fixed_point {
+
+struct LinearTask {
+  WeightsView weights;
+  const float* x;  // [N, x_step]
+  int64_t x_step;
+  float* y;  // [N,out]
+};
+/// Rows [begin, end) of y = x W' + b.
+void apply_to_rows(const LinearTask& task, int64_t begin, int64_t end, FixedPointKernel kernel);
+
+struct FeedForwardTask {
+  WeightsView in, out;
+  const float* x;  // [N, x_step]
+  int64_t x_step;
+  float* y;  // [N,out]
+};
+/// Rows [begin, end) of y = GELU(x W1' + b1) W2' + b2.
+void apply_to_rows(const FeedForwardTask& task, int64_t begin, int64_t end,
+                   FixedPointKernel kernel);
+
+/// One layer norm's weight and bias [width].
+struct NormView {
+  const float *weight, *bias;
+  float epsilon;
+};
+
+/// Where the keys or values of earlier tokens lie.
+struct PastView {
+  const float* data = nullptr;
+  int64_t row = 0, head = 0, token = 0;  // steps
+};
+
+/// nn::AdaLnBlock::forward() for one token a frame.
+struct AdaLnTask {
+  WeightsView qkv;  // a head's channels start at a panel: [3][heads][head_width padded to 16]
+  WeightsView attention_out, hidden, out;
+  NormView attention_norm, feed_forward_norm;
+  float plain_epsilon;
+  int64_t width, heads, head_width;
+  int64_t tokens, earlier;  // own and earlier tokens of a row
+  int64_t first_output;     // first token whose output is wanted; `tokens`: none
+  const float* x;           // [N,tokens,width]
+  const float* modulation;  // [N,tokens,6,width]: of a row and token at the steps below
+  int64_t modulation_row, modulation_token;
+  PastView past_keys, past_values;
+  int64_t rows_of_past;                  // rows that share one row of the past
+  float *present_keys, *present_values;  // [N,earlier+tokens,heads,head_width] or null
+  float* y;                              // [N,tokens-first_output,width]
+};
+/// Rows [begin, end), all tokens of each.
+void apply_to_rows(const AdaLnTask& task, int64_t begin, int64_t end, FixedPointKernel kernel);
+
+}  // namespace foresight::nn::fixed_point
