@@ -28,6 +28,7 @@ struct EvalFlags {
   int64_t instances = 50, seed = 42, horizon = 10;
   bool baselines = true, trade_off = false;
   MachineFlags machine;
+  PrecisionFlag precision;
   OptionFlags options;
 };
 
@@ -148,6 +149,7 @@ void eval_command(const EvalFlags& flags) {
   Setting setting{planning_ground(flags.camera.open(flags.data), flags.env),
                   Agent::load(flags.bundle)};
   setting.agent.to(device);
+  flags.precision.apply(setting.agent);
   setting.agent.options = resolve(setting.agent.options, flags.options);
 
   nlohmann::json result = {{"bundle", flags.bundle},
@@ -233,6 +235,7 @@ void add_eval(CLI::App& app) {
   command->add_flag("--trade-off", flags->trade_off, "also try other planner budgets");
   command->add_option("--out", flags->out, "result file (default: eval.json beside the bundle)");
   flags->machine.add(*command);
+  flags->precision.add(*command);
   add_options(*command, AgentOptions{}, flags->options);
   command->callback([flags] { eval_command(*flags); });
 }

@@ -17,6 +17,7 @@ namespace {
 struct PlanFlags {
   std::string bundle, start, goal;
   MachineFlags machine;
+  PrecisionFlag precision;
   OptionFlags options;
 };
 
@@ -32,6 +33,7 @@ void plan_command(const PlanFlags& flags) {
   at::NoGradGuard no_grad;
   auto agent = Agent::load(flags.bundle);
   agent.to(device);
+  flags.precision.apply(agent);
   agent.options = resolve(agent.options, flags.options);
   agent.options.control.batch = 1;
   auto mpc = agent.controller();
@@ -72,6 +74,7 @@ void add_plan(CLI::App& app) {
       ->required();
   command->add_option("--goal", flags->goal, "picture of the goal")->required();
   flags->machine.add(*command);
+  flags->precision.add(*command);
   add_options(*command, AgentOptions{}, flags->options);
   command->callback([flags] { plan_command(*flags); });
 }
