@@ -175,10 +175,12 @@ class Comparison {
   nlohmann::json measure() {
     const auto ours = [this](OneThread& loader, const fs::path& dropped) {
       return [this, &loader, dropped] {
-        if (dropped.empty())
+        if (dropped.empty()) {
           bring_into_cache(path_);
-        else
+        } else {
           drop_from_cache(dropped);
+          loader.seek(loader.position());  // what was announced a turn ago has been dropped
+        }
         return loader.milliseconds(settings_.batches, windows_, mean_);
       };
     };

@@ -26,6 +26,6 @@ sync # what is not written cannot be dropped from the system's cache
 OMP_NUM_THREADS=1 "$build/benchmarks/benchmark_loader" tworoom/lerobot_v30 sets/video \
   tworoom/swm/video sets/jpeg tworoom/swm/folder sets/jpeg_480x640 sets/raw.h5 \
   tworoom/swm/tworoom_raw.h5 tworoom/folder \
-  "lerobot=$lerobot" "swm=$swm" rounds=7 batches=2 cache="$sets.frames" >report.json
+  "lerobot=$lerobot" "swm=$swm" rounds=5 batches=4 cache="$sets.frames" >report.json
 cp report.json "$here/results/loader.json"
 echo "$here/results/loader.json"
