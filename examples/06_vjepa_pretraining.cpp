@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Example 6: learn what to see in video by predicting what is hidden of it. A small V-JEPA 2 is
-// pre-trained on clips without any label; then a linear probe asks how much of the agent's position
-// its features hold, next to features of the same network with random weights.
+// pre-trained on clips without any label; then a linear probe asks how much its features hold of
+// where things are, next to features of the same network with random weights.
 //
 //   example_06_vjepa_pretraining [FOLDER [STEPS]]
 //
-// FOLDER: recorded episodes (video and table, as `foresight record` writes them) with state
-// columns; by default a few episodes of TwoRoom are recorded first. STEPS: 60 by default, half a
-// minute, to see the loss fall; from 300 on the features are probed.
+// FOLDER: recordings of any format, or videos alone; files that cannot be read are left out. By
+// default a few episodes of TwoRoom are recorded first. The probe is asked for the state columns;
+// where there are none, for the place in the picture that changes most during the clip. STEPS: 60
+// by default, half a minute, to see the loss fall; from 300 on the features are probed.
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
@@ -16,7 +17,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "foresight/data/folder_dataset.hpp"
 #include "foresight/data/folder_writer.hpp"
 #include "foresight/envs/recording.hpp"
 #include "foresight/envs/two_room.hpp"
@@ -58,12 +58,26 @@ std::unique_ptr<data::Loader> clips(const std::shared_ptr<const data::FrameCache
   ActionSpace unused;  // windows come with their actions; masked prediction does not look at them
   unused.dim = static_cast<int64_t>(dataset.action_columns().size());
   unused.block = kStride;
-  return std::make_unique<data::Loader>(
-      frames, windows, unused,
-      data::LoaderOptions{.batch = 16, .order = order, .last_batch = data::LastBatch::drop});
+  return std::make_unique<data::Loader>(frames, windows, unused,
+                                        data::LoaderOptions{.batch = 16,
+                                                            .order = order,
+                                                            .last_batch = data::LastBatch::drop,
+                                                            .unreadable = data::Unreadable::skip});
 }
 
-// The mean token of each clip [N,D], and the state in its last frame [N,K].
+// Column and row [N,2], in pixels, about which clips [N,T,H,W,3] change from first to last frame.
+Tensor centre_of_change(const Tensor& clips) {
+  const auto frame = [&](int64_t t) { return clips.select(1, t).to(at::kFloat); };
+  const auto change = (frame(-1) - frame(0)).square().mean(-1) + 1e-3;  // [N,H,W]
+  const auto mean_place = [&](int64_t along) {
+    const auto profile = change.sum(3 - along);
+    return (profile * at::arange(profile.size(1), at::kFloat)).sum(1) / profile.sum(1);
+  };
+  return at::stack({mean_place(2), mean_place(1)}, 1);
+}
+
+// The mean token of each clip [N,D], and what is asked of it: the state in its last frame [N,K], or
+// where it changes.
 struct Features {
   Tensor latents, states;
 };
@@ -76,7 +90,8 @@ Features features_of(const models::VJepa2& model, const nn::VideoVit& encoder,
   while (const auto batch = loader.next()) {
     if (++number % 2 == 1) continue;  // windows overlap: half of them say as much
     latents.push_back(encoder.forward(model.preprocess(batch->pixels)).mean(1));
-    states.push_back(batch->states.select(1, -1));
+    states.push_back(batch->states.defined() ? batch->states.select(1, -1)
+                                             : centre_of_change(batch->pixels));
   }
   return {at::cat(latents), at::cat(states)};
 }
@@ -95,8 +110,10 @@ int main(int argc, char** argv) {
   const int64_t steps = argc > 2 ? std::atoll(argv[2]) : 60;
   if (argc <= 1) record_episodes(folder, 16);
 
-  const auto dataset = std::make_shared<data::FolderDataset>(folder);
-  const auto frames = std::make_shared<const data::FrameCache>(dataset);
+  const auto dataset = data::open_dataset(
+      folder, {.video = {.height = kSize, .width = kSize}, .unreadable = data::Unreadable::skip});
+  const auto frames = std::make_shared<const data::FrameCache>(
+      dataset, data::FrameCacheOptions{}, std::vector<int64_t>{}, data::Unreadable::skip);
   const auto split = data::split_episodes(dataset->num_episodes(), 0.25, /*seed=*/0);
 
   const auto options = models::VJepa2Options::tiny();
@@ -144,7 +161,8 @@ int main(int argc, char** argv) {
           .rmse;
     };
     const double trained = error(task.target()), untrained = error(random.encoder());
-    std::printf("error of a linear probe for the state: %.1f (random weights: %.1f)\n", trained,
+    std::printf("error of a linear probe for the %s: %.1f (random weights: %.1f)\n",
+                dataset->state_columns().empty() ? "centre of change" : "state", trained,
                 untrained);
     learned = learned && trained < untrained;
   }

@@ -23,6 +23,7 @@ namespace {
 
 struct EvalFlags {
   std::string bundle, data, env = "two_room", out, problems;
+  std::vector<std::string> states;
   CameraFlag camera;
   std::vector<std::string> protocols = {"25/50", "50/100"};
   int64_t instances = 50, seed = 42, horizon = 10;
@@ -35,7 +36,11 @@ struct EvalFlags {
 // Everything that the parts of an evaluation share.
 struct Setting : PlanningGround {
   Agent agent;
+  eval::ObservationView view = {};  // of the environment; none without one
 };
+
+// Instead of an environment's name.
+constexpr const char* kNoEnvironment = "none";
 
 eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
                                 const std::string& name) {
@@ -58,7 +63,9 @@ nlohmann::json single_problem_latency(const Setting& setting,
   const auto picture = [&](const std::vector<double>& state) {
     const auto place = at::tensor(state, at::kDouble).to(env->spec().state_dtype);
     env->reset_to(place, place);
-    return Observation(kPixels, env->render(setting.options.image_size).unsqueeze(0));
+    Observation shown(kPixels, env->render(setting.options.image_size).unsqueeze(0));
+    shown.set(kProprio, env->state().to(at::kFloat).unsqueeze(0));
+    return setting.view(shown);
   };
   const auto& first = problems.instances.front();
   mpc.set_goal(picture(first.goal_state));
@@ -132,7 +139,7 @@ nlohmann::json trade_off(const Setting& setting,
                           {"latency", single_problem_latency(changed, protocols.front())["act"]}};
     std::string line;
     for (const auto& problems : protocols) {
-      const auto report = evaluate_agent(changed, agent, problems, "planner");
+      const auto report = evaluate_agent(changed, agent, setting.view, problems, "planner");
       row["success"][problems.name] = {{"successes", report.successes}, {"trials", report.trials}};
       line += fmt::format("  {} {}/{}", problems.name, report.successes, report.trials);
     }
@@ -143,25 +150,13 @@ nlohmann::json trade_off(const Setting& setting,
   return rows;
 }
 
-void eval_command(const EvalFlags& flags) {
-  const auto device = flags.machine.apply();
-  at::NoGradGuard no_grad;
-  Setting setting{planning_ground(flags.camera.open(flags.data), flags.env),
-                  Agent::load(flags.bundle)};
-  setting.agent.to(device);
-  flags.precision.apply(setting.agent);
-  setting.agent.options = resolve(setting.agent.options, flags.options);
-
-  nlohmann::json result = {{"bundle", flags.bundle},
-                           {"data", setting.dataset->name()},
-                           {"environment", flags.env},
-                           {"machine", machine_description()},
-                           {"agent", write_options(setting.agent.options)},
-                           {"protocols", nlohmann::json::array()}};
+// Success and speed in the environment, into `result`.
+void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& result) {
+  setting.view = view_of_ground(setting, setting.agent, flags.states);
   std::vector<eval::PlanningProtocol> protocols;
   for (const auto& name : flags.protocols) protocols.push_back(protocol(flags, setting, name));
   for (const auto& problems : protocols) {
-    const auto report = evaluate_agent(setting, setting.agent, problems, "planner");
+    const auto report = evaluate_agent(setting, setting.agent, setting.view, problems, "planner");
     fmt::print("{}\n", eval::summary(report));
     nlohmann::json entry = {{"planner", eval::to_json(report)},
                             {"latency", single_problem_latency(setting, problems)}};
@@ -174,13 +169,33 @@ void eval_command(const EvalFlags& flags) {
     std::fflush(stdout);
     result["protocols"].push_back(std::move(entry));
   }
-  if (flags.trade_off) {
-    fmt::print("trade-off:\n");
-    result["trade_off"] = trade_off(setting, protocols);
-  }
+  if (!flags.trade_off) return;
+  fmt::print("trade-off:\n");
+  result["trade_off"] = trade_off(setting, protocols);
+}
+
+void eval_command(const EvalFlags& flags) {
+  const auto device = flags.machine.apply();
+  at::NoGradGuard no_grad;
+  Setting setting{planning_ground(flags.camera.open(flags.data), flags.env),
+                  Agent::load(flags.bundle)};
+  setting.agent.to(device);
+  flags.precision.apply(setting.agent);
+  setting.agent.options = resolve(setting.agent.options, flags.options);
+  const eval::RecordedInput input(setting.agent.model().spec(), *setting.dataset, flags.states,
+                                  setting.agent.config());
+
+  nlohmann::json result = {{"bundle", flags.bundle},
+                           {"data", setting.dataset->name()},
+                           {"environment", flags.env},
+                           {"observed_columns", input.columns()},
+                           {"machine", machine_description()},
+                           {"agent", write_options(setting.agent.options)},
+                           {"protocols", nlohmann::json::array()}};
+  if (flags.env != kNoEnvironment) measure_planning(flags, setting, result);
 
   const auto frames = std::make_shared<const data::FrameCache>(setting.dataset);
-  const auto measures = measure(setting.agent.model(), frames,
+  const auto measures = measure(setting.agent.model(), input, frames,
                                 split_of(setting.agent.config(), *setting.dataset), flags.horizon);
   result["world_model"] = to_json(measures);
   if (measures.open_loop) {
@@ -210,8 +225,17 @@ void add_eval(CLI::App& app) {
   command->add_option("--data", flags->data, "recordings: start and goal frames, held-out episodes")
       ->required();
   flags->camera.add(*command);
-  command->add_option("--env", flags->env, "environment to act in")
-      ->check(CLI::IsMember(envs::env_names()))
+  command
+      ->add_option("--states", flags->states,
+                   "columns that fill the model's observation besides the picture, in its order "
+                   "(default: those it was trained on, else all state columns)")
+      ->delimiter(',');
+  auto environments = envs::env_names();
+  environments.emplace_back(kNoEnvironment);
+  command
+      ->add_option("--env", flags->env,
+                   "environment to act in; none: measure the model on the recordings alone")
+      ->check(CLI::IsMember(environments))
       ->capture_default_str();
   command
       ->add_option("--protocol", flags->protocols,

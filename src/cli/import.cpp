@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 #include <map>
+#include <optional>
 
 #include "commands.hpp"
 #include "foresight/core/options_json.hpp"
@@ -40,6 +41,19 @@ std::string types_of(const io::NamedTensors& tensors) {
   for (const auto& [type, count] : types)
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", type, count);
   return text;
+}
+
+// The half-width type of all floating-point numbers in a file, if there is one.
+std::optional<std::string> stored_type(const io::NamedTensors& tensors) {
+  std::optional<at::ScalarType> common;
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.is_floating_point()) continue;
+    if (common && *common != tensor.scalar_type()) return std::nullopt;
+    common = tensor.scalar_type();
+  }
+  if (common == at::kBFloat16) return "bfloat16";
+  if (common == at::kHalf) return "float16";
+  return std::nullopt;
 }
 
 }  // namespace
@@ -88,6 +102,7 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
   imported = {{"file", weights.path.filename().string()},
               {"bytes", std::filesystem::file_size(weights.path)},
               {"version", FORESIGHT_VERSION}};
+  if (const auto type = stored_type(weights.tensors)) imported[kStoredType] = *type;
   if (!flags.group.empty()) imported["group"] = flags.group;
   if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
   io::write_bundle(flags.out, bundle.config, bundle.tensors);

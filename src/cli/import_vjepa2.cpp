@@ -22,6 +22,7 @@ struct VJepa2Flags {
   ImportFlags shared;
   std::string encoder;
   int64_t image_size = 0;
+  models::AttentionHeads heads;
   std::vector<double> image_mean, image_std;
 };
 
@@ -64,10 +65,12 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
   std::shared_ptr<models::VJepa2> model;
   nlohmann::json provenance;
   if (weights.config.is_object() && weights.config.contains("model_type")) {
-    require(flags.encoder.empty() && flags.image_size == 0, ErrorCategory::invalid_option,
+    require(flags.encoder.empty() && flags.image_size == 0 && flags.heads.encoder == 0 &&
+                flags.heads.predictor == 0,
+            ErrorCategory::invalid_option,
             flags.shared.from +
-                ": a Hugging Face folder has one encoder and tells its picture size; "
-                "leave out --encoder and --image_size");
+                ": a Hugging Face folder has one encoder and tells its sizes; leave out --encoder, "
+                "--image_size, --encoder_heads and --predictor_heads");
     model = models::load_hf_vjepa2(io::read_hf_folder(flags.shared.from), io::Placement::share);
     provenance[kSourceLayout] = "transformers";
   } else {
@@ -75,7 +78,7 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
     const auto source = weights.path.string();
     const auto encoder = chosen_encoder(flags, weights);
     model = std::make_shared<models::VJepa2>(
-        models::describe_vjepa2(weights.tensors, flags.image_size, source));
+        models::describe_vjepa2(weights.tensors, flags.image_size, source, flags.heads));
     models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
     provenance[kSourceLayout] = "original";
     provenance["encoder"] = std::string(enum_name(encoder));
@@ -91,7 +94,8 @@ void import_vjepa2_ac_command(const VJepa2Flags& flags) {
   require_image_size(flags);
   const auto weights = io::open_weights(flags.shared.from);
   const auto source = weights.path.string();
-  models::VJepa2Ac model(models::describe_vjepa2_ac(weights.tensors, flags.image_size, source));
+  models::VJepa2Ac model(
+      models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, flags.heads));
   models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
   auto config = models::vjepa2_ac_bundle_config(model);
   set_pictures(config, flags);
@@ -103,6 +107,13 @@ std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
   flags->shared.add_files(command);
   command.add_option("--image_size", flags->image_size,
                      "side of the pictures in pixels; original checkpoints do not tell it");
+  for (const auto& [name, heads] : {std::pair{"--encoder_heads", &flags->heads.encoder},
+                                    std::pair{"--predictor_heads", &flags->heads.predictor}})
+    command
+        .add_option(name, *heads,
+                    "attention heads of an original checkpoint of another width than the published "
+                    "ones")
+        ->check(CLI::PositiveNumber);
   command
       .add_option("--image_mean", flags->image_mean,
                   "mean of the pictures per channel, in 0..1; default: ImageNet's, as published")

@@ -49,6 +49,11 @@ inline constexpr const char* kAsImported = "as_imported";
 inline constexpr const char* kSourceLayout = "source_layout";
 std::span<const Exporter> exporters();
 
+/// Key of a bundle's provenance, below `imported`: "bfloat16" or "float16" where all numbers of the
+/// file were of that type. Families that compute in float32 keep them so, and export turns them
+/// back.
+inline constexpr const char* kStoredType = "stored_type";
+
 /// Writes an imported bundle with a note of where it came from, and prints what it is.
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
                     const io::Weights& weights);

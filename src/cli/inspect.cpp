@@ -33,7 +33,10 @@ bool is_bundle(const std::filesystem::path& path) {
 
 bool is_weights(const std::filesystem::path& path) {
   const auto extension = path.extension();
-  const bool recording = extension == ".h5" || extension == ".hdf5" || extension == ".txt";
+  const std::vector<std::string> recordings = {".h5",  ".hdf5", ".txt", ".mp4", ".mkv", ".webm",
+                                               ".avi", ".mov",  ".png", ".jpg", ".jpeg"};
+  const bool recording =
+      std::find(recordings.begin(), recordings.end(), extension) != recordings.end();
   return (std::filesystem::is_regular_file(path) && !recording) ||
          std::filesystem::exists(path / io::kHfTensorsFile) ||
          std::filesystem::exists(path / io::kHfIndexFile);

@@ -11,6 +11,18 @@
 namespace foresight::cli {
 namespace {
 
+// token_mean() of every frame, episode by episode: patches of a whole data set may not fit in
+// memory.
+Tensor latents_of(const WorldModel& model, const data::FrameCache& frames,
+                  const std::vector<int64_t>& episodes) {
+  std::vector<Tensor> parts;
+  for (const auto episode : episodes) {
+    const auto latents = train::encode_episodes(model, frames, {episode}).latents;
+    parts.push_back(token_mean(latents.view({-1, model.spec().tokens, model.spec().channels})));
+  }
+  return at::cat(parts);
+}
+
 Tensor states_of(const data::Dataset& dataset, const std::vector<int64_t>& episodes) {
   std::vector<Tensor> parts;
   for (const auto episode : episodes)
@@ -19,35 +31,33 @@ Tensor states_of(const data::Dataset& dataset, const std::vector<int64_t>& episo
 }
 
 std::optional<eval::OpenLoopReport> open_loop(const WorldModel& model,
+                                              const eval::RecordedInput& input,
                                               std::shared_ptr<const data::FrameCache> frames,
                                               const std::vector<int64_t>& episodes,
                                               int64_t horizon) {
-  const auto& action = model.spec().action;
+  const auto& dataset = *frames->dataset();
   const auto context = model.spec().history;
   for (; horizon >= 1; --horizon) {
     const data::WindowIndex windows(
-        *frames->dataset(), {.frames = context + horizon, .stride = action.block}, episodes);
+        dataset, {.frames = context + horizon, .stride = input.stride()}, episodes);
     if (windows.size() == 0) continue;
-    data::Loader loader(frames, windows, action,
+    data::Loader loader(frames, windows, input.loader_actions(dataset),
                         {.batch = std::min<int64_t>(64, windows.size()),
                          .threads = 0,
                          .order = data::Order::sequential,
-                         .last_batch = data::LastBatch::keep});
+                         .last_batch = data::LastBatch::keep,
+                         .states = false});
     eval::OpenLoopError error(context, horizon);
     PhiloxNoise noise(0);
-    while (auto batch = loader.next()) {
-      eval::OpenLoopWindows batch_windows;
-      for (int64_t t = 0; t < batch->pixels.size(1); ++t)
-        batch_windows.observations.emplace_back(kPixels, batch->pixels.select(1, t));
-      batch_windows.actions = batch->actions;
-      error.add(model, batch_windows, noise);
-    }
+    while (auto batch = loader.next()) error.add(model, input.windows(dataset, *batch), noise);
     return error.report();
   }
   return std::nullopt;
 }
 
 }  // namespace
+
+Tensor token_mean(const Tensor& latents) { return latents.mean(-2); }
 
 Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) {
   const auto& provenance = bundle.provenance;
@@ -69,20 +79,21 @@ Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) 
   return episodes;
 }
 
-WorldModelMeasures measure(const WorldModel& model, std::shared_ptr<const data::FrameCache> frames,
-                           const Episodes& episodes, int64_t horizon) {
+WorldModelMeasures measure(const WorldModel& model, const eval::RecordedInput& input,
+                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                           int64_t horizon) {
   require(!episodes.held_out.empty(), ErrorCategory::invalid_argument,
           "nothing to measure on: no episode is held out");
   c10::InferenceMode inference;
   WorldModelMeasures measures;
-  measures.open_loop = open_loop(model, frames, episodes.held_out, horizon);
-  measures.held_latents = train::encode_episodes(model, *frames, episodes.held_out).latents;
+  measures.open_loop = open_loop(model, input, frames, episodes.held_out, horizon);
+  measures.held_latents = latents_of(model, *frames, episodes.held_out);
   measures.collapse = eval::measure_collapse(measures.held_latents);
   const auto& dataset = *frames->dataset();
   if (dataset.state_columns().empty() || episodes.fitted.empty()) return measures;
   measures.held_states = states_of(dataset, episodes.held_out);
   measures.probe =
-      eval::fit_linear_probe(train::encode_episodes(model, *frames, episodes.fitted).latents,
+      eval::fit_linear_probe(latents_of(model, *frames, episodes.fitted),
                              states_of(dataset, episodes.fitted), dataset.state_columns());
   measures.probe_report =
       eval::evaluate_probe(*measures.probe, measures.held_latents, measures.held_states);

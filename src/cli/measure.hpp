@@ -13,6 +13,7 @@
 #include "foresight/eval/collapse.hpp"
 #include "foresight/eval/open_loop.hpp"
 #include "foresight/eval/probe.hpp"
+#include "foresight/eval/recorded_input.hpp"
 #include "foresight/io/bundle.hpp"
 
 namespace foresight::cli {
@@ -32,14 +33,19 @@ struct WorldModelMeasures {
   std::optional<eval::LinearProbe>
       probe;  ///< latent -> state columns; nothing if the data have none
   eval::ProbeReport probe_report;
-  Tensor held_latents;      ///< [N,D]
+  Tensor held_latents;      ///< [N,D], token_mean() of each frame's
   Tensor held_states;       ///< [N,K] or undefined
   Tensor held_predictions;  ///< of the probe, [N,K] or undefined
 };
 
+/// Latents [...,P,D] as collapse, probe and map look at them: the mean of their tokens, [...,D]. A
+/// covariance of all channels of all patches would have millions of rows.
+Tensor token_mean(const Tensor& latents);
+
 /// `horizon`: imagined blocks of the open-loop error, shortened if episodes are too short.
-WorldModelMeasures measure(const WorldModel& model, std::shared_ptr<const data::FrameCache> frames,
-                           const Episodes& episodes, int64_t horizon);
+WorldModelMeasures measure(const WorldModel& model, const eval::RecordedInput& input,
+                           std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
+                           int64_t horizon);
 
 nlohmann::json to_json(const WorldModelMeasures& measures);
 

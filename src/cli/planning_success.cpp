@@ -42,7 +42,21 @@ eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::s
   return drawn;
 }
 
+eval::ObservationView view_of_ground(const PlanningGround& ground, const Agent& agent,
+                                     const std::vector<std::string>& columns) {
+  const auto env = ground.environment();
+  const auto& wanted = env->spec();
+  const auto& given = agent.model().spec().action;
+  require(given.dim == wanted.action.dim, ErrorCategory::invalid_argument,
+          fmt::format("environment '{}' takes {} actions, the model gives {} (eval --env none "
+                      "measures the model on recordings alone)",
+                      wanted.name, wanted.action.dim, given.dim));
+  const eval::RecordedInput input(agent.model().spec(), *ground.dataset, columns, agent.config());
+  return eval::view_of(input, wanted, *ground.dataset);
+}
+
 eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& agent,
+                                    const eval::ObservationView& view,
                                     const eval::PlanningProtocol& problems,
                                     const std::string& name) {
   eval::MpcEvalPolicy policy(
@@ -51,7 +65,7 @@ eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& a
         sized.options.control.batch = batch;
         return std::make_unique<Mpc>(sized.controller());
       },
-      name);
+      name, view);
   // Recorded frames where the problems have them; else evaluation renders.
   const auto frames =
       problems.recorded() ? eval::recorded_frames(ground.dataset) : eval::FrameLookup();
@@ -81,7 +95,7 @@ std::function<double(const std::filesystem::path& bundle)> success_of_bundles(
     at::NoGradGuard no_grad;
     auto agent = Agent::load(bundle);
     agent.to(device);
-    return evaluate_agent(ground, agent, problems, "planner").rate;
+    return evaluate_agent(ground, agent, view_of_ground(ground, agent), problems, "planner").rate;
   };
 }
 

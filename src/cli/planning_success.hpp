@@ -11,6 +11,7 @@
 #include "foresight/data/dataset.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
+#include "foresight/eval/recorded_input.hpp"
 
 namespace CLI {
 class App;
@@ -34,8 +35,14 @@ PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
 eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::string& name,
                                       int64_t instances, int64_t seed);
 
+/// What the agent's model sees of the ground's environment. `columns`: as of RecordedInput. Throws
+/// Error(invalid_argument) for an environment that takes other actions than the model gives.
+eval::ObservationView view_of_ground(const PlanningGround& ground, const Agent& agent,
+                                     const std::vector<std::string>& columns = {});
+
 /// Runs the agent's controller on every problem.
 eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& agent,
+                                    const eval::ObservationView& view,
                                     const eval::PlanningProtocol& problems,
                                     const std::string& name);
 

@@ -59,7 +59,8 @@ bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::s
   const auto frames = std::make_shared<const data::FrameCache>(dataset);
   const auto env = envs::make_env(flags.env);
   const auto episodes = split_of(agent.config(), *dataset);
-  const auto measures = measure(agent.model(), frames, episodes, kOpenLoopHorizon);
+  const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
+  const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
   add_world_model(report, agent, frames, episodes, measures);
   const bool placed = measures.probe && dataset->state_columns().size() >= 2;
   if (placed)

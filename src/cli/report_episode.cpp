@@ -91,7 +91,7 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
                                                {kPixels, picture.unsqueeze(0)}, noise);
       const auto imagine = [&](const Tensor& actions) {  // [N,H,A] -> [N,H,2]
         const auto future = agent.model().rollout(start, actions.unsqueeze(0), noise);
-        return position.of_latents(future.states.at("latent").squeeze(0).squeeze(-2));
+        return position.of_latents(token_mean(future.states.at("latent")).squeeze(0));
       };
       plan_path = imagine(plan.actions)[0];
       if (static_cast<int64_t>(report.frames.size()) < kFrames &&

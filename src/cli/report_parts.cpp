@@ -217,7 +217,7 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
     std::vector<int64_t> rows;
     for (int64_t t = 0; t <= blocks; ++t) rows.push_back(t * action.block);
     const auto latents =
-        agent.model().encode({kPixels, frames->frames(episode, rows)}, noise).flatten(1);
+        token_mean(agent.model().encode({kPixels, frames->frames(episode, rows)}, noise));
     const auto raw = dataset.read_rows(dataset.action_columns(), episode, 0, blocks * action.block);
     const auto actions = action.normalise(raw.to(at::kFloat).reshape({blocks, -1}));
     const auto start = agent.model().observe(agent.model().initial(1), {},
@@ -225,7 +225,7 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
     const auto imagined = agent.model().rollout(start, actions.unsqueeze(0).unsqueeze(0), noise);
     report.imagination.paths.push_back(
         {.actual = axes.project(latents.narrow(0, 1, blocks)),
-         .imagined = axes.project(imagined.states.at("latent").reshape({blocks, -1}))});
+         .imagined = axes.project(token_mean(imagined.states.at("latent")).reshape({blocks, -1}))});
   }
 }
 

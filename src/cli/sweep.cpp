@@ -7,7 +7,6 @@
 #include <cmath>
 #include <limits>
 
-#include "flags.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 
@@ -19,21 +18,6 @@ constexpr const char* kRunResult = "result.json";
 
 nlohmann::json number_or_null(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
-}
-
-train::LearnOptions options_at(const train::LearnOptions& base, const SweepPoint& point,
-                               const std::string& name) {
-  OptionFlags flags;
-  for (const auto& [path, value] : point.values.items()) flags.set(path, value);
-  auto options = base;
-  read_options(options, flags.patch, name);
-  try {
-    require_valid(options);
-  } catch (const Error& problem) {
-    throw Error(problem.category(),
-                fmt::format("{}: with {}: {}", name, point.values.dump(), problem.what()));
-  }
-  return options;
 }
 
 nlohmann::json row_of(const SweepPoint& point, const train::LearnResult& result) {
@@ -118,19 +102,14 @@ std::string sweep_table(const nlohmann::json& rows) {
   return text;
 }
 
-bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::path& out,
-               const train::LearnOptions& base, const SweepTraining& training) {
-  const auto grid = io::read_json(grid_file);
-  const auto points = sweep_points(grid, grid_file.string());
-  std::vector<train::LearnOptions> options;
-  for (const auto& point : points) options.push_back(options_at(base, point, grid_file.string()));
-
+bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
+                  const nlohmann::json& base, const std::filesystem::path& out,
+                  const PointTraining& training) {
   const auto record = out / "sweep.json";
-  const auto common = write_options(base);
   if (std::filesystem::exists(record)) {
     const auto started = io::read_json(record);
     require(started.value("grid", nlohmann::json()) == grid &&
-                started.value("base", nlohmann::json()) == common,
+                started.value("base", nlohmann::json()) == base,
             ErrorCategory::invalid_argument,
             fmt::format("{} holds a sweep of another grid or with other options; choose another "
                         "folder",
@@ -144,7 +123,7 @@ bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::pa
     std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
       return rank_of(a, by_success) < rank_of(b, by_success);
     });
-    io::write_json(record, {{"grid", grid}, {"base", common}, {"runs", sorted}});
+    io::write_json(record, {{"grid", grid}, {"base", base}, {"runs", sorted}});
     const auto table = sweep_table(sorted);
     io::write_text(out / "sweep.txt", table);
     return table;
@@ -159,7 +138,7 @@ bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::pa
     } else {
       fmt::print("sweep {}/{}: {}\n", i + 1, points.size(), points[i].values.dump());
       std::fflush(stdout);
-      const auto result = training(options[i], folder);
+      const auto result = training(i, folder);
       if (result.outcome == train::Outcome::interrupted) return false;
       rows.push_back(row_of(points[i], result));
       io::write_json(done, rows.back());

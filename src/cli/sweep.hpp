@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "flags.hpp"
 #include "foresight/train/learn.hpp"
 
 namespace foresight::cli {
@@ -24,17 +25,48 @@ struct SweepPoint {
 /// for more than 10,000 combinations.
 std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::string& name);
 
-/// Trains one combination in its folder.
-using SweepTraining = std::function<train::LearnResult(const train::LearnOptions& options,
-                                                       const std::filesystem::path& folder)>;
+/// Trains combination number `point` in its folder.
+using PointTraining =
+    std::function<train::LearnResult(std::size_t point, const std::filesystem::path& folder)>;
 
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
-/// success where it was measured, else by validation loss. Options are `base` with a point's
-/// values; all are checked before the first run. A run that diverges is a row like the others.
-/// Returns false when it was interrupted; the same call goes on. Throws Error(invalid_argument)
-/// where `out` holds a sweep of another grid.
+/// success where it was measured, else by validation loss. A run that diverges is a row like the
+/// others. `grid` and `base`: what sweep.json tells of the sweep. Returns false when it was
+/// interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a sweep of
+/// another grid or with other options.
+bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
+                  const nlohmann::json& base, const std::filesystem::path& out,
+                  const PointTraining& training);
+
+/// `base` with a point's values. Throws Error(invalid_option) naming the point.
+template <OptionStruct Options>
+Options options_at(const Options& base, const SweepPoint& point, const std::string& name) {
+  OptionFlags flags;
+  for (const auto& [path, value] : point.values.items()) flags.set(path, value);
+  auto options = base;
+  read_options(options, flags.patch, name);
+  try {
+    require_valid(options);
+  } catch (const Error& problem) {
+    throw Error(problem.category(), name + ": with " + point.values.dump() + ": " + problem.what());
+  }
+  return options;
+}
+
+/// The sweep of the grid in a file over the options of any family: `training(options, folder)` for
+/// each combination. All are checked before the first run.
+template <OptionStruct Options, class Training>
 bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::path& out,
-               const train::LearnOptions& base, const SweepTraining& training);
+               const Options& base, const Training& training) {
+  const auto grid = io::read_json(grid_file);
+  const auto points = sweep_points(grid, grid_file.string());
+  std::vector<Options> options;
+  for (const auto& point : points) options.push_back(options_at(base, point, grid_file.string()));
+  return train_points(points, grid, write_options(base), out,
+                      [&](std::size_t point, const std::filesystem::path& folder) {
+                        return training(options[point], folder);
+                      });
+}
 
 /// The text of a table of rows as sweep.json has them.
 std::string sweep_table(const nlohmann::json& rows);

@@ -22,9 +22,9 @@ namespace {
 
 struct TrainFlags {
   RunFlags run;
-  std::string data, sweep, bundle, replay;
+  std::string data, sweep;
   CameraFlag camera;
-  double share = train::Continuation().share;
+  ContinueFlags continued;
   SuccessFlags success;
   OptionFlags options;
 };
@@ -35,18 +35,9 @@ train::LearnOptions options_of(const TrainFlags& flags) {
   if (!flags.run.steps.empty())
     given.set("training.steps", flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps"));
   train::LearnOptions defaults;
-  if (!flags.bundle.empty()) defaults.model = models::read_jepa(flags.bundle)->options();
+  if (!flags.continued.bundle.empty())
+    take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
   return resolve(defaults, given, "learn");
-}
-
-std::optional<train::Continuation> continuation_of(const TrainFlags& flags) {
-  require(flags.replay.empty() || !flags.bundle.empty(), ErrorCategory::invalid_option,
-          "--replay belongs to --continue: there is nothing to forget otherwise");
-  if (flags.bundle.empty()) return std::nullopt;
-  train::Continuation from{flags.bundle, nullptr, flags.share};
-  if (!flags.replay.empty()) from.replay = flags.camera.open(flags.replay);
-  from.check();
-  return from;
 }
 
 void train_command(const TrainFlags& flags) {
@@ -55,8 +46,11 @@ void train_command(const TrainFlags& flags) {
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
           "--sweep trains in one process; WORLD_SIZE is more");
   const auto options = options_of(flags);
-  const auto from = continuation_of(flags);
-  const auto dataset = flags.camera.open(flags.data);
+  const auto open = [&](const std::string& path) {
+    return flags.camera.open(path, {.unreadable = options.loader.unreadable});
+  };
+  const auto from = flags.continued.from(open);
+  const auto dataset = open(flags.data);
   if (speaks) print_data(*dataset);
   if (machine.processes && speaks)
     fmt::print("{} processes share every batch\n", machine.processes->world_size());
@@ -100,16 +94,9 @@ void add_train(CLI::App& app) {
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
                                     "combination in a folder of its own below --out");
   sweep->check(CLI::ExistingFile);
-  auto* bundle = command->add_option("--continue", flags->bundle,
-                                     "learn on from this bundle; its model and action statistics "
-                                     "stay as they are");
-  bundle->check(CLI::ExistingDirectory)->excludes(sweep);
   flags->camera.add(*command);
-  command->add_option("--replay", flags->replay,
-                      "with --continue: earlier recordings, rehearsed in every batch");
-  command->add_option("--replay-share", flags->share, "part of every batch that is replayed")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  flags->continued.add(*command);
+  command->get_option("--continue")->excludes(sweep);
   flags->success.add(*command);
   add_options(*command, train::LearnOptions{}, flags->options);
   command->require_subcommand(0, 1);

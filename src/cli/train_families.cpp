@@ -10,9 +10,14 @@
 
 #include "camera_flag.hpp"
 #include "flags.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/models/lejepa_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/train/interrupt.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "planning_success.hpp"
+#include "sweep.hpp"
 #include "train_run.hpp"
 
 namespace foresight::cli {
@@ -31,9 +36,10 @@ struct TrainingPreset {
 template <class Options>
 struct FamilyFlags {
   RunFlags run;
-  std::string data, preset;
+  std::string data, preset, sweep;
   std::vector<std::string> states;
   CameraFlag camera;
+  ContinueFlags continued;
   SuccessFlags success;
   OptionFlags options;
 };
@@ -48,11 +54,16 @@ void require_no_flags(const CLI::App& parent, const char* family) {
 
 template <class Options>
 Options chosen_options(const FamilyFlags<Options>& flags,
-                       const std::vector<TrainingPreset<Options>>& presets) {
+                       const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
   Options defaults;
   for (const auto& preset : presets)
     if (flags.preset == preset.name) defaults = preset.make();
   auto given = flags.options;
+  if (!flags.continued.bundle.empty()) {
+    require(!given.patch.contains("model"), ErrorCategory::invalid_option,
+            "--model.* comes from the bundle of --continue: leave it out");
+    take_from_bundle(defaults, flags.continued.bundle, bundles);
+  }
   if (!flags.run.steps.empty()) {
     const auto steps = flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps");
     // Warm-up is a part of the run's length.
@@ -63,36 +74,78 @@ Options chosen_options(const FamilyFlags<Options>& flags,
   return resolve(defaults, given, "learn");
 }
 
+// EB-JEPA makes its data as needed.
 template <class Options>
-train::LearnResult family_result(const FamilyFlags<Options>& flags, const Options& options,
-                                 const TrainingMachine& machine) {
-  const train::RunFolder folder{flags.run.out, flags.run.resume};
-  train::LearnHooks hooks;
-  hooks.reducer = machine.processes.get();
-  if constexpr (std::is_same_v<Options, train::EbJepaLearnOptions>) {
-    const train::InterruptGuard guard;
-    return train::learn(options, folder, machine.device, train::ProgressStyle::automatic, hooks);
-  } else {
-    const auto dataset = flags.camera.open(flags.data, {.states = flags.states});
-    if (machine.speaks()) print_data(*dataset);
-    std::fflush(stdout);
-    if constexpr (kPlansFromPictures<Options>)
-      if (options.training.success_every > 0)
-        hooks.success = success_of_bundles(planning_ground(dataset, flags.success.environment),
-                                           flags.success, machine.device);
-    const train::InterruptGuard guard;
-    return train::learn(dataset, options, folder, machine.device, train::ProgressStyle::automatic,
-                        hooks);
+constexpr bool kRecorded = !std::is_same_v<Options, train::EbJepaLearnOptions>;
+
+// What all runs of one command share: the recordings are opened once.
+template <class Options>
+class FamilyTraining {
+ public:
+  FamilyTraining(const FamilyFlags<Options>& flags, const TrainingMachine& machine,
+                 data::Unreadable unreadable)
+      : flags_(flags), machine_(machine) {
+    const auto open = [&](const std::string& path) {
+      return flags.camera.open(path, {.states = flags.states, .unreadable = unreadable});
+    };
+    if constexpr (kRecorded<Options>) {
+      dataset_ = open(flags.data);
+      if (machine.speaks()) print_data(*dataset_);
+      std::fflush(stdout);
+    }
+    from_ = flags.continued.from(open);
   }
+
+  train::LearnResult operator()(const Options& options, const train::RunFolder& folder) const {
+    train::LearnHooks hooks;
+    hooks.reducer = machine_.processes.get();
+    if (from_) hooks.continuation = &*from_;
+    const train::InterruptGuard guard;
+    constexpr auto kProgress = train::ProgressStyle::automatic;
+    if constexpr (!kRecorded<Options>) {
+      return train::learn(options, folder, machine_.device, kProgress, hooks);
+    } else {
+      if constexpr (kPlansFromPictures<Options>)
+        if (options.training.success_every > 0)
+          hooks.success = success_of_bundles(planning_ground(dataset_, flags_.success.environment),
+                                             flags_.success, machine_.device);
+      return train::learn(dataset_, options, folder, machine_.device, kProgress, hooks);
+    }
+  }
+
+ private:
+  const FamilyFlags<Options>& flags_;
+  const TrainingMachine& machine_;
+  std::shared_ptr<const data::Dataset> dataset_;
+  std::optional<train::Continuation> from_;
+};
+
+template <class Options>
+void train_family(const FamilyFlags<Options>& flags, const Options& options) {
+  const TrainingMachine machine(flags.run);
+  require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
+          "--sweep trains in one process; WORLD_SIZE is more");
+  auto unreadable = data::Unreadable::fail;
+  if constexpr (kRecorded<Options>) unreadable = options.loader.unreadable;
+  const FamilyTraining<Options> training(flags, machine, unreadable);
+  if (flags.sweep.empty()) {
+    print_run(training(options, {flags.run.out, flags.run.resume}), flags.run, machine);
+    return;
+  }
+  const bool done = run_sweep(flags.sweep, flags.run.out, options,
+                              [&](const Options& chosen, const std::filesystem::path& folder) {
+                                return training(chosen, {folder, /*resume=*/true});
+                              });
+  if (!done) fmt::print("interrupted; the same command goes on\n");
 }
 
 // The first preset is the default; --help shows its values.
 template <class Options>
-void add_family(CLI::App& parent, const char* name, const char* summary,
+void add_family(CLI::App& parent, const char* name, const char* bundles, const char* summary,
                 const std::vector<TrainingPreset<Options>>& presets) {
   auto flags = std::make_shared<FamilyFlags<Options>>();
   auto* command = parent.add_subcommand(name, summary);
-  if constexpr (!std::is_same_v<Options, train::EbJepaLearnOptions>) {
+  if constexpr (kRecorded<Options>) {
     command->add_option("--data", flags->data, "recorded data")->required();
     command
         ->add_option("--states", flags->states,
@@ -102,6 +155,12 @@ void add_family(CLI::App& parent, const char* name, const char* summary,
     if constexpr (kPlansFromPictures<Options>) flags->success.add(*command);
   }
   flags->run.add(*command);
+  auto* sweep = command->add_option("--sweep", flags->sweep,
+                                    "JSON grid {\"option.path\": [values], ...}: trains every "
+                                    "combination in a folder of its own below --out");
+  sweep->check(CLI::ExistingFile);
+  flags->continued.add(*command);
+  command->get_option("--continue")->excludes(sweep);
   std::vector<std::string> names;
   for (const auto& preset : presets) names.emplace_back(preset.name);
   flags->preset = names.front();
@@ -109,10 +168,9 @@ void add_family(CLI::App& parent, const char* name, const char* summary,
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   add_options(*command, presets.front().make(), flags->options);
-  command->callback([flags, presets, name, &parent] {
+  command->callback([flags, presets, name, bundles, &parent] {
     require_no_flags(parent, name);
-    const TrainingMachine machine(flags->run);
-    print_run(family_result(*flags, chosen_options(*flags, presets), machine), flags->run, machine);
+    train_family(*flags, chosen_options(*flags, presets, bundles));
   });
 }
 
@@ -120,24 +178,27 @@ void add_family(CLI::App& parent, const char* name, const char* summary,
 
 void add_train_families(CLI::App& app) {
   using namespace train;
-  add_family<DinoWmLearnOptions>(app, "dino_wm", "DINO-WM on a frozen image encoder",
+  add_family<DinoWmLearnOptions>(app, "dino_wm", models::kDinoWmFamily,
+                                 "DINO-WM on a frozen image encoder",
                                  {{"small", DinoWmLearnOptions::small},
                                   {"dino_wm", DinoWmLearnOptions::dino_wm},
                                   {"adaln", DinoWmLearnOptions::adaln}});
   add_family<VJepa2LearnOptions>(
-      app, "vjepa2", "V-JEPA 2: a video encoder, from clips without actions",
+      app, "vjepa2", models::kVJepa2Family, "V-JEPA 2: a video encoder, from clips without actions",
       {{"tiny", VJepa2LearnOptions::tiny}, {"large", VJepa2LearnOptions::large}});
   add_family<VJepa2AcLearnOptions>(
-      app, "vjepa2_ac", "V-JEPA 2-AC on a frozen video encoder, from a gripper's poses",
+      app, "vjepa2_ac", models::kVJepa2AcFamily,
+      "V-JEPA 2-AC on a frozen video encoder, from a gripper's poses",
       {{"small", VJepa2AcLearnOptions::small}, {"vjepa2_ac", VJepa2AcLearnOptions::vjepa2_ac}});
   add_family<IJepaLearnOptions>(
-      app, "ijepa", "I-JEPA: an image encoder, from pictures",
+      app, "ijepa", models::kVJepa2Family, "I-JEPA: an image encoder, from pictures",
       {{"tiny", IJepaLearnOptions::tiny}, {"huge", IJepaLearnOptions::huge}});
   add_family<LeJepaLearnOptions>(
-      app, "lejepa", "LeJEPA: an image encoder, from pictures, watched by a probe",
+      app, "lejepa", models::kLeJepaFamily,
+      "LeJEPA: an image encoder, from pictures, watched by a probe",
       {{"tiny", LeJepaLearnOptions::tiny}, {"small", LeJepaLearnOptions::small}});
   add_family<EbJepaLearnOptions>(
-      app, "eb_jepa", "EB-JEPA on Two Rooms, whose data are made as needed",
+      app, "eb_jepa", models::kEbJepaFamily, "EB-JEPA on Two Rooms, whose data are made as needed",
       {{"small", EbJepaLearnOptions::small}, {"two_rooms", EbJepaLearnOptions::two_rooms}});
 }
 

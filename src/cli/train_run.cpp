@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "foresight/io/json_file.hpp"
+
 namespace foresight::cli {
 namespace {
 
@@ -38,6 +40,38 @@ void RunFlags::add(CLI::App& command) {
                   "MASTER_PORT, as torchrun sets them)")
       ->capture_default_str();
   machine.add(command);
+}
+
+void ContinueFlags::add(CLI::App& command) {
+  command
+      .add_option("--continue", bundle,
+                  "learn on from this bundle; its model and action statistics stay as they are")
+      ->check(CLI::ExistingDirectory);
+  command.add_option("--replay", replay,
+                     "with --continue: earlier recordings, rehearsed in every batch");
+  command.add_option("--replay-share", share, "part of every batch that is replayed")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+}
+
+std::optional<train::Continuation> ContinueFlags::from(
+    const std::function<std::shared_ptr<const data::Dataset>(const std::string&)>& open) const {
+  require(replay.empty() || !bundle.empty(), ErrorCategory::invalid_option,
+          "--replay belongs to --continue: there is nothing to forget otherwise");
+  if (bundle.empty()) return std::nullopt;
+  train::Continuation from{bundle, nullptr, share};
+  if (!replay.empty()) from.replay = open(replay);
+  from.check();
+  return from;
+}
+
+io::BundleConfig bundle_config_of(const std::string& bundle, const char* family) {
+  const auto file = std::filesystem::path(bundle) / io::kBundleConfigFile;
+  auto config = io::read_bundle_config(io::read_json(file), file.string());
+  require(
+      config.family == family, ErrorCategory::unsupported,
+      fmt::format("{}: model family '{}', expected '{}'", file.string(), config.family, family));
+  return config;
 }
 
 TrainingMachine::TrainingMachine(const RunFlags& flags) {

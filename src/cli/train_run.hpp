@@ -5,8 +5,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "foresight/core/options_json.hpp"
+#include "foresight/io/bundle.hpp"
 #include "foresight/train/data_parallel.hpp"
 #include "foresight/train/learn.hpp"
 #include "machine_flags.hpp"
@@ -24,6 +27,17 @@ struct RunFlags {
   MachineFlags machine;
 
   void add(CLI::App& command);
+};
+
+/// Where learning goes on, and what is rehearsed.
+struct ContinueFlags {
+  std::string bundle, replay;
+  double share = train::Continuation().share;
+
+  void add(CLI::App& command);
+  /// Nothing without --continue. `open`: recordings from a path. Throws Error(invalid_option).
+  std::optional<train::Continuation> from(
+      const std::function<std::shared_ptr<const data::Dataset>(const std::string&)>& open) const;
 };
 
 /// This process, the others that torchrun, srun or a loop started, and the device to compute on.
@@ -44,5 +58,28 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
                const TrainingMachine& machine);
 
 void add_train_families(CLI::App& app);
+
+/// config.json of a bundle of `family`. Throws Error(unsupported) for one of another.
+io::BundleConfig bundle_config_of(const std::string& bundle, const char* family);
+
+/// The options of the model in a bundle over `defaults`, and what its training said of its windows;
+/// the weights are not read. Throws Error(unsupported) for a bundle of another family than
+/// `family`.
+template <class Options>
+void take_from_bundle(Options& defaults, const std::string& bundle, const char* family) {
+  const auto config = bundle_config_of(bundle, family);
+  read_options(defaults.model, config.options, bundle + ": options");
+  if constexpr (requires { defaults.model.action; }) defaults.model.action = config.action;
+  if constexpr (requires { defaults.model.history; }) defaults.model.history = config.history;
+  if constexpr (requires { defaults.backbone; }) defaults.backbone = bundle;
+  if constexpr (requires { defaults.windows; }) {
+    const auto& told = config.provenance;
+    if (told.is_object() && told.contains("stride") && told["stride"].is_number_integer())
+      defaults.windows.stride = told["stride"].template get<int64_t>();
+    if constexpr (
+        requires { defaults.model.encoder.frames; } && !requires { defaults.backbone; })
+      defaults.windows.frames = defaults.model.encoder.frames;
+  }
+}
 
 }  // namespace foresight::cli

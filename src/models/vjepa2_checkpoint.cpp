@@ -17,18 +17,21 @@ constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoderHeads{
     {{1024, 16}, {1280, 16}, {1408, 22}}};
 constexpr std::array<std::pair<int64_t, int64_t>, 2> kPredictorHeads{{{384, 12}, {1024, 16}}};
 
+// Those that were given, else the published ones. `part`: "encoder" or "predictor".
 template <std::size_t N>
-int64_t heads_of(int64_t width, const std::array<std::pair<int64_t, int64_t>, N>& known,
-                 std::string_view source) {
+int64_t heads_of(const char* part, int64_t width, int64_t given,
+                 const std::array<std::pair<int64_t, int64_t>, N>& known, std::string_view source) {
+  if (given > 0) return given;
   std::string widths;
   for (const auto& [published, heads] : known) {
     if (width == published) return heads;
     if (!widths.empty()) widths += ", ";
     widths += std::to_string(published);
   }
-  throw Error(ErrorCategory::unsupported, std::string(source) + ": width " + std::to_string(width) +
-                                              " is not one whose number of heads is known (" +
-                                              widths + "): give the options yourself");
+  throw Error(ErrorCategory::unsupported,
+              std::string(source) + ": " + part + " of width " + std::to_string(width) +
+                  " is not one whose number of heads is known (" + widths + "): give it (--" +
+                  part + "_heads, AttentionHeads." + part + ")");
 }
 
 const Tensor& find(const io::NamedTensors& tensors, std::string_view name,
@@ -78,7 +81,7 @@ void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTen
 }
 
 void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, int64_t image_size,
-                      std::string_view source) {
+                      int64_t heads, std::string_view source) {
   constexpr const char* kProjection = "patch_embed.proj.weight";
   o.width = extent(encoder, kProjection, 5, 0, source);
   o.channels = extent(encoder, kProjection, 5, 1, source);
@@ -86,7 +89,7 @@ void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, i
   o.patch = extent(encoder, kProjection, 5, 3, source);
   o.depth = count_below(encoder, "blocks.");
   o.mlp_width = extent(encoder, "blocks.0.mlp.fc1.weight", 2, 0, source);
-  o.heads = heads_of(o.width, kEncoderHeads, source);
+  o.heads = heads_of("encoder", o.width, heads, kEncoderHeads, source);
   o.image_height = o.image_width = image_size;
 }
 
@@ -163,36 +166,36 @@ std::string_view encoder_part(const io::NamedTensors& checkpoint) {
 }  // namespace
 
 VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
-                              std::string_view source) {
+                              std::string_view source, const AttentionHeads& heads) {
   VJepa2Options options;
   const auto rope = nn::PositionKind::rope;
   describe_encoder(options.encoder, vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source),
-                   image_size, source);
+                   image_size, heads.encoder, source);
   const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
   auto& p = options.predictor;
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
   p.depth = count_below(predictor, "predictor_blocks.");
   p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
   p.mask_tokens = count_below(predictor, "mask_tokens.");
-  p.heads = heads_of(p.width, kPredictorHeads, source);
+  p.heads = heads_of("predictor", p.width, heads.predictor, kPredictorHeads, source);
   options.image.size = image_size;
   require_valid(options);
   return options;
 }
 
 VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t image_size,
-                                   std::string_view source) {
+                                   std::string_view source, const AttentionHeads& heads) {
   VJepa2AcOptions options;
   const auto rope = nn::PositionKind::rope;
   describe_encoder(options.encoder, vjepa2_part(checkpoint, "encoder", rope, source), image_size,
-                   source);
+                   heads.encoder, source);
   const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
   auto& p = options.predictor;
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
   p.depth = count_below(predictor, "predictor_blocks.");
   p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
   p.action_width = extent(predictor, "action_encoder.weight", 2, 1, source);
-  p.heads = heads_of(p.width, kPredictorHeads, source);
+  p.heads = heads_of("predictor", p.width, heads.predictor, kPredictorHeads, source);
   options.image.size = image_size;
   require_valid(options);
   return options;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The recordings of a family's training.
+#include <algorithm>
 #include <cmath>
 
 #include "elapsed.hpp"
@@ -69,6 +70,7 @@ TaskData FamilyData::task_data(const ActionSpace& space, bool states, at::Device
   data.device = device;
   data.augmentation = options_.augmentation;
   data.action = space;
+  data.action.dim = std::max<int64_t>(space.dim, 1);  // mirroring wants one sign, even of none
   return data;
 }
 

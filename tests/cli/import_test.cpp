@@ -206,6 +206,26 @@ TEST_CASE("an image encoder comes from a Hugging Face folder and goes back bit b
   CHECK(folders > 0);
 }
 
+TEST_CASE("half-width weights of an encoder that computes in float32 go back as they came") {
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/dinov2_with_registers";
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    const TemporaryFolder folder;
+    fs::create_directory(folder / "hf");
+    fs::copy_file(source / "config.json", folder / "hf" / "config.json");
+    auto tensors = io::SafeTensors::open(source / "model.safetensors").tensors();
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(type);
+    io::write_safetensors(folder / "hf" / "model.safetensors", tensors);
+    const auto bundle = (folder / "bundle").string(), file = (folder / "back.safetensors").string();
+    REQUIRE(foresight_command("import vit " + (folder / "hf").string() + " --out " + bundle +
+                              " --image.mean 0.5,0.4,0.3 --image.std 0.1,0.2,0.3")
+                .code == 0);
+    CHECK(models::read_vit(io::read_bundle(bundle)).encoder->parameters()[0].scalar_type() ==
+          at::kFloat);
+    REQUIRE(foresight_command("export " + bundle + " --out " + file).code == 0);
+    check_same(io::SafeTensors::open(file).tensors(), tensors);
+  }
+}
+
 TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json") {
   const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/dinov2_with_registers";
   const TemporaryFolder folder;

@@ -130,7 +130,16 @@ TEST_CASE("sizes are read from a checkpoint's shapes; unknown widths are refused
   CHECK(fails_with(
       ErrorCategory::unsupported,
       [&] { models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt"); }, "width 96",
-      "1408"));
+      "1408", "--encoder_heads"));
+  const auto given = models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {3, 2});
+  CHECK(given.encoder.heads == 3);
+  CHECK(given.predictor.heads == 2);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] {
+        models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {5, 2});
+      },
+      "heads"));
 }
 
 TEST_CASE("published sizes have the published numbers of parameters") {

@@ -43,14 +43,23 @@ FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& check
                                   std::string_view source,
                                   io::Placement placement = io::Placement::copy);
 
+/// Numbers of attention heads, which no tensor's shape tells; 0: the published one of the width.
+struct AttentionHeads {
+  int64_t encoder = 0;
+  int64_t predictor = 0;
+};
+
 /// Options of an original checkpoint from the shapes of its tensors and, for what shapes do not
 /// tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22; predictor 384: 12).
-/// Throws Error(unsupported) for a width that was never published. `image_size` in pixels.
+/// Throws Error(unsupported) for a width that was never published where `heads` does not say, and
+/// Error(invalid_option) for heads that do not divide it. `image_size` in pixels.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
-                                            std::string_view source);
+                                            std::string_view source,
+                                            const AttentionHeads& heads = {});
 /// The same for V-JEPA 2-AC (predictor 1024: 16 heads).
 FORESIGHT_API VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint,
-                                                 int64_t image_size, std::string_view source);
+                                                 int64_t image_size, std::string_view source,
+                                                 const AttentionHeads& heads = {});
 
 /// Tensors named as in Hugging Face's VJEPA2Model or VJEPA2ForVideoClassification under our names
 /// (encoder.*, predictor.*, pooler.*, linear.*): queries, keys and values fused, mask tokens
