@@ -118,7 +118,8 @@ void describe_data(viz::RunReport& report, const data::Dataset& dataset) {
       {"episodes", std::to_string(dataset.num_episodes())},
       {"frames", fmt::format("{} of {}x{} pixels", dataset.total_rows(), dataset.image_size().width,
                              dataset.image_size().height)},
-      {"frame rate", fmt::format("{} per second", dataset.fps())},
+      {"frame rate",
+       dataset.fps() > 0 ? fmt::format("{} per second", dataset.fps()) : "not recorded"},
       {"used for training", "frames and actions; never the true state"}};
 }
 
