@@ -20,7 +20,9 @@ waited() { # name, options
     --training.validate_every 0 "$@" </dev/null >&2
   grep -o '"[a-z_]*/data_wait":[ 0-9.e-]*' "$work/$name/metrics.jsonl" | tail -1 | sed 's/.*://'
 }
-printf '{"benchmark": "data_wait", "steps": %s, "decoding": %s' "$steps" "$(waited decoding --cache.budget_mb 0)"
-printf ', "memory": %s' "$(waited memory)"
+decoding="$(waited decoding --cache.budget_mb 0)" # an assignment fails with what it runs
+memory="$(waited memory)"
 waited file_made --cache.folder "$work/frames" >/dev/null
-printf ', "file": %s}\n' "$(waited file --cache.folder "$work/frames")"
+file="$(waited file --cache.folder "$work/frames")"
+printf '{"benchmark": "data_wait", "steps": %s, "decoding": %s, "memory": %s, "file": %s}\n' \
+  "$steps" "$decoding" "$memory" "$file"

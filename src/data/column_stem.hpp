@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,20 @@ inline std::string column_stem(const std::string& column) {
       column.find_first_not_of("0123456789", underscore + 1) != std::string::npos)
     return column;
   return column.substr(0, underscore);
+}
+
+/// How many numbers a row of `shape` has; nothing unless that is 1 to 5 sizes of 1..100000,
+/// together 1e9 numbers at most.
+inline std::optional<int64_t> numbers_in_shape(const std::vector<int64_t>& shape) {
+  constexpr int64_t kMostSize = 100'000, kMostNumbers = 1'000'000'000;
+  if (shape.empty() || shape.size() > 5) return std::nullopt;
+  int64_t count = 1;
+  for (const int64_t size : shape) {
+    if (size < 1 || size > kMostSize) return std::nullopt;
+    count *= size;
+    if (count > kMostNumbers) return std::nullopt;
+  }
+  return count;
 }
 
 /// Columns that differ by a number at the end, goal_0 and goal_1, as one group, goal, in the order
@@ -40,11 +56,9 @@ inline std::vector<ColumnGroup> groups_by_stem(
       continue;
     }
     std::vector<int64_t> shape = {static_cast<int64_t>(parts.size())};
-    if (const auto known = shapes.find(stem); known != shapes.end()) {
-      int64_t size = 1;
-      for (const int64_t one : known->second) size *= one;
-      if (size == shape.front()) shape = known->second;
-    }
+    const auto known = shapes.find(stem);
+    if (known != shapes.end() && numbers_in_shape(known->second) == shape.front())
+      shape = known->second;
     groups.push_back({stem, parts, shape});
   }
   return groups;

@@ -81,10 +81,9 @@ std::vector<RecordedFeature> other_features(const Dataset& dataset,
   return others;
 }
 
-// The type that holds the numbers of all columns.
-at::ScalarType common_type(const Dataset& dataset, const std::vector<std::string>& columns) {
-  auto type = dataset.column_type(columns.front());
-  for (const auto& column : columns) type = at::promote_types(type, dataset.column_type(column));
+// The type that is written for columns that belong together.
+at::ScalarType written_type(const Dataset& dataset, const std::vector<std::string>& columns) {
+  const auto type = dataset.read_stored(columns, 0, 0, 0).scalar_type();
   if (type == at::kBool || type == at::kDouble || type == at::kFloat) return type;
   return at::isFloatingType(type) ? at::kFloat : at::kLong;
 }
@@ -97,7 +96,7 @@ std::vector<RecordedFeature> written_features(const Dataset& dataset) {
   const auto others = other_features(dataset, groups);
   features.insert(features.end(), others.begin(), others.end());
   for (auto& feature : features) {
-    feature.type = common_type(dataset, feature.columns);
+    feature.type = written_type(dataset, feature.columns);
     // Names in the data set have dots where paths have slashes.
     std::replace(feature.name.begin(), feature.name.end(), '/', '.');
   }
@@ -150,11 +149,11 @@ RecordedEpisode read_episode(const Source& source, const RecordingOptions& writi
   return rows;
 }
 
-// "set/" and "set" are written beside as "set.unfinished".
+// "set/" and "set" are written beside as "set.converting".
 fs::path unfinished_path(const fs::path& to) {
   fs::path path = to.lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
-  path += ".unfinished";
+  path += ".converting";
   return path;
 }
 
@@ -173,6 +172,8 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
                            const std::function<void(int64_t done, int64_t all)>& progress) {
   require_valid(options);
   const Source source = open_source(from, options);
+  require(!source.first().action_columns().empty(), ErrorCategory::unsupported,
+          from.string() + ": holds pictures alone; without actions there is no recording to write");
   require(!fs::exists(to), ErrorCategory::invalid_argument,
           to.string() + ": exists already, a data set is written to a new folder");
   const RecordingOptions writing = writing_options(source, options);

@@ -40,8 +40,15 @@ Tensor Dataset::read_stored(const std::vector<std::string>& columns, int64_t epi
 at::ScalarType Dataset::stored_type(const std::vector<std::string>& columns) const {
   if (columns.empty()) return at::kDouble;
   auto type = column_type(columns.front());
-  for (const auto& column : columns) type = at::promote_types(type, column_type(column));
-  return type;
+  bool whole = false, floating = false;
+  for (const auto& column : columns) {
+    const auto own = column_type(column);
+    type = at::promote_types(type, own);
+    floating = floating || at::isFloatingType(own);
+    // What float32 cannot count.
+    whole = whole || (at::isIntegralType(own, /*includeBool=*/false) && c10::elementSize(own) > 2);
+  }
+  return whole && floating ? at::kDouble : type;
 }
 
 std::vector<std::string> Dataset::read_text(const std::string& column, int64_t, int64_t,

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "foresight/data/episode_writer.hpp"
 
@@ -15,6 +16,13 @@ namespace foresight::data {
 std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const RecordedRow& row,
                                           const std::map<std::string, ImageSize>& sizes,
                                           const std::string& where);
+
+/// Whether its shape has to be kept: one number is one in any shape.
+bool is_matrix(const RecordedFeature& feature);
+
+/// Of the matrices, by the stem of their columns, as dataset.json has them.
+std::map<std::string, std::vector<int64_t>> table_shapes(
+    const std::vector<RecordedFeature>& features);
 
 /// Removes what a killed writer left below `folder`: files called NAME.PID.tmp whose process is
 /// gone, and NAME.staged.

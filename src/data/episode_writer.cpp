@@ -9,6 +9,7 @@
 #include <cmath>
 #include <set>
 
+#include "column_stem.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/data/folder_writer.hpp"
@@ -87,6 +88,27 @@ void check_frame(const std::string& camera, const Tensor& frame, ImageSize known
                          std::to_string(known.width) + "x" + std::to_string(known.height));
 }
 
+// A folder's table has no matrices: its reader makes them of columns with numbers at their ends.
+std::vector<RecordedFeature> matrices_without_group(const std::vector<RecordedFeature>& features) {
+  std::vector<std::string> columns(kAddedByFolder.begin(), kAddedByFolder.end());
+  for (const auto& feature : features)
+    columns.insert(columns.end(), feature.columns.begin(), feature.columns.end());
+  const auto groups = groups_by_stem(columns, table_shapes(features));
+  std::vector<RecordedFeature> without;
+  for (const auto& feature : features)
+    if (is_matrix(feature) && std::none_of(groups.begin(), groups.end(), [&](const auto& group) {
+          return group.columns == feature.columns && group.shape == feature.shape;
+        }))
+      without.push_back(feature);
+  return without;
+}
+
+std::unique_ptr<EpisodeWriter> make_episode_writer(const fs::path& folder, TargetFormat format,
+                                                   const RecordingOptions& options) {
+  if (format == TargetFormat::lerobot) return std::make_unique<LeRobotWriter>(folder, options);
+  return std::make_unique<FolderWriter>(folder, options);
+}
+
 }  // namespace
 
 std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
@@ -133,18 +155,20 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
     const auto type = feature.type;
     rules.check(type == at::kFloat || type == at::kDouble || type == at::kLong || type == at::kBool,
                 "feature", feature.name, "must be of type float32, float64, int64 or bool");
-    if (!feature.shape.empty()) {
-      int64_t size = 1;
-      for (const int64_t one : feature.shape) size = one < 1 || one > 100000 ? 0 : size * one;
-      rules.check(size == static_cast<int64_t>(feature.columns.size()) && feature.shape.size() <= 5,
-                  "shape", shape_string(feature.shape),
-                  "of feature '" + feature.name +
-                      "' must have as many numbers as it has columns, " +
-                      std::to_string(feature.columns.size()) + ", and 5 dimensions at most");
-    }
+    if (!feature.shape.empty())
+      rules.check(
+          numbers_in_shape(feature.shape) == static_cast<int64_t>(feature.columns.size()), "shape",
+          shape_string(feature.shape),
+          "of feature '" + feature.name + "' must have as many numbers as it has columns, " +
+              std::to_string(feature.columns.size()) + ", and 5 dimensions of 1..100000 at most");
     if (!lerobot)  // where columns of all features lie side by side
       for (const auto& column : feature.columns) check_name(column, kNoColumn, columns);
   }
+  if (!lerobot)
+    for (const auto& matrix : matrices_without_group(features))
+      rules.check(false, "columns", matrix.columns.front() + ", ...",
+                  "of the matrix '" + matrix.name +
+                      "' must be called NAME_0, NAME_1, ... in a folder, and no others so");
   rules.check(names.contains("action"), "features", "without 'action'", "must have it");
   for (const auto& text : texts)
     check_name(text, lerobot ? kNoFeature : kNoColumn, lerobot ? names : columns);
@@ -186,13 +210,31 @@ int64_t EpisodeWriter::write_episode(const RecordedEpisode& episode) {
 
 std::unique_ptr<EpisodeWriter> open_episode_writer(const fs::path& folder, TargetFormat format,
                                                    const RecordingOptions& options) {
+  if (options.unfinished == Unfinished::lost) return make_episode_writer(folder, format, options);
+  // Locked before anything is touched that another process may be recording.
+  RowJournal journal(folder, options);
   std::unique_ptr<EpisodeWriter> writer;
-  if (format == TargetFormat::lerobot)
-    writer = std::make_unique<LeRobotWriter>(folder, options);
-  else
-    writer = std::make_unique<FolderWriter>(folder, options);
-  if (options.unfinished == Unfinished::lost) return writer;
-  return std::make_unique<JournaledWriter>(std::move(writer), folder, options);
+  try {
+    if (format == TargetFormat::lerobot && journal.episode() == 0)
+      remove_unpublished_episode(folder, options);
+    writer = make_episode_writer(folder, format, options);
+  } catch (...) {
+    if (!journal.episode()) journal.remove();
+    throw;
+  }
+  return std::make_unique<JournaledWriter>(std::move(writer), folder, std::move(journal));
+}
+
+bool is_matrix(const RecordedFeature& feature) {
+  return feature.shape.size() > 1 && feature.columns.size() > 1;
+}
+
+std::map<std::string, std::vector<int64_t>> table_shapes(
+    const std::vector<RecordedFeature>& features) {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& feature : features)
+    if (is_matrix(feature)) shapes[column_stem(feature.columns.front())] = feature.shape;
+  return shapes;
 }
 
 std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const RecordedRow& row,

@@ -133,8 +133,12 @@ void FolderDataset::read_settings(const fs::path& file) {
   if (const auto shapes = settings.find("shapes"); shapes != settings.end()) {
     require(shapes->is_object(), ErrorCategory::bad_file,
             file.string() + ": shapes is not a JSON object");
-    for (const auto& [name, shape] : shapes->items())
+    for (const auto& [name, shape] : shapes->items()) {
       foresight::detail::read_value(shapes_[name], shape, file.string() + ": shapes: " + name);
+      require(numbers_in_shape(shapes_[name]).has_value(), ErrorCategory::bad_file,
+              file.string() + ": shapes: " + name + " = " + shape.dump() +
+                  " must be 1 to 5 sizes of 1..100000");
+    }
   }
   int64_t episodes = num_episodes();
   read("episodes", episodes);
@@ -355,6 +359,14 @@ double FolderDataset::rate_of_timestamps() const {
 }
 
 at::ScalarType FolderDataset::column_type(const std::string& column) const {
+  const std::lock_guard lock(types_mutex_);
+  auto known = types_.find(column);
+  if (known == types_.end()) known = types_.emplace(column, found_type(column)).first;
+  return known->second;
+}
+
+// From all its numbers.
+at::ScalarType FolderDataset::found_type(const std::string& column) const {
   if (is_whole(column)) return at::kLong;
   for (const Episode& episode : episodes_) {
     const Tensor values = episode.table.values.select(1, episode.table.column(column)).contiguous();

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "column_stem.hpp"
 #include "episode_files.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
@@ -123,6 +122,7 @@ void FolderWriter::continue_folder() {
     return;
   }
   if (number_ > 0 && !tables.contains(number_ - 1)) remove_unfinished_episode(--number_);
+  if (episodes_ == 0) return;  // there is nothing that new episodes would have to agree with
   const nlohmann::json settings = io::read_json(settings_file);
   require(settings.is_object(), ErrorCategory::bad_file,
           settings_file.string() + ": is not a JSON object");
@@ -139,6 +139,9 @@ void FolderWriter::continue_folder() {
        std::string(options_.last_action == LastAction::artefact ? "artefact" : "applied"));
   if (settings.contains("cameras") || recording_.cameras.size() > 1)
     same("cameras", recording_.cameras);
+  if (const auto shapes = table_shapes(recording_.features);
+      settings.contains("shapes") || !shapes.empty())
+    same("shapes", shapes);
   if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
@@ -272,19 +275,23 @@ int64_t FolderWriter::finish_episode(const std::string& task) {
           folder_.string() + ": the episode has no rows");
   require(!spoiled_, ErrorCategory::invalid_argument,
           folder_.string() + ": a row could not be written; discard_episode()");
+  const fs::path table = file(recording_.texts.empty() ? ".csv" : ".jsonl");
   try {
+    // Before the first episode's files: without it, the next writer could not tell what they are.
+    if (episodes_ == 0) write_settings(0);
     for (auto& [camera, video] : videos_) video->close();
-    io::write_text(file(recording_.texts.empty() ? ".csv" : ".jsonl"),
-                   table_text(task.empty() ? recording_.task : task));
+    io::write_text(table, table_text(task.empty() ? recording_.task : task));
+    write_settings(episodes_ + 1);
   } catch (...) {
     std::error_code ignored;
+    fs::remove(table, ignored);  // first: a video without a table is what is cleared away
     for (const auto& camera : recording_.cameras) fs::remove(video_file(camera), ignored);
+    if (episodes_ == 0) fs::remove(folder_ / "dataset.json", ignored);
     discard_episode();
     throw;
   }
   ++episodes_;
   discard_episode();
-  write_settings();
   return number_++;
 }
 
@@ -298,7 +305,7 @@ void FolderWriter::discard_episode() {
 
 void FolderWriter::finish() { discard_episode(); }
 
-void FolderWriter::write_settings() const {
+void FolderWriter::write_settings(int64_t episodes) const {
   nlohmann::ordered_json settings;
   settings["format"] = "folder of episode_XXXX.mp4 + episode_XXXX.csv, one row per video frame";
   settings["fps"] = options_.video.fps;
@@ -308,14 +315,12 @@ void FolderWriter::write_settings() const {
   } else {
     settings["cameras"] = recording_.cameras;
   }
-  settings["episodes"] = episodes_;
+  settings["episodes"] = episodes;
   settings["action_columns"] = options_.actions;
   settings["state_columns"] = options_.states;
   settings["last_action"] = options_.last_action == LastAction::artefact ? "artefact" : "applied";
-  for (const auto& feature : recording_.features)
-    if (const std::string stem = column_stem(feature.columns.front());
-        feature.shape.size() > 1 && stem != feature.columns.front())
-      settings["shapes"][stem] = feature.shape;  // it is what the reader groups columns by
+  if (const auto shapes = table_shapes(recording_.features); !shapes.empty())
+    settings["shapes"] = shapes;
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;
   io::write_json(folder_ / "dataset.json", settings);

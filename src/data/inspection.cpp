@@ -172,13 +172,13 @@ class Inspector {
       fault("no action ever changes: nothing can be learned of what actions do");
   }
 
-  // What the reader noticed while opening; of many, the first.
+  // What the reader noticed while opening; of many, the first: it has logged them all.
   void pass_on_remarks() {
     constexpr std::size_t kShown = 3;
     const auto remarks = dataset_.remarks();
     for (std::size_t i = 0; i < std::min(kShown, remarks.size()); ++i) warn(remarks[i]);
     if (remarks.size() > kShown)
-      warn(fmt::format("the same of {} more episode(s)", remarks.size() - kShown));
+      warn(fmt::format("{} more remark(s) of the reader, see the log", remarks.size() - kShown));
   }
 
   void judge() {

@@ -6,9 +6,8 @@
 namespace foresight::data {
 
 JournaledWriter::JournaledWriter(std::unique_ptr<EpisodeWriter> writer,
-                                 const std::filesystem::path& folder,
-                                 const RecordingOptions& options)
-    : writer_(std::move(writer)), folder_(folder.string()), journal_(folder, options) {
+                                 const std::filesystem::path& folder, RowJournal journal)
+    : writer_(std::move(writer)), folder_(folder.string()), journal_(std::move(journal)) {
   const int64_t rows =
       journal_.recover(writer_->next_episode(), [this](RecordedRow row) { writer_->append(row); });
   if (rows > 0) {
@@ -21,11 +20,13 @@ JournaledWriter::JournaledWriter(std::unique_ptr<EpisodeWriter> writer,
 }
 
 JournaledWriter::~JournaledWriter() {
-  if (!closed_ && writer_->rows() == 0) journal_.remove();
+  if (!closed_ && rows() == 0) journal_.remove();
 }
 
 // Recording goes on without the journal where the disk is full: the episode itself may still fit.
 void JournaledWriter::restart() {
+  failed_ = false;
+  kept_rows_ = 0;
   try {
     journal_.restart(writer_->next_episode());
     keeping_ = true;
@@ -35,11 +36,20 @@ void JournaledWriter::restart() {
   }
 }
 
+void JournaledWriter::require_no_failure() const {
+  require(!failed_, ErrorCategory::invalid_argument,
+          folder_ + ": the last episode could not be finished, " + std::to_string(kept_rows_) +
+              " rows of it are in " + journal_.path().string() +
+              "; open the folder again to recover them, or discard_episode()");
+}
+
 void JournaledWriter::append(const RecordedRow& row) {
+  require_no_failure();
   writer_->append(row);
   if (!keeping_) return;
   try {
     journal_.add(row);
+    ++kept_rows_;
   } catch (const Error& error) {
     keeping_ = false;
     log(LogLevel::warning,
@@ -48,7 +58,18 @@ void JournaledWriter::append(const RecordedRow& row) {
 }
 
 int64_t JournaledWriter::finish_episode(const std::string& task) {
-  const int64_t number = writer_->finish_episode(task);
+  require_no_failure();
+  const int64_t rows = writer_->rows();
+  int64_t number = 0;
+  try {
+    number = writer_->finish_episode(task);
+  } catch (...) {
+    if (rows > 0 && writer_->rows() == 0) {  // the writer has forgotten them
+      failed_ = kept_rows_ > 0;
+      if (!failed_) restart();
+    }
+    throw;
+  }
   restart();
   return number;
 }
@@ -61,7 +82,10 @@ void JournaledWriter::discard_episode() {
 void JournaledWriter::finish() {
   if (closed_) return;
   writer_->finish();
-  journal_.remove();
+  if (failed_)
+    journal_.close();
+  else
+    journal_.remove();
   closed_ = true;
 }
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "../io/temporary.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "lerobot_meta.hpp"
 #include "parquet_file.hpp"
@@ -148,6 +150,21 @@ std::string lerobot_camera(const std::string& camera) {
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature) {
   if (feature.shape.size() > 1) return feature.shape;
   return {static_cast<int64_t>(feature.columns.size())};
+}
+
+void remove_unpublished_episode(const fs::path& folder, const RecordingOptions& options) {
+  std::error_code ignored;
+  if (fs::exists(folder / "meta/info.json", ignored)) return;
+  const std::string table = lerobot_file(0, 1, ".parquet");
+  std::vector<std::string> files = {"meta/tasks.parquet", "meta/stats.json",
+                                    "meta/episodes/" + table, "data/" + table};
+  for (const auto& camera : options.cameras)
+    files.push_back("videos/" + lerobot_camera(camera) + "/" + lerobot_file(0, 1, ".mp4"));
+  for (const auto& file : files) {
+    io::remove_abandoned(folder / file);
+    if (fs::remove(folder / file, ignored))
+      log(LogLevel::warning, (folder / file).string() + ": of an unfinished episode, removed");
+  }
 }
 
 LeRobotMetaWriter::LeRobotMetaWriter(fs::path folder, const RecordingOptions& options)

@@ -32,6 +32,11 @@ std::string lerobot_camera(const std::string& camera);
 /// Of a row, as info.json has it.
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature);
 
+/// Removes the files of a data set's first episode where meta/info.json, which makes one of them,
+/// is not there: the writer was killed between two of them. Nothing else in `folder` is touched.
+void remove_unpublished_episode(const std::filesystem::path& folder,
+                                const RecordingOptions& options);
+
 class LeRobotMetaWriter {
  public:
   /// Reads what is there already. Throws Error(invalid_argument) if that is another kind of data.

@@ -80,7 +80,7 @@ struct LeRobotWriter::Impl {
   bool file_is_full() const;
   void close_file();
   void write_file();
-  void remove_file();
+  void remove_file(std::size_t episodes);
   void write_rows();
 
   fs::path folder;
@@ -167,12 +167,13 @@ bool LeRobotWriter::Impl::file_is_full() const {
 void LeRobotWriter::Impl::close_file() {
   if (finished.empty()) return;
   const LeRobotMetaWriter before = meta;
+  const std::size_t episodes = finished.size();
   try {
     write_file();
     meta.stage();
   } catch (...) {  // a full disk: nothing of this file stays, and the data set is as it was
     meta = before;
-    remove_file();
+    remove_file(episodes);
     throw;
   }
   meta.publish();
@@ -197,9 +198,9 @@ void LeRobotWriter::Impl::write_file() {
   finished.clear();
 }
 
-void LeRobotWriter::Impl::remove_file() {
-  if (finished.size() > 1)
-    log(LogLevel::warning, folder.string() + ": " + std::to_string(finished.size()) +
+void LeRobotWriter::Impl::remove_file(std::size_t episodes) {
+  if (episodes > 1)
+    log(LogLevel::warning, folder.string() + ": " + std::to_string(episodes) +
                                " episodes of a file that could not be written are lost");
   videos.clear();
   open = {};
@@ -262,14 +263,18 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
   require(!code, ErrorCategory::io_failure,
           folder.string() + ": cannot be created: " + code.message());
   remove_abandoned_files(folder);
-  const bool holds_files =
-      std::any_of(fs::recursive_directory_iterator(folder), fs::recursive_directory_iterator(),
-                  [](const fs::directory_entry &entry) { return entry.is_regular_file(); });
-  require(!holds_files || fs::exists(folder / "meta" / "info.json"),
-          ErrorCategory::invalid_argument,
-          folder.string() +
-              ": exists already and is no LeRobot data set that "
-              "could be continued");
+  const auto first_file =
+      std::find_if(fs::recursive_directory_iterator(folder), fs::recursive_directory_iterator(),
+                   [](const fs::directory_entry &entry) { return entry.is_regular_file(); });
+  require(
+      first_file == fs::recursive_directory_iterator() || fs::exists(folder / "meta" / "info.json"),
+      ErrorCategory::invalid_argument,
+      folder.string() +
+          ": exists already and is no LeRobot data set that could be continued: it holds " +
+          (first_file == fs::recursive_directory_iterator()
+               ? std::string()
+               : fs::relative(first_file->path(), folder).string()) +
+          " but no meta/info.json");
   impl_ = std::make_unique<Impl>(folder, options);
 }
 

@@ -203,6 +203,9 @@ struct ParquetFile::Impl {
     return guarded(name_of(column), [&] {
       std::shared_ptr<arrow::ChunkedArray> array;
       check(reader->ReadColumn(number, &array), name_of(column));
+      require(array->length() == rows, ErrorCategory::bad_file,
+              name_of(column) + ": has " + std::to_string(array->length()) +
+                  " rows, but the file says " + std::to_string(rows));
       return array->chunks();
     });
   }

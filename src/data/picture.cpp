@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "picture.hpp"
 
+#include <array>
+#include <cerrno>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
+#include <exception>
+#include <fstream>
 #include <new>
 
 #include <jpeglib.h>
@@ -14,8 +18,7 @@
 namespace foresight::data {
 namespace {
 
-constexpr std::string_view kJpegStart = "\xFF\xD8\xFF";
-constexpr int64_t kLargestPicture = int64_t{1} << 27;  // pixels, as for video
+constexpr std::string_view kJpegStart = "\xFF\xD8\xFF", kPngStart = "\x89PNG\r\n\x1A\n";
 
 // libjpeg reports errors by calling back, and must not be returned to.
 struct JpegError {
@@ -35,12 +38,16 @@ void keep_quiet(j_common_ptr, int) {}
 // A side of `length` pixels at 1/reduction of its size, as libjpeg rounds it.
 int64_t reduced(int64_t length, int64_t reduction) { return (length + reduction - 1) / reduction; }
 
+// Where a picture goes at 1/reduction (1, 2, 4 or 8) of its size; null: it is too large.
+struct JpegPlace {
+  std::uint8_t* pixels = nullptr;
+  int64_t reduction = 1;
+};
+
 // No object with a destructor may live in here: longjmp() skips it. Returns false with error.text
-// set; `allocate` is called with the stored size once it is known, gives the place of the reduced
-// picture, and does not throw. `reduction`: 1, 2, 4 or 8.
-bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, int64_t reduction,
-                    JpegError& error,
-                    std::uint8_t* (*allocate)(void* owner, int64_t height, int64_t width),
+// set; `allocate` is called with the stored size once it is known, and does not throw.
+bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, JpegError& error,
+                    JpegPlace (*allocate)(void* owner, int64_t height, int64_t width),
                     void* owner) {
   jpeg_decompress_struct decoder;
   decoder.err = jpeg_std_error(&error.manager);
@@ -53,16 +60,16 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, int64_t reduct
   jpeg_create_decompress(&decoder);
   jpeg_mem_src(&decoder, const_cast<unsigned char*>(bytes), size);
   jpeg_read_header(&decoder, TRUE);
-  decoder.out_color_space = JCS_RGB;
-  decoder.scale_num = 1;
-  decoder.scale_denom = static_cast<unsigned>(reduction);
-  jpeg_start_decompress(&decoder);
-  std::uint8_t* rows = allocate(owner, decoder.image_height, decoder.image_width);
-  if (rows == nullptr) {
+  const JpegPlace place = allocate(owner, decoder.image_height, decoder.image_width);
+  if (place.pixels == nullptr) {
     std::snprintf(error.text, sizeof error.text, "it is too large");
     jpeg_destroy_decompress(&decoder);
     return false;
   }
+  decoder.out_color_space = JCS_RGB;
+  decoder.scale_num = 1;
+  decoder.scale_denom = static_cast<unsigned>(place.reduction);
+  jpeg_start_decompress(&decoder);
   while (decoder.output_scanline < decoder.output_height) {
     constexpr JDIMENSION kRows = 16;  // as many as a block of halved colour is high
     JSAMPROW next[kRows];
@@ -70,7 +77,7 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, int64_t reduct
     const JDIMENSION count =
         decoder.output_height - first < kRows ? decoder.output_height - first : kRows;
     for (JDIMENSION r = 0; r < count; ++r)
-      next[r] = rows + static_cast<std::size_t>(first + r) * decoder.output_width * 3;
+      next[r] = place.pixels + static_cast<std::size_t>(first + r) * decoder.output_width * 3;
     jpeg_read_scanlines(&decoder, next, count);
   }
   jpeg_finish_decompress(&decoder);
@@ -82,38 +89,51 @@ bool decode_jpeg_to(const unsigned char* bytes, std::size_t size, int64_t reduct
 
 // Where pictures of one stored size go, one after the other.
 struct JpegTarget {
-  std::uint8_t* pixels = nullptr;
+  JpegPlace place = {};
   int64_t height = 0, width = 0;
 };
 
 // Straight to its place; false if the picture has another size.
-bool decode_jpeg_to_place(std::string_view bytes, int64_t reduction, JpegError& error,
-                          JpegTarget target) {
-  const auto place = [](void* owner, int64_t height, int64_t width) -> std::uint8_t* {
+bool decode_jpeg_to_place(std::string_view bytes, JpegError& error, JpegTarget target) {
+  const auto place = [](void* owner, int64_t height, int64_t width) -> JpegPlace {
     const auto& wanted = *static_cast<JpegTarget*>(owner);
-    return height == wanted.height && width == wanted.width ? wanted.pixels : nullptr;
+    return height == wanted.height && width == wanted.width ? wanted.place : JpegPlace{};
   };
-  return decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-                        reduction, error, place, &target);
+  return decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), error,
+                        place, &target);
 }
 
-Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
+// By how much a JPEG picture of a stored size is reduced while it is decoded.
+using Reduction = std::function<int64_t(const ImageSize& stored)>;
+
+struct JpegTensor {
+  const Reduction& reduction;
+  Tensor picture = {};
+  std::exception_ptr failure = {};
+};
+
+JpegPlace allocate_tensor(void* owner, int64_t height, int64_t width) {
+  auto& made = *static_cast<JpegTensor*>(owner);
+  try {
+    if (!decodable({height, width})) return {};
+    const auto reduction = made.reduction({height, width});
+    made.picture = at::empty({reduced(height, reduction), reduced(width, reduction), 3}, at::kByte);
+    return {made.picture.mutable_data_ptr<std::uint8_t>(), reduction};
+  } catch (const Error&) {
+    made.failure = std::current_exception();
+  } catch (...) {  // no memory
+  }
+  return {};
+}
+
+Tensor decode_jpeg(std::string_view bytes, const std::string& name, const Reduction& reduction) {
   JpegError error{};
-  Tensor picture;
-  const auto allocate = [](void* owner, int64_t height, int64_t width) -> std::uint8_t* {
-    if (height * width > kLargestPicture) return nullptr;
-    try {
-      auto& made = *static_cast<Tensor*>(owner);
-      made = at::empty({height, width, 3}, at::kByte);
-      return made.mutable_data_ptr<std::uint8_t>();
-    } catch (...) {
-      return nullptr;
-    }
-  };
+  JpegTensor made{reduction};
   const bool read = decode_jpeg_to(reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   bytes.size(), 1, error, allocate, &picture);
+                                   bytes.size(), error, allocate_tensor, &made);
+  if (made.failure) std::rethrow_exception(made.failure);
   require(read, ErrorCategory::bad_file, name + ": is no whole JPEG picture: " + error.text);
-  return picture;
+  return made.picture;
 }
 
 Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
@@ -196,7 +216,7 @@ class PictureFrames final : public FrameSource {
       // Messages are put together where they are needed: a name costs as much as a small file.
       if (JpegError error{};
           !std::string_view(bytes).starts_with(kJpegStart) ||
-          !decode_jpeg_to_place(bytes, reduction_, error, {place, stored_.height, stored_.width}))
+          !decode_jpeg_to_place(bytes, error, {{place, reduction_}, stored_.height, stored_.width}))
         read_otherwise(bytes, pictures_.name(episode, row), place);
       place += decoded_.height * decoded_.width * 3;
     }
@@ -230,15 +250,74 @@ class PictureFrames final : public FrameSource {
   ImageSize stored_, decoded_, size_;
 };
 
-}  // namespace
-
-Tensor decode_picture(std::string_view bytes, const std::string& name) {
+Tensor decoded(std::string_view bytes, const std::string& name, const Reduction& reduction) {
   require(
       bytes.size() < (std::size_t{1} << 30), ErrorCategory::bad_file,
       name + ": has " + std::to_string(bytes.size()) + " bytes, expected a picture below 1 GiB");
-  if (bytes.starts_with(kJpegStart)) return decode_jpeg(bytes, name);
-  if (bytes.starts_with("\x89PNG\r\n\x1A\n")) return decode_png_picture(bytes, name);
+  if (bytes.starts_with(kJpegStart)) return decode_jpeg(bytes, name, reduction);
+  if (bytes.starts_with(kPngStart)) return decode_png_picture(bytes, name);
   throw Error(ErrorCategory::bad_file, name + ": is neither a PNG nor a JPEG picture");
+}
+
+// The next `count` bytes as a number, the largest first.
+int64_t big_endian(std::istream& file, int count) {
+  int64_t value = 0;
+  for (int i = 0; i < count; ++i) value = value << 8 | (file.get() & 0xFF);
+  return value;
+}
+
+// From where the start-of-image marker ends: walks the segments up to the one that begins a frame
+// (ITU T.81, table B.1). Zero where there is none.
+ImageSize jpeg_size(std::istream& file) {
+  while (file.get() == 0xFF) {
+    int marker = 0xFF;
+    while (marker == 0xFF) marker = file.get();  // fill bytes may come before it (B.1.1.2)
+    if (marker == 0x01 || (marker >= 0xD0 && marker <= 0xD7)) continue;  // no segment follows
+    const auto length = big_endian(file, 2);
+    if (!file || length < 2) break;
+    const bool frame =
+        marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
+    if (!frame) {
+      file.seekg(length - 2, std::ios::cur);
+      continue;
+    }
+    file.get();  // bits a sample
+    const auto height = big_endian(file, 2), width = big_endian(file, 2);
+    return file ? ImageSize{height, width} : ImageSize{};
+  }
+  return {};
+}
+
+ImageSize png_size(std::istream& file) {
+  file.seekg(16);  // the first chunk is the header
+  const auto width = big_endian(file, 4), height = big_endian(file, 4);
+  return file ? ImageSize{height, width} : ImageSize{};
+}
+
+}  // namespace
+
+Tensor decode_picture(std::string_view bytes, const std::string& name) {
+  return decoded(bytes, name, [](const ImageSize&) { return int64_t{1}; });
+}
+
+ImageSize picture_size(const std::filesystem::path& path) {
+  const auto name = path.string();
+  std::ifstream file(path, std::ios::binary);
+  require(file.is_open(), ErrorCategory::io_failure,
+          name + ": cannot be opened: " + std::strerror(errno));
+  std::array<char, 8> start{};
+  ImageSize size;
+  if (file.read(start.data(), start.size())) {
+    const std::string_view bytes(start.data(), start.size());
+    if (bytes == kPngStart) size = png_size(file);
+    if (bytes.starts_with(kJpegStart)) size = jpeg_size(file.seekg(2));
+  }
+  require(size.height > 0 && size.width > 0, ErrorCategory::bad_file,
+          name + ": is no PNG or JPEG picture, or is cut off");
+  require(decodable(size), ErrorCategory::bad_file,
+          name + ": claims " + std::to_string(size.width) + "x" + std::to_string(size.height) +
+              " pixels, more than the " + std::to_string(kLargestPicture) + " that are decoded");
+  return size;
 }
 
 Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options) {
@@ -262,6 +341,20 @@ Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& option
         "picture");
   }
   return resized;
+}
+
+Tensor picture_at(std::string_view bytes, const std::string& name,
+                  const std::function<VideoReaderOptions(const ImageSize& stored)>& options_for) {
+  VideoReaderOptions options;
+  bool chosen = false;
+  const auto choose = [&](const ImageSize& stored) {
+    options = options_for(stored);
+    chosen = true;
+    return jpeg_reduction(stored, options);
+  };
+  const Tensor picture = decoded(bytes, name, choose).unsqueeze(0);
+  if (!chosen) options = options_for({picture.size(1), picture.size(2)});  // PNG
+  return resized_pictures(picture, options);
 }
 
 std::shared_ptr<const FrameSource> tensor_frames(

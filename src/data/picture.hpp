@@ -5,6 +5,7 @@
 // data folder.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -19,8 +20,23 @@ namespace foresight::data {
 /// opens every message. Throws Error(bad_file) for other bytes and for damage.
 Tensor decode_picture(std::string_view bytes, const std::string& name);
 
+/// The size that a PNG or JPEG file claims, without decoding it. Throws Error(io_failure), and
+/// Error(bad_file) for other bytes, a cut head and a size that is not decodable().
+ImageSize picture_size(const std::filesystem::path& path);
+
+/// Pixels of a picture at most, as for video.
+inline constexpr int64_t kLargestPicture = int64_t{1} << 27;
+/// Of a size with positive sides; their product need not be representable.
+inline bool decodable(const ImageSize& size) { return size.height <= kLargestPicture / size.width; }
+
 /// Pictures uint8 [N,H,W,3] at the size that the options ask for; themselves if they ask for none.
 Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options);
+
+/// decode_picture() and resized_pictures() of one whose size is not known before: [1,H,W,3] as
+/// `options_for` its stored size ask, a JPEG picture also reduced while it is decoded. What
+/// `options_for` throws is passed on if it is an Error.
+Tensor picture_at(std::string_view bytes, const std::string& name,
+                  const std::function<VideoReaderOptions(const ImageSize& stored)>& options_for);
 
 /// Where encoded pictures come from.
 struct EncodedPictures {

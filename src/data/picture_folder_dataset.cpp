@@ -7,16 +7,15 @@
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <fstream>
 #include <map>
-#include <optional>
+#include <system_error>
 
 #include "episode_files.hpp"
 #include "foresight/core/log.hpp"
-#include "foresight/io/files.hpp"
 #include "formats.hpp"
 #include "parallel.hpp"
 #include "picture.hpp"
+#include "picture_files.hpp"
 #include "video_frames.hpp"
 
 namespace foresight::data {
@@ -49,58 +48,42 @@ bool shows_something(const fs::path& path) {
   return !path.filename().string().starts_with(".") && (is_film(path) || is_photo(path));
 }
 
+// Calls visit(path) for the files here and below that show something, until it returns false.
+// Hidden folders (thumbnails, a trash can) are passed over, and those below that may not be read
+// (lost+found).
+template <class Visit>
+void visit_shown(const fs::path& path, Visit&& visit) {
+  std::error_code problem;
+  const auto check = [&] {
+    require(!problem, ErrorCategory::io_failure,
+            path.string() + ": its folders cannot be listed: " + problem.message());
+  };
+  const auto status = fs::status(path, problem);
+  check();
+  if (!fs::is_directory(status)) {
+    if (shows_something(path) && fs::is_regular_file(status)) visit(path);
+    return;
+  }
+  fs::directory_iterator(path, problem);  // skip_permission_denied would call it empty
+  check();
+  fs::recursive_directory_iterator entry(path, fs::directory_options::skip_permission_denied,
+                                         problem);
+  for (check(); entry != fs::recursive_directory_iterator(); entry.increment(problem), check()) {
+    if (entry->path().filename().string().starts_with(".")) entry.disable_recursion_pending();
+    std::error_code no_file;
+    if (shows_something(entry->path()) && entry->is_regular_file(no_file) && !visit(entry->path()))
+      return;
+  }
+}
+
 std::vector<fs::path> shown_files(const fs::path& path) {
-  if (fs::is_regular_file(path)) return {path};
   std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(path))
-    if (shows_something(entry.path()) && entry.is_regular_file()) files.push_back(entry.path());
+  visit_shown(path, [&](const fs::path& file) {
+    files.push_back(file);
+    return true;
+  });
   std::sort(files.begin(), files.end());
   return files;
-}
-
-int64_t big_endian(const unsigned char* bytes, int count) {
-  int64_t value = 0;
-  for (int i = 0; i < count; ++i) value = value << 8 | bytes[i];
-  return value;
-}
-
-// Size of a JPEG: walks its segments up to the one that begins a frame (ITU T.81, table B.1).
-std::optional<ImageSize> jpeg_size(std::ifstream& file) {
-  std::array<unsigned char, 9> head{};
-  const auto read = [&](std::streamsize count) {
-    return static_cast<bool>(file.read(reinterpret_cast<char*>(head.data()), count));
-  };
-  file.seekg(2);
-  while (read(4) && head[0] == 0xFF) {
-    const int marker = head[1];
-    const bool frame =
-        marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
-    const auto length = big_endian(head.data() + 2, 2);
-    if (length < 2) return std::nullopt;
-    if (!frame) {
-      file.seekg(length - 2, std::ios::cur);
-      continue;
-    }
-    if (!read(5)) return std::nullopt;
-    return ImageSize{big_endian(head.data() + 1, 2), big_endian(head.data() + 3, 2)};
-  }
-  return std::nullopt;
-}
-
-// Size of a picture without decoding it. Throws Error(bad_file).
-ImageSize photo_size(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::array<unsigned char, 24> head{};
-  std::optional<ImageSize> size;
-  if (file.read(reinterpret_cast<char*>(head.data()), head.size())) {
-    if (head[0] == 0x89 && head[1] == 'P')
-      size = {big_endian(head.data() + 20, 4), big_endian(head.data() + 16, 4)};
-    else if (head[0] == 0xFF && head[1] == 0xD8)
-      size = jpeg_size(file);
-  }
-  require(size && size->height > 0 && size->width > 0, ErrorCategory::bad_file,
-          path.string() + ": is no PNG or JPEG picture, or is cut off");
-  return *size;
 }
 
 // One episode.
@@ -108,7 +91,8 @@ struct Shown {
   std::string name;
   std::vector<fs::path> files;  // one video, or a picture a row
   bool film = false;
-  ImageSize size;  // of its first picture
+  std::vector<FileStamp> stamps = {};  // of pictures
+  ImageSize size;                      // of its first picture
   int64_t length = 0;
   double rate = 0;
   bool even = true;  // frames equally spaced in time
@@ -117,7 +101,8 @@ struct Shown {
 
 void look_at(Shown& shown, const VideoReaderOptions& options) {
   if (!shown.film) {
-    shown.size = photo_size(shown.files.front());
+    for (const auto& file : shown.files) shown.stamps.push_back(file_stamp(file));
+    shown.size = picture_size(shown.files.front());
     shown.length = static_cast<int64_t>(shown.files.size());
     return;
   }
@@ -131,8 +116,9 @@ void look_at(Shown& shown, const VideoReaderOptions& options) {
   shown.table = reader.table();
 }
 
-// The smallest size of the shape of `size` that covers `wanted`.
-ImageSize covering(const ImageSize& size, const ImageSize& wanted) {
+// The smallest size of the shape of `size` that covers `wanted`. Throws Error(bad_file) naming the
+// file of a strip so long that this is larger than any picture.
+ImageSize covering(const std::string& file, const ImageSize& size, const ImageSize& wanted) {
   const auto ratio = [](int64_t a, int64_t b) {
     return static_cast<double>(a) / static_cast<double>(b);
   };
@@ -140,7 +126,15 @@ ImageSize covering(const ImageSize& size, const ImageSize& wanted) {
   const auto scaled = [&](int64_t side, int64_t least) {
     return std::max<int64_t>(least, std::llround(scale * static_cast<double>(side)));
   };
-  return {scaled(size.height, wanted.height), scaled(size.width, wanted.width)};
+  const ImageSize covers{scaled(size.height, wanted.height), scaled(size.width, wanted.width)};
+  if (decodable(covers)) return covers;
+  const auto told = [](const ImageSize& one) {
+    return std::to_string(one.width) + "x" + std::to_string(one.height);
+  };
+  throw Error(ErrorCategory::bad_file, file + ": is " + told(size) + " and would be " +
+                                           told(covers) + " pixels large to cover " + told(wanted) +
+                                           ", more than the " + std::to_string(kLargestPicture) +
+                                           " of a picture");
 }
 
 Tensor centre_of(const Tensor& frames, const ImageSize& wanted) {
@@ -155,22 +149,30 @@ class CoveringFrames final : public FrameSource {
                  const VideoReaderOptions& options)
       : size_(size), options_(options) {
     std::map<std::pair<int64_t, int64_t>, std::vector<EpisodeClip>> clips;  // by native size
+    std::vector<std::vector<fs::path>> photos;
+    PictureFiles::Stamps stamps;
     for (const auto& shown : episodes) {
       auto& place = places_.emplace_back();
       place.native = shown.size;
-      if (!shown.film) {
-        place.photos = shown.files;
-        continue;
-      }
+      photos.push_back(shown.film ? std::vector<fs::path>{} : shown.files);
+      stamps.push_back(shown.stamps);
+      if (!shown.film) continue;
       auto& same = clips[{shown.size.height, shown.size.width}];
       place.clip = static_cast<int64_t>(same.size());
       same.push_back({.file = shown.files.front(), .table = shown.table});
     }
     std::map<std::pair<int64_t, int64_t>, std::shared_ptr<const FrameSource>> films;
-    for (auto& [native, same] : clips)
-      films[native] = video_frames(std::move(same), {}, at_size({native.first, native.second}));
-    for (auto& place : places_)
-      if (place.photos.empty()) place.films = films.at({place.native.height, place.native.width});
+    for (auto& [native, same] : clips) {
+      const auto scaled = at_size(same.front().file.string(), {native.first, native.second});
+      films[native] = video_frames(std::move(same), {}, scaled);
+    }
+    for (std::size_t e = 0; e < places_.size(); ++e)
+      if (auto& place = places_[e]; photos[e].empty())
+        place.films = films.at({place.native.height, place.native.width});
+    const auto path = [photos = std::move(photos)](int64_t episode, int64_t row) {
+      return photos[static_cast<std::size_t>(episode)][static_cast<std::size_t>(row)].string();
+    };
+    photos_ = std::make_shared<const PictureFiles>(path, std::move(stamps));
   }
 
   ImageSize size() const override { return size_; }
@@ -180,30 +182,29 @@ class CoveringFrames final : public FrameSource {
     if (place.films) return centre_of(place.films->read(place.clip, rows), size_);
     std::vector<Tensor> frames;
     for (const auto row : rows) {
-      const auto name = place.photos[static_cast<std::size_t>(row)].string();
-      const auto picture = decode_picture(io::read_text(name), name).unsqueeze(0);
-      frames.push_back(
-          centre_of(resized_pictures(picture, at_size({picture.size(1), picture.size(2)})), size_));
+      const auto name = photos_->path(episode, row);
+      const auto scaled = [&](const ImageSize& stored) { return at_size(name, stored); };
+      frames.push_back(centre_of(picture_at(photos_->read(episode, row), name, scaled), size_));
     }
     return at::cat(frames);
   }
 
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     const auto& place = places_[static_cast<std::size_t>(episode)];
-    if (place.films) place.films->announce(place.clip, rows);
+    if (place.films) return place.films->announce(place.clip, rows);
+    for (const auto row : rows) photos_->announce(episode, row);
   }
 
  private:
   struct Place {
-    std::shared_ptr<const FrameSource> films = {};
+    std::shared_ptr<const FrameSource> films = {};  // or it is pictures
     int64_t clip = 0;
-    std::vector<fs::path> photos = {};
     ImageSize native;
   };
 
-  VideoReaderOptions at_size(const ImageSize& native) const {
+  VideoReaderOptions at_size(const std::string& file, const ImageSize& native) const {
     auto options = options_;
-    const auto scaled = covering(native, size_);
+    const auto scaled = covering(file, native, size_);
     const bool same = scaled == native;
     options.height = same ? 0 : scaled.height;
     options.width = same ? 0 : scaled.width;
@@ -213,6 +214,7 @@ class CoveringFrames final : public FrameSource {
   ImageSize size_;
   VideoReaderOptions options_;
   std::vector<Place> places_;
+  std::shared_ptr<const PictureFiles> photos_;
 };
 
 class PictureFolderDataset final : public Dataset {
@@ -220,7 +222,7 @@ class PictureFolderDataset final : public Dataset {
   PictureFolderDataset(const fs::path& path, const DatasetOptions& options)
       : name_(path.string()), options_(options) {
     find(path);
-    open();
+    leave_out_failing([&](Shown& shown) { look_at(shown, options_.video); });
     choose_size();
     tell_rates();
     frames_ = std::make_shared<CoveringFrames>(episodes_, size_, options_.video);
@@ -256,6 +258,9 @@ class PictureFolderDataset final : public Dataset {
     return frames_->read(episode, indices);
   }
   void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
+    const auto rows = length(episode);
+    for (const auto index : indices)
+      if (index < 0 || index >= rows) return;
     frames_->announce(episode, indices);
   }
 
@@ -293,21 +298,24 @@ class PictureFolderDataset final : public Dataset {
     require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": holds no video or picture");
   }
 
-  void open() {
+  // What `look` throws of an episode ends the opening, or leaves that one out.
+  template <class Look>
+  void leave_out_failing(Look&& look) {
     std::vector<std::string> problems(episodes_.size());
     parallel_for(num_episodes(), options_.threads, [&](int64_t e) {
-      auto& shown = episodes_[static_cast<std::size_t>(e)];
       try {
-        look_at(shown, options_.video);
+        look(episodes_[static_cast<std::size_t>(e)]);
       } catch (const Error& problem) {
-        const bool skips =
-            options_.unreadable == Unreadable::skip &&
-            (is_unreadable(problem) || problem.category() == ErrorCategory::unsupported);
-        if (!skips)
-          throw Error(problem.category(), std::string(problem.what()) +
-                                              " (DatasetOptions.unreadable = skip leaves such "
-                                              "files out)");
-        problems[static_cast<std::size_t>(e)] = problem.what();
+        const bool skippable =
+            is_unreadable(problem) || problem.category() == ErrorCategory::unsupported;
+        if (skippable && options_.unreadable == Unreadable::skip) {
+          problems[static_cast<std::size_t>(e)] = problem.what();
+          return;
+        }
+        if (!skippable || num_episodes() == 1) throw;
+        throw Error(problem.category(),
+                    std::string(problem.what()) +
+                        " (DatasetOptions.unreadable = skip leaves such files out)");
       }
     });
     std::vector<Shown> good;
@@ -320,27 +328,34 @@ class PictureFolderDataset final : public Dataset {
     }
     require(!good.empty(), ErrorCategory::bad_file,
             name_ + ": none of its " + std::to_string(problems.size()) +
-                " files can be opened, the first: " + problems.front());
+                " files can be used, the first: " + problems.front());
     if (!bad.empty())
       remarks_.push_back(name_ + ": " + std::to_string(problems.size() - good.size()) +
-                         " file(s) cannot be opened and are left out:" + bad);
+                         " file(s) cannot be used and are left out:" + bad);
     episodes_ = std::move(good);
+  }
+
+  std::map<std::pair<int64_t, int64_t>, int64_t> frames_by_size() const {
+    std::map<std::pair<int64_t, int64_t>, int64_t> frames;
+    for (const auto& shown : episodes_)
+      frames[{shown.size.height, shown.size.width}] += shown.length;
+    return frames;
   }
 
   // That of the most frames; of equals the smaller.
   void choose_size() {
-    std::map<std::pair<int64_t, int64_t>, int64_t> frames;
-    for (const auto& shown : episodes_)
-      frames[{shown.size.height, shown.size.width}] += shown.length;
+    const auto frames = frames_by_size();
     const auto commonest =
         std::max_element(frames.begin(), frames.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; });
     size_ = {options_.video.height > 0 ? options_.video.height : commonest->first.first,
              options_.video.width > 0 ? options_.video.width : commonest->first.second};
-    if (frames.size() > 1)
-      remarks_.push_back("pictures of " + std::to_string(frames.size()) +
-                         " sizes are scaled to cover " + std::to_string(size_.width) + "x" +
-                         std::to_string(size_.height) + " and cut about the centre");
+    leave_out_failing(
+        [&](const Shown& shown) { covering(shown.files.front().string(), shown.size, size_); });
+    if (const auto sizes = frames_by_size().size(); sizes > 1)
+      remarks_.push_back("pictures of " + std::to_string(sizes) + " sizes are scaled to cover " +
+                         std::to_string(size_.width) + "x" + std::to_string(size_.height) +
+                         " and cut about the centre");
   }
 
   void tell_rates() {
@@ -375,11 +390,12 @@ class PictureFolderDataset final : public Dataset {
 }  // namespace
 
 bool holds_pictures(const fs::path& path) {
-  if (!fs::is_directory(path)) return shows_something(path);
-  const fs::recursive_directory_iterator entries(path);
-  return std::any_of(fs::begin(entries), fs::end(entries), [](const fs::directory_entry& entry) {
-    return shows_something(entry.path());
+  bool any = false;
+  visit_shown(path, [&](const fs::path&) {
+    any = true;
+    return false;
   });
+  return any;
 }
 
 OpenedDataset open_pictures(const fs::path& path, const DatasetOptions& options) {

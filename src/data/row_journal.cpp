@@ -127,9 +127,13 @@ std::optional<RecordedRow> parse_row(const std::string& bytes, const RecordingOp
 
 RowJournal::RowJournal(const fs::path& folder, const RecordingOptions& options)
     : options_(options) {
-  path_ = folder.lexically_normal();
+  path_ = fs::absolute(folder).lexically_normal();  // "." is a folder with a name, too
   if (!path_.has_filename()) path_ = path_.parent_path();
   path_ += ".unfinished";
+  std::error_code code;
+  fs::create_directories(path_.parent_path(), code);
+  require(!code, ErrorCategory::io_failure,
+          path_.parent_path().string() + ": cannot be created: " + code.message());
   file_ = io::Descriptor(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file_) throw io::system_error(path_, "open");
   if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0)
@@ -147,25 +151,42 @@ std::string RowJournal::description() const {
   return rows.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+int64_t RowJournal::size_of_file() const {
+  struct stat status {};
+  if (::fstat(file_.get(), &status) != 0) throw io::system_error(path_, "read");
+  return status.st_size;
+}
+
+// The file is read on from behind it.
+std::optional<RowJournal::Head> RowJournal::read_head() const {
+  if (::lseek(file_.get(), 0, SEEK_SET) < 0) throw io::system_error(path_, "read");
+  const auto text = read_record(file_.get(), size_of_file());
+  if (!text) return std::nullopt;
+  const auto newline = text->find('\n');
+  if (newline == std::string::npos) return std::nullopt;
+  Head head{-1, text->substr(newline + 1)};
+  std::from_chars(text->data(), text->data() + newline, head.episode);
+  return head;
+}
+
+std::optional<int64_t> RowJournal::episode() const {
+  const auto head = read_head();
+  return head ? std::optional(head->episode) : std::nullopt;
+}
+
 int64_t RowJournal::recover(int64_t episode,
                             const std::function<void(RecordedRow row)>& take) const {
-  struct stat status {};
-  if (::fstat(file_.get(), &status) != 0 || ::lseek(file_.get(), 0, SEEK_SET) < 0)
-    throw io::system_error(path_, "read");
-  const auto head = read_record(file_.get(), status.st_size);
+  const auto head = read_head();
   if (!head) return 0;
-  const auto newline = head->find('\n');
-  if (newline == std::string::npos) return 0;
-  int64_t of_episode = -1;
-  std::from_chars(head->data(), head->data() + newline, of_episode);
-  if (of_episode < episode) return 0;  // it was finished; only forgetting its rows was not
-  std::optional<std::string> record = read_record(file_.get(), status.st_size);
-  require(!record || head->substr(newline + 1) == description(), ErrorCategory::invalid_argument,
+  if (head->episode < episode) return 0;  // it was finished; only forgetting its rows was not
+  const int64_t size = size_of_file();
+  std::optional<std::string> record = read_record(file_.get(), size);
+  require(!record || head->description == description(), ErrorCategory::invalid_argument,
           path_.string() +
               ": holds rows of an unfinished episode with other features, cameras or rate; record "
               "with the same to keep them, or remove the file");
   int64_t rows = 0;
-  for (; record; record = read_record(file_.get(), status.st_size)) {
+  for (; record; record = read_record(file_.get(), size)) {
     auto row = parse_row(*record, options_);
     if (!row) break;
     take(std::move(*row));
@@ -217,9 +238,11 @@ void RowJournal::add(const RecordedRow& row) {
   write_record(bytes);
 }
 
+void RowJournal::close() { file_ = io::Descriptor(); }
+
 void RowJournal::remove() {
   ::unlink(path_.c_str());
-  file_ = io::Descriptor();
+  close();
 }
 
 }  // namespace foresight::data

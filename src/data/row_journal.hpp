@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "../io/descriptor.hpp"
@@ -23,6 +24,10 @@ class RowJournal {
   /// another process has it, Error(io_failure).
   RowJournal(const std::filesystem::path& folder, const RecordingOptions& options);
 
+  /// The episode whose rows the file is for, as a killed process or restart() left it; nothing in a
+  /// new or damaged file.
+  std::optional<int64_t> episode() const;
+  const std::filesystem::path& path() const noexcept { return path_; }
   /// Hands out the whole rows that a killed process left, where they are of `episode` or a later
   /// one; those of an earlier one were finished. Returns their count. Throws
   /// Error(invalid_argument) if they are of a recording with other features, and what `take`
@@ -33,11 +38,20 @@ class RowJournal {
   /// Adds a row that the writer has accepted. Throws Error(io_failure): the file then ends with the
   /// row before.
   void add(const RecordedRow& row);
+  /// Closes the file: what it holds is left to the next process.
+  void close();
   /// Closes and removes the file.
   void remove();
 
  private:
+  struct Head {
+    int64_t episode;
+    std::string description;  // of the rows
+  };
+
   std::string description() const;
+  int64_t size_of_file() const;
+  std::optional<Head> read_head() const;
   void write_record(const std::string& bytes);
 
   std::filesystem::path path_;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "foresight/core/log.hpp"
 #include "foresight/models/pose.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 
@@ -17,21 +18,29 @@ std::string listed(const std::vector<std::string>& names) {
   return text.empty() ? "none" : text;
 }
 
-// The columns that a training says it took, if these recordings have them.
+// The columns that a training says it took; empty if it says nothing. Recordings that have none of
+// them may call them otherwise; with some of them, others would take the places of the missing.
 std::vector<std::string> trained_columns(const io::BundleConfig& bundle,
                                          const data::Dataset& dataset) {
-  std::vector<std::string> names;
+  std::vector<std::string> names, missing;
   const auto told = bundle.provenance.find("observed_columns");
   if (told == bundle.provenance.end() || !told->is_array()) return names;
+  const auto& there = dataset.columns();
   for (const auto& name : *told) {
     if (!name.is_string()) return {};
     names.push_back(name.get<std::string>());
+    if (std::find(there.begin(), there.end(), names.back()) == there.end())
+      missing.push_back(names.back());
   }
-  const auto& there = dataset.columns();
-  const bool all = std::all_of(names.begin(), names.end(), [&](const auto& name) {
-    return std::find(there.begin(), there.end(), name) != there.end();
-  });
-  return all ? names : std::vector<std::string>{};
+  if (missing.empty()) return names;
+  require(missing.size() == names.size(), ErrorCategory::not_found,
+          dataset.name() + ": the model was trained to observe " + listed(names) +
+              ", but these recordings have no: " + listed(missing) +
+              ". Name the columns to observe (--states)");
+  log(LogLevel::warning,
+      dataset.name() + ": has none of the columns that the model was trained to observe (" +
+          listed(names) + "); it is shown the state columns: " + listed(dataset.state_columns()));
+  return {};
 }
 
 int64_t numbers_of(const ObservationField& field) {

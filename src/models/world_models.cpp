@@ -31,11 +31,13 @@ const std::vector<WorldModelFamily>& world_model_families() {
 }
 
 LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision precision) {
+  const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
   if (precision != InferencePrecision::fixed16) {
+    require(!model || !model->in_fixed_point(), ErrorCategory::unsupported,
+            "the model is in fixed point, which is not turned back: load its bundle anew");
     loaded.module->to(precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16);
     return loaded;
   }
-  const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
   require(model != nullptr, ErrorCategory::unsupported,
           "fixed16: a model of family '" + loaded.model->spec().family +
               "' is not computed in fixed point, only 'jepa' with the AdaLN predictor is");

@@ -74,7 +74,8 @@ Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const 
                                const PredictionHead& head) const {
   check_rollout(context, past, future);
   const auto parts = (future.size(0) * future.size(1) - 1) / kCandidatesAtOnce + 1;
-  if (parts == 1 || at::GradMode::is_enabled()) return imagine(context, past, future, head);
+  if (parts == 1 || !future.device().is_cpu() || at::GradMode::is_enabled())
+    return imagine(context, past, future, head);
   std::vector<Tensor> imagined;
   for (const auto& part : future.chunk(parts, 1))
     imagined.push_back(imagine(context, past, part, head));

@@ -81,6 +81,8 @@ Tensor FixedPointAdaLn::forward(const Tensor& x, const Tensor& modulation, const
               shape_string(x.sizes()));
   check_shape("x", x, {kAny, kAny, sizes_.width}, "[N,L,width]");
   const auto rows = x.size(0), tokens = x.size(1);
+  require(tokens >= 1, ErrorCategory::invalid_argument,
+          "fixed point: x " + shape_string(x.sizes()) + " holds no token");
   check_shape("modulation", modulation, {rows, tokens, 6, sizes_.width}, "[N,L,6,width]");
   check_fixed_point_input(x);
   check_fixed_point_input(modulation);

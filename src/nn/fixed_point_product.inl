@@ -176,7 +176,7 @@ inline void multiply_tile(const std::int16_t* rows, int64_t step, const std::int
         FORESIGHT_KEEP("7", "96") FORESIGHT_KEEP("8", "128") FORESIGHT_KEEP("9", "160")
         FORESIGHT_KEEP("10", "192") FORESIGHT_KEEP("11", "224") FORESIGHT_KEEP("12", "256")
         FORESIGHT_KEEP("13", "288") FORESIGHT_KEEP("14", "320") FORESIGHT_KEEP("15", "352")
-        : [upper] "+r"(rows), [lower] "+r"(lower), [panel] "+r"(panel), [quads] "+r"(quads)
+        : [upper] "+&r"(rows), [lower] "+&r"(lower), [panel] "+&r"(panel), [quads] "+&r"(quads)
         : [step] "r"(bytes), [sums] "r"(sums)
         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");

@@ -62,6 +62,9 @@ TEST_CASE("an agent infers in the precision that is asked for, or says that it c
   auto fixed = Agent::load(folder / "jepa");
   fixed.compute_in(models::InferencePrecision::fixed16);
   const auto latent = fixed.model().encode(observation, noise);
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { fixed.compute_in(models::InferencePrecision::float32); },
+      "load its bundle anew"));
   CHECK(at::allclose(latent, expected, 1e-2, 1e-2));
   CHECK_FALSE(at::equal(latent, expected));
   auto narrow = Agent::load(folder / "jepa");

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/convert.hpp"
 
+#include <fstream>
+
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/lerobot_writer.hpp"
+#include "foresight/data/png.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -37,6 +40,7 @@ TEST_CASE("a converted data set holds the same episodes, numbers and pictures") 
     formats.push_back(TargetFormat::lerobot);
   for (const auto format : formats) {
     const auto target = folder / std::string(enum_name(format));
+    std::ofstream(target.string() + ".unfinished");  // a recorder's rows, which are not ours
     int64_t calls = 0;
     const Conversion done =
         convert_dataset(recordings() / "tworoom" / "native224", target,
@@ -61,7 +65,8 @@ TEST_CASE("a converted data set holds the same episodes, numbers and pictures") 
       CHECK(mean_difference(copy->read_frames(e, rows), source->read_frames(e, rows)) < 1.5);
     }
     if (format == TargetFormat::lerobot) CHECK(copy->read_text("task", 1, 0, 1)[0] == "reach");
-    CHECK_FALSE(fs::exists(folder / (std::string(enum_name(format)) + ".unfinished")));
+    CHECK_FALSE(fs::exists(target.string() + ".converting"));
+    CHECK(fs::exists(target.string() + ".unfinished"));
     CHECK(fails_with(
         ErrorCategory::invalid_argument,
         [&] {
@@ -69,6 +74,18 @@ TEST_CASE("a converted data set holds the same episodes, numbers and pictures") 
         },
         "exists already"));
   }
+}
+
+TEST_CASE("pictures alone are no recording to convert") {
+  TemporaryFolder folder;
+  const auto png = encode_png(at::zeros({8, 8, 3}, at::kByte));
+  fs::create_directories(folder / "photos");
+  std::ofstream(folder / "photos" / "one.png", std::ios::binary)
+      .write(reinterpret_cast<const char*>(png.data()), static_cast<std::streamsize>(png.size()));
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { convert_dataset(folder / "photos", folder / "set", {}); },
+      "without actions"));
+  CHECK_FALSE(fs::exists(folder / "set"));
 }
 
 }  // namespace

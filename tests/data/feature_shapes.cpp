@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrices, and whole numbers beyond float64: through both writers, and from each to the other.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -78,6 +79,10 @@ void check_shapes_and_digits(const fs::path& path) {
   CHECK(group_of(*dataset, "stamp").columns == std::vector<std::string>{"stamp"});
   CHECK(group_of(*dataset, "action").shape == std::vector<int64_t>{2});
   CHECK(dataset->column_type("stamp") == at::kLong);
+  // Beside a float32 column: float64, where float32 would lose minutes.
+  const Tensor mixed = dataset->read_stored({"action_0", "stamp"}, 1, 2, 1);
+  CHECK(mixed.scalar_type() == at::kDouble);
+  CHECK(mixed[0][1].item<double>() == static_cast<double>(kStamp + 2));
   for (int64_t e = 0; e < 2; ++e) {
     const Tensor values = dataset->read_all_rows(grid.columns, e).view({3, 2, 3});
     const Tensor stamps = dataset->read_stored({"stamp"}, e, 0, 3);
@@ -167,6 +172,78 @@ TEST_CASE("a shape that does not fit its columns or its rows is refused by name"
   row.values["grid"] = at::zeros({6});  // flat is fine
   writer->append(row);
   CHECK(writer->rows() == 1);
+}
+
+TEST_CASE("shapes that no row can have are refused in options and in dataset.json") {
+  const std::vector<std::vector<int64_t>> bad = {{-2, -3},
+                                                 {0, 6},
+                                                 {1, 1, 1, 1, 1, 6},
+                                                 {6, 100'001},
+                                                 {100'000, 100'000, 100'000, 100'000, 100'000},
+                                                 {kLargest, 2, 3}};
+  TemporaryFolder folder;
+  for (const auto format : {TargetFormat::folder, TargetFormat::lerobot})
+    for (const auto& shape : bad) {
+      auto options = matrices_and_stamps();
+      options.features[1].shape = shape;
+      const auto problems = options.validate(format);
+      REQUIRE(problems.size() >= 1);
+      CHECK(problems.front().find("'grid'") != std::string::npos);
+    }
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  write_two_episodes(folder / "set", TargetFormat::folder);
+  const auto file = folder / "set" / "dataset.json";
+  auto settings = io::read_json(file);
+  const auto opened_with = [&](const nlohmann::json& shape) {
+    settings["shapes"]["grid"] = shape;
+    io::write_json(file, settings);
+    return open_dataset(folder / "set");
+  };
+  for (const auto& shape : bad)
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { opened_with(shape); }, file.string(), "grid", "1..100000"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { opened_with(nlohmann::json::array()); }, "grid", "1..100000"));
+  CHECK(group_of(*opened_with({3, 2}), "grid").shape == std::vector<int64_t>{3, 2});
+  CHECK(group_of(*opened_with({2, 2}), "grid").shape == std::vector<int64_t>{6});
+}
+
+TEST_CASE("a matrix whose columns a folder could not put together again is refused there") {
+  auto options = matrices_and_stamps();
+  const auto refused = [&](TargetFormat format) {
+    const auto problems = options.validate(format);
+    return std::any_of(problems.begin(), problems.end(), [](const std::string& problem) {
+      return problem.find("'grid'") != std::string::npos &&
+             problem.find("NAME_0") != std::string::npos;
+    });
+  };
+  CHECK_FALSE(refused(TargetFormat::folder));
+  const auto numbered = options.features[1].columns;
+  options.features[1].columns = {"a", "b", "c", "d", "e", "f"};
+  CHECK(refused(TargetFormat::folder));
+  CHECK_FALSE(refused(TargetFormat::lerobot));
+  options.features[1].columns = numbered;
+  std::swap(options.features[1].columns[0], options.features[1].columns[1]);
+  CHECK(refused(TargetFormat::folder));  // it would come back in another order
+  options.features[1].columns = numbered;
+  for (const char* neighbour : {"grid_6", "grid"}) {  // would be taken for one more, or for all
+    options.features[3] = {"stamp", {neighbour}, at::kLong};
+    CHECK(refused(TargetFormat::folder));
+  }
+  options.features[3] = {.name = "stamp", .columns = {"stamp"}, .type = at::kLong, .shape = {1, 1}};
+  CHECK(options.validate(TargetFormat::folder).empty());  // one number is one in any shape
+}
+
+TEST_CASE("a folder is not continued with matrices of another shape") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  write_two_episodes(folder / "set", TargetFormat::folder);
+  auto options = matrices_and_stamps();
+  const auto opened = [&] { open_episode_writer(folder / "set", TargetFormat::folder, options); };
+  options.features[1].shape = {3, 2};
+  CHECK(fails_with(ErrorCategory::invalid_argument, opened, "shapes", "[2,3]", "[3,2]"));
+  options.features[1].shape = options.features[2].shape = {};
+  CHECK(fails_with(ErrorCategory::invalid_argument, opened, "shapes", "[2,3]"));
 }
 
 TEST_CASE("features of the formats keep the shape in which they were recorded") {

@@ -79,6 +79,23 @@ TEST_CASE("an inspection finds frames shown twice and columns with gaps") {
   CHECK_FALSE(found.good());
 }
 
+TEST_CASE("an inspection passes on three remarks of the reader and counts the others") {
+  TemporaryFolder folder;
+  const fs::path picture = fs::path(FORESIGHT_TEST_DATA) / "images" / "rgb.png";
+  for (int e = 0; e < 5; ++e) {  // a picture more than rows
+    const fs::path episode = folder / ("episode_" + std::to_string(e));
+    fs::create_directories(episode);
+    for (const char* name : {"0.png", "1.png", "2.png"}) fs::copy_file(picture, episode / name);
+    std::ofstream(episode.string() + ".csv") << "action_0\n0\n1\n";
+  }
+  const auto dataset = open_dataset(folder.path(), {.fps = 10, .tail_mismatch = 1});
+  REQUIRE(dataset->remarks().size() == 5);
+  const auto warnings = inspect(*dataset).warnings;
+  REQUIRE(warnings.size() >= 4);
+  CHECK(warnings[2] == dataset->remarks()[2]);
+  CHECK(warnings[3] == "2 more remark(s) of the reader, see the log");
+}
+
 TEST_CASE("an inspection of a sound recording has nothing to say") {
   const auto dataset = open_dataset(recordings() / "tworoom" / "native224");
   InspectionOptions options;

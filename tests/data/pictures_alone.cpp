@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recordings without a table: what is an episode, which size, what is left out, and that every
 // frame is the file's.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -10,6 +14,8 @@
 #include "foresight/data/loader.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/data/video_writer.hpp"
+#include "foresight/io/files.hpp"
+#include "recordings.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::data::pictures_alone {
@@ -25,12 +31,32 @@ void write_grey_film(const fs::path& path, int64_t rows, int64_t height, int64_t
   writer.close();
 }
 
-void write_photo(const fs::path& path, const Tensor& picture) {
+void write_bytes(const fs::path& path, const std::string& bytes) {
   fs::create_directories(path.parent_path());
-  const auto bytes = encode_png(picture);
   std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()),
-             static_cast<std::streamsize>(bytes.size()));
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+void write_photo(const fs::path& path, const Tensor& picture) {
+  write_bytes(path, encode_png(picture));
+}
+
+// As seen by an ordinary user, whom root becomes for a while.
+struct AsOrdinaryUser {
+  AsOrdinaryUser() : was_root(::geteuid() == 0) {
+    if (was_root) REQUIRE(::seteuid(65534) == 0);
+  }
+  ~AsOrdinaryUser() {
+    if (was_root && ::seteuid(0) != 0) std::abort();
+  }
+  AsOrdinaryUser(const AsOrdinaryUser&) = delete;
+  AsOrdinaryUser& operator=(const AsOrdinaryUser&) = delete;
+  bool was_root;
+};
+
+// A JPEG picture of 64x64, row 2 of episode 1 of stable-worldmodel's folder.
+std::string recorded_jpeg() {
+  return io::read_text(recordings() / "tworoom" / "swm" / "folder" / "pixels" / "ep_1_step_2.jpeg");
 }
 
 }  // namespace
@@ -110,6 +136,9 @@ TEST_CASE("files that cannot be opened end the opening, or are named and left ou
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { open_dataset(folder.path()); }, "bad.mp4",
       "unreadable = skip"));
+  const auto alone =  // nothing would be left
+      error_message(ErrorCategory::bad_file, [&] { open_dataset(folder / "bad.mp4"); });
+  CHECK_THAT(alone, Catch::Contains("bad.mp4") && !Catch::Contains("skip"));
   const auto dataset = open_dataset(folder.path(), {.unreadable = Unreadable::skip});
   REQUIRE(dataset->num_episodes() == 1);
   REQUIRE(dataset->remarks().size() == 1);
@@ -119,6 +148,129 @@ TEST_CASE("files that cannot be opened end the opening, or are named and left ou
   CHECK(fails_with(
       ErrorCategory::bad_file,
       [&] { open_dataset(folder.path(), {.unreadable = Unreadable::skip}); }, "none of its 2"));
+}
+
+TEST_CASE(
+    "single pictures and clips of them that were replaced since opening are refused by name") {
+  const TemporaryFolder folder;
+  for (const auto* name : {"episode_0000/a.png", "episode_0000/b.png", "one.png"})
+    write_photo(folder / name, at::full({8, 8, 3}, 5, at::kByte));
+  const auto dataset = open_dataset(folder.path());
+  REQUIRE(dataset->num_episodes() == 2);
+  dataset->announce_frames(0, {0, 1});
+  dataset->announce_frames(1, {0});
+  CHECK(dataset->read_frames(0, {1}).eq(5).all().item<bool>());
+  CHECK(dataset->read_frames(1, {0}).eq(5).all().item<bool>());
+  for (const auto* name : {"episode_0000/b.png", "one.png"}) {
+    const auto changed = fs::last_write_time(folder / name) + std::chrono::seconds(1);
+    write_photo(folder / name, at::full({8, 8, 3}, 6, at::kByte));
+    fs::last_write_time(folder / name, changed);
+  }
+  CHECK(dataset->read_frames(0, {0}).eq(5).all().item<bool>());
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { dataset->read_frames(0, {1}); }, "b.png: has changed since"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { dataset->read_frames(1, {0}); },
+      "one.png: has changed since"));
+}
+
+TEST_CASE("a picture that was announced is the file of then, though its name is gone") {
+  const TemporaryFolder folder;
+  for (const auto* name : {"a.png", "b.png"})
+    write_photo(folder / name, at::full({8, 8, 3}, 5, at::kByte));
+  const auto dataset = open_dataset(folder.path());
+  dataset->announce_frames(0, {0});
+  for (const auto* name : {"a.png", "b.png"}) fs::remove(folder / name);
+  CHECK(dataset->read_frames(0, {0}).eq(5).all().item<bool>());
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { dataset->read_frames(1, {0}); }, "b.png"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { dataset->announce_frames(-1, {0}); }, "episode -1"));
+  CHECK_NOTHROW(dataset->announce_frames(0, {1}));  // no such row: left to who reads it
+  CHECK_NOTHROW(dataset->announce_frames(0, {-1}));
+}
+
+TEST_CASE("JPEG pictures alone are reduced while they are decoded if asked for") {
+  const TemporaryFolder folder;
+  write_bytes(folder / "a.jpg", recorded_jpeg());
+  const auto shown = [](const fs::path& path, int64_t episode, int64_t row,
+                        JpegReduction reduction) {
+    return open_dataset(path, {.video = {.height = 16, .width = 16, .jpeg_reduction = reduction}})
+        ->read_frames(episode, {row});
+  };
+  const auto table = recordings() / "tworoom" / "swm" / "folder";
+  for (const auto reduction : {JpegReduction::after_decoding, JpegReduction::while_decoding})
+    CHECK(at::equal(shown(folder.path(), 0, 0, reduction), shown(table, 1, 2, reduction)));
+  CHECK_FALSE(at::equal(shown(folder.path(), 0, 0, JpegReduction::after_decoding),
+                        shown(folder.path(), 0, 0, JpegReduction::while_decoding)));
+}
+
+TEST_CASE("JPEG pictures with fill bytes before a marker are pictures") {
+  const TemporaryFolder folder;
+  const auto plain = recorded_jpeg();
+  write_bytes(folder / "a.jpg", plain);
+  write_bytes(folder / "b.jpg", plain.substr(0, 2) + "\xFF\xFF\xFF" + plain.substr(2));
+  const auto dataset = open_dataset(folder.path());
+  REQUIRE(dataset->num_episodes() == 2);
+  CHECK(at::equal(dataset->read_frames(0, {0}), dataset->read_frames(1, {0})));
+}
+
+TEST_CASE("hidden folders and ones that may not be read are passed over") {
+  const TemporaryFolder folder;
+  fs::permissions(folder.path(), fs::perms(0755));
+  for (const auto* name :
+       {"DCIM/.thumbnails/1.png", ".Trash-1000/files/2.png", "DCIM/3.png", "lost+found/4.png"})
+    write_photo(folder / name, at::full({8, 8, 3}, 5, at::kByte));
+  fs::permissions(folder / "lost+found", fs::perms::none);
+  std::vector<std::string> names;
+  bool reached = false;
+  {
+    const AsOrdinaryUser user;
+    std::error_code problem;
+    reached = fs::directory_iterator(folder.path(), problem) != fs::directory_iterator();
+    if (reached) {
+      const auto dataset = open_dataset(folder.path());
+      for (int64_t e = 0; e < dataset->num_episodes(); ++e)
+        names.push_back(dataset->episode_name(e));
+    }
+  }
+  fs::permissions(folder / "lost+found", fs::perms::owner_all);
+  if (!reached) FORESIGHT_SKIP("the temporary folder is closed to ordinary users");
+  CHECK(names == std::vector<std::string>{"DCIM/3.png"});
+}
+
+TEST_CASE("pictures that claim to be too large, or would be to cover the others, are bad files") {
+  const TemporaryFolder folder;
+  for (const auto* name : {"a.png", "b.png"})
+    write_photo(folder / name, at::full({16, 16, 3}, 50, at::kByte));
+  auto claim = encode_png(at::full({16, 16, 3}, 50, at::kByte));
+  claim.replace(16, 8, 8, '\xFF');  // width and height
+  write_bytes(folder / "claim.png", claim);
+  const auto strip = at::full({32768, 1, 3}, 50, at::kByte);
+  write_photo(folder / "strip.png", strip);
+  write_photo(folder / "episode_0001" / "0.png", at::full({16, 16, 3}, 70, at::kByte));
+  write_photo(folder / "episode_0001" / "1.png", strip);
+  DatasetOptions asked{.video = {.height = 224, .width = 224}};
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(folder.path(), asked); },
+      "claim.png: claims 4294967295x4294967295", "unreadable = skip"));
+  asked.unreadable = Unreadable::skip;
+  const auto dataset = open_dataset(folder.path(), asked);
+  CHECK(dataset->num_episodes() == 3);
+  REQUIRE(dataset->remarks().size() == 2);
+  CHECK_THAT(dataset->remarks()[0], Catch::Contains("1 file(s)") && Catch::Contains("claim.png"));
+  CHECK_THAT(dataset->remarks()[1], Catch::Contains("1 file(s)") &&
+                                        Catch::Contains("strip.png: is 1x32768") &&
+                                        Catch::Contains("to cover 224x224"));
+  REQUIRE(dataset->episode_name(2) == "episode_0001");
+  CHECK(dataset->read_frames(2, {0}).to(at::kFloat).mean().item<double>() == Approx(70).margin(1));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { dataset->read_frames(2, {1}); }, "1.png: is 1x32768"));
+  fs::remove(folder / "claim.png");
+  asked.unreadable = Unreadable::fail;
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(folder.path(), asked); }, "strip.png",
+      "unreadable = skip"));
 }
 
 }  // namespace foresight::data::pictures_alone

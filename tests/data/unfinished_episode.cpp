@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is left of the episode that a process was recording when it was killed.
 #include <signal.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <fstream>
+#include <sstream>
 
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "file_size_limit.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/data/episode_writer.hpp"
 #include "temporary_folder.hpp"
 
@@ -86,6 +91,38 @@ std::vector<TargetFormat> writable_formats() {
   }
   return {TargetFormat::folder, TargetFormat::lerobot};
 }
+
+// Ends this process, as a kill would, when it writes a file beyond `bytes`.
+void die_at_file_size(std::uint64_t bytes) {
+  ::signal(SIGXFSZ, [](int) { ::kill(::getpid(), SIGKILL); });
+  rlimit limit{};
+  ::getrlimit(RLIMIT_FSIZE, &limit);
+  limit.rlim_cur = bytes;
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+// Words that make the table larger than the films, compressed or not.
+std::string long_note(int64_t t) {
+  std::string note;
+  auto state = static_cast<std::uint32_t>(t + 1);
+  while (note.size() < 60'000) {
+    state = state * 1664525 + 1013904223;
+    note += static_cast<char>('a' + state % 1000003 % 26);
+  }
+  return note;
+}
+
+RecordedRow noted_row(int64_t t) {
+  auto row = kept_row(0, t);
+  row.texts["note"] = long_note(t);
+  return row;
+}
+
+struct WriterWarnings {
+  WriterWarnings() { set_log_sink(std::make_shared<spdlog::sinks::ostream_sink_mt>(text)); }
+  ~WriterWarnings() { set_log_sink(std::make_shared<spdlog::sinks::stderr_color_sink_mt>()); }
+  std::ostringstream text;
+};
 
 fs::path journal_of(const fs::path& path) { return path.string() + ".unfinished"; }
 
@@ -205,6 +242,149 @@ TEST_CASE(
     writer->finish();
   }
   check_recovered(path, 1, 1, 3);
+}
+
+TEST_CASE("an episode that a full disk refuses waits for the next writer, or to be discarded") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    TemporaryFolder folder;
+    const auto path = folder / "set";
+    const auto refused = [&](EpisodeWriter& writer, int64_t episode, int64_t rows) {
+      for (int64_t t = 0; t < rows; ++t) writer.append(kept_row(episode, t));
+      const FileSizeLimit limit(100);
+      CHECK(fails_with(
+          ErrorCategory::io_failure, [&] { writer.finish_episode(); }, path.string()));
+    };
+    {
+      const auto writer = open_episode_writer(path, format, kept_rows());
+      refused(*writer, 1, 2);
+      writer->discard_episode();
+      CHECK(writer->rows() == 0);
+      refused(*writer, 0, 3);
+      CHECK(writer->rows() == 3);
+      const auto journal = journal_of(path).string();
+      CHECK(fails_with(
+          ErrorCategory::invalid_argument, [&] { writer->append(kept_row(0, 3)); }, journal,
+          "3 rows", "discard_episode()"));
+      CHECK(fails_with(
+          ErrorCategory::invalid_argument, [&] { writer->finish_episode(); }, journal));
+      const RecordedEpisode more{.frames = {{"front", at::zeros({1, 32, 48, 3}, at::kByte)}},
+                                 .values = {}};
+      CHECK(fails_with(
+          ErrorCategory::invalid_argument, [&] { writer->write_episode(more); }, "3 rows"));
+    }
+    REQUIRE(fs::exists(journal_of(path)));
+    open_episode_writer(path, format, kept_rows())->finish();
+    check_recovered(path, 0, 0, 3);
+    CHECK(open_dataset(path)->num_episodes() == 1);
+    CHECK_FALSE(fs::exists(journal_of(path)));
+  }
+}
+
+TEST_CASE("a recorder that is killed while it finishes its first episode loses nothing") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    TemporaryFolder folder;
+    const auto path = folder / "set";
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const auto writer = open_episode_writer(path, format, kept_rows());
+      for (int64_t t = 0; t < 4; ++t) writer->append(noted_row(t));
+      die_at_file_size(20'000);  // the films fit, the table does not
+      writer->finish_episode();
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    REQUIRE(WIFSIGNALED(status));
+    const auto film = format == TargetFormat::folder
+                          ? path / "episode_0000.wrist.mp4"
+                          : path / "videos/observation.images.wrist/chunk-000/file-000.mp4";
+    REQUIRE(fs::exists(film));
+    const auto writer = open_episode_writer(path, format, kept_rows());
+    CHECK(writer->next_episode() == 1);
+    const auto data = open_dataset(path);
+    REQUIRE(data->num_episodes() == 1);
+    REQUIRE(data->length(0) == 4);
+    CHECK(data->read_text("note", 0, 3, 1)[0] == long_note(3));
+    writer->finish();
+  }
+}
+
+TEST_CASE("a folder with settings and no episode yet binds the next recorder to nothing") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  fs::create_directories(path);
+  std::ofstream(path / "dataset.json") << R"({"fps": 30, "action_columns": ["other"]})";
+  const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+  for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(0, t));
+  CHECK(writer->finish_episode() == 0);
+  writer->finish();
+  check_recovered(path, 0, 0, 3);
+  CHECK(open_dataset(path)->fps() == 5);
+}
+
+TEST_CASE("a recorder that is refused leaves the files of the one at work alone") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    TemporaryFolder folder;
+    const auto path = folder / "set";
+    const auto writer = open_episode_writer(path, format, kept_rows());
+    writer->append(kept_row(0, 0));
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument, [&] { open_episode_writer(path, format, kept_rows()); },
+        "another process is recording here"));
+    writer->append(kept_row(0, 1));
+    CHECK(writer->finish_episode() == 0);
+    writer->finish();
+    check_recovered(path, 0, 0, 2);
+  }
+}
+
+TEST_CASE("episodes that are lost with their open LeRobot file are counted, whatever failed") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  if (writable_formats().size() < 2) return;
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  auto options = kept_rows();
+  options.unfinished = Unfinished::lost;
+  options.episodes_per_file = 3;
+  const WriterWarnings warnings;
+  const auto writer = open_episode_writer(path, TargetFormat::lerobot, options);
+  for (int64_t e = 0; e < 2; ++e) {
+    writer->append(kept_row(e, 0));
+    writer->finish_episode();
+  }
+  fs::create_directories(path / "meta" / "info.json.staged");  // the last file cannot be written
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { writer->finish(); }, path.string()));
+  CHECK(warnings.text.str().find("2 episodes of a file") != std::string::npos);
+}
+
+TEST_CASE("the journal lies beside the folder, however the folder is named") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  fs::create_directories(path);
+  for (const char* name : {".", "../set/", "./"}) {
+    INFO(name);
+    const auto before = fs::current_path();
+    fs::current_path(path);
+    const auto writer = open_episode_writer(name, TargetFormat::folder, kept_rows());
+    fs::current_path(before);
+    CHECK(fs::exists(journal_of(path)));
+  }
+  CHECK_FALSE(fs::exists(journal_of(path)));
+  auto options = kept_rows();
+  options.features.clear();
+  CHECK(fails_with(ErrorCategory::invalid_option,
+                   [&] { open_episode_writer(path, TargetFormat::folder, options); }));
+  CHECK_FALSE(fs::exists(journal_of(path)));
 }
 
 }  // namespace foresight::data::unfinished_episode_test

@@ -2,10 +2,15 @@
 // What a model sees of recordings and of an environment: the right columns in the right fields.
 #include "foresight/eval/recorded_input.hpp"
 
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/models/pose.hpp"
 
 namespace foresight::eval::recorded_input_test {
@@ -65,6 +70,15 @@ ModelSpec spec_of(std::vector<ObservationField> observation, int64_t block) {
   spec.action.std = {2.0};
   return spec;
 }
+
+// What is logged while it lives.
+struct CapturedLog {
+  CapturedLog() { set_log_sink(std::make_shared<spdlog::sinks::ostream_sink_mt>(text)); }
+  ~CapturedLog() { set_log_sink(std::make_shared<spdlog::sinks::stderr_color_sink_mt>()); }
+  CapturedLog(const CapturedLog&) = delete;
+  CapturedLog& operator=(const CapturedLog&) = delete;
+  std::ostringstream text;
+};
 
 const ObservationField kPicture{"pixels", {kAny, kAny, 3}, at::kByte};
 
@@ -147,8 +161,10 @@ TEST_CASE("columns of the training are preferred; what is missing or too much is
       "a, b, c"));
   bundle.provenance = {{"observed_columns", {"gone", "a"}}};  // other recordings
   CHECK(fails_with(
-      ErrorCategory::invalid_argument, [&] { RecordedInput(pair, *dataset, {}, bundle); },
-      "a, b, c"));
+      ErrorCategory::not_found, [&] { RecordedInput(pair, *dataset, {}, bundle); },
+      "counting: the model was trained to observe gone, a", "have no: gone.", "--states"));
+  CHECK(RecordedInput(pair, *dataset, {"b", "c"}, bundle).columns() ==
+        std::vector<std::string>{"b", "c"});  // as asked
   const auto many = spec_of({kPicture, {"proprio", {5}}}, 1);
   CHECK(fails_with(
       ErrorCategory::invalid_argument, [&] { RecordedInput(many, *dataset); },
@@ -163,6 +179,21 @@ TEST_CASE("columns of the training are preferred; what is missing or too much is
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { RecordedInput(map, *dataset); }, "'map' has shape"));
   CHECK(RecordedInput(spec_of({kPicture}, 1), *dataset).columns().empty());
+}
+
+TEST_CASE("recordings with none of the columns trained on show their states, with a warning") {
+  const CountingDataset dataset({"push"}, {"a", "b"});
+  const auto pair = spec_of({kPicture, {"proprio", {2}}}, 1);
+  io::BundleConfig bundle;
+  const CapturedLog log;
+  bundle.provenance = {{"observed_columns", {"b", "a"}}};
+  CHECK(RecordedInput(pair, dataset, {}, bundle).columns() == std::vector<std::string>{"b", "a"});
+  CHECK(log.text.str().empty());
+  bundle.provenance = {{"observed_columns", {"agent_x", "agent_y"}}};
+  CHECK(RecordedInput(pair, dataset, {}, bundle).columns() == std::vector<std::string>{"a", "b"});
+  CHECK_THAT(log.text.str(), Catch::Contains("counting: has none of the columns") &&
+                                 Catch::Contains("agent_x, agent_y") &&
+                                 Catch::Contains("state columns: a, b"));
 }
 
 TEST_CASE(

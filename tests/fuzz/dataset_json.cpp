@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text as dataset.json of a plain folder with one sound episode of pictures. What is accepted has a
-// rate that is known or 0, and action columns that can be read.
+// rate that is known or 0, action columns that can be read, and groups with a shape.
 #include <cmath>
 
 #include "foresight/core/log.hpp"
@@ -38,6 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   fuzz::promise(std::isfinite(dataset->fps()) && dataset->fps() >= 0,
                 "no rate, not even unknown (0)");
   fuzz::promise(!dataset->action_columns().empty(), "no action columns");
+  for (const auto& group : dataset->groups())
+    for (const int64_t size : group.shape) fuzz::promise(size >= 1, "a shape without numbers");
   dataset->read_all_rows(dataset->action_columns(), 0);
   dataset->read_all_rows(dataset->state_columns(), 0);
   return 0;

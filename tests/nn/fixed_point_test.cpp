@@ -333,6 +333,7 @@ TEST_CASE("a block in fixed point refuses training, grids of tokens and weights 
   };
   CHECK(fails(ErrorCategory::unsupported, x, nn::Mode::train, "only infers"));
   CHECK(fails(ErrorCategory::unsupported, x.unsqueeze(2), nn::Mode::infer, "one token a frame"));
+  CHECK(fails(ErrorCategory::invalid_argument, x.slice(1, 0, 0), nn::Mode::infer, "no token"));
   block.fast->parameters().front().add_(1);
   CHECK(fails(ErrorCategory::invalid_argument, x, nn::Mode::infer, "written to, converted"));
   block.portable->to(at::kDouble);

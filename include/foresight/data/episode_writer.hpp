@@ -29,7 +29,8 @@ struct RecordedFeature {
   std::vector<std::string> columns;  ///< the names of its numbers, at least one
   at::ScalarType type = at::kFloat;  ///< stored as float32, float64, int64 or bool
   std::vector<int64_t> shape = {};   ///< of a row, with as many numbers as there are columns, e.g.
-                                     ///< [2,3] for a matrix; empty: a vector
+                                     ///< [2,3] for a matrix; empty: a vector. In a folder the
+                                     ///< columns of a matrix are called NAME_0, NAME_1, ...
 };
 
 /// How LeRobot data keep frames.
@@ -43,7 +44,7 @@ enum class Unfinished {
   lost,  ///< it is gone, as in LeRobot's own recorder: a film that is not closed cannot be read
   recovered,  ///< every row is also kept in FOLDER.unfinished, frames uncompressed, until the
               ///< episode is finished; the next writer makes an episode of what a killed one left
-              ///< there
+              ///< there, or one that could not finish it, e.g. on a full disk
 };
 
 /// What is recorded, and how it is kept.
@@ -106,7 +107,8 @@ class FORESIGHT_API EpisodeWriter {
   /// Error(io_failure) the episode can only be discarded.
   virtual void append(const RecordedRow& row) = 0;
   /// Ends the episode. Returns its number. Throws Error(invalid_argument) without rows,
-  /// Error(io_failure).
+  /// Error(io_failure): its rows are then lost or, with Unfinished::recovered, kept for the next
+  /// writer, and this one takes no others before discard_episode().
   virtual int64_t finish_episode(const std::string& task = {}) = 0;
   /// Forgets the rows since the last finished episode.
   virtual void discard_episode() = 0;

@@ -14,6 +14,9 @@
 // be .jsonl, one object a row. Several cameras: episode_0000.front.mp4, episode_0000.wrist.mp4.
 #pragma once
 
+#include <map>
+#include <mutex>
+
 #include "foresight/data/csv.hpp"
 #include "foresight/data/dataset.hpp"
 
@@ -80,6 +83,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   void agree();
   double rate_of_timestamps() const;
   bool is_whole(const std::string& column) const;
+  at::ScalarType found_type(const std::string& column) const;
   std::vector<std::string> prefixed(std::string_view prefix) const;
 
   std::string name_;
@@ -91,6 +95,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;
+  mutable std::mutex types_mutex_;
+  mutable std::map<std::string, at::ScalarType> types_;  // of columns that were asked for
 };
 
 }  // namespace foresight::data

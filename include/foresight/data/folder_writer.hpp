@@ -57,7 +57,7 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   void start();
   void continue_folder();
   void remove_unfinished_episode(int64_t number) const;
-  void write_settings() const;
+  void write_settings(int64_t episodes) const;
   std::string table_text(const std::string& task) const;
   std::filesystem::path file(const std::string& ending) const;
   std::filesystem::path video_file(const std::string& camera) const;

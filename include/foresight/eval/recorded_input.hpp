@@ -23,10 +23,11 @@ namespace foresight::eval {
 class FORESIGHT_API RecordedInput {
  public:
   /// `columns`: of all fields but "pixels"; empty: those that `bundle` was trained on, where its
-  /// provenance names them, else the recordings' state columns. Throws Error(invalid_argument)
-  /// naming the first field that the columns do not fill, or the columns that are left over;
-  /// Error(not_found) for a column that was not recorded; Error(unsupported) for a field of another
-  /// shape than [N].
+  /// provenance names them, else the recordings' state columns; these also, with a warning in the
+  /// log, where none of the named ones was recorded. Throws Error(invalid_argument) naming the
+  /// first field that the columns do not fill, or the columns that are left over; Error(not_found)
+  /// for a column that was not recorded, also where only some of those trained on are missing;
+  /// Error(unsupported) for a field of another shape than [N].
   RecordedInput(const ModelSpec& spec, const data::Dataset& dataset,
                 std::vector<std::string> columns = {}, const io::BundleConfig& bundle = {});
 

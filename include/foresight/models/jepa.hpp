@@ -83,6 +83,8 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
   /// predictor without such a form.
   std::shared_ptr<Jepa> fixed_point_copy(
       nn::FixedPointKernel kernel = nn::FixedPointKernel::fastest) const;
+  /// Whether this is such a copy.
+  bool in_fixed_point() const noexcept { return fixed_point_.has_value(); }
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<torch::Device>& device = std::nullopt) const override;
 

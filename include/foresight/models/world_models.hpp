@@ -36,7 +36,8 @@ enum class InferencePrecision {
 };
 
 /// The model to infer with in another precision: float32 and bfloat16 convert the given one,
-/// fixed16 is a copy. Throws Error(unsupported) where a family or device has no fixed16.
+/// fixed16 is a copy. Throws Error(unsupported) where a family or device has no fixed16, and for a
+/// model in fixed16 that should become another.
 FORESIGHT_API LoadedWorldModel in_precision(const LoadedWorldModel& loaded,
                                             InferencePrecision precision);
 
