@@ -174,6 +174,15 @@ void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& 
   result["trade_off"] = trade_off(setting, protocols);
 }
 
+// Without an environment nothing is solved.
+void require_no_problems(const CLI::App& command) {
+  for (const auto* name : {"--protocol", "--problems", "--instances", "--trade-off"})
+    require(command.count(name) == 0, ErrorCategory::invalid_option,
+            fmt::format("{} needs an environment to act in, and --env {} measures the model on "
+                        "recordings alone: leave one of them out",
+                        name, kNoEnvironment));
+}
+
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
@@ -190,6 +199,7 @@ void eval_command(const EvalFlags& flags) {
                            {"environment", flags.env},
                            {"observed_columns", input.columns()},
                            {"machine", machine_description()},
+                           {"precision", flags.precision.told()},
                            {"agent", write_options(setting.agent.options)},
                            {"protocols", nlohmann::json::array()}};
   if (flags.env != kNoEnvironment) measure_planning(flags, setting, result);
@@ -261,7 +271,10 @@ void add_eval(CLI::App& app) {
   flags->machine.add(*command);
   flags->precision.add(*command);
   add_options(*command, AgentOptions{}, flags->options);
-  command->callback([flags] { eval_command(*flags); });
+  command->callback([flags, command] {
+    if (flags->env == kNoEnvironment) require_no_problems(*command);
+    eval_command(*flags);
+  });
 }
 
 }  // namespace foresight::cli

@@ -32,6 +32,8 @@ struct PrecisionFlag {
   void add(CLI::App& app);
   /// Throws Error(unsupported) where the model cannot.
   void apply(Agent& agent) const;
+  /// For results: "float32", "as saved".
+  std::string told() const { return name.empty() ? "as saved" : name; }
 };
 
 /// "AMD EPYC, 2 threads, LibTorch 2.13.0".

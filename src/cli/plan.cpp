@@ -146,6 +146,7 @@ void plan_command(const PlanFlags& flags) {
                       agent.model().spec().action.denormalise(plan.actions[0]).flatten(0, 1)))},
       {"first_action", nested_list(decision.action[0])},
       {"iterations", plan.diagnostics.iterations},
+      {"precision", flags.precision.told()},
       {"milliseconds",
        {{"encode", 1e3 * decision.observe_seconds}, {"plan", 1e3 * decision.plan_seconds}}}};
   fmt::print("{}\n", result.dump(2));

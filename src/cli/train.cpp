@@ -35,9 +35,13 @@ train::LearnOptions options_of(const TrainFlags& flags) {
   if (!flags.run.steps.empty())
     given.set("training.steps", flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps"));
   train::LearnOptions defaults;
-  if (!flags.continued.bundle.empty())
-    take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
-  return resolve(defaults, given, "learn");
+  const bool continues = !flags.continued.bundle.empty();
+  require(!continues || !given.patch.contains("model"), ErrorCategory::invalid_option,
+          "--model.* comes from the bundle of --continue: leave it out");
+  if (continues) take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
+  auto chosen = resolve(defaults, given, "learn");
+  if (continues) require_stride_of_bundle(chosen, defaults);
+  return chosen;
 }
 
 void train_command(const TrainFlags& flags) {

@@ -71,7 +71,9 @@ Options chosen_options(const FamilyFlags<Options>& flags,
         Options::recipe(steps.template get<int64_t>()).schedule.warmup;
     given.set("training.steps", steps);
   }
-  return resolve(defaults, given, "learn");
+  auto chosen = resolve(defaults, given, "learn");
+  if (!flags.continued.bundle.empty()) require_stride_of_bundle(chosen, defaults);
+  return chosen;
 }
 
 // EB-JEPA makes its data as needed.

@@ -7,11 +7,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/train/data_parallel.hpp"
-#include "foresight/train/learn.hpp"
+#include "foresight/train/learn_family.hpp"
 #include "machine_flags.hpp"
 
 namespace CLI {
@@ -62,6 +63,11 @@ void add_train_families(CLI::App& app);
 /// config.json of a bundle of `family`. Throws Error(unsupported) for one of another.
 io::BundleConfig bundle_config_of(const std::string& bundle, const char* family);
 
+/// Families whose windows are as far apart as their model's action blocks are long.
+template <class Options>
+constexpr bool kStrideIsBlock = std::is_same_v<Options, train::LearnOptions> ||
+                                std::is_same_v<Options, train::DinoWmLearnOptions>;
+
 /// The options of the model in a bundle over `defaults`, and what its training said of its windows;
 /// the weights are not read. Throws Error(unsupported) for a bundle of another family than
 /// `family`.
@@ -80,6 +86,19 @@ void take_from_bundle(Options& defaults, const std::string& bundle, const char* 
         requires { defaults.model.encoder.frames; } && !requires { defaults.backbone; })
       defaults.windows.frames = defaults.model.encoder.frames;
   }
+  if constexpr (kStrideIsBlock<Options>) defaults.windows.stride = defaults.model.action.block;
+  if constexpr (requires { defaults.image_size; }) defaults.image_size = 0;  // a preset's
+}
+
+/// Throws Error(invalid_option) for a stride that is not the one in `defaults`, after
+/// take_from_bundle(), where the bundle says which it is.
+template <class Options>
+void require_stride_of_bundle(const Options& chosen, const Options& defaults) {
+  if constexpr (kStrideIsBlock<Options>)
+    require(chosen.windows.stride == defaults.windows.stride, ErrorCategory::invalid_option,
+            "--windows.stride " + std::to_string(chosen.windows.stride) +
+                " comes from the bundle of --continue (" + std::to_string(defaults.windows.stride) +
+                "): leave it out");
 }
 
 }  // namespace foresight::cli

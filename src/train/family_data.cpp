@@ -7,16 +7,20 @@
 #include "family_run.hpp"
 #include "foresight/data/statistics.hpp"
 #include "learning_data.hpp"
+#include "without_actions.hpp"
 
 namespace foresight::train {
 
 FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
-                       const RecordedTraining& options, const LearnHooks& hooks)
-    : options_(options), hooks_(hooks) {
+                       const RecordedTraining& options, const LearnHooks& hooks, ReadColumns reads)
+    : options_(options), hooks_(hooks), reads_(reads) {
   require(dataset != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
+  options_.loader.seed = options_.seed;
+  options_.loader.states = reads_.states;
   fresh_ = opened(std::move(dataset));
-  if (hooks.continuation != nullptr && hooks.continuation->replay)
-    old_ = opened(hooks.continuation->replay);
+  if (hooks.continuation == nullptr || !hooks.continuation->replay) return;
+  require_replayable(*hooks.continuation->replay, *fresh_.dataset, reads_);
+  old_ = opened(hooks.continuation->replay);
 }
 
 FamilyData::Part FamilyData::opened(std::shared_ptr<const data::Dataset> dataset) const {
@@ -26,9 +30,10 @@ FamilyData::Part FamilyData::opened(std::shared_ptr<const data::Dataset> dataset
 }
 
 void FamilyData::decode(Part& part, const models::ImageOptions* image) const {
+  auto shown = image != nullptr ? at_model_size(part.dataset, *image) : part.dataset;
+  if (!reads_.actions) shown = std::make_shared<WithoutActions>(std::move(shown));
   part.frames = std::make_shared<const data::FrameCache>(
-      image != nullptr ? at_model_size(part.dataset, *image) : part.dataset, options_.cache,
-      std::vector<int64_t>{}, options_.loader.unreadable);
+      std::move(shown), options_.cache, std::vector<int64_t>{}, options_.loader.unreadable);
 }
 
 void FamilyData::decode(const models::ImageOptions* image) {
@@ -54,11 +59,9 @@ std::unique_ptr<data::Loader> FamilyData::measuring_loader(
   return validation_loader(part.frames, options_.windows, options_.loader, space_, episodes);
 }
 
-TaskData FamilyData::task_data(const ActionSpace& space, bool states, at::Device device) {
+TaskData FamilyData::task_data(const ActionSpace& space, at::Device device) {
   space_ = space;
   device_ = device;
-  options_.loader.seed = options_.seed;
-  options_.loader.states = states;
   const auto batch = options_.loader.batch;
   const auto replayed = old_.dataset ? hooks_.continuation->replayed(batch) : 0;
   TaskData data;
@@ -74,11 +77,11 @@ TaskData FamilyData::task_data(const ActionSpace& space, bool states, at::Device
   return data;
 }
 
-ActionSpace FamilyData::unused_actions() const {
-  ActionSpace space;
-  space.dim = static_cast<int64_t>(fresh_.dataset->action_columns().size());
-  space.block = options_.windows.stride;
-  return space;
+TaskData FamilyData::task_data(at::Device device) {
+  ActionSpace none;
+  none.dim = 0;
+  none.block = options_.windows.stride;
+  return task_data(none, device);
 }
 
 void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,

@@ -14,6 +14,7 @@
 #include "foresight/io/bundle.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "foresight/train/loader_task.hpp"
+#include "learning_data.hpp"
 #include "run_config.hpp"
 
 namespace foresight::train {
@@ -73,19 +74,20 @@ class FamilyData {
   /// What the model as it is makes of a batch's pictures, [B,D].
   using Features = std::function<Tensor(const data::Batch&)>;
 
+  /// Throws Error(invalid_option) for a replay whose columns do not go with those of `dataset`, of
+  /// what is read.
   FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options,
-             const LearnHooks& hooks);
+             const LearnHooks& hooks, ReadColumns reads);
 
   const data::Dataset& dataset() const noexcept { return *fresh_.dataset; }
   const data::EpisodeSplit& split() const noexcept { return fresh_.split; }
   /// Decodes frames into memory, shrunk to what `image` asks for where that changes nothing; null:
   /// as they were recorded.
   void decode(const models::ImageOptions* image);
-  /// Loaders of the windows, for a task on `device`. `space`: of the actions in them; see
-  /// unused_actions().
-  TaskData task_data(const ActionSpace& space, bool states, at::Device device);
-  /// For families that look at no actions.
-  ActionSpace unused_actions() const;
+  /// Loaders of the windows, for a task on `device`. `space`: of the actions in them.
+  TaskData task_data(const ActionSpace& space, at::Device device);
+  /// For families that look at no actions: batches hold none.
+  TaskData task_data(at::Device device);
   /// Mean and std of state columns over the episodes that are trained on, each where it is empty;
   /// a column that never changes has std 1.
   void fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
@@ -112,6 +114,7 @@ class FamilyData {
 
   RecordedTraining options_;
   LearnHooks hooks_;
+  ReadColumns reads_;
   Part fresh_, old_;
   ActionSpace space_;
   at::Device device_ = at::kCPU;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <exception>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
@@ -87,11 +88,13 @@ class C10dGroup final : public ProcessGroup {
   C10dGroup(const Launch& launch, double timeout, c10::intrusive_ptr<c10d::Backend> backend,
             at::Device device)
       : ProcessGroup(launch), timeout_(timeout), backend_(std::move(backend)), device_(device) {}
-  // NCCL ends its communicators together with the other processes; where one of them is gone, that
-  // would wait for it. Gloo has nothing to end.
+  // NCCL ends its communicators together with the other processes. Where one of them is gone, or
+  // this one leaves by an exception that the others know nothing of, that would wait for them. Gloo
+  // has nothing to end.
   ~C10dGroup() override {
     try {
-      failed_ ? backend_->abort() : backend_->shutdown();
+      const bool together = !failed_ && std::uncaught_exceptions() <= exceptions_;
+      together ? backend_->shutdown() : backend_->abort();
     } catch (const std::exception& problem) {
       log(LogLevel::warning, fmt::format("rank {} of {}: leaving the other processes failed: {}",
                                          rank(), world_size(), problem.what()));
@@ -128,6 +131,7 @@ class C10dGroup final : public ProcessGroup {
   c10::intrusive_ptr<c10d::Backend> backend_;
   at::Device device_;
   bool failed_ = false;  // an exchange
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOptions& options) {

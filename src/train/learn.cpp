@@ -193,7 +193,12 @@ void Learning::start_from_bundle() {
   if (critic_) options_.critic = critic_->options();
   if (!critic_) options_.critic_training.steps = 0;
   require_valid(options_);
-  if (from.replay) old_ = opened(from.replay);
+  // Whatever does not fit is told before anything is written.
+  result_.continual.emplace().drift.actions =
+      action_drift(options_.model.action, *fresh_.dataset, fresh_.split.train);
+  if (!from.replay) return;
+  require_replayable(*from.replay, *fresh_.dataset, {.actions = true});
+  old_ = opened(from.replay);
 }
 
 Recordings Learning::opened(std::shared_ptr<const data::Dataset> dataset) const {
@@ -270,8 +275,7 @@ losses::Terms Learning::held_out_losses(const Recordings& recordings) const {
 }
 
 void Learning::measure_before() {
-  auto& report = result_.continual.emplace();
-  report.drift.actions = action_drift(options_.model.action, *fresh_.dataset, fresh_.split.train);
+  auto& report = *result_.continual;
   report.drift.latent_shift = report.drift.latent_spread = std::nan("");
   model_->eval();
   if (old_.dataset)

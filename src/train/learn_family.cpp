@@ -2,7 +2,6 @@
 // Families that learn an encoder: V-JEPA 2, I-JEPA, LeJEPA; and EB-JEPA with both at once.
 #include "foresight/train/learn_family.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -37,10 +36,8 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
 }
 
 // Where no action is looked at, mirroring changes none.
-RecordedTraining pictures_alone(RecordedTraining options, const data::Dataset* dataset) {
-  if (dataset == nullptr || options.augmentation.flip == 0) return options;
-  const auto columns = std::max<std::size_t>(dataset->action_columns().size(), 1);
-  options.augmentation.flip_signs.assign(columns, 1.0);
+RecordedTraining pictures_alone(RecordedTraining options) {
+  if (options.augmentation.flip > 0) options.augmentation.flip_signs = {1.0};
   return options;
 }
 
@@ -55,16 +52,14 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
   require_valid(options);
   FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,
                 hooks);
-  const auto recorded = pictures_alone(options, dataset.get());
-  FamilyData data(std::move(dataset), recorded, hooks);
+  FamilyData data(std::move(dataset), pictures_alone(options), hooks, {});
   if (!model)
     model =
         std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
   run.open(data.dataset().name());
   data.decode(&options.model.image);
-  MaskedTask task(model, data.task_data(data.unused_actions(), /*states=*/false, device),
-                  task_options);
+  MaskedTask task(model, data.task_data(device), task_options);
   const auto features = [&](const data::Batch& batch) {
     return model->encode(model->preprocess(batch.pixels.to(device))).mean(1);
   };
@@ -126,7 +121,8 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
   require_valid(options);
   FamilyRun run("lejepa", Dynamics::none, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options, hooks);
+  FamilyData data(std::move(dataset), options, hooks,
+                  {.states = options.task.probe.classes + options.task.probe.columns > 0});
   auto task_options = options.task;
   task_options.probe = with_statistics(task_options.probe, data);
   if (!model)
@@ -135,10 +131,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
   model->to(device);
   run.open(data.dataset().name());
   data.decode(nullptr);  // small crops want all the pixels there are
-  const auto& probe = task_options.probe;
-  LeJepaTask task(model,
-                  data.task_data(data.unused_actions(), probe.classes + probe.columns > 0, device),
-                  task_options);
+  LeJepaTask task(model, data.task_data(device), task_options);
   auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
     const auto view = centre_view(batch.pixels.flatten(0, 1).to(device), options.model.image.size);
     return model->encode(model->normalise(view));

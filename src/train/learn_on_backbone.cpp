@@ -159,11 +159,17 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
     encoder = encoder_bundle(options.backbone, origin, hooks);
     options.model = model->options();
     options.windows.stride = options.model.action.block;
+    require(options.image_size == 0 || options.image_size == options.model.image.size,
+            ErrorCategory::invalid_option,
+            "image_size = " + std::to_string(options.image_size) +
+                " comes from the bundle that learning goes on from (" +
+                std::to_string(options.model.image.size) + "): leave it out");
   }
   require_valid(options);
   FamilyRun run("dino_wm", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options, hooks);
+  FamilyData data(std::move(dataset), options, hooks,
+                  {.actions = true, .states = options.model.proprio.dim > 0});
   if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
   if (!model) {
     const auto backbone = models::image_backbone(*encoder);
@@ -182,8 +188,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_pixels(pixels.to(device));
   };
-  DinoWmTask task(model,
-                  data.task_data(model->options().action, model->options().proprio.dim > 0, device),
+  DinoWmTask task(model, data.task_data(model->options().action, device),
                   cache_of(encode, device, options, options.features));
   const auto planner = patch_planner(dino_wm_cem(), Distance::l2, options.windows.stride);
   auto result = run.train(
@@ -215,7 +220,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
   require_valid(options);
   FamilyRun run("vjepa2_ac", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options, hooks);
+  FamilyData data(std::move(dataset), options, hooks, {.states = true});
   require_columns("vjepa2_ac", data.dataset(),
                   models::kPoseWidth + (options.model.predictor.extrinsics ? kCameraNumbers : 0));
   if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
@@ -226,7 +231,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_images(model->preprocess(pixels.to(device)));
   };
-  VJepa2AcTask task(model, data.task_data(data.unused_actions(), /*states=*/true, device),
+  VJepa2AcTask task(model, data.task_data(device),
                     cache_of(encode, device, options, options.features));
   const auto planner = patch_planner(vjepa2_ac_cem(), Distance::l1, 1);
   auto result = run.train(

@@ -1,12 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "learning_data.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "foresight/data/resized_dataset.hpp"
 #include "foresight/data/statistics.hpp"
 
 namespace foresight::train {
+namespace {
+
+void require_as_many(const char* kind, const data::Dataset& replay,
+                     const std::vector<std::string>& old, const data::Dataset& fresh,
+                     const std::vector<std::string>& wanted) {
+  require(old.size() == wanted.size(), ErrorCategory::invalid_option,
+          fmt::format("replay: {} has {} {} column(s) [{}], the new recordings {} have {} [{}]; "
+                      "both are learned from together",
+                      replay.name(), old.size(), kind, fmt::join(old, ", "), fresh.name(),
+                      wanted.size(), fmt::join(wanted, ", ")));
+}
+
+}  // namespace
+
+void require_replayable(const data::Dataset& replay, const data::Dataset& fresh,
+                        ReadColumns reads) {
+  if (reads.actions)
+    require_as_many("action", replay, replay.action_columns(), fresh, fresh.action_columns());
+  if (reads.states)
+    require_as_many("state", replay, replay.state_columns(), fresh, fresh.state_columns());
+}
 
 ActionSpace data_action_space(const data::Dataset& dataset, int64_t block,
                               const ActionSpace& limits, const std::vector<int64_t>& episodes) {

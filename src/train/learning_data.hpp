@@ -16,6 +16,15 @@ inline ActionSpace data_action_space(const data::Dataset& dataset, const LearnOp
   return data_action_space(dataset, options.windows.stride, options.model.action, episodes);
 }
 
+/// What a training reads of recordings besides pictures.
+struct ReadColumns {
+  bool actions = false, states = false;
+};
+
+/// Throws Error(invalid_option) naming both unless `replay` has as many columns of what is read as
+/// `fresh`: windows of both make one batch.
+void require_replayable(const data::Dataset& replay, const data::Dataset& fresh, ReadColumns reads);
+
 /// Pictures of the size that the model looks at, where shrinking them beforehand is the same as
 /// letting the model do it.
 std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,

@@ -130,18 +130,25 @@ std::string LoaderTask::position() const {
                          {"replay_batch", replayed.batch},
                          {"updates", updates_},
                          {"skipped", skipped_},
-                         {"noise", static_cast<int64_t>(noise_.position())}});
+                         {"noise", static_cast<int64_t>(noise_.position())},
+                         {"skipped_validation", skipped_held_out_}});
 }
 
 void LoaderTask::seek(const std::string& position) {
-  const auto values = read_position(
-      position,
-      {"epoch", "batch", "replay_epoch", "replay_batch", "updates", {"skipped", 0}, "noise"});
+  const auto values = read_position(position, {"epoch",
+                                               "batch",
+                                               "replay_epoch",
+                                               "replay_batch",
+                                               "updates",
+                                               {"skipped", 0},
+                                               "noise",
+                                               {"skipped_validation", 0}});
   training_->seek({values[0], values[1]});
   if (replay_) replay_->seek({values[2], values[3]});
   updates_ = values[4];
   skipped_ = values[5];
   noise_.seek(static_cast<std::uint64_t>(values[6]));
+  skipped_held_out_ = values[7];
 }
 
 }  // namespace foresight::train

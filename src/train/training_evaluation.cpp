@@ -35,7 +35,10 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   task_.module().train();
   if (writes() && !scalars.empty()) metrics_.write(first_step_ + result_.step, scalars);
   // Only now: what failed on the way is to be done again by the run that goes on.
-  if (loss_due) validated_step_ = result_.step;
+  if (loss_due) {
+    validated_step_ = result_.step;
+    position_ = task_.position();  // which knows what was skipped on the way
+  }
   if (success_due) measured_step_ = result_.step;
 }
 
@@ -44,8 +47,9 @@ void TrainingRun::keep_if_best(Keep measure, double value, double score) {
   if (measure != options_.keep || std::isnan(value)) return;
   const double best_score = measure == Keep::lowest_loss ? -best_ : best_;
   if (score <= best_score) return;  // of equals the first: it has seen less of the data by heart
-  best_ = value;
+  // In this order: if they cannot be written, the run that goes on must not take them for kept.
   if (writes()) best_weights_.write(task_.module(), result_.step, value);
+  best_ = value;
 }
 
 void TrainingRun::end_with_kept_weights() {

@@ -38,7 +38,8 @@ class TrainingRun {
  private:
   using Clock = std::chrono::steady_clock;
 
-  void restore();
+  void restore(const std::filesystem::path& metrics);
+  void recall(const std::filesystem::path& metrics);
   void restore_task(const Checkpoint& checkpoint, const std::string& source);
   // Everywhere the weights of rank 0, so that equal gradients keep them equal.
   void join();

@@ -33,12 +33,12 @@ TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolde
       best_weights_(folder_),
       device_(device_of(task.module())) {
   if (options.average > 0) average_.emplace(task.module(), options.average);
-  if (folder.resume) restore();
+  if (folder.resume) restore(folder.path / "metrics.jsonl");
   join();
   remember();
 }
 
-void TrainingRun::restore() {
+void TrainingRun::restore(const std::filesystem::path& metrics) {
   const auto checkpoint = read_newest_checkpoint(folder_);
   if (!checkpoint) return;
   const auto source = checkpoint_path(folder_, checkpoint->step).string();
@@ -58,6 +58,7 @@ void TrainingRun::restore() {
   result_.success = checkpoint->success.value;
   validated_step_ = checkpoint->validation.step;
   measured_step_ = checkpoint->success.step;
+  if (result_.step > 0 && std::isnan(result_.loss)) recall(metrics);
   best_ = checkpoint->best;
   if (options_.keep != Keep::last && !std::isnan(best_) && !best_weights_.exists()) {
     log(LogLevel::warning, folder_.string() +
@@ -65,6 +66,26 @@ void TrainingRun::restore() {
                                "the validations to come is kept");
     validated_step_ = measured_step_ = -1;  // this step's may be it
     best_ = std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+// Checkpoints of format 1 do not tell what was measured after their last step. The run's metrics
+// do, which were on the disk before.
+void TrainingRun::recall(const std::filesystem::path& metrics) {
+  if (!std::filesystem::exists(metrics)) return;
+  for (const auto& row : read_metrics(metrics)) {
+    if (row.step != first_step_ + result_.step) continue;
+    for (const auto& [name, value] : row.scalars) {
+      if (name == task_.name() + "/train/loss") result_.loss = value;
+      if (name == task_.name() + "/validation/loss") {
+        result_.validation_loss = value;
+        validated_step_ = result_.step;
+      }
+      if (name == task_.name() + "/validation/success") {
+        result_.success = value;
+        measured_step_ = result_.step;
+      }
+    }
   }
 }
 

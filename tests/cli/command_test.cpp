@@ -111,14 +111,17 @@ TEST_CASE("eval, plan and report work on what train left") {
   CHECK(result["protocols"][1]["planner"]["frames"] == "rendered");
   CHECK(result["protocols"][1]["baselines"].size() == 3);  // nothing was recorded to replay
   CHECK(result["world_model"]["open_loop"]["model_mse"].size() == 3);
+  CHECK(result["precision"] == "as saved");
 
-  const auto planned = foresight_command(
-      "plan --bundle " + made("run/bundle") + " --start " + made("data/episode_0001.mp4") +
-      ":0 --goal " + made("data/episode_0001.mp4") + ":3 --sampling.samples 40");
+  const auto planned = foresight_command("plan --bundle " + made("run/bundle") + " --start " +
+                                         made("data/episode_0001.mp4") + ":0 --goal " +
+                                         made("data/episode_0001.mp4") +
+                                         ":3 --sampling.samples 40 --precision float32");
   INFO(planned.output);
   REQUIRE(planned.code == 0);
   const auto plan = nlohmann::json::parse(planned.output);
   CHECK(plan["status"] == "ok");
+  CHECK(plan["precision"] == "float32");
   CHECK(plan["terms"].contains("cost_to_go"));
   CHECK(plan["actions"].size() == 15);  // three blocks of five raw actions
   for (const auto& action : plan["actions"])

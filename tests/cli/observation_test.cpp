@@ -5,6 +5,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "catch.hpp"
 #include "foresight/data/folder_writer.hpp"
@@ -113,6 +115,13 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
              Catch::Contains("'proprio' of the model holds 2 numbers"));
   CHECK_THAT(refused("eval" + recorded + " --states state_0,distance --protocol 5/5"),
              Catch::Contains("does not tell 'distance'"));
+
+  // What comes from the bundle cannot be chosen as well.
+  const auto on = "train dino_wm --data " + data + " --continue " + bundle + " --out " +
+                  (folder / "on").string() + " --steps 1 --loader.batch 8";
+  CHECK_THAT(refused(on + " --windows.stride 3"), Catch::Contains("--windows.stride 3 comes from"));
+  CHECK_THAT(refused(on + " --image_size 16"), Catch::Contains("image_size = 16 comes from"));
+  CHECK_FALSE(std::filesystem::exists(folder / "on"));
 }
 
 TEST_CASE("a V-JEPA 2-AC is measured on poses, and plans from a recorded row") {
@@ -131,6 +140,11 @@ TEST_CASE("a V-JEPA 2-AC is measured on poses, and plans from a recorded row") {
                                           Catch::Contains("--env none"));
   CHECK_THAT(done("eval" + given + " --env none --open-loop 2"),
              Catch::Contains("open loop, error relative"));
+  for (const std::string& flag :
+       std::vector<std::string>{"--trade-off", "--problems " + data + "/episode_0000.csv",
+                                "--protocol 5/5", "--instances 2"})
+    CHECK_THAT(refused("eval" + given + " --env none " + flag),
+               Catch::Contains(flag.substr(0, flag.find(' ')) + " needs an environment"));
   const auto result = io::read_json(folder / "arm" / "eval.json");
   CHECK(result["protocols"].empty());
   CHECK(result["observed_columns"].size() == 7);

@@ -94,6 +94,11 @@ TEST_CASE("train learns on from a bundle with replay, and watches planning succe
   CHECK(report["forgetting"].is_number());
   const auto config = io::read_json(folder / "on" / "bundle" / "config.json");
   CHECK(config["provenance"]["replay"]["share"] == 0.25);
+  const auto other =
+      foresight_command("train --data " + fresh + " --out " + (folder / "no").string() + kBrief +
+                        " --continue " + bundle + " --windows.stride 3");
+  CHECK(other.code != 0);
+  CHECK_THAT(other.output, Catch::Contains("--windows.stride 3 comes from the bundle"));
   const auto alone = foresight_command("train --data " + fresh + " --out " +
                                        (folder / "no").string() + " --replay " + old);
   CHECK(alone.code != 0);

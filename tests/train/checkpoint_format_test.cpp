@@ -44,6 +44,7 @@ void write_as_format_1(Metadata& metadata) {
   metadata.erase("measured");
   auto position = nlohmann::json::parse(metadata.at("position"));
   position.erase("skipped");
+  position.erase("skipped_validation");
   metadata["position"] = position.dump();
 }
 
@@ -86,6 +87,7 @@ TEST_CASE("a run of the first checkpoint format goes on exactly, also without la
   const auto result = learn_12_steps(folder / "old", true);
   REQUIRE(result.outcome == Outcome::finished);
   CHECK(metric_curve(folder / "old") == metric_curve(folder / "whole"));
+  CHECK(curve(folder / "old", "jepa/validation/loss").size() == 3);  // none of them twice
   CHECK(at::equal(models::read_jepa(result.bundle)->parameters().front(),
                   models::read_jepa(folder / "whole" / "bundle")->parameters().front()));
   // What the run does know must still be the same.
@@ -94,6 +96,40 @@ TEST_CASE("a run of the first checkpoint format goes on exactly, also without la
   CHECK(fails_with(
       ErrorCategory::invalid_option, [&] { learn_12_steps(folder / "old", true); },
       "training.accumulate: 1 here, 2 in the run"));
+}
+
+TEST_CASE("what a run measured before its last checkpoint of the first format is not repeated") {
+  const TemporaryFolder folder;
+  auto options = every_step_logged(6);
+  options.success_every = 4;
+  int measured = 0;
+  TrainHooks hooks;
+  hooks.success = [&] { return 0.25 * ++measured; };
+  TableFit first(8);
+  const auto told = train_table(first, options, folder.path(), hooks);
+  REQUIRE(measured == 2);  // after steps 4 and 6
+  const auto metrics = metric_curve(folder.path());
+  rewrite_metadata(checkpoint_path(folder / "checkpoints" / "table", 6), [](Metadata& metadata) {
+    metadata["format"] = "foresight checkpoint 1";
+    metadata.erase("measured");
+  });
+  TableFit second(8);
+  const auto again = train_table(second, options, folder.path(), hooks, /*resume=*/true);
+  CHECK(measured == 2);
+  CHECK(again.loss == told.loss);
+  CHECK(again.validation_loss == told.validation_loss);
+  CHECK(again.success == told.success);
+  CHECK(curve(folder.path(), "table/validation/loss").size() == 1);
+  CHECK(curve(folder.path(), "table/validation/success").size() == 2);
+
+  // Where the metrics do not tell, it is measured.
+  fs::remove(folder / "metrics.jsonl");
+  TableFit third(8);
+  const auto anew = train_table(third, options, folder.path(), hooks, /*resume=*/true);
+  CHECK(measured == 3);
+  CHECK(anew.validation_loss == told.validation_loss);
+  CHECK(metric_curve(folder.path()).at("table/validation/loss@6") ==
+        metrics.at("table/validation/loss@6"));
 }
 
 TEST_CASE("a checkpoint of a later version is refused, not passed over") {
@@ -186,6 +222,35 @@ TEST_CASE("a measurement that fails is done by the run that goes on") {
   CHECK(train_table(second, options, folder.path(), hooks, true).outcome == Outcome::finished);
   CHECK(curve(folder.path(), "table/validation/success") == std::vector<double>{0.5, 0.5});
   CHECK(curve(folder.path(), "table/train/loss").size() == 6);
+}
+
+TEST_CASE("best weights that could not be written are kept by the run that goes on") {
+  const TemporaryFolder folder;
+  const auto best = folder / "checkpoints" / "table" / "best.safetensors", aside = folder / "aside";
+  auto options = every_step_logged(6);
+  options.success_every = 2;
+  options.keep = Keep::highest_success;
+  std::vector<double> script = {0.5, 0.9, 0.9, 0.7};  // after steps 2, 4, 4 again and 6
+  std::size_t measured = 0;
+  TrainHooks hooks;
+  hooks.success = [&] {
+    if (measured == 1) {  // a folder in the way of the weights of step 4
+      fs::rename(best, aside);
+      fs::create_directories(best / "in the way");
+    }
+    return script.at(measured++);
+  };
+  TableFit first(8);
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { train_table(first, options, folder.path(), hooks); },
+      "best.safetensors"));
+  REQUIRE(measured == 2);
+  fs::remove_all(best);
+  fs::rename(aside, best);
+  TableFit second(8);
+  const auto result = train_table(second, options, folder.path(), hooks, /*resume=*/true);
+  CHECK(measured == 4);
+  CHECK(result.kept_step == 4);
 }
 
 TEST_CASE("a position names what does not fit it") {

@@ -152,6 +152,27 @@ TEST_CASE("learning on resumes, but never from another bundle or with another sh
       [&] { learn_silently(fresh, few_steps(20), folder / "other", hooks); }, "between 0 and 1"));
 }
 
+TEST_CASE("recordings that do not fit what learning goes on from are refused before a run begins") {
+  const TemporaryFolder folder;
+  const auto first = learn_silently(dataset_of(pushed_square()), few_steps(5), folder / "first");
+  auto recordings = pushed_square();
+  recordings.name = "two arms";
+  recordings.actions = recordings.actions.repeat({1, 1, 2});
+  const auto other = dataset_of(recordings);
+  Continuation from{first.bundle, other};
+  const LearnHooks hooks{.continuation = &from};
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { learn_silently(dataset_of(inverted_square()), few_steps(5), folder / "on", hooks); },
+      "replay: two arms has 2 action column(s)", "inverted square have 1"));
+  from.replay = nullptr;
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { learn_silently(other, few_steps(5), folder / "on", hooks); },
+      "two arms: 2 action columns, the model has 1"));
+  CHECK_FALSE(std::filesystem::exists(folder / "on"));
+}
+
 TEST_CASE("learn() lets success be measured on bundles, and keeps what solved most") {
   const TemporaryFolder folder;
   auto options = few_steps(20);

@@ -136,6 +136,46 @@ TEST_CASE("what cannot be learned on is refused by name") {
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 
+TEST_CASE(
+    "a replay with other columns is rehearsed where they are not read, and refused elsewhere") {
+  const TemporaryFolder folder;
+  const auto with_columns = [](int64_t actions, int64_t states) {
+    auto recordings = moving_gripper(kBriefSide);
+    recordings.name = "another robot";
+    recordings.actions = recordings.actions.repeat({1, 1, actions});
+    recordings.states = recordings.states.narrow(2, 0, states);
+    return std::make_shared<TensorDataset>(std::move(recordings));
+  };
+  for (const auto& family : brief_families(folder.path())) {
+    if (family.name != "vjepa2" && family.name != "dino_wm" && family.name != "lejepa") continue;
+    INFO(family.name);
+    const auto first = family.learn(brief_recordings(), {folder / family.name}, {});
+    REQUIRE(first.outcome == Outcome::finished);
+    Continuation from{first.bundle, nullptr, 0.5};
+    LearnHooks hooks;
+    hooks.continuation = &from;
+    const auto run = folder / (family.name + "_on");
+    const auto refused = [&](const char* words) {
+      CHECK(fails_with(
+          ErrorCategory::invalid_option, [&] { family.learn(brief_recordings(), {run}, hooks); },
+          "replay: another robot has", words));
+      CHECK_FALSE(std::filesystem::exists(run));
+    };
+    if (family.name != "vjepa2") {
+      from.replay = with_columns(1, 3);
+      refused("3 state column(s)");
+    }
+    from.replay = with_columns(4, 7);
+    if (family.name == "dino_wm") {
+      refused("4 action column(s)");
+      continue;
+    }
+    const auto on = family.learn(brief_recordings(), {run}, hooks);
+    REQUIRE(on.outcome == Outcome::finished);
+    loss_before(on.continual->old_data);
+  }
+}
+
 TEST_CASE("families change training pictures where that makes sense, and say where it does not") {
   const TemporaryFolder folder;
   int runs = 0;

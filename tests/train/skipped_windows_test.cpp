@@ -122,8 +122,13 @@ TEST_CASE("skipped windows of all processes are counted, while training and whil
   const TemporaryFolder two_parts;
   train_brightness(two_parts.path(), {}, nullptr, 3);
   train_brightness(two_parts.path(), {}, nullptr);
-  CHECK(metric_curve(two_parts.path()).at("brightness/skipped_windows@6") ==
-        expected.at("brightness/skipped_windows@6"));
+  const auto counts = [](const std::map<std::string, double>& numbers) {
+    std::map<std::string, double> found;
+    for (const auto& [name, value] : numbers)
+      if (name.find("skipped") != std::string::npos) found[name] = value;
+    return found;
+  };
+  CHECK(counts(metric_curve(two_parts.path())) == counts(expected));
 
   if (!is_built_in(Transport::gloo)) return;
   for (const int world : {2, 4}) {  // of four, one has no batch of its own to validate
