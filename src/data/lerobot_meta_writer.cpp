@@ -9,6 +9,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "lerobot_meta.hpp"
+#include "lerobot_numbers.hpp"
 #include "parquet_file.hpp"
 #include "parquet_writer.hpp"
 
@@ -47,73 +48,8 @@ at::ScalarType limit_type(const RecordingOptions& options, const std::string& fe
   return found != std::end(kRowFeatures) && feature != "timestamp" ? at::kLong : at::kDouble;
 }
 
-struct NamedStatistic {
-  const char* name;
-  Tensor values;  // [width]
-};
-
-std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::ScalarType limits) {
-  std::vector<NamedStatistic> named = {{"min", all.min.to(limits)},
-                                       {"max", all.max.to(limits)},
-                                       {"mean", all.mean},
-                                       {"std", all.std},
-                                       {"count", at::full({1}, all.count, at::kLong)}};
-  for (std::size_t q = 0; q < kQuantiles.size(); ++q)
-    if (all.quantile[q].defined()) named.push_back({kQuantileNames[q], all.quantile[q]});
-  return named;
-}
-
-OrderedJson number_json(const Tensor& value) {
-  if (value.scalar_type() == at::kBool) return value.item<bool>();
-  if (value.scalar_type() == at::kLong) return value.item<int64_t>();
-  return value.item<double>();
-}
-
 // Where a file waits for its place.
 fs::path staged(fs::path file) { return file += ".staged"; }
-
-// A tensor as nested lists.
-OrderedJson nested_json(const Tensor& values) {
-  if (values.dim() == 0) return number_json(values);
-  auto list = OrderedJson::array();
-  for (int64_t i = 0; i < values.size(0); ++i) list.push_back(nested_json(values[i]));
-  return list;
-}
-
-// Whether all numbers are whole: then they may have more digits than float64.
-bool whole_numbers_only(const nlohmann::json& value) {
-  if (!value.is_array()) return value.is_number_integer();
-  return !value.empty() && std::all_of(value.begin(), value.end(), whole_numbers_only);
-}
-
-void flatten_whole(const nlohmann::json& value, std::vector<int64_t>& flat) {
-  if (value.is_array())
-    for (const auto& one : value) flatten_whole(one, flat);
-  else
-    flat.push_back(value.get<int64_t>());
-}
-
-void flatten_numbers(const nlohmann::json& value, std::vector<double>& flat) {
-  if (value.is_array())
-    for (const auto& one : value) flatten_numbers(one, flat);
-  else if (value.is_boolean())
-    flat.push_back(value.get<bool>() ? 1 : 0);
-  else
-    flat.push_back(value.is_number() ? value.get<double>() : std::nan(""));
-}
-
-// A statistic in stats.json; undefined if it is not there.
-Tensor stored_statistic(const nlohmann::json& stats, const char* name) {
-  if (!stats.is_object() || !stats.contains(name)) return {};
-  if (whole_numbers_only(stats.at(name))) {
-    std::vector<int64_t> whole;
-    flatten_whole(stats.at(name), whole);
-    return at::tensor(whole, at::kLong);
-  }
-  std::vector<double> flat;
-  flatten_numbers(stats.at(name), flat);
-  return at::tensor(flat, at::kDouble);
-}
 
 int64_t largest(const ParquetFile& file, const std::string& column) {
   const Tensor values = file.numbers(column, 1);
@@ -384,12 +320,14 @@ void LeRobotMetaWriter::write_episodes() const {
                          numbers(at::kDouble, [&](auto& e) { return e.clips.at(camera).second; })});
     }
   for (const auto& [feature, first] : batch_.front().statistics) {
-    const auto type = limit_type(options_, feature);
-    for (std::size_t s = 0; s < named_statistics(first, type).size(); ++s) {
+    std::vector<std::vector<NamedStatistic>> all;  // of every episode
+    for (const auto& episode : batch_)
+      all.push_back(
+          named_statistics(episode.statistics.at(feature), limit_type(options_, feature)));
+    for (std::size_t s = 0; s < all.front().size(); ++s) {
       std::vector<Tensor> rows;
-      for (const auto& episode : batch_)
-        rows.push_back(named_statistics(episode.statistics.at(feature), type)[s].values);
-      const std::string name = named_statistics(first, type)[s].name;
+      for (const auto& named : all) rows.push_back(named[s].values);
+      const std::string name = all.front()[s].name;
       Tensor values = at::stack(rows);
       if (name != "count") {
         auto shape = statistics_shape(feature);

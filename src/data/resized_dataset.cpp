@@ -6,14 +6,14 @@
 namespace foresight::data {
 
 ResizedDataset::ResizedDataset(std::shared_ptr<const Dataset> dataset, ImageSize size)
-    : dataset_(std::move(dataset)), size_(size) {
-  require(dataset_ != nullptr && size_.height >= 1 && size_.width >= 1,
+    : ForwardedDataset(dataset), size_(size) {
+  require(dataset != nullptr && size_.height >= 1 && size_.width >= 1,
           ErrorCategory::invalid_argument, "ResizedDataset needs a data set and a size >= 1");
 }
 
 Tensor ResizedDataset::read_frames(int64_t episode, at::IntArrayRef indices) const {
-  const auto frames = dataset_->read_frames(episode, indices);
-  if (dataset_->image_size() == size_) return frames;
+  const auto frames = shown().read_frames(episode, indices);
+  if (shown().image_size() == size_) return frames;
   return at::_upsample_bilinear2d_aa(frames.permute({0, 3, 1, 2}), {size_.height, size_.width},
                                      /*align_corners=*/false)
       .permute({0, 2, 3, 1})

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "foresight/nn/adaln_predictor.hpp"
+#include "repeat_rows.hpp"
 
 namespace foresight::nn {
 namespace {
@@ -12,13 +13,6 @@ namespace {
 // As many as whose modulations and hidden activations an allocator keeps for the next time (32 MB)
 // and a processor's cache can hold.
 constexpr int64_t kCandidatesAtOnce = 128;
-
-// [B,...] -> [B*S,...]
-Tensor repeat_rows(const Tensor& x, int64_t samples) {
-  auto shape = x.sizes().vec();
-  shape.insert(shape.begin() + 1, samples);
-  return x.unsqueeze(1).expand(shape).flatten(0, 1);
-}
 
 }  // namespace
 

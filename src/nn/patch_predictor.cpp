@@ -5,6 +5,7 @@
 
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/recompute.hpp"
+#include "repeat_rows.hpp"
 
 namespace foresight::nn {
 
@@ -149,17 +150,6 @@ Tensor PatchPredictor::last(const Tensor& frames, const Tensor& conditions, Mode
   check(frames, conditions);
   return run(frames, conditions, 0, nullptr, nullptr, Outputs::last, mode).select(1, 0);
 }
-
-namespace {
-
-// [B,...] -> [B*S,...]
-Tensor repeat_rows(const Tensor& x, int64_t samples) {
-  auto shape = x.sizes().vec();
-  shape.insert(shape.begin() + 1, samples);
-  return x.unsqueeze(1).expand(shape).flatten(0, 1);
-}
-
-}  // namespace
 
 // Frames are numbered from the oldest one kept: 0..observed-1 were seen, later ones are imagined.
 // Condition k leaves frame k, so frames before observed-1 are the same for all candidates of a

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "before_after.hpp"
 #include "elapsed.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/io/files.hpp"
@@ -10,24 +11,6 @@
 #include "run_summary.hpp"
 
 namespace foresight::train {
-namespace {
-
-// "loss" and the terms, before; `after` is filled in later.
-std::vector<BeforeAfter> measured_before(const losses::Terms& terms) {
-  std::vector<BeforeAfter> result;
-  if (terms.empty()) return result;
-  result.push_back({"loss", terms.total().item<double>(), 0});
-  for (const auto& term : terms.terms())
-    result.push_back({term.name, term.value.item<double>(), 0});
-  return result;
-}
-
-void fill_after(std::vector<BeforeAfter>& losses, const losses::Terms& terms) {
-  const auto after = measured_before(terms);
-  for (std::size_t i = 0; i < losses.size(); ++i) losses[i].after = after.at(i).before;
-}
-
-}  // namespace
 
 std::optional<io::Bundle> continued_bundle(const LearnHooks& hooks) {
   if (hooks.continuation == nullptr) return std::nullopt;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "before_after.hpp"
 #include "elapsed.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/log.hpp"
@@ -91,16 +92,6 @@ EpisodeLatents joined_latents(EpisodeLatents a, const EpisodeLatents& b) {
   for (std::size_t i = 1; i < b.first.size(); ++i) a.first.push_back(offset + b.first[i]);
   a.latents = at::cat({a.latents, b.latents});
   return a;
-}
-
-// "loss" and the terms with a weight, before; `after` is filled in later.
-std::vector<BeforeAfter> losses_before(const losses::Terms& terms) {
-  std::vector<BeforeAfter> result;
-  if (terms.empty()) return result;
-  result.push_back({"loss", terms.total().item<double>(), 0});
-  for (const auto& term : terms.terms())
-    result.push_back({term.name, term.value.item<double>(), 0});
-  return result;
 }
 
 // One training, from recordings to a bundle.
@@ -290,15 +281,13 @@ void Learning::measure_before() {
     log(LogLevel::warning,
         fmt::format("{} is unlike what {} was trained on: {}", fresh_.dataset->name(),
                     hooks_.continuation->bundle.string(), warning));
-  report.new_data = losses_before(held_out_losses(fresh_));
-  if (old_.dataset) report.old_data = losses_before(held_out_losses(old_));
+  report.new_data = measured_before(held_out_losses(fresh_));
+  if (old_.dataset) report.old_data = measured_before(held_out_losses(old_));
 }
 
 void Learning::measure_after() {
   const auto fill = [&](std::vector<BeforeAfter>& losses, const Recordings& recordings) {
-    if (losses.empty()) return;
-    const auto after = losses_before(held_out_losses(recordings));
-    for (std::size_t i = 0; i < losses.size(); ++i) losses[i].after = after.at(i).before;
+    if (!losses.empty()) fill_after(losses, held_out_losses(recordings));
   };
   fill(result_.continual->new_data, fresh_);
   if (old_.dataset) fill(result_.continual->old_data, old_);

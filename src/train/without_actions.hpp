@@ -8,60 +8,25 @@
 #include <utility>
 #include <vector>
 
-#include "foresight/data/dataset.hpp"
+#include "foresight/data/forwarded_dataset.hpp"
 
 namespace foresight::train {
 
 /// Everything of `dataset`, but no column counts as an action.
-class WithoutActions final : public data::Dataset {
+class WithoutActions final : public data::ForwardedDataset {
  public:
   explicit WithoutActions(std::shared_ptr<const data::Dataset> dataset)
-      : dataset_(std::move(dataset)) {}
+      : ForwardedDataset(std::move(dataset)) {}
 
-  const std::string& name() const override { return dataset_->name(); }
-  int64_t num_episodes() const override { return dataset_->num_episodes(); }
-  int64_t length(int64_t episode) const override { return dataset_->length(episode); }
-  std::string episode_name(int64_t episode) const override {
-    return dataset_->episode_name(episode);
-  }
-  data::ImageSize image_size() const override { return dataset_->image_size(); }
-  double fps() const override { return dataset_->fps(); }
-  const std::vector<std::string>& columns() const override { return dataset_->columns(); }
   const std::vector<std::string>& action_columns() const override { return none_; }
-  const std::vector<std::string>& state_columns() const override {
-    return dataset_->state_columns();
-  }
-  data::LastAction last_action() const override { return dataset_->last_action(); }
-  std::vector<std::string> cameras() const override { return dataset_->cameras(); }
-  at::ScalarType column_type(const std::string& column) const override {
-    return dataset_->column_type(column);
-  }
-  std::vector<data::ColumnGroup> groups() const override { return dataset_->groups(); }
-  std::vector<std::string> remarks() const override { return dataset_->remarks(); }
-  std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
-  std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
-                                     int64_t count) const override {
-    return dataset_->read_text(column, episode, first, count);
-  }
   Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
                    int64_t count) const override {
     // Of no columns there is nothing to read, whatever the format makes of that.
     if (columns.empty()) return at::zeros({count, 0}, at::kDouble);
-    return dataset_->read_rows(columns, episode, first, count);
-  }
-  Tensor read_stored(const std::vector<std::string>& columns, int64_t episode, int64_t first,
-                     int64_t count) const override {
-    return dataset_->read_stored(columns, episode, first, count);
-  }
-  Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
-    return dataset_->read_frames(episode, indices);
-  }
-  void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
-    dataset_->announce_frames(episode, indices);
+    return ForwardedDataset::read_rows(columns, episode, first, count);
   }
 
  private:
-  std::shared_ptr<const data::Dataset> dataset_;
   std::vector<std::string> none_;
 };
 

@@ -14,30 +14,13 @@
 #include "foresight/data/dataset.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/event_writer.hpp"
+#include "run_command.hpp"
 
 namespace foresight::command_test {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Result {
-  int code = -1;
-  std::string output;  // both streams
-};
-
-Result foresight_command(const std::string& arguments) {
-  const auto line = std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight " + arguments + " 2>&1";
-  Result result;
-  auto* pipe = popen(line.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  for (std::size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;)
-    result.output.append(buffer, n);
-  const int status = pclose(pipe);
-  result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-  return result;
-}
 
 // One folder with a small recording and a short run, made once for all tests of this program.
 const fs::path& workshop() {

@@ -49,20 +49,29 @@ RecordedRow kept_row(int64_t episode, int64_t t) {
   return row;
 }
 
-// Records a whole episode and `rows` of the next in another process, which is then killed.
-void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
+// Runs `work` in another process, in which it must be killed.
+template <class Work>
+void run_and_die(Work&& work) {
   const pid_t child = ::fork();
   REQUIRE(child >= 0);
   if (child == 0) {
+    work();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  REQUIRE(WIFSIGNALED(status));
+}
+
+// Records a whole episode and `rows` of the next, and is killed.
+void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
+  run_and_die([&] {
     const auto writer = open_episode_writer(path, format, kept_rows());
     for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(0, t));
     writer->finish_episode();
     for (int64_t t = 0; t < rows; ++t) writer->append(kept_row(1, t));
     ::kill(::getpid(), SIGKILL);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  REQUIRE(WIFSIGNALED(status));
+  });
 }
 
 void check_recovered(const fs::path& path, int64_t number, int64_t episode, int64_t rows) {
@@ -155,14 +164,11 @@ TEST_CASE("a recorder that is killed before its first episode is finished loses 
     INFO(enum_name(format));
     TemporaryFolder folder;
     const auto path = folder / "set";
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
+    run_and_die([&] {
       const auto writer = open_episode_writer(path, format, kept_rows());
       for (int64_t t = 0; t < 4; ++t) writer->append(kept_row(0, t));
       ::kill(::getpid(), SIGKILL);
-    }
-    ::waitpid(child, nullptr, 0);
+    });
     open_episode_writer(path, format, kept_rows())->finish();
     check_recovered(path, 0, 0, 4);
     CHECK(open_dataset(path)->num_episodes() == 1);
@@ -288,18 +294,12 @@ TEST_CASE("a recorder that is killed while it finishes its first episode loses n
     INFO(enum_name(format));
     TemporaryFolder folder;
     const auto path = folder / "set";
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
+    run_and_die([&] {
       const auto writer = open_episode_writer(path, format, kept_rows());
       for (int64_t t = 0; t < 4; ++t) writer->append(noted_row(t));
       die_at_file_size(20'000);  // the films fit, the table does not
       writer->finish_episode();
-      ::_exit(0);
-    }
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    REQUIRE(WIFSIGNALED(status));
+    });
     const auto film = format == TargetFormat::folder
                           ? path / "episode_0000.wrist.mp4"
                           : path / "videos/observation.images.wrist/chunk-000/file-000.mp4";

@@ -3,6 +3,7 @@
 // UTF-8 of no more than four bytes a character.
 #include "../../src/data/npz.hpp"
 
+#include "every_byte.hpp"
 #include "target.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -17,9 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::promise(bytes <= size, "texts are longer than the file");
   } else {
     fuzz::promise(array.numbers.is_contiguous(), "numbers are not contiguous");
-    // Every element is read: the sanitizer then sees one that is not there.
-    fuzz::promise(array.numbers.numel() == 0 || array.numbers.ne(array.numbers).sum().numel() == 1,
-                  "numbers cannot be read");
+    fuzz::read_every_byte(array.numbers);
   }
   return 0;
 }

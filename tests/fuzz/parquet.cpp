@@ -4,6 +4,7 @@
 // ours are of what it hands out.
 #include "../../src/data/parquet_file.hpp"
 
+#include "every_byte.hpp"
 #include "foresight/core/log.hpp"
 #include "scratch_file.hpp"
 #include "target.hpp"
@@ -12,16 +13,6 @@ namespace {
 
 using namespace foresight;
 
-volatile unsigned checksum = 0;  // so that nothing read for it is left out
-
-// Here, because the sanitizers see what is compiled with them, and not what libtorch does.
-void read_every_byte(const Tensor& numbers) {
-  const auto* bytes = static_cast<const unsigned char*>(numbers.const_data_ptr());
-  unsigned sum = 0;
-  for (std::size_t i = 0; i < numbers.nbytes(); ++i) sum += bytes[i];
-  checksum = sum;
-}
-
 void read_column(const data::ParquetFile& file, const std::string& column) {
   for (const int64_t width : {1, 2, 6}) {
     Tensor numbers;
@@ -29,7 +20,7 @@ void read_column(const data::ParquetFile& file, const std::string& column) {
     fuzz::promise(numbers.dim() == 2 && numbers.size(1) == width, "numbers of another shape");
     fuzz::promise(numbers.size(0) == file.rows(), "numbers of other rows than the file's");
     fuzz::promise(numbers.is_contiguous(), "numbers are not contiguous");
-    read_every_byte(numbers);
+    fuzz::read_every_byte(numbers);
   }
   const auto rows = static_cast<std::size_t>(file.rows());
   fuzz::accepts([&] {
