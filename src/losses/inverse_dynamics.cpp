@@ -2,6 +2,7 @@
 #include "foresight/losses/inverse_dynamics.hpp"
 
 #include "foresight/core/error.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -17,7 +18,7 @@ Tensor inverse_dynamics_input(const Tensor& z, PairOrder order) {
 Tensor inverse_dynamics(const Tensor& predicted, const Tensor& blocks) {
   check_shape("blocks", blocks, {kAny, kAny, kAny}, "[B,T-1,A]");
   check_shape("predicted blocks", predicted, blocks.sizes(), "the blocks' shape");
-  return (predicted - blocks.detach()).square().mean();
+  return (widened(predicted) - widened(blocks.detach())).square().mean();
 }
 
 }  // namespace foresight::losses

@@ -2,6 +2,7 @@
 #include "foresight/losses/power.hpp"
 
 #include "foresight/core/error.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -11,7 +12,7 @@ Tensor power_distance(const Tensor& predicted, const Tensor& target, double expo
   check_shape("prediction", predicted, target.sizes(), "the target's shape");
   require(exponent > 0, ErrorCategory::invalid_argument,
           "power distance: exponent = " + std::to_string(exponent) + " must be positive");
-  const auto difference = (predicted - target).abs();
+  const auto difference = (widened(predicted) - widened(target)).abs();
   if (exponent == 1.0) return difference.mean();
   return difference.pow(exponent).mean() / exponent;
 }

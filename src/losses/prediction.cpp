@@ -2,6 +2,7 @@
 #include "foresight/losses/prediction.hpp"
 
 #include "foresight/core/error.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -9,13 +10,14 @@ Tensor prediction(const Tensor& predicted, const Tensor& target, Distance distan
   require(predicted.defined() && target.defined(), ErrorCategory::invalid_argument,
           "prediction loss of an undefined tensor");
   check_shape("prediction", predicted, target.sizes(), "the target's shape");
+  const auto from = widened(predicted), to = widened(target);
   switch (distance) {
     case Distance::l2:
-      return (predicted - target).square().mean();
+      return (from - to).square().mean();
     case Distance::l1:
-      return (predicted - target).abs().mean();
+      return (from - to).abs().mean();
     case Distance::smooth_l1:
-      return at::smooth_l1_loss(predicted, target);
+      return at::smooth_l1_loss(from, to);
   }
   throw Error(ErrorCategory::invalid_option, "unknown distance");
 }

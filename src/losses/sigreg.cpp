@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/losses/sigreg.hpp"
 
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
 #include <cmath>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/replicas.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -49,10 +52,10 @@ Tensor sigreg_along(const Tensor& z, const Tensor& directions, const SigRegOptio
   require(z.numel() > 0 && directions.numel() > 0, ErrorCategory::invalid_argument,
           "sigreg of an empty tensor " + shape_string(z.sizes()));
   const auto unit = directions / directions.norm(2, {0}, /*keepdim=*/true);
-  const auto h = at::matmul(z, unit);  // [T,B,M]
-  // Trigonometry in at least float32, whatever the latents are: the statistic is a small
-  // difference.
-  const auto wide = h.scalar_type() == at::kDouble ? h : h.to(at::kFloat);
+  // [T,B,M]. Only the product is as narrow as the latents or autocast: the statistic is a small
+  // difference. (The sum over knots is a matrix product too.)
+  const auto wide = widened(at::matmul(z, unit.to(z.scalar_type())));
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto quadrature = sigreg_quadrature(options, wide.options());
   const auto per_knot = [&](const Tensor& values) { return values.view({-1, 1, 1, 1}); };
   const auto phase = per_knot(quadrature.knots) * wide;  // [K,T,B,M]
@@ -66,13 +69,14 @@ Tensor sigreg_along(const Tensor& z, const Tensor& directions, const SigRegOptio
   const double scale = options.scale == StatisticScale::samples
                            ? static_cast<double>(z.size(1) * replica_count())
                            : 1.0;
-  return (statistic * scale).mean().to(z.scalar_type());
+  return (statistic * scale).mean();
 }
 
 Tensor sigreg(const Tensor& z, const SigRegOptions& options, Noise& noise) {
   check_shape("z", z, {kAny, kAny, kAny}, "[T,B,D]");
-  return sigreg_along(
-      z, noise.normal({z.size(2), options.projections}, z.options().requires_grad(false)), options);
+  const auto type = at::isReducedFloatingType(z.scalar_type()) ? at::kFloat : z.scalar_type();
+  const auto like = z.options().dtype(type).requires_grad(false);
+  return sigreg_along(z, noise.normal({z.size(2), options.projections}, like), options);
 }
 
 }  // namespace foresight::losses

@@ -2,6 +2,7 @@
 #include "foresight/losses/straightening.hpp"
 
 #include "foresight/core/error.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -9,7 +10,8 @@ Tensor straightening(const Tensor& z) {
   check_shape("z", z, {kAny, kAny, kAny}, "[B,T,D]");
   require(z.size(1) >= 3, ErrorCategory::invalid_argument,
           "straightening of latents " + shape_string(z.sizes()) + " needs T >= 3");
-  const auto velocity = z.slice(1, 1) - z.slice(1, 0, -1);
+  const auto wide = widened(z);
+  const auto velocity = wide.slice(1, 1) - wide.slice(1, 0, -1);
   constexpr double kSmallestNorm = 1e-8;
   return -at::cosine_similarity(velocity.slice(1, 0, -1), velocity.slice(1, 1), -1, kSmallestNorm)
               .mean();

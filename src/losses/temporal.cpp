@@ -2,6 +2,7 @@
 #include "foresight/losses/temporal.hpp"
 
 #include "foresight/core/error.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 
@@ -9,7 +10,8 @@ Tensor temporal_similarity(const Tensor& z) {
   check_shape("z", z, {kAny, kAny, kAny}, "[B,T,D]");
   require(z.size(1) >= 2, ErrorCategory::invalid_argument,
           "temporal similarity of latents " + shape_string(z.sizes()) + " needs T >= 2");
-  return (z.slice(1, 1) - z.slice(1, 0, -1)).square().mean();
+  const auto wide = widened(z);
+  return (wide.slice(1, 1) - wide.slice(1, 0, -1)).square().mean();
 }
 
 }  // namespace foresight::losses

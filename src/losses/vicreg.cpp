@@ -3,13 +3,15 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/replicas.hpp"
+#include "foresight/losses/widened.hpp"
 
 namespace foresight::losses {
 namespace {
 
 Tensor centred(const Tensor& z) {
   check_shape("z", z, {kAny, kAny, kAny}, "[B,T,D]");
-  return z - mean_over_replicas(z.mean(0, /*keepdim=*/true));
+  const auto wide = widened(z);
+  return wide - mean_over_replicas(wide.mean(0, /*keepdim=*/true));
 }
 
 void require_samples(const Tensor& z, int64_t axis, const char* axis_letter, const char* term) {
@@ -28,8 +30,8 @@ Tensor hinge(const Tensor& variance, double epsilon, double margin) {
   return at::relu(margin - at::sqrt(variance + epsilon)).mean();
 }
 
-// Sums of products z' z of rows: [N,M,D] -> [N,D,D].
-Tensor products(const Tensor& z) { return at::matmul(z.transpose(1, 2), z); }
+// Sums of products z' z of rows: [N,M,D] -> [N,D,D]. Autocast multiplies in half width.
+Tensor products(const Tensor& z) { return widened(at::matmul(z.transpose(1, 2), z)); }
 
 // c [N,D,D]: N covariance matrices.
 Tensor off_diagonal_power(const Tensor& c) {

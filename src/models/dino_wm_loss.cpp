@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "foresight/losses/prediction.hpp"
+#include "foresight/losses/widened.hpp"
 #include "foresight/models/dino_wm.hpp"
 #include "history.hpp"
 
@@ -54,7 +55,7 @@ void DinoWm::add_prediction(losses::Terms& terms, const Tensor& frames,
   const auto predicted = predict(from, c, nn::mode_of(*this));
   terms.add("prediction", options_.loss.prediction, losses::prediction(predicted, to));
   if (!has_proprio()) return;
-  const auto error = (predicted - to).detach().square();
+  const auto error = (losses::widened(predicted) - losses::widened(to)).detach().square();
   const auto patches = separate(error).features;
   const bool token = error.size(2) > spec_.tokens;
   const auto rest = token ? error.slice(2, spec_.tokens) : error.slice(3, spec_.channels);

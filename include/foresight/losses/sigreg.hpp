@@ -60,13 +60,13 @@ FORESIGHT_API Quadrature sigreg_quadrature(const SigRegOptions& options,
 
 /// Mean over T and M of B sum_j w_j [(mean_B cos(t_j h) - exp(-t_j^2/2))^2 + (mean_B sin(t_j h))^2]
 /// with h = z A. z [T,B,D]: every time step is its own sample of size B. `directions` A [D,M] need
-/// not be normalised. A scalar in z's dtype. (StatisticScale::one: without the factor B.) In a
-/// ReplicaScope the means are over all replicas' rows and B is their number, as in LeJEPA's
-/// distributed form; `directions` must then be the same everywhere.
+/// not be normalised. A scalar in z's dtype, at least float32. (StatisticScale::one: without the
+/// factor B.) In a ReplicaScope the means are over all replicas' rows and B is their number, as in
+/// LeJEPA's distributed form; `directions` must then be the same everywhere.
 FORESIGHT_API Tensor sigreg_along(const Tensor& z, const Tensor& directions,
                                   const SigRegOptions& options);
 
-/// sigreg_along() fresh standard normal directions, one draw [D, projections].
+/// sigreg_along() fresh standard normal directions, one draw [D, projections] in at least float32.
 FORESIGHT_API Tensor sigreg(const Tensor& z, const SigRegOptions& options, Noise& noise);
 
 }  // namespace foresight::losses
