@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "foresight/data/dataset.hpp"
+#include "natural_order.hpp"
 
 namespace foresight::data {
 
@@ -45,10 +46,7 @@ inline std::vector<ColumnGroup> groups_by_stem(
   for (const auto& column : columns) found[column_stem(column)].push_back(column);
   std::vector<ColumnGroup> groups;
   for (auto& [stem, parts] : found) {
-    // By number: goal_10 comes after goal_9.
-    std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-      return std::pair(a.size(), a) < std::pair(b.size(), b);
-    });
+    std::sort(parts.begin(), parts.end(), numbered_before);
     // A lone goal_0, or goal beside goal_0, is no vector.
     const bool vector = parts.size() > 1 && parts.front() != stem;
     if (!vector) {

@@ -13,6 +13,7 @@
 #include "episode_files.hpp"
 #include "foresight/core/log.hpp"
 #include "formats.hpp"
+#include "natural_order.hpp"
 #include "parallel.hpp"
 #include "picture.hpp"
 #include "picture_files.hpp"
@@ -82,7 +83,7 @@ std::vector<fs::path> shown_files(const fs::path& path) {
     files.push_back(file);
     return true;
   });
-  std::sort(files.begin(), files.end());
+  std::sort(files.begin(), files.end(), path_before);
   return files;
 }
 

@@ -108,6 +108,25 @@ TEST_CASE(
   CHECK(batch->pixels[2][1].to(at::kFloat).mean().item<double>() == Approx(40).margin(3));
 }
 
+TEST_CASE("names that were numbered without zeros keep the order of their numbers") {
+  const TemporaryFolder folder;
+  for (const int64_t number : {10, 2, 1, 100})
+    write_photo(folder.path() / "photos" / ("p" + std::to_string(number) + ".png"),
+                at::full({8, 8, 3}, number, at::kByte));
+  for (const int64_t episode : {11, 3})
+    for (const int64_t row : {12, 7})
+      write_photo(
+          folder.path() / ("episode_" + std::to_string(episode)) / (std::to_string(row) + ".png"),
+          at::full({8, 8, 3}, row, at::kByte));
+  const auto data = open_dataset(folder.path());
+  std::vector<std::string> names;
+  for (int64_t e = 0; e < data->num_episodes(); ++e) names.push_back(data->episode_name(e));
+  CHECK(names == std::vector<std::string>{"episode_3", "episode_11", "photos/p1.png",
+                                          "photos/p2.png", "photos/p10.png", "photos/p100.png"});
+  CHECK(data->read_frames(0, {0})[0][0][0][0].item<int64_t>() == 7);
+  CHECK(data->read_frames(1, {1})[0][0][0][0].item<int64_t>() == 12);
+}
+
 TEST_CASE(
     "pictures of other sizes are scaled to cover the commonest one and cut about the centre") {
   const TemporaryFolder folder;

@@ -35,7 +35,7 @@ struct CsvOptions {
 /// A table of numbers. Row r of the table is line r + 2 of the file.
 struct FORESIGHT_API CsvTable {
   std::string name;                            ///< file name, for messages
-  std::vector<std::string> columns;            ///< of `values`, in file order
+  std::vector<std::string> columns;            ///< of `values`, in file order; of JSON, sorted
   Tensor values;                               ///< float64 [rows, columns]
   std::map<std::string, std::string> skipped;  ///< column -> why it is not among the numbers
   std::map<std::string, std::vector<std::string>> texts;  ///< column of words -> one text a row
