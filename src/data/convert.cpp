@@ -5,11 +5,12 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "columnar_dataset.hpp"
+#include "convert_episode.hpp"
 #include "foresight/core/log.hpp"
+#include "frame_pieces.hpp"
 
 namespace foresight::data {
 namespace {
@@ -22,15 +23,8 @@ const std::set<std::string> kWriterColumns = {"frame",         "timestamp", "fra
 
 constexpr double kUnknownRate = 10;  // for recordings that tell none; a player needs one
 
-// The source, opened once for every camera.
-struct Source {
-  std::vector<std::string> cameras;
-  std::vector<std::shared_ptr<const Dataset>> datasets;  // by camera
-  const Dataset& first() const { return *datasets.front(); }
-};
-
-Source open_source(const fs::path& from, const ConvertOptions& options) {
-  Source source;
+ConversionSource open_source(const fs::path& from, const ConvertOptions& options) {
+  ConversionSource source;
   source.datasets.push_back(open_dataset(from, options.reading));
   source.cameras = source.first().cameras();
   if (!options.reading.camera.empty() || source.cameras.size() == 1)
@@ -103,13 +97,7 @@ std::vector<RecordedFeature> written_features(const Dataset& dataset) {
   return features;
 }
 
-Tensor all_frames(const Dataset& dataset, int64_t episode) {
-  std::vector<int64_t> rows(static_cast<std::size_t>(dataset.length(episode)));
-  std::iota(rows.begin(), rows.end(), 0);
-  return dataset.read_frames(episode, rows);
-}
-
-RecordingOptions writing_options(const Source& source, const ConvertOptions& options) {
+RecordingOptions writing_options(const ConversionSource& source, const ConvertOptions& options) {
   const Dataset& dataset = source.first();
   RecordingOptions writing;
   writing.video.fps = std::round(rate_of(dataset) * 1e4) / 1e4;  // containers keep 9.99999
@@ -132,20 +120,18 @@ RecordingOptions writing_options(const Source& source, const ConvertOptions& opt
   return writing;
 }
 
-RecordedEpisode read_episode(const Source& source, const RecordingOptions& writing,
-                             int64_t episode) {
+// Rows first..first+count-1.
+RecordedEpisode read_piece(const ConversionSource& source, const RecordingOptions& writing,
+                           int64_t episode, int64_t first, int64_t count) {
   const Dataset& dataset = source.first();
-  const int64_t length = dataset.length(episode);
   RecordedEpisode rows;
   for (std::size_t c = 0; c < source.cameras.size(); ++c)
-    rows.frames[source.cameras[c]] = all_frames(*source.datasets[c], episode);
+    rows.frames[source.cameras[c]] =
+        source.datasets[c]->read_frames(episode, row_range(first, count));
   for (const auto& feature : writing.features)
-    rows.values[feature.name] = dataset.read_stored(feature.columns, episode, 0, length);
+    rows.values[feature.name] = dataset.read_stored(feature.columns, episode, first, count);
   for (const auto& text : writing.texts)
-    rows.texts[text] = dataset.read_text(text, episode, 0, length);
-  const auto texts = dataset.text_columns();
-  if (std::find(texts.begin(), texts.end(), "task") != texts.end())
-    rows.task = dataset.read_text("task", episode, 0, 1)[0];
+    rows.texts[text] = dataset.read_text(text, episode, first, count);
   return rows;
 }
 
@@ -159,6 +145,20 @@ fs::path unfinished_path(const fs::path& to) {
 
 }  // namespace
 
+void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
+                     int64_t episode, EpisodeWriter& writer) {
+  const Dataset& dataset = source.first();
+  int64_t row_bytes = 0;
+  for (const auto& camera : source.datasets)
+    row_bytes += camera->image_size().height * camera->image_size().width * 3;
+  visit_pieces(dataset.length(episode), row_bytes, [&](int64_t first, int64_t count) {
+    writer.append_rows(read_piece(source, writing, episode, first, count));
+  });
+  const auto texts = dataset.text_columns();
+  const bool told = std::find(texts.begin(), texts.end(), "task") != texts.end();
+  writer.finish_episode(told ? dataset.read_text("task", episode, 0, 1)[0] : std::string());
+}
+
 std::vector<std::string> ConvertOptions::validate() const {
   Rules rules("ConvertOptions");
   rules.nested("reading", reading.validate());
@@ -171,7 +171,7 @@ std::vector<std::string> ConvertOptions::validate() const {
 Conversion convert_dataset(const fs::path& from, const fs::path& to, const ConvertOptions& options,
                            const std::function<void(int64_t done, int64_t all)>& progress) {
   require_valid(options);
-  const Source source = open_source(from, options);
+  const ConversionSource source = open_source(from, options);
   require(!source.first().action_columns().empty(), ErrorCategory::unsupported,
           from.string() + ": holds pictures alone; without actions there is no recording to write");
   require(!fs::exists(to), ErrorCategory::invalid_argument,
@@ -184,7 +184,7 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   try {
     const auto writer = open_episode_writer(unfinished, options.format, writing);
     for (int64_t e = 0; e < episodes; ++e) {
-      writer->write_episode(read_episode(source, writing, e));
+      convert_episode(source, writing, e, *writer);
       if (progress) progress(e + 1, episodes);
     }
     writer->finish();

@@ -175,9 +175,7 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
   return rules.problems();
 }
 
-int64_t EpisodeWriter::write_episode(const RecordedEpisode& episode) {
-  require(rows() == 0, ErrorCategory::invalid_argument,
-          "another episode of " + std::to_string(rows()) + " rows is not finished");
+void EpisodeWriter::append_rows(const RecordedEpisode& episode) {
   require(!episode.frames.empty() && episode.frames.begin()->second.defined() &&
               episode.frames.begin()->second.dim() == 4,
           ErrorCategory::invalid_argument, "an episode without frames [T,H,W,3]");
@@ -192,15 +190,21 @@ int64_t EpisodeWriter::write_episode(const RecordedEpisode& episode) {
       check_length(name, values.defined() && values.dim() > 0 ? values.size(0) : 0);
   for (const auto& [name, words] : episode.texts)
     check_length(name, static_cast<int64_t>(words.size()));
+  for (int64_t t = 0; t < length; ++t) {
+    RecordedRow row;
+    for (const auto& [camera, frames] : episode.frames) row.frames[camera] = frames[t];
+    for (const auto& [feature, values] : episode.values) row.values[feature] = values[t];
+    for (const auto& [column, words] : episode.texts)
+      row.texts[column] = words[static_cast<std::size_t>(t)];
+    append(row);
+  }
+}
+
+int64_t EpisodeWriter::write_episode(const RecordedEpisode& episode) {
+  require(rows() == 0, ErrorCategory::invalid_argument,
+          "another episode of " + std::to_string(rows()) + " rows is not finished");
   try {
-    for (int64_t t = 0; t < length; ++t) {
-      RecordedRow row;
-      for (const auto& [camera, frames] : episode.frames) row.frames[camera] = frames[t];
-      for (const auto& [feature, values] : episode.values) row.values[feature] = values[t];
-      for (const auto& [column, words] : episode.texts)
-        row.texts[column] = words[static_cast<std::size_t>(t)];
-      append(row);
-    }
+    append_rows(episode);
     return finish_episode(episode.task);
   } catch (...) {
     discard_episode();

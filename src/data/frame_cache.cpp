@@ -15,6 +15,7 @@
 
 #include "foresight/core/log.hpp"
 #include "frame_file.hpp"
+#include "frame_pieces.hpp"
 #include "parallel.hpp"
 
 namespace foresight::data {
@@ -94,10 +95,8 @@ FrameCache::FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheO
 }
 
 Tensor FrameCache::decoded(int64_t episode, Unreadable unreadable) const {
-  std::vector<int64_t> rows(static_cast<std::size_t>(dataset_->length(episode)));
-  std::iota(rows.begin(), rows.end(), 0);
   try {
-    return dataset_->read_frames(episode, rows);
+    return dataset_->read_frames(episode, row_range(0, dataset_->length(episode)));
   } catch (const Error& problem) {
     if (unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
     log(LogLevel::warning, std::string("not kept in memory: ") + problem.what());
@@ -149,16 +148,14 @@ Tensor FrameCache::held(int64_t episode) const {
 }
 
 std::vector<int64_t> FrameCache::readable(const std::vector<int64_t>& episodes) const {
-  constexpr int64_t kPiece = 256;  // frames in memory at once
+  const ImageSize size = dataset_->image_size();
   std::vector<int64_t> good;
   for (const int64_t episode : episodes) {
     try {
       const int64_t length = held(episode).defined() ? 0 : dataset_->length(episode);
-      for (int64_t first = 0; first < length; first += kPiece) {
-        std::vector<int64_t> rows(static_cast<std::size_t>(std::min(kPiece, length - first)));
-        std::iota(rows.begin(), rows.end(), first);
-        dataset_->read_frames(episode, rows);
-      }
+      visit_pieces(length, size.height * size.width * 3, [&](int64_t first, int64_t count) {
+        dataset_->read_frames(episode, row_range(first, count));
+      });
       good.push_back(episode);
     } catch (const Error& problem) {
       if (!is_unreadable(problem)) throw;

@@ -5,17 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+
+#include "frame_pieces.hpp"
 
 namespace foresight::data {
 namespace {
-
-// Whole numbers from..to-1.
-std::vector<int64_t> row_range(int64_t from, int64_t to) {
-  std::vector<int64_t> rows(static_cast<std::size_t>(to - from));
-  std::iota(rows.begin(), rows.end(), from);
-  return rows;
-}
 
 // `count` numbers evenly spread over 0..size-1, first and last among them.
 std::vector<int64_t> spread(int64_t count, int64_t size) {
@@ -124,13 +118,12 @@ class Inspector {
 
   // In pieces, so that a long episode of large frames does not fill the memory.
   void look_at_episode(int64_t episode) {
-    constexpr int64_t kPiece = 64;
     const int64_t length = dataset_.length(episode);
+    const ImageSize size = dataset_.image_size();
     Tensor previous;
     int64_t equal = 1;  // frames of the stretch that ends here
-    for (int64_t first = 0; first < length; first += kPiece) {
-      const Tensor frames =
-          dataset_.read_frames(episode, row_range(first, std::min(first + kPiece, length)));
+    visit_pieces(length, size.height * size.width * 3, [&](int64_t first, int64_t count) {
+      const Tensor frames = dataset_.read_frames(episode, row_range(first, count));
       for (int64_t i = 0; i < frames.size(0); ++i) {
         const Tensor frame = frames[i].to(at::kFloat);
         const bool same =
@@ -145,7 +138,7 @@ class Inspector {
         previous = frame;
       }
       found_.frames_seen += frames.size(0);
-    }
+    });
     end_stretch(episode, length, equal);
   }
 

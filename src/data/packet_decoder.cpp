@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
 #include "../io/descriptor.hpp"
+#include "frame_pieces.hpp"
 #include "video_file.hpp"
 
 namespace foresight::data {
@@ -25,6 +27,9 @@ bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
 // HEVC's mark of that name speaks of one temporal layer only: pictures of higher ones may refer to
 // them.
 bool skips_exactly(AVCodecID codec) { return codec == AV_CODEC_ID_H264; }
+
+// H.264 and HEVC hold back 16 pictures at most.
+constexpr int64_t kMostReordered = 16;
 
 // The key frame that decoding must start from to show a time: the last one that is shown at or
 // before it. Null if there is none.
@@ -57,6 +62,13 @@ PacketDecoder::PacketDecoder(const FrameTable& table, const VideoReaderOptions& 
 bool PacketDecoder::fits(const FrameTable& table) const {
   return time_base_ == table.time_base &&
          (stream_ == table.codec || encoded_alike(*stream_, *table.codec));
+}
+
+bool PacketDecoder::stands_before(const FrameTable& table, int64_t frame) const {
+  if (position_.file != table.codec) return false;
+  const int64_t pts = table.pts[static_cast<std::size_t>(frame)];
+  const KeyFrame* key = key_before(table, pts);
+  return position_.pts < pts && key != nullptr && key->packet < position_.packet;
 }
 
 bool PacketDecoder::read(const FrameTable& table, const std::string& path,
@@ -99,6 +111,7 @@ bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet
     return false;
   packet_->pts = place.pts;
   packet_->flags = place.flags;
+  ++packets_sent_;
   codec_->skip_frame =
       shown || !skips_exactly(stream_->codec_id) ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   return avcodec_send_packet(codec_.get(), packet_.get()) == 0;
@@ -113,6 +126,12 @@ bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int
   for (std::size_t place = run.first; place < run.last; ++place)
     shown[static_cast<std::size_t>(table.packet_of[static_cast<std::size_t>(frame_at(place))] -
                                    run.from)] = true;
+  // A long sequence of frames is one piece of an episode: what the decoder has begun is kept for
+  // the next one.
+  const bool sequence = run.last - run.first >= static_cast<std::size_t>(kPieceFrames) &&
+                        frame_at(run.last - 1) - frame_at(run.first) ==
+                            static_cast<int64_t>(run.last - run.first) - 1;
+  const int64_t last_pts = table.pts[static_cast<std::size_t>(frame_at(run.last - 1))];
   std::size_t next = run.first;
   // Takes what the decoder has ready; false if something is wrong with it.
   const auto take = [&] {
@@ -132,13 +151,29 @@ bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int
     }
     return true;
   };
-  avcodec_flush_buffers(codec_.get());
-  for (int64_t packet = run.from; packet <= run.to && next < run.last; ++packet)
-    if (!send(table, descriptor, packet, shown[static_cast<std::size_t>(packet - run.from)]) ||
+  const bool goes_on = stands_before(table, frame_at(run.first));
+  int64_t packet = goes_on ? position_.packet : run.from;
+  position_ = {};
+  if (!goes_on) avcodec_flush_buffers(codec_.get());
+  if (goes_on && !take()) return false;
+  for (; packet <= run.to && next < run.last; ++packet) {
+    const bool later = sequence && table.packets[static_cast<std::size_t>(packet)].pts > last_pts;
+    if (!send(table, descriptor, packet,
+              later || shown[static_cast<std::size_t>(packet - run.from)]) ||
         !take())
       return false;
-  // Pictures that a decoder holds back, to reorder them, come at the end of the stream.
-  if (next < run.last) avcodec_send_packet(codec_.get(), nullptr);
+  }
+  // Pictures that a decoder holds back, to reorder them, come behind some more packets, or at the
+  // end of the stream, after which it cannot go on.
+  const int64_t past =
+      sequence ? std::min<int64_t>(packet + kMostReordered, std::ssize(table.packets)) : 0;
+  for (; packet < past && next < run.last; ++packet)
+    if (!send(table, descriptor, packet, /*shown=*/true) || !take()) return false;
+  if (next == run.last) {
+    if (sequence) position_ = {table.codec, packet, last_pts};
+    return true;
+  }
+  avcodec_send_packet(codec_.get(), nullptr);
   return take() && next == run.last;
 }
 
@@ -165,13 +200,18 @@ void announce_packets(const FrameTable& table, const std::string& path,
 }
 
 std::unique_ptr<PacketDecoder> PacketDecoders::take(const FrameTable& table,
-                                                    const std::string& path) {
+                                                    const std::string& path, int64_t frame) {
   {
     const std::lock_guard lock(mutex_);
-    for (auto it = idle_.begin(); it != idle_.end(); ++it) {
-      if (!(*it)->fits(table)) continue;
-      auto decoder = std::move(*it);
-      idle_.erase(it);
+    auto found = std::find_if(idle_.begin(), idle_.end(), [&](const auto& decoder) {
+      return decoder->stands_before(table, frame);
+    });
+    if (found == idle_.end())
+      found = std::find_if(idle_.begin(), idle_.end(),
+                           [&](const auto& decoder) { return decoder->fits(table); });
+    if (found != idle_.end()) {
+      auto decoder = std::move(*found);
+      idle_.erase(found);
       return decoder;
     }
   }

@@ -24,6 +24,9 @@ class PacketDecoder {
                 const std::string& path);
 
   bool fits(const FrameTable& table) const;
+  /// Whether the decoder, as the last read() has left it, only needs to go on to show this frame.
+  bool stands_before(const FrameTable& table, int64_t frame) const;
+  int64_t packets_sent() const { return packets_sent_; }  ///< what all read() calls took
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
 
@@ -35,6 +38,12 @@ class PacketDecoder {
 
  private:
   struct Run;  // frames that are decoded without a jump
+  // Behind a sequence of frames: nothing that is shown later has been left out.
+  struct Position {
+    std::shared_ptr<const AVCodecParameters> file = {};  // of its table; none: nowhere
+    int64_t packet = 0;                                  // the next one
+    int64_t pts = 0;                                     // of the frame given out last
+  };
   bool decode(const FrameTable& table, const std::string& path, int descriptor, const Run& run,
               const std::vector<int64_t>& wanted, const std::vector<std::size_t>& order,
               std::uint8_t* out);
@@ -43,6 +52,8 @@ class PacketDecoder {
   std::shared_ptr<const AVCodecParameters> stream_;
   std::array<int64_t, 2> time_base_;
   int64_t height_, width_;
+  Position position_;
+  int64_t packets_sent_ = 0;
   ffmpeg::Codec codec_;
   ffmpeg::Packet packet_;
   ffmpeg::Frame frame_;
@@ -58,8 +69,9 @@ void announce_packets(const FrameTable& table, const std::string& path,
 class PacketDecoders {
  public:
   explicit PacketDecoders(VideoReaderOptions options) : options_(std::move(options)) {}
-  /// One that fits the table, which must have packets.
-  std::unique_ptr<PacketDecoder> take(const FrameTable& table, const std::string& path);
+  /// One that fits the table, which must have packets; best of all one that stands before `frame`.
+  std::unique_ptr<PacketDecoder> take(const FrameTable& table, const std::string& path,
+                                      int64_t frame);
   void give_back(std::unique_ptr<PacketDecoder> decoder);
 
  private:

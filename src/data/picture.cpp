@@ -12,6 +12,7 @@
 
 #include <jpeglib.h>
 
+#include "frame_pieces.hpp"
 #include "picture_files.hpp"
 #include "rgb_converter.hpp"
 
@@ -170,17 +171,25 @@ class TensorFrames final : public FrameSource {
   using Read = std::function<Tensor(int64_t, at::IntArrayRef)>;
   TensorFrames(Read read, const VideoReaderOptions& options)
       : read_(std::move(read)), options_(options) {
-    const Tensor first = this->TensorFrames::read(0, {0});
-    size_ = {first.size(1), first.size(2)};
+    const Tensor first = read_(0, {0});
+    frame_bytes_ = first.numel();
+    const Tensor resized = resized_pictures(first, options_);
+    size_ = {resized.size(1), resized.size(2)};
   }
   ImageSize size() const override { return size_; }
   Tensor read(int64_t episode, at::IntArrayRef rows) const override {
-    return resized_pictures(read_(episode, rows), options_);
+    return in_pieces(
+        static_cast<int64_t>(rows.size()), frame_bytes_, [&](int64_t first, int64_t count) {
+          const auto piece =
+              rows.slice(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+          return resized_pictures(read_(episode, piece), options_);
+        });
   }
 
  private:
   Read read_;
   VideoReaderOptions options_;
+  int64_t frame_bytes_ = 0;  // as they are stored
   ImageSize size_;
 };
 
@@ -208,6 +217,20 @@ class PictureFrames final : public FrameSource {
   ImageSize size() const override { return size_; }
 
   Tensor read(int64_t episode, at::IntArrayRef rows) const override {
+    return in_pieces(static_cast<int64_t>(rows.size()), decoded_.height * decoded_.width * 3,
+                     [&](int64_t first, int64_t count) {
+                       return read_piece(episode, rows.slice(static_cast<std::size_t>(first),
+                                                             static_cast<std::size_t>(count)));
+                     });
+  }
+
+  void announce(int64_t episode, at::IntArrayRef rows) const override {
+    if (!pictures_.announce) return;
+    for (const int64_t row : rows) pictures_.announce(episode, row);
+  }
+
+ private:
+  Tensor read_piece(int64_t episode, at::IntArrayRef rows) const {
     Tensor pictures = at::empty(
         {static_cast<int64_t>(rows.size()), decoded_.height, decoded_.width, 3}, at::kByte);
     auto* place = pictures.mutable_data_ptr<std::uint8_t>();
@@ -223,12 +246,6 @@ class PictureFrames final : public FrameSource {
     return resized_pictures(pictures, options_);
   }
 
-  void announce(int64_t episode, at::IntArrayRef rows) const override {
-    if (!pictures_.announce) return;
-    for (const int64_t row : rows) pictures_.announce(episode, row);
-  }
-
- private:
   // A PNG among JPEG pictures, or the error that says what is wrong.
   void read_otherwise(std::string_view bytes, const std::string& name, std::uint8_t* place) const {
     Tensor picture = decode_picture(bytes, name).unsqueeze(0);

@@ -2,6 +2,7 @@
 #include "foresight/data/resized_dataset.hpp"
 
 #include "foresight/core/error.hpp"
+#include "frame_pieces.hpp"
 
 namespace foresight::data {
 
@@ -12,12 +13,18 @@ ResizedDataset::ResizedDataset(std::shared_ptr<const Dataset> dataset, ImageSize
 }
 
 Tensor ResizedDataset::read_frames(int64_t episode, at::IntArrayRef indices) const {
-  const auto frames = shown().read_frames(episode, indices);
-  if (shown().image_size() == size_) return frames;
-  return at::_upsample_bilinear2d_aa(frames.permute({0, 3, 1, 2}), {size_.height, size_.width},
-                                     /*align_corners=*/false)
-      .permute({0, 2, 3, 1})
-      .contiguous();
+  const auto given = shown().image_size();
+  if (given == size_) return shown().read_frames(episode, indices);
+  return in_pieces(static_cast<int64_t>(indices.size()), given.height * given.width * 3,
+                   [&](int64_t first, int64_t count) {
+                     const auto rows = indices.slice(static_cast<std::size_t>(first),
+                                                     static_cast<std::size_t>(count));
+                     const auto frames = shown().read_frames(episode, rows).permute({0, 3, 1, 2});
+                     return at::_upsample_bilinear2d_aa(frames, {size_.height, size_.width},
+                                                        /*align_corners=*/false)
+                         .permute({0, 2, 3, 1})
+                         .contiguous();
+                   });
 }
 
 }  // namespace foresight::data

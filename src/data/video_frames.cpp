@@ -131,8 +131,8 @@ class VideoFrames final : public FrameSource {
   // The quick way, undefined where it does not go.
   Tensor read_packets(const FrameTable& table, const std::string& file,
                       const std::vector<int64_t>& frames) const {
-    if (table.packets.empty()) return {};
-    auto decoder = decoders_.take(table, file);
+    if (table.packets.empty() || frames.empty()) return {};
+    auto decoder = decoders_.take(table, file, frames.front());
     if (decoder->height() != size_.height || decoder->width() != size_.width) return {};
     Tensor pictures =
         at::empty({static_cast<int64_t>(frames.size()), size_.height, size_.width, 3}, at::kByte);

@@ -68,6 +68,38 @@ TEST_CASE("frames decoded from packets are those that the demuxer leads to") {
   for (const char* codec : {"h264", "av1", "hevc"}) CHECK(codecs.contains(codec));
 }
 
+TEST_CASE("a decoder goes on where a long sequence of frames has ended") {
+  constexpr int64_t kPiece = 24;
+  int64_t long_groups = 0;
+  for (const auto& clip : whole_clips()) {
+    const auto& table = *clip.reader->table();
+    const int64_t count = clip.reader->num_frames();
+    if (table.packets.empty() || count <= 2 * kPiece) continue;
+    INFO(clip.path);
+    PacketDecoder decoder(table, {}, clip.path);
+    for (int64_t first = 0; first < count; first += kPiece) {
+      std::vector<int64_t> piece(static_cast<std::size_t>(std::min(kPiece, count - first)));
+      std::iota(piece.begin(), piece.end(), first);
+      const Tensor pictures = by_packets(decoder, clip, piece);
+      REQUIRE(pictures.defined());
+      CHECK(at::equal(pictures, clip.reader->frames(piece)));
+    }
+    if (static_cast<int64_t>(table.keys.size()) * kPiece >= count) continue;
+    ++long_groups;  // every packet once, but those of the last group, if its piece is a short one
+    CHECK(decoder.packets_sent() < std::ssize(table.packets) + 2 * kPiece);
+    // Elsewhere it begins anew, also at a frame that the sequence has passed.
+    for (const int64_t frame : {count / 2, int64_t{1}, count - 1}) {
+      std::vector<int64_t> piece(kPiece);
+      std::iota(piece.begin(), piece.end(), 3);
+      REQUIRE(by_packets(decoder, clip, piece).defined());
+      const Tensor picture = by_packets(decoder, clip, {frame});
+      REQUIRE(picture.defined());
+      CHECK(at::equal(picture[0], clip.reader->frame(frame)));
+    }
+  }
+  CHECK(long_groups > 0);
+}
+
 TEST_CASE("frames come in the size that was asked for") {
   const VideoReaderOptions options{.height = 48, .width = 64, .scaling = Scaling::bilinear};
   const std::string path = clip("cup_h264_bframes.mp4");

@@ -83,7 +83,7 @@ struct RecordedRow {
   std::map<std::string, std::string> texts = {};  ///< of every column of words
 };
 
-/// A whole episode of T rows.
+/// A whole episode, or a piece of one, of T rows.
 struct RecordedEpisode {
   std::map<std::string, Tensor> frames;                        ///< of every camera, uint8 [T,H,W,3]
   std::map<std::string, Tensor> values;                        ///< of every feature, [T,columns]
@@ -119,7 +119,9 @@ class FORESIGHT_API EpisodeWriter {
   /// Closes all files; the unfinished episode is discarded. Nothing can be added afterwards.
   virtual void finish() = 0;
 
-  /// append() for every row, then finish_episode(). Nothing of the episode is left if that throws.
+  /// append() for every row of a piece of an episode; its task is not looked at.
+  void append_rows(const RecordedEpisode& rows);
+  /// append_rows(), then finish_episode(). Nothing of the episode is left if that throws.
   int64_t write_episode(const RecordedEpisode& episode);
 };
 

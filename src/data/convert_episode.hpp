@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// One episode from any source to a writer. Private to the data folder.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "foresight/data/episode_writer.hpp"
+
+namespace foresight::data {
+
+/// The source of a conversion, opened once for every camera.
+struct ConversionSource {
+  std::vector<std::string> cameras;
+  std::vector<std::shared_ptr<const Dataset>> datasets;  ///< by camera
+  const Dataset& first() const { return *datasets.front(); }
+};
+
+/// Writes an episode of `source` as `writing` describes it, and finishes it. Frames of all cameras
+/// are read in pieces: an episode need not fit into memory.
+void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
+                     int64_t episode, EpisodeWriter& writer);
+
+}  // namespace foresight::data
