@@ -49,7 +49,16 @@ at::ScalarType limit_type(const RecordingOptions& options, const std::string& fe
 }
 
 // Where a file waits for its place.
-fs::path staged(fs::path file) { return file += ".staged"; }
+constexpr const char* kStaged = ".staged";
+fs::path staged(fs::path file) { return file += kStaged; }
+
+void put_in_place(const fs::path& file) {  // a rename needs no room on a full disk
+  std::error_code code;
+  fs::rename(staged(file), file, code);
+  require(
+      !code, ErrorCategory::io_failure,
+      staged(file).string() + ": cannot be renamed to " + file.string() + ": " + code.message());
+}
 
 int64_t largest(const ParquetFile& file, const std::string& column) {
   const Tensor values = file.numbers(column, 1);
@@ -88,7 +97,22 @@ std::vector<int64_t> lerobot_shape(const RecordedFeature& feature) {
   return {static_cast<int64_t>(feature.columns.size())};
 }
 
+void finish_publishing(const fs::path& folder) {
+  const fs::path info = folder / "meta/info.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(staged(info), ignored)) return;  // it is staged last, and placed last
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder / "meta"))
+    if (entry.path().extension() == kStaged && entry.path() != staged(info))
+      files.push_back(fs::path(entry.path()).replace_extension());
+  files.push_back(info);
+  for (const auto& file : files) put_in_place(file);
+  log(LogLevel::warning,
+      folder.string() + ": the last file of a writer that was killed is now part of the data set");
+}
+
 void remove_unpublished_episode(const fs::path& folder, const RecordingOptions& options) {
+  finish_publishing(folder);
   std::error_code ignored;
   if (fs::exists(folder / "meta/info.json", ignored)) return;
   const std::string table = lerobot_file(0, 1, ".parquet");
@@ -246,13 +270,7 @@ void LeRobotMetaWriter::stage() {
 }
 
 void LeRobotMetaWriter::publish() {
-  for (const auto& file : files()) {  // a rename needs no room on a full disk
-    std::error_code code;
-    fs::rename(staged(file), file, code);
-    require(
-        !code, ErrorCategory::io_failure,
-        staged(file).string() + ": cannot be renamed to " + file.string() + ": " + code.message());
-  }
+  for (const auto& file : files()) put_in_place(file);
   if (batch_.size() < kEpisodesPerMetaFile) return;
   batch_.clear();
   first_episode_ = episodes_;

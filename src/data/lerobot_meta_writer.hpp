@@ -32,6 +32,10 @@ std::string lerobot_camera(const std::string& camera);
 /// Of a row, as info.json has it.
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature);
 
+/// Puts in its place what a writer had staged that was killed while it published: rows and frames
+/// lie there already. Does nothing else.
+void finish_publishing(const std::filesystem::path& folder);
+
 /// Removes the files of a data set's first episode where meta/info.json, which makes one of them,
 /// is not there: the writer was killed between two of them. Nothing else in `folder` is touched.
 void remove_unpublished_episode(const std::filesystem::path& folder,

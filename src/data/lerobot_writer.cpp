@@ -262,6 +262,7 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
   fs::create_directories(folder, code);
   require(!code, ErrorCategory::io_failure,
           folder.string() + ": cannot be created: " + code.message());
+  finish_publishing(folder);
   remove_abandoned_files(folder);
   const auto first_file =
       std::find_if(fs::recursive_directory_iterator(folder), fs::recursive_directory_iterator(),

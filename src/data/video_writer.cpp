@@ -9,6 +9,8 @@
 #include <mutex>
 #include <new>
 
+#include "../io/descriptor.hpp"
+#include "../io/temporary.hpp"
 #include "ffmpeg.hpp"
 
 namespace foresight::data {
@@ -241,11 +243,16 @@ void VideoWriter::Impl::finish() {
   check(avio_closep(&output->pb), "cannot be finished");
   codec.reset();
   output.reset();
+  // On the disk before anything refers to it: a power cut must not leave an empty film that a
+  // table lists.
+  const io::Descriptor film(::open(temporary.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!film || ::fsync(film.get()) != 0) throw io::system_error(path, "flush to disk");
   std::error_code code;
   std::filesystem::rename(temporary, path, code);
   if (code)
     fail(ErrorCategory::io_failure,
          "cannot be renamed from " + temporary.string() + ": " + code.message());
+  io::sync_folder(path.has_parent_path() ? path.parent_path() : ".");
   closed = true;
 }
 
