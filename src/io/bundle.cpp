@@ -5,7 +5,6 @@
 #include "foresight/core/error.hpp"
 #include "foresight/io/json_file.hpp"
 #include "swap_folders.hpp"
-#include "temporary.hpp"
 
 namespace foresight::io {
 
@@ -14,37 +13,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kReadAttempts = 10;
-
-/// Removes a temporary folder unless it was put in place.
-class RemoveFolderOnFailure {
- public:
-  explicit RemoveFolderOnFailure(const fs::path& path) : path_(&path) {}
-  ~RemoveFolderOnFailure() {
-    std::error_code ignored;
-    if (path_) fs::remove_all(*path_, ignored);
-  }
-  void dismiss() { path_ = nullptr; }
-
- private:
-  const fs::path* path_;
-};
-
-/// Throws unless replacing `folder` destroys nothing but a bundle.
-void check_replaceable(const fs::path& folder, const fs::path& shown) {
-  std::error_code failure;
-  const auto status = fs::status(folder, failure);
-  if (!fs::exists(status)) return;
-  require(fs::is_directory(status), ErrorCategory::invalid_argument,
-          shown.string() + ": is a file, expected a folder to write the bundle to");
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const auto name = entry.path().filename();
-    require(
-        name == kBundleConfigFile || name == kBundleTensorsFile, ErrorCategory::invalid_argument,
-        shown.string() + ": holds '" + name.string() +
-            "', which is not part of a bundle; a bundle is written to a new or empty folder, or "
-            "over another bundle");
-  }
-}
 
 void check_head_tensors(const BundleConfig& config, const NamedTensors& tensors) {
   for (const auto& [name, tensor] : tensors) {
@@ -82,17 +50,11 @@ bool was_replaced(const Descriptor& folder, const fs::path& path) {
 void write_bundle(const fs::path& folder, const BundleConfig& config, const NamedTensors& tensors) {
   throw_if_any(config.validate());
   check_head_tensors(config, tensors);
-  const fs::path target = resolved_target(folder);
-  check_replaceable(target, folder);
-  remove_abandoned(target);
-
-  Temporary temporary = create_temporary_folder(target);
-  RemoveFolderOnFailure guard(temporary.path);
-  write_json(temporary.path / kBundleConfigFile, write_bundle_config(config));
-  write_safetensors(temporary.path / kBundleTensorsFile, tensors, {{"format", "pt"}});
-  check_replaceable(target, folder);  // again: writing took time
-  put_in_place(temporary.path, target);
-  guard.dismiss();
+  replace_folder(folder, "bundle", {kBundleConfigFile, kBundleTensorsFile},
+                 [&](const fs::path& temporary) {
+                   write_json(temporary / kBundleConfigFile, write_bundle_config(config));
+                   write_safetensors(temporary / kBundleTensorsFile, tensors, {{"format", "pt"}});
+                 });
 }
 
 Bundle read_bundle(const fs::path& path) {

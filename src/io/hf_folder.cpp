@@ -6,6 +6,8 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/io/json_file.hpp"
+#include "swap_folders.hpp"
+#include "temporary.hpp"
 
 namespace foresight::io {
 
@@ -101,6 +103,19 @@ HfFolder read_hf_folder(const fs::path& path) {
                              : ""));
   }
   return folder;
+}
+
+void write_hf_folder(const fs::path& folder, const nlohmann::ordered_json& config,
+                     const NamedTensors& tensors) {
+  std::error_code failure;
+  fs::create_directories(resolved_target(folder).parent_path(), failure);
+  require(!failure, ErrorCategory::io_failure,
+          folder.string() + ": cannot create the folder above it: " + failure.message());
+  replace_folder(folder, "folder of transformers", {kHfConfigFile, kHfTensorsFile},
+                 [&](const fs::path& temporary) {
+                   write_safetensors(temporary / kHfTensorsFile, tensors, {{"format", "pt"}});
+                   write_json(temporary / kHfConfigFile, config);
+                 });
 }
 
 }  // namespace foresight::io

@@ -3,8 +3,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "foresight/io/files.hpp"
-#include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_vit.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 
@@ -114,12 +112,7 @@ void write_hf_vit(const std::filesystem::path& folder, const nn::Vit& vit) {
     if (name == "embeddings.patch_embeddings.projection.weight") channels = tensor.size(1);
   const auto config =
       vit.options().layer_scale ? dinov2_config(vit, channels) : vit_config(vit, channels);
-  std::error_code failure;
-  std::filesystem::create_directories(folder, failure);
-  require(!failure, ErrorCategory::io_failure,
-          folder.string() + ": cannot create the folder: " + failure.message());
-  io::write_safetensors(folder / io::kHfTensorsFile, tensors, {{"format", "pt"}});
-  io::write_json(folder / io::kHfConfigFile, config);
+  io::write_hf_folder(folder, config, tensors);
 }
 
 }  // namespace foresight::models

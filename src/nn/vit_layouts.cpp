@@ -50,6 +50,15 @@ constexpr std::array<Rename, 10> kOtherLayer{{
     {"mlp.w3.", "output.dense."},
 }};
 
+// Dinov2Model's files in the memory of transformers 5.
+constexpr std::array<Rename, 5> kDinoV2Memory{{
+    {"attention.q_proj.", "attention.attention.query."},
+    {"attention.k_proj.", "attention.attention.key."},
+    {"attention.v_proj.", "attention.attention.value."},
+    {"attention.o_proj.", "attention.output.dense."},
+    {"mlp.down_proj.", "mlp.weights_out."},
+}};
+
 constexpr std::array<std::string_view, 3> kFused{
     "attention.attention.query.", "attention.attention.key.", "attention.attention.value."};
 
@@ -165,6 +174,29 @@ io::NamedTensors hf_vit_tensors(const Vit& vit) {
     key = hf_vit_key(key, vit.options());
   }
   return tensors;
+}
+
+io::NamedTensors hf_vit_memory_tensors(const Vit& vit) {
+  constexpr std::string_view kGateAndUp = "mlp.weights_in.";
+  io::NamedTensors result;
+  for (const auto& [key, tensor] : hf_vit_tensors(vit)) {
+    const auto layer = vit.options().layer_scale ? layer_key(key) : std::nullopt;
+    if (!layer) {
+      result.emplace_back(newer_hf_vit_key(key), tensor);
+    } else if (layer->rest.starts_with(kGateAndUp)) {
+      const auto halves = tensor.chunk(2, 0);
+      const auto kind = layer->rest.substr(kGateAndUp.size());
+      result.emplace_back(layer->layer + "mlp.gate_proj." + kind, halves[0]);
+      result.emplace_back(layer->layer + "mlp.up_proj." + kind, halves[1]);
+    } else {
+      auto name = layer->rest;
+      for (const auto& [memory, file] : kDinoV2Memory)
+        if (layer->rest.starts_with(file))
+          name = std::string(memory) + layer->rest.substr(file.size());
+      result.emplace_back(layer->layer + name, tensor);
+    }
+  }
+  return result;
 }
 
 }  // namespace foresight::nn

@@ -3,6 +3,9 @@
 // what is said of folders that contradict themselves.
 #include "foresight/models/hf_vit.hpp"
 
+#include <iterator>
+#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -170,7 +173,15 @@ TEST_CASE("names as transformers 5 has them in memory load to the same network",
         const auto listed = layouts.at(short_name).at("in_memory");
         CHECK(names(renamed) == std::set<std::string>(listed.begin(), listed.end()));
       }
-      const auto one = nn::state_dict(*load(golden, on_disk));
+      const auto vit = load(golden, on_disk);
+      const auto one = nn::state_dict(*vit);
+      const std::map<std::string, Tensor> expected(renamed.begin(), renamed.end());
+      for (const auto& [name, tensor] : nn::hf_vit_memory_tensors(*vit)) {
+        INFO(name);
+        REQUIRE(expected.contains(name));
+        CHECK(at::equal(tensor, expected.at(name)));
+      }
+      CHECK(nn::hf_vit_memory_tensors(*vit).size() == renamed.size());
       const auto other = nn::state_dict(*load(golden, renamed));
       REQUIRE(one.size() == other.size());
       for (std::size_t i = 0; i < one.size(); ++i) CHECK(at::equal(one[i].second, other[i].second));
@@ -205,6 +216,30 @@ TEST_CASE("a folder from transformers loads by its model_type and is written bac
     CHECK(again.options.mlp_width == vit->options().mlp_width);
   }
   CHECK(loaded >= 2);
+}
+
+TEST_CASE("a folder is replaced as a whole, and only where it holds nothing else") {
+  const TemporaryFolder folder;
+  const auto model = folder / "above" / "model";
+  const json config{{"model_type", "vit"}};
+  io::write_hf_folder(model, config, {{"x", at::zeros({2})}});
+  const json unwritable{{"model_type", std::numeric_limits<double>::quiet_NaN()}};
+  CHECK(fails_with(ErrorCategory::non_finite, [&] {
+    io::write_hf_folder(model, unwritable, {{"x", at::ones({2})}});
+  }));
+  const auto kept = [&] { return io::read_hf_folder(model).tensors().front().second; };
+  CHECK(at::equal(kept(), at::zeros({2})));
+  CHECK(std::distance(std::filesystem::directory_iterator(folder / "above"), {}) == 1);
+
+  const nn::Vit vit({.patch = 4, .width = 8, .depth = 1, .heads = 2, .mlp_width = 8}, 8);
+  io::write_json(model / "preprocessor_config.json", config);
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { models::write_hf_vit(model, vit); },
+      "preprocessor_config.json"));
+  CHECK(at::equal(kept(), at::zeros({2})));
+  std::filesystem::remove(model / "preprocessor_config.json");
+  models::write_hf_vit(model, vit);
+  CHECK(models::load_hf_vit(model)->options().width == 8);
 }
 
 TEST_CASE("a SwiGLU network is written with the ratio that gives back its width") {

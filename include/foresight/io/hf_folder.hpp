@@ -37,4 +37,13 @@ struct FORESIGHT_API HfFolder {
 /// the folder, or shards that do not hold exactly the tensors that the index lists.
 FORESIGHT_API HfFolder read_hf_folder(const std::filesystem::path& folder);
 
+/// Creates or replaces the folder as a whole: a reader or a killed process meets the previous two
+/// files or these, never a config.json of one with tensors of the other. An existing folder is
+/// replaced only if it is empty or holds these two alone. Missing parents are created. Throws
+/// Error: invalid_argument for a folder with other files; otherwise as write_json() and
+/// write_safetensors().
+FORESIGHT_API void write_hf_folder(const std::filesystem::path& folder,
+                                   const nlohmann::ordered_json& config,
+                                   const NamedTensors& tensors);
+
 }  // namespace foresight::io

@@ -35,9 +35,9 @@ FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const io::HfFolder& folder);
 FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const std::filesystem::path& path);
 
 /// Writes config.json and model.safetensors of `vit` as from_pretrained() reads them strictly: a
-/// ViTModel, IJepaModel, Dinov2Model or Dinov2WithRegistersModel, by its options. Creates `folder`
-/// if needed and replaces each file as a whole. Throws Error(unsupported) for options that none of
-/// these classes has, e.g. bicubic_offset positions.
+/// ViTModel, IJepaModel, Dinov2Model or Dinov2WithRegistersModel, by its options. Throws
+/// Error(unsupported) for options that none of these classes has, e.g. bicubic_offset positions;
+/// otherwise as io::write_hf_folder().
 FORESIGHT_API void write_hf_vit(const std::filesystem::path& folder, const nn::Vit& vit);
 
 }  // namespace foresight::models

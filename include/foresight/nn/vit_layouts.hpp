@@ -24,4 +24,8 @@ FORESIGHT_API std::string hf_vit_key(const std::string& key, const VitOptions& o
 /// use: DINOv2's is [1,D].
 FORESIGHT_API io::NamedTensors hf_vit_tensors(const Vit& vit);
 
+/// The same under the names that transformers from 5.9 on gives them in memory (state_dict()) but
+/// not in its files.
+FORESIGHT_API io::NamedTensors hf_vit_memory_tensors(const Vit& vit);
+
 }  // namespace foresight::nn
