@@ -14,7 +14,7 @@ namespace foresight::models {
 /// A model of the same options, weights, flags, and of the type and device of `like`.
 template <class Model>
 std::shared_ptr<Model> copy_of(const Model& model, const at::TensorOptions& like) {
-  auto twin = std::make_shared<Model>(model.options());
+  auto twin = std::make_shared<Model>(model.options(), std::nullopt);
   twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
   nn::copy_state(model, *twin);
   return twin;

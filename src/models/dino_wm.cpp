@@ -66,7 +66,7 @@ Tensor per_row(const torch::nn::Conv1d& layer, const Tensor& x) {
 
 }  // namespace
 
-DinoWm::DinoWm(const DinoWmOptions& options, std::uint64_t seed)
+DinoWm::DinoWm(const DinoWmOptions& options, std::optional<std::uint64_t> seed)
     : options_(options), spec_(make_spec(options)) {
   require_valid(options);
   encoder_ = register_module(
@@ -81,12 +81,13 @@ DinoWm::DinoWm(const DinoWmOptions& options, std::uint64_t seed)
   if (has_proprio())
     proprio_encoder_ =
         embedding("proprio_encoder.patch_embed", options.proprio.dim, options.proprio.width);
-  PhiloxNoise noise(seed);
+  for (auto& parameter : encoder_->parameters()) parameter.set_requires_grad(false);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   encoder_->initialise(noise);
   predictor_->initialise(noise);
   nn::init_layers(*action_encoder_, noise);
   if (has_proprio()) nn::init_layers(*proprio_encoder_, noise);
-  for (auto& parameter : encoder_->parameters()) parameter.set_requires_grad(false);
 }
 
 at::TensorOptions DinoWm::tensor_options() const {

@@ -31,7 +31,7 @@ Tensor eb_jepa_planes(const std::vector<double>& values, const at::TensorOptions
 
 }  // namespace
 
-EbJepa::EbJepa(const EbJepaOptions& options, std::uint64_t seed)
+EbJepa::EbJepa(const EbJepaOptions& options, std::optional<std::uint64_t> seed)
     : options_(options), spec_(eb_jepa_spec(options)) {
   require_valid(options);
   const auto latent = options.latent(), width = options.action.width();
@@ -54,7 +54,8 @@ EbJepa::EbJepa(const EbJepaOptions& options, std::uint64_t seed)
                   std::make_shared<nn::Mlp>(2 * (projected ? projector.back() : latent), mlp, width,
                                             "model"));
   }
-  PhiloxNoise noise(seed);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   encoder_->initialise(noise);
   predictor_->initialise(noise);
   if (inverse_dynamics_) inverse_dynamics_->initialise(noise);

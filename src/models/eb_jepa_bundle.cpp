@@ -21,7 +21,8 @@ void write_eb_jepa(const std::filesystem::path& folder, const EbJepa& model,
 }
 
 std::shared_ptr<EbJepa> read_eb_jepa(const io::Bundle& bundle) {
-  auto model = std::make_shared<EbJepa>(family_options<EbJepaOptions>(bundle, kEbJepaFamily));
+  auto model =
+      std::make_shared<EbJepa>(family_options<EbJepaOptions>(bundle, kEbJepaFamily), std::nullopt);
   fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
   return model;
 }

@@ -54,7 +54,7 @@ ModelSpec make_spec(const JepaOptions& options) {
 
 }  // namespace
 
-Jepa::Jepa(const JepaOptions& options, std::uint64_t seed)
+Jepa::Jepa(const JepaOptions& options, std::optional<std::uint64_t> seed)
     : options_(options), spec_(make_spec(options)) {
   require_valid(options);
   encoder_ = register_module("encoder", make_encoder(options));
@@ -77,7 +77,8 @@ Jepa::Jepa(const JepaOptions& options, std::uint64_t seed)
                    2 * options.latent,
                    nn::ProjectionOptions{options.inverse_dynamics_hidden, nn::NormKind::layer},
                    options.action.width()));
-  PhiloxNoise noise(seed);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   encoder_->initialise(noise);
   predictor_->initialise(noise);
   if (action_encoder_) action_encoder_->initialise(noise);

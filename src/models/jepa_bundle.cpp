@@ -22,7 +22,8 @@ void write_jepa(const std::filesystem::path& folder, const Jepa& model, io::Bund
 }
 
 std::shared_ptr<Jepa> read_jepa(const io::Bundle& bundle) {
-  auto model = std::make_shared<Jepa>(family_options<JepaOptions>(bundle, kJepaFamily));
+  auto model =
+      std::make_shared<Jepa>(family_options<JepaOptions>(bundle, kJepaFamily), std::nullopt);
   fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
   return model;
 }

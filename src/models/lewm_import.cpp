@@ -46,7 +46,7 @@ UnwrittenBundle import_lewm(const io::NamedTensors& tensors, const LewmImportOpt
   for (auto& [key, tensor] : bundle.tensors)
     if (key == kPositions) tensor = tensor.narrow(1, 0, jepa_options.history);
 
-  const Jepa model(jepa_options);
+  const Jepa model(jepa_options, std::nullopt);
   io::check_fit(nn::state_dict(model), bundle.tensors, source, io::DtypeRule::same_kind);
   bundle.config = jepa_bundle_config(model);
   bundle.config.provenance[kLayoutKey] = std::string(enum_name(layout));

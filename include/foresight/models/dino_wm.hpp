@@ -8,6 +8,7 @@
 #include <torch/nn/modules/conv.h>
 
 #include <memory>
+#include <optional>
 
 #include "foresight/core/world_model.hpp"
 #include "foresight/losses/terms.hpp"
@@ -39,8 +40,8 @@ namespace foresight::models {
 class FORESIGHT_API DinoWm : public WorldModel, public torch::nn::Module {
  public:
   /// A model with initial weights drawn from `seed`, backbone included: load that from a
-  /// checkpoint. Throws Error(invalid_option).
-  explicit DinoWm(const DinoWmOptions& options, std::uint64_t seed = 0);
+  /// checkpoint. Without a seed, weights are for a loader to fill. Throws Error(invalid_option).
+  explicit DinoWm(const DinoWmOptions& options, std::optional<std::uint64_t> seed = 0);
 
   const ModelSpec& spec() const override { return spec_; }
   const DinoWmOptions& options() const noexcept { return options_; }

@@ -33,7 +33,7 @@ namespace foresight::models {
 class FORESIGHT_API EbJepa : public WorldModel, public torch::nn::Module {
  public:
   /// A model with initial weights drawn from `seed`. Throws Error(invalid_option).
-  explicit EbJepa(const EbJepaOptions& options, std::uint64_t seed = 0);
+  explicit EbJepa(const EbJepaOptions& options, std::optional<std::uint64_t> seed = 0);
 
   const ModelSpec& spec() const override { return spec_; }
   const EbJepaOptions& options() const noexcept { return options_; }

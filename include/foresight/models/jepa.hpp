@@ -31,8 +31,9 @@ namespace foresight::models {
 /// lewm() exactly those of the published checkpoints.
 class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
  public:
-  /// A model with initial weights drawn from `seed`. Throws Error(invalid_option).
-  explicit Jepa(const JepaOptions& options, std::uint64_t seed = 0);
+  /// A model with initial weights drawn from `seed`; without one, weights are for a loader to
+  /// fill. Throws Error(invalid_option).
+  explicit Jepa(const JepaOptions& options, std::optional<std::uint64_t> seed = 0);
 
   const ModelSpec& spec() const override { return spec_; }
   const JepaOptions& options() const noexcept { return options_; }
