@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/dino_wm_checkpoint.hpp"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -13,7 +14,8 @@ namespace {
 
 constexpr std::array kTrained{"predictor.", "action_encoder.", "proprio_encoder."};
 constexpr std::array kOtherParts{"encoder.", "backbone.", "decoder."};
-constexpr std::string_view kPreJepaEncoders = "extra_encoders.";
+constexpr std::string_view kPreJepaEncoders = "extra_encoders.", kEncoderEnding = "_encoder.";
+constexpr std::string_view kLayers = "predictor.transformer.layers.", kMaskEnding = ".0.bias";
 
 template <class Prefixes>
 bool starts_with_any(std::string_view key, const Prefixes& prefixes) {
@@ -30,9 +32,8 @@ std::string without_wrapper(std::string_view key) {
 
 // PreJEPA keeps its attention mask as the buffer transformer.layers.{i}.0.bias.
 bool is_mask(std::string_view key) {
-  constexpr std::string_view kLayers = "predictor.transformer.layers.", kBias = ".0.bias";
-  if (!key.starts_with(kLayers) || !key.ends_with(kBias)) return false;
-  const auto index = key.substr(kLayers.size(), key.size() - kLayers.size() - kBias.size());
+  if (!key.starts_with(kLayers) || !key.ends_with(kMaskEnding)) return false;
+  const auto index = key.substr(kLayers.size(), key.size() - kLayers.size() - kMaskEnding.size());
   return !index.empty() && index.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
@@ -46,12 +47,51 @@ std::optional<std::string> own_key(std::string_view published) {
   return dot == std::string::npos ? key : rest.substr(0, dot) + "_encoder" + rest.substr(dot);
 }
 
+// "proprio_encoder.patch_embed.weight" -> "extra_encoders.proprio.patch_embed.weight"
+std::string prejepa_key(const std::string& own) {
+  const auto at = own.find(kEncoderEnding);
+  if (own.starts_with("predictor.") || at == std::string::npos) return own;
+  return std::string(kPreJepaEncoders) + own.substr(0, at) + "." +
+         own.substr(at + kEncoderEnding.size());
+}
+
+// Which tokens of W frames of P see which, [1,1,WP,WP]: 1 for those of the same and earlier frames.
+Tensor causal_mask(const nn::PatchPredictorSizes& sizes, at::ScalarType type) {
+  const auto frame = at::arange(sizes.frames).repeat_interleave(sizes.tokens);
+  return frame.unsqueeze(1).ge(frame).to(type).unsqueeze(0).unsqueeze(0);
+}
+
+void require_prejepa(const DinoWmOptions& options) {
+  const auto needs = [](bool holds, const std::string& what) {
+    require(holds, ErrorCategory::unsupported,
+            "stable-worldmodel's PreJEPA has no " + what + ": it cannot be in its layout");
+  };
+  needs(options.predictor.conditioning == nn::ActionConditioning::feature,
+        "actions but as channels (" + std::string(enum_name(options.predictor.conditioning)) + ")");
+  needs(options.action_repeat == 1 && (options.proprio.dim == 0 || options.proprio.repeat == 1),
+        "repeated embeddings");
+}
+
 }  // namespace
 
-io::NamedTensors dino_wm_tensors(const DinoWm& model) {
+DinoWmLayout dino_wm_layout(const io::NamedTensors& tensors) {
+  const bool prejepa = std::any_of(tensors.begin(), tensors.end(), [](const auto& item) {
+    const auto key = without_wrapper(item.first);
+    return key.starts_with(kPreJepaEncoders) || is_mask(key);
+  });
+  return prejepa ? DinoWmLayout::prejepa : DinoWmLayout::dino_wm;
+}
+
+io::NamedTensors dino_wm_tensors(const DinoWm& model, DinoWmLayout layout) {
   io::NamedTensors trained;
   for (auto& item : nn::state_dict(model))
     if (starts_with_any(item.first, kTrained)) trained.push_back(std::move(item));
+  if (layout == DinoWmLayout::dino_wm) return trained;
+  require_prejepa(model.options());
+  for (auto& [key, tensor] : trained) key = prejepa_key(key);
+  const auto mask = causal_mask(model.predictor().sizes(), trained.front().second.scalar_type());
+  for (int64_t i = 0; i < model.options().predictor.depth; ++i)
+    trained.emplace_back(std::string(kLayers) + std::to_string(i) + std::string(kMaskEnding), mask);
   return trained;
 }
 

@@ -309,6 +309,24 @@ TEST_CASE("rollouts, goal costs and action gradients equal PreJEPA's for every h
   });
 }
 
+TEST_CASE("PreJEPA's tensors come back under its names, masks included", "[parity]") {
+  for_each_golden("lewm/prejepa_rollout", [](Golden& golden) {
+    const auto given = golden_params(golden);
+    CHECK(models::dino_wm_layout(given) == models::DinoWmLayout::prejepa);
+    const auto model = golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")));
+    const auto back = models::dino_wm_tensors(*model, models::DinoWmLayout::prejepa);
+    const std::map<std::string, Tensor> by_name(back.begin(), back.end());
+    REQUIRE(by_name.size() == given.size());
+    for (const auto& [name, tensor] : given) {
+      INFO(name);
+      REQUIRE(by_name.contains(name));
+      CHECK(by_name.at(name).scalar_type() == tensor.scalar_type());
+      CHECK(at::equal(by_name.at(name), tensor));
+    }
+    CHECK(models::dino_wm_layout(models::dino_wm_tensors(*model)) == models::DinoWmLayout::dino_wm);
+  });
+}
+
 TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity]") {
   for_each_golden("lewm/prejepa_train", [](Golden& golden) {
     for (const auto type : kTypes) {

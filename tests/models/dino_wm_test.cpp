@@ -164,6 +164,18 @@ TEST_CASE("published names load: wrapped, PreJEPA's, with other parts and masks 
       "checkpoint", own.back().first, "is unexpected"));
 }
 
+TEST_CASE("what PreJEPA cannot be is not written under its names") {
+  const auto refused = [](ActionConditioning conditioning, auto... words) {
+    const auto model = dino_wm_under_test(tiny_dino_wm_options(conditioning, 2, 3));
+    return fails_with(
+        ErrorCategory::unsupported,
+        [&] { models::dino_wm_tensors(*model, models::DinoWmLayout::prejepa); }, words...);
+  };
+  CHECK(refused(ActionConditioning::feature, "repeated embeddings"));
+  CHECK(refused(ActionConditioning::token, "as channels", "token"));
+  CHECK(refused(ActionConditioning::adaln, "as channels", "adaln"));
+}
+
 TEST_CASE("a backbone loads alone, below the prefixes under which it is published") {
   const auto options = tiny_dino_wm_options(ActionConditioning::feature, 1, 0);
   const auto model = dino_wm_under_test(options);
@@ -210,6 +222,19 @@ TEST_CASE("a bundle gives back the same model, also through the registry of fami
     CHECK(fails_with(
         ErrorCategory::unsupported, [&] { models::read_jepa(bundle); }, "'dino_wm'", "'jepa'"));
   }
+}
+
+TEST_CASE("a model for a loader to fill draws no weights") {
+  // What a seed draws depends on it alone; what torch's own layers begin with, on its generator.
+  const auto options = tiny_dino_wm_options(ActionConditioning::feature, 2, 0);
+  const auto drawn = [&](std::optional<std::uint64_t> seed, std::uint64_t state) {
+    at::manual_seed(state);
+    return models::DinoWm(options, seed).named_parameters()["action_encoder.patch_embed.weight"];
+  };
+  CHECK(at::equal(drawn(1, 5), drawn(1, 6)));
+  CHECK_FALSE(at::equal(drawn(std::nullopt, 5), drawn(std::nullopt, 6)));
+  const models::DinoWm empty(options, std::nullopt);
+  for (const auto& parameter : empty.encoder().parameters()) CHECK_FALSE(parameter.requires_grad());
 }
 
 TEST_CASE("the registry reads a Jepa, and names the families it knows to one it does not") {

@@ -7,6 +7,7 @@
 
 #include "foresight/io/bundle.hpp"
 #include "foresight/models/dino_wm.hpp"
+#include "foresight/models/dino_wm_checkpoint.hpp"
 
 namespace foresight::models {
 
@@ -26,5 +27,14 @@ FORESIGHT_API void write_dino_wm(const std::filesystem::path& folder, const Dino
 /// Throws Error: unsupported for another family; invalid_option for options that make no sense;
 /// bad_file for tensors that do not fit.
 FORESIGHT_API std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle);
+
+/// A note for the provenance of a bundle of the published `tensors`: their layout, and how a
+/// PreJEPA's names its backbone, where they hold one. export_dino_wm() follows it.
+FORESIGHT_API nlohmann::json dino_wm_source(const io::NamedTensors& tensors);
+
+/// The weights of a bundle in `layout`, unchanged: predictor and embeddings (dino_wm_tensors()),
+/// and of a PreJEPA that was imported as a whole also the backbone. Throws Error as
+/// dino_wm_tensors().
+FORESIGHT_API io::NamedTensors export_dino_wm(const io::Bundle& bundle, DinoWmLayout layout);
 
 }  // namespace foresight::models

@@ -11,6 +11,15 @@
 
 namespace foresight::models {
 
+/// Whose names predictor and embeddings go by.
+enum class DinoWmLayout {
+  dino_wm,  ///< gaoyuezhou/dino_wm
+  prejepa,  ///< stable-worldmodel: embeddings below extra_encoders, attention masks stored
+};
+
+/// The layout that a published file's names are in.
+FORESIGHT_API DinoWmLayout dino_wm_layout(const io::NamedTensors& tensors);
+
 /// Copies predictor and embeddings into `model`; the backbone stays as it is. Keys: predictor.*,
 /// action_encoder.* and proprio_encoder.* (PreJEPA: extra_encoders.action.*,
 /// extra_encoders.proprio.*), below an optional "model." or "module.". What belongs to other parts
@@ -27,7 +36,17 @@ FORESIGHT_API void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors,
 FORESIGHT_API void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors,
                                          std::string_view source);
 
-/// Predictor and embeddings under DINO-WM's names, sharing memory with `model`.
-FORESIGHT_API io::NamedTensors dino_wm_tensors(const DinoWm& model);
+/// Predictor and embeddings under the names of `layout`, sharing memory with `model`; PreJEPA's
+/// masks are made. Throws Error(unsupported) for a model that PreJEPA cannot be: actions that are
+/// no channels, embeddings that are repeated.
+FORESIGHT_API io::NamedTensors dino_wm_tensors(const DinoWm& model,
+                                               DinoWmLayout layout = DinoWmLayout::dino_wm);
 
 }  // namespace foresight::models
+
+template <>
+struct foresight::EnumNames<foresight::models::DinoWmLayout> {
+  using E = foresight::models::DinoWmLayout;
+  static constexpr std::array<std::pair<std::string_view, E>, 2> names{
+      {{"dino_wm", E::dino_wm}, {"prejepa", E::prejepa}}};
+};
