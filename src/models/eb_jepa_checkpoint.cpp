@@ -2,6 +2,7 @@
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 
 #include <map>
+#include <optional>
 
 #include "foresight/nn/state_dict.hpp"
 
@@ -73,7 +74,8 @@ nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions 
 }  // namespace
 
 EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
-                              std::string_view source) {
+                              std::string_view source,
+                              std::optional<losses::LatentView> inverse_dynamics_view) {
   const EbJepaShapes shapes(tensors, source);
   auto options = std::move(base);
   options.encoder = eb_jepa_encoder(shapes, options.encoder);
@@ -96,10 +98,16 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
   options.inverse_dynamics_hidden = shapes.has(idm) ? shapes.size(idm, 0) : 0;
   if (options.inverse_dynamics_hidden == 0) {
     options.regulariser.inverse_dynamics = 0;
-  } else if (!options.projector.empty() && options.projector.back() != options.latent()) {
-    options.regulariser.inverse_dynamics_view = shapes.size(idm, 1) == 2 * options.projector.back()
-                                                    ? losses::LatentView::projected
-                                                    : losses::LatentView::direct;
+  } else if (!options.projector.empty()) {
+    require(inverse_dynamics_view || options.projector.back() != options.latent(),
+            ErrorCategory::invalid_option,
+            std::string(source) + ": latents and projections are both " +
+                std::to_string(options.latent()) +
+                " wide, so no shape tells which of them the inverse-dynamics head reads: say it "
+                "(--inverse_dynamics_view direct, projected or projected_upstream)");
+    options.regulariser.inverse_dynamics_view = inverse_dynamics_view.value_or(
+        shapes.size(idm, 1) == 2 * options.projector.back() ? losses::LatentView::projected
+                                                            : losses::LatentView::direct);
   }
   require_valid(options);
   return options;

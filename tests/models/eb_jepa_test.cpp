@@ -221,6 +221,26 @@ TEST_CASE("a checkpoint of a compiled model loads; its sizes are read from shape
   for (std::size_t i = 0; i < tensors.size(); ++i) CHECK(at::equal(tensors[i], expected[i]));
 }
 
+TEST_CASE("what the inverse-dynamics head reads is asked for where no shape tells it") {
+  using losses::LatentView;
+  auto options = tiny_eb_jepa();
+  options.projector = {8, options.encoder.width};
+  const auto tensors = models::eb_jepa_tensors(models::EbJepa(options, 3));
+  models::EbJepaOptions base;
+  base.image_size = 13;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { models::eb_jepa_options(tensors, base, "file.pt"); },
+      "file.pt", "both 6 wide", "--inverse_dynamics_view"));
+  for (const auto view : {LatentView::direct, LatentView::projected})
+    CHECK(
+        models::eb_jepa_options(tensors, base, "file.pt", view).regulariser.inverse_dynamics_view ==
+        view);
+  options.inverse_dynamics_hidden = 0;  // nothing reads them
+  options.regulariser.inverse_dynamics = 0;
+  const auto headless = models::eb_jepa_tensors(models::EbJepa(options, 3));
+  CHECK(models::eb_jepa_options(headless, base, "file.pt").projector == options.projector);
+}
+
 TEST_CASE("checkpoints that contradict themselves or lack a part are refused, nothing is changed") {
   using enum ErrorCategory;
   const models::EbJepa source(tiny_eb_jepa(), 3);

@@ -4,6 +4,7 @@
 // model was compiled.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "foresight/io/safetensors.hpp"
@@ -15,10 +16,13 @@ namespace foresight::models {
 inline constexpr const char* kEbJepaGroup = "model_state_dict";
 
 /// Options of the model that `tensors` belong to: all sizes are read from shapes, but for the
-/// picture's side, which is `base.image_size`; what shapes do not tell is `base`'s. Throws
-/// Error(bad_file), opening with `source`, for tensors that are no EB-JEPA.
-FORESIGHT_API EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
-                                            std::string_view source);
+/// picture's side, which is `base.image_size`; what shapes do not tell is `base`'s. What the
+/// inverse-dynamics head reads behind a projector is told by its width, unless
+/// `inverse_dynamics_view` says it. Throws Error, opening with `source`: bad_file for tensors that
+/// are no EB-JEPA; invalid_option where that view must be given because both widths are equal.
+FORESIGHT_API EbJepaOptions
+eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base, std::string_view source,
+                std::optional<losses::LatentView> inverse_dynamics_view = std::nullopt);
 
 /// Copies a checkpoint's tensors into `model`. Strict: throws Error(bad_file) as
 /// nn::load_state_dict() does, also where the two copies of the shared norm differ, and changes
