@@ -16,6 +16,7 @@ inline models::VJepa2Options golden_vjepa2_options(const nlohmann::json& config)
   models::VJepa2Options options;
   options.encoder = golden_video_vit_options(config.at("encoder"));
   options.image.size = options.encoder.image_height;
+  options.image.width = options.encoder.image_width;
   options.predictor = golden_masked_predictor_options(config.at("predictor"));
   return options;
 }

@@ -116,18 +116,13 @@ void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
   expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
 }
 
-void need_of_vjepa2(bool holds, const std::string& what) {
-  require(holds, ErrorCategory::unsupported,
-          "write_hf_vjepa2: transformers' VJEPA2Model has no " + what);
-}
-
 // The ratio from which transformers computes our width.
 double ratio(int64_t wide, int64_t width) {
   const double exact = static_cast<double>(wide) / static_cast<double>(width);
   for (const double r : {exact, std::nextafter(exact, 1e9)})
     if (scaled(width, r) == wide) return r;
-  need_of_vjepa2(false, "feed-forward width of " + std::to_string(wide));
-  return 0;
+  throw Error(ErrorCategory::unsupported,
+              "transformers' VJEPA2Model has no feed-forward width of " + std::to_string(wide));
 }
 
 }  // namespace
@@ -170,17 +165,9 @@ std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder)
 void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model) {
   const auto& e = model.options().encoder;
   const auto& p = model.options().predictor;
-  const auto tiled = [](nn::PositionKind kind, nn::RopeConvention rope) {
-    return kind == nn::PositionKind::rope && rope == nn::RopeConvention::tiled;
-  };
-  need_of_vjepa2(tiled(e.positions, e.rope) && tiled(p.positions, p.rope),
-                 "positions but tiled rotary ones");
-  need_of_vjepa2(e.feed_forward == nn::FeedForward::gelu && p.feed_forward == nn::FeedForward::gelu,
-                 "gated feed-forward");
-  need_of_vjepa2(e.image_height == e.image_width, "pictures that are not square");
-  need_of_vjepa2(!e.is_picture(), "encoder of single pictures");
-  need_of_vjepa2(e.qkv_bias == p.qkv_bias && e.norm_epsilon == p.norm_epsilon,
-                 "predictor with settings of its own");
+  require(!e.is_picture(), ErrorCategory::unsupported,
+          "write_hf_vjepa2: transformers' VJEPA2Model has no encoder of single pictures");
+  require_layout(model.options(), VJepa2Layout::transformers);
   const Json config = {{"architectures", {"VJEPA2Model"}},
                        {"model_type", "vjepa2"},
                        {"crop_size", e.image_height},
@@ -200,13 +187,9 @@ void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model) {
                        {"pred_num_mask_tokens", p.mask_tokens},
                        {"qkv_bias", e.qkv_bias},
                        {"tubelet_size", e.tubelet}};
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  require(!error, ErrorCategory::io_failure,
-          "cannot create " + folder.string() + ": " + error.message());
-  io::write_safetensors(folder / io::kHfTensorsFile, vjepa2_to_hf(nn::state_dict(model)),
-                        {{"format", "pt"}});
-  io::write_json(folder / io::kHfConfigFile, config);
+  io::write_hf_folder(
+      folder, config,
+      published_vjepa2(model.options(), nn::state_dict(model), VJepa2Layout::transformers));
 }
 
 }  // namespace foresight::models

@@ -10,6 +10,14 @@ std::vector<std::string> VJepa2Options::validate() const {
   rules.nested("image", image.validate());
   rules.nested("encoder", encoder.validate());
   rules.nested("predictor", predictor.validate());
+  // Masks and the predictor number the places of the encoder's own grid: with pictures of another
+  // size every number would mean another place.
+  rules.check(image.size == encoder.image_height && image.columns() == encoder.image_width,
+              "image.size", shape_string({image.size, image.columns()}),
+              "must be the encoder's native size " +
+                  shape_string({encoder.image_height, encoder.image_width}));
+  rules.check(image.resize != ResizeRule::shorter_edge, "image.resize", enum_name(image.resize),
+              "must be stretch or crop: the number of patches is fixed");
   return rules.problems();
 }
 

@@ -40,4 +40,14 @@ std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle) {
   return model;
 }
 
+io::NamedTensors export_vjepa2(const io::Bundle& bundle, VJepa2Layout layout) {
+  return published_vjepa2(encoder_options<VJepa2Options>(bundle, kVJepa2Family),
+                          bundle.model_tensors(), layout);
+}
+
+io::NamedTensors export_vjepa2_ac(const io::Bundle& bundle) {
+  require_layout(family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily));
+  return bundle.model_tensors();
+}
+
 }  // namespace foresight::models

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The original checkpoints of V-JEPA 2 and V-JEPA 2-AC.
+// The original checkpoints of V-JEPA 2, V-JEPA 2-AC and I-JEPA.
 #include "foresight/models/vjepa2_checkpoint.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 
 #include "foresight/core/log.hpp"
@@ -16,6 +17,8 @@ namespace {
 constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoderHeads{
     {{1024, 16}, {1280, 16}, {1408, 22}}};
 constexpr std::array<std::pair<int64_t, int64_t>, 2> kPredictorHeads{{{384, 12}, {1024, 16}}};
+// I-JEPA's; its predictor has as many as its encoder.
+constexpr std::array<std::pair<int64_t, int64_t>, 2> kIJepaHeads{{{1280, 16}, {1408, 16}}};
 
 // Those that were given, else the published ones. `part`: "encoder" or "predictor".
 template <std::size_t N>
@@ -62,6 +65,8 @@ int64_t count_below(const io::NamedTensors& tensors, std::string_view list) {
   return static_cast<int64_t>(numbers.size());
 }
 
+constexpr const char* kProjection = "patch_embed.proj.weight";
+
 bool is_position_table(std::string_view name) {
   return name == "pos_embed" || name == "predictor_pos_embed";
 }
@@ -80,16 +85,46 @@ void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTen
   nn::load_state_dict(model, all, source, placement);
 }
 
+// Whether the encoders of a checkpoint take single pictures: theirs have a Conv2d where others have
+// a Conv3d.
+bool of_pictures(const io::NamedTensors& checkpoint) {
+  return std::any_of(checkpoint.begin(), checkpoint.end(), [](const auto& item) {
+    return vjepa2_key(item.first).ends_with(std::string("encoder.") + kProjection) &&
+           item.second.dim() == 4;
+  });
+}
+
+// The side of the square pictures that a table of positions belongs to.
+int64_t side_of_table(const io::NamedTensors& encoder, int64_t patch, std::string_view source) {
+  const auto places = extent(encoder, "pos_embed", 3, 1, source);
+  const auto edge = std::llround(std::sqrt(static_cast<double>(places)));
+  require(edge * edge == places, ErrorCategory::bad_file,
+          std::string(source) + ": 'pos_embed' has " + std::to_string(places) +
+              " places, expected those of a square picture");
+  return edge * patch;
+}
+
+// Pictures of 0 pixels: as the positions tell, where they are stored.
 void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, int64_t image_size,
-                      int64_t heads, std::string_view source) {
-  constexpr const char* kProjection = "patch_embed.proj.weight";
-  o.width = extent(encoder, kProjection, 5, 0, source);
-  o.channels = extent(encoder, kProjection, 5, 1, source);
-  o.tubelet = extent(encoder, kProjection, 5, 2, source);
-  o.patch = extent(encoder, kProjection, 5, 3, source);
+                      std::string_view source) {
+  const bool picture = find(encoder, kProjection, source).dim() == 4;
+  const int64_t axes = picture ? 4 : 5;
+  o.width = extent(encoder, kProjection, axes, 0, source);
+  o.channels = extent(encoder, kProjection, axes, 1, source);
+  o.patch = extent(encoder, kProjection, axes, axes - 1, source);
+  if (picture) {
+    o.frames = 1;
+    o.positions = nn::PositionKind::sincos;
+    if (image_size == 0) image_size = side_of_table(encoder, o.patch, source);
+  } else {
+    o.tubelet = extent(encoder, kProjection, axes, 2, source);
+  }
+  require(image_size > 0, ErrorCategory::invalid_option,
+          std::string(source) +
+              ": original checkpoints of clips do not tell the size of their pictures: give it "
+              "(--image_size; 256, or 384 for the variant of that name)");
   o.depth = count_below(encoder, "blocks.");
   o.mlp_width = extent(encoder, "blocks.0.mlp.fc1.weight", 2, 0, source);
-  o.heads = heads_of("encoder", o.width, heads, kEncoderHeads, source);
   o.image_height = o.image_width = image_size;
 }
 
@@ -117,13 +152,14 @@ io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint, std::string_vie
     const auto key = vjepa2_key(given);
     parts.insert(key.substr(0, key.find('.')));
     if (!key.starts_with(prefix)) continue;
-    const auto name = key.substr(prefix.size());
+    auto name = key.substr(prefix.size());
+    if (name == "mask_token") name = "mask_tokens.0";  // I-JEPA's only one
     if (positions == nn::PositionKind::rope && is_position_table(name)) {
       log(LogLevel::info,
           std::string(source) + ": '" + given + "' is left out: the model has rotary positions");
       continue;
     }
-    result.emplace_back(name, tensor);
+    result.emplace_back(std::move(name), tensor);
   }
   std::string known;
   for (const auto& name : parts) {
@@ -168,17 +204,23 @@ std::string_view encoder_part(const io::NamedTensors& checkpoint) {
 VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                               std::string_view source, const AttentionHeads& heads) {
   VJepa2Options options;
-  const auto rope = nn::PositionKind::rope;
-  describe_encoder(options.encoder, vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source),
-                   image_size, heads.encoder, source);
-  const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
+  auto& e = options.encoder;
   auto& p = options.predictor;
+  const bool pictures = of_pictures(checkpoint);
+  const auto kind = pictures ? nn::PositionKind::sincos : nn::PositionKind::rope;
+  describe_encoder(e, vjepa2_part(checkpoint, encoder_part(checkpoint), kind, source), image_size,
+                   source);
+  e.heads = pictures ? heads_of("encoder", e.width, heads.encoder, kIJepaHeads, source)
+                     : heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
+  const auto predictor = vjepa2_part(checkpoint, "predictor", kind, source);
+  p.positions = kind;
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
   p.depth = count_below(predictor, "predictor_blocks.");
   p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
   p.mask_tokens = count_below(predictor, "mask_tokens.");
-  p.heads = heads_of("predictor", p.width, heads.predictor, kPredictorHeads, source);
-  options.image.size = image_size;
+  const auto given = pictures && heads.predictor == 0 ? e.heads : heads.predictor;
+  p.heads = heads_of("predictor", p.width, given, kPredictorHeads, source);
+  options.image.size = e.image_height;
   require_valid(options);
   return options;
 }
@@ -187,8 +229,9 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
                                    std::string_view source, const AttentionHeads& heads) {
   VJepa2AcOptions options;
   const auto rope = nn::PositionKind::rope;
-  describe_encoder(options.encoder, vjepa2_part(checkpoint, "encoder", rope, source), image_size,
-                   heads.encoder, source);
+  auto& e = options.encoder;
+  describe_encoder(e, vjepa2_part(checkpoint, "encoder", rope, source), image_size, source);
+  e.heads = heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
   const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
   auto& p = options.predictor;
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);

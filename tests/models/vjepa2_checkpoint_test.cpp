@@ -142,6 +142,51 @@ TEST_CASE("sizes are read from a checkpoint's shapes; unknown widths are refused
       "heads"));
 }
 
+TEST_CASE("pictures of another size than the encoder's are refused before anything is trained") {
+  const auto refused = [](auto change, auto... words) {
+    auto options = models::VJepa2Options::tiny();
+    change(options);
+    return fails_with(
+        ErrorCategory::invalid_option, [&] { models::VJepa2 model(options, std::nullopt); },
+        words...);
+  };
+  CHECK(refused([](auto& o) { o.image.size = 128; }, "image.size", "[128, 128]", "[64, 64]"));
+  CHECK(refused([](auto& o) { o.image.width = 32; }, "image.size", "[64, 32]"));
+  CHECK(refused([](auto& o) { o.image.resize = models::ResizeRule::shorter_edge; }, "image.resize",
+                "'shorter_edge'"));
+  CHECK_FALSE(refused([](auto& o) { o.image.width = o.encoder.image_width = 32; }));
+}
+
+TEST_CASE("weights go by a published name only where that code computes the same") {
+  using enum models::VJepa2Layout;
+  const auto refused = [](models::VJepa2Layout layout, auto change, auto... words) {
+    auto options = models::VJepa2Options::tiny();
+    options.encoder.rope = options.predictor.rope = nn::RopeConvention::tiled;
+    change(options);
+    return fails_with(
+        ErrorCategory::unsupported, [&] { models::require_layout(options, layout); }, words...);
+  };
+  const auto interleaved = [](auto& o) { o.predictor.rope = nn::RopeConvention::interleaved; };
+  const auto picture = [](auto& o) {
+    o.encoder.frames = 1;
+    o.encoder.positions = o.predictor.positions = nn::PositionKind::sincos;
+  };
+  for (const auto layout : {original, transformers}) {
+    CHECK_FALSE(refused(layout, [](auto&) {}));
+    CHECK(refused(layout, interleaved, "rotary"));
+    CHECK(refused(
+        layout, [](auto& o) { o.encoder.frames = 1; }, "sine-cosine"));
+  }
+  CHECK(refused(
+      transformers, [](auto& o) { o.encoder.feed_forward = nn::FeedForward::swiglu; }, "gated"));
+  CHECK(refused(
+      transformers, [](auto& o) { o.encoder.image_width = 32; }, "not square"));
+  CHECK(refused(
+      transformers, [](auto& o) { o.predictor.qkv_bias = false; }, "of its own"));
+  CHECK_FALSE(refused(transformers, picture));
+  CHECK(refused(original, picture, "second mask token"));
+}
+
 TEST_CASE("published sizes have the published numbers of parameters") {
   const auto encoder = [](nn::VideoVitOptions options) {
     return parameters_at_depth(options.depth, [&](int64_t depth) {

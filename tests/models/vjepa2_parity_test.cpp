@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // V-JEPA 2 against the reference implementation: masks, poses, and the Hugging Face model.
+#include <algorithm>
 #include <fstream>
+#include <map>
 
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
@@ -220,6 +222,116 @@ TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
   }
   CHECK(models::describe_hf_vjepa2(written).predictor.mask_tokens ==
         model->options().predictor.mask_tokens);
+}
+
+namespace {
+
+// transformers' weights of an I-JEPA encoder under the names of its own code.
+io::NamedTensors original_ijepa_names(const std::map<std::string, Tensor>& hf) {
+  const std::map<std::string, std::string> names{
+      {"patch_embed.proj", "embeddings.patch_embeddings.projection"}, {"norm", "layernorm"}};
+  const std::map<std::string, std::string> in_layer{{"norm1", "layernorm_before"},
+                                                    {"norm2", "layernorm_after"},
+                                                    {"attn.proj", "attention.output.dense"},
+                                                    {"mlp.fc1", "intermediate.dense"},
+                                                    {"mlp.fc2", "output.dense"}};
+  io::NamedTensors original{{"pos_embed", hf.at("embeddings.position_embeddings")}};
+  for (const std::string kind : {".weight", ".bias"}) {
+    for (const auto& [own, theirs] : names) original.emplace_back(own + kind, hf.at(theirs + kind));
+    for (int i = 0; hf.contains("encoder.layer." + std::to_string(i) + ".output.dense.bias"); ++i) {
+      const auto block = "blocks." + std::to_string(i) + ".";
+      const auto layer = "encoder.layer." + std::to_string(i) + ".";
+      for (const auto& [own, theirs] : in_layer)
+        original.emplace_back(block + own + kind, hf.at(layer + theirs + kind));
+      std::vector<Tensor> rows;
+      for (const auto* part : {"query", "key", "value"})
+        rows.push_back(hf.at(layer + "attention.attention." + part + kind));
+      original.emplace_back(block + "attn.qkv" + kind, at::cat(rows));
+    }
+  }
+  return original;
+}
+
+}  // namespace
+
+TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features", "[parity]") {
+  for_each_golden("hf/hf_ijepa", [](Golden& golden) {
+    at::NoGradGuard no_grad;
+    std::map<std::string, Tensor> hf;
+    for (const auto& [name, tensor] : golden.section("params")) hf.emplace(name, tensor);
+    hf.erase("embeddings.mask_token");  // transformers' own
+    io::NamedTensors checkpoint;
+    for (const auto& [name, tensor] : original_ijepa_names(hf)) {
+      checkpoint.emplace_back("target_encoder.module." + name, tensor);
+      checkpoint.emplace_back("encoder.module." + name, tensor + 0.5);
+    }
+    const auto& config = golden.config().at("hf_config");
+    const int64_t width = config.at("hidden_size"), side = config.at("image_size"),
+                  patch = config.at("patch_size"), heads = config.at("num_attention_heads");
+    nn::MaskedVideoPredictorOptions small{.width = 16, .depth = 1, .heads = 2, .mlp_width = 24};
+    small.mask_tokens = 1;
+    small.positions = nn::PositionKind::sincos;
+    const nn::MaskedVideoPredictor predictor(small, width, {1, side / patch, side / patch});
+    for (auto [name, tensor] : nn::state_dict(predictor)) {
+      if (name == "mask_tokens.0") name = "mask_token";
+      checkpoint.emplace_back("predictor.module." + name, tensor);
+    }
+    checkpoint.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
+
+    auto options = models::describe_vjepa2(checkpoint, 0, golden.name(), {heads, 2});
+    CHECK(options.encoder.image_height == side);
+    CHECK(options.encoder.is_picture());
+    CHECK(options.encoder.norm_epsilon == config.at("layer_norm_eps").get<double>());
+    models::VJepa2 model(options, std::nullopt);
+    model.eval();
+    models::load_vjepa2(model, checkpoint, models::EncoderWeights::target, golden.name());
+    const auto published = models::published_vjepa2(options, nn::state_dict(model),
+                                                    models::VJepa2Layout::transformers);
+    REQUIRE(published.size() == hf.size());
+    for (const auto& [name, tensor] : published) {
+      INFO(name);
+      REQUIRE(hf.contains(name));
+      CHECK(at::equal(tensor, hf.at(name)));
+    }
+    const auto back =
+        models::published_vjepa2(options, nn::state_dict(model), models::VJepa2Layout::original);
+    for (const auto& [name, tensor] : back) {
+      const auto dot = name.find('.');
+      const auto part = name.starts_with("encoder.") ? "target_encoder" : "predictor";
+      const auto given = std::find_if(checkpoint.begin(), checkpoint.end(), [&](const auto& item) {
+        return item.first == part + (".module" + name.substr(dot));
+      });
+      INFO(name);
+      REQUIRE(given != checkpoint.end());
+      CHECK(at::equal(tensor, given->second));
+    }
+    for (const auto type : kTypes) {
+      model.to(type);
+      for (const auto& run : golden.config().at("runs")) {
+        if (run.at("tensors").contains("bool_masked_pos")) continue;
+        const auto images =
+            golden.input(run.at("tensors").at("pixel_values").get<std::string>()).to(type);
+        golden.compare((type == at::kDouble ? "outputs64/" : "outputs/") +
+                           run.at("name").get<std::string>() + ".last_hidden_state",
+                       model.encode(images));
+      }
+    }
+  });
+  // The published sizes: heads are the encoder's, also in the predictor.
+  nn::VideoVitOptions huge{.width = 1280, .depth = 1, .mlp_width = 8, .patch = 14, .frames = 1};
+  huge.image_height = huge.image_width = 28;
+  huge.positions = nn::PositionKind::sincos;
+  nn::MaskedVideoPredictorOptions own{.width = 384, .depth = 1, .heads = 16, .mlp_width = 8};
+  own.positions = nn::PositionKind::sincos;
+  own.mask_tokens = 1;
+  models::VJepa2Options options;
+  options.image.size = 28;
+  options.encoder = huge;
+  options.predictor = own;
+  const auto tensors = nn::state_dict(models::VJepa2(options, std::nullopt));
+  const auto read = models::describe_vjepa2(tensors, 0, "IN1K-vit.h.14.pth.tar");
+  CHECK(read.encoder.heads == 16);
+  CHECK(read.predictor.heads == 16);
 }
 
 }  // namespace foresight::vjepa2_parity_test

@@ -28,8 +28,8 @@ FORESIGHT_API std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder,
 FORESIGHT_API std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder);
 
 /// Writes config.json and model.safetensors as VJEPA2Model.from_pretrained() reads them strictly.
-/// Throws Error(unsupported) for options that the class lacks: interleaved rotary positions,
-/// additive ones, gated feed-forward, pictures that are not square.
+/// Throws Error(unsupported) for options that the class lacks (require_layout()) and for a network
+/// of single pictures; otherwise as io::write_hf_folder().
 FORESIGHT_API void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model);
 
 }  // namespace foresight::models

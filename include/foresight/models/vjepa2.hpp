@@ -18,8 +18,7 @@
 
 namespace foresight::models {
 
-/// Defaults are ViT-L at 256 pixels. The picture size of `encoder` must be image.size by
-/// image.size.
+/// Defaults are ViT-L at 256 pixels. Pictures have the native size of `encoder`.
 struct FORESIGHT_API VJepa2Options {
   ImageOptions image = {.size = 256, .resize = ResizeRule::stretch};
   nn::VideoVitOptions encoder;

@@ -8,6 +8,7 @@
 #include "foresight/io/bundle.hpp"
 #include "foresight/models/vjepa2.hpp"
 #include "foresight/models/vjepa2_ac.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
 
 namespace foresight::models {
 
@@ -32,5 +33,10 @@ FORESIGHT_API void write_vjepa2_ac(const std::filesystem::path& folder, const VJ
 /// bad_file for tensors that do not fit.
 FORESIGHT_API std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle);
 FORESIGHT_API std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle);
+
+/// The weights of a bundle under published names, unchanged; V-JEPA 2-AC has its own code's alone.
+/// Throws Error(unsupported) where that code would compute something else (require_layout()).
+FORESIGHT_API io::NamedTensors export_vjepa2(const io::Bundle& bundle, VJepa2Layout layout);
+FORESIGHT_API io::NamedTensors export_vjepa2_ac(const io::Bundle& bundle);
 
 }  // namespace foresight::models

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights of V-JEPA 2, V-JEPA 2-AC and their probes in the layouts in which they are published: the
-// original checkpoints (wrappers "module." and "backbone.") and Hugging Face's VJEPA2Model.
+// Weights of V-JEPA 2, V-JEPA 2-AC, their probes and I-JEPA in the layouts in which they are
+// published: the original checkpoints (wrappers "module." and "backbone.") and Hugging Face's
+// VJEPA2Model and IJepaModel.
 #pragma once
 
 #include <string>
@@ -24,8 +25,9 @@ FORESIGHT_API std::string vjepa2_key(std::string_view key);
 
 /// The tensors of one part ("encoder", "target_encoder", "predictor") of a flattened original
 /// checkpoint under our names below that part, sharing memory. Position tables are left out where
-/// `positions` is rope: released files hold them although nothing reads them. Throws
-/// Error(bad_file) if there are none, naming the parts that are there.
+/// `positions` is rope: released files hold them although nothing reads them. I-JEPA's
+/// "mask_token" becomes our "mask_tokens.0". Throws Error(bad_file) if there are none, naming the
+/// parts that are there.
 FORESIGHT_API io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint,
                                            std::string_view part, nn::PositionKind positions,
                                            std::string_view source);
@@ -43,16 +45,35 @@ FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& check
                                   std::string_view source,
                                   io::Placement placement = io::Placement::copy);
 
+/// Whose names the tensors of a V-JEPA 2 or an I-JEPA go by.
+enum class VJepa2Layout {
+  original,      ///< the checkpoints of their own code, without wrappers
+  transformers,  ///< VJEPA2Model; of a network for pictures the encoder alone, as IJepaModel
+};
+
+/// Throws Error(unsupported), naming the setting, unless the code that uses `layout` computes what
+/// a network of these options does: the names alone would fit, and every feature be wrong.
+FORESIGHT_API void require_layout(const VJepa2Options& options, VJepa2Layout layout);
+/// The same for V-JEPA 2-AC, which has its own code's names alone.
+FORESIGHT_API void require_layout(const VJepa2AcOptions& options);
+
+/// The tensors `own` of such a network under the names of `layout`, sharing memory but for mask
+/// tokens. Throws Error as require_layout().
+FORESIGHT_API io::NamedTensors published_vjepa2(const VJepa2Options& options,
+                                                const io::NamedTensors& own, VJepa2Layout layout);
+
 /// Numbers of attention heads, which no tensor's shape tells; 0: the published one of the width.
 struct AttentionHeads {
   int64_t encoder = 0;
   int64_t predictor = 0;
 };
 
-/// Options of an original checkpoint from the shapes of its tensors and, for what shapes do not
-/// tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22; predictor 384: 12).
-/// Throws Error(unsupported) for a width that was never published where `heads` does not say, and
-/// Error(invalid_option) for heads that do not divide it. `image_size` in pixels.
+/// Options of an original checkpoint of V-JEPA 2 or I-JEPA from the shapes of its tensors and, for
+/// what shapes do not tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22;
+/// predictor 384: 12; I-JEPA 1280 and 1408: 16, its predictor as many). `image_size` in pixels; 0:
+/// as I-JEPA's positions tell. Throws Error: unsupported for a width that was never published where
+/// `heads` does not say; invalid_option for heads that do not divide it and for clips without
+/// `image_size`.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                                             std::string_view source,
                                             const AttentionHeads& heads = {});
@@ -76,4 +97,10 @@ struct foresight::EnumNames<foresight::models::EncoderWeights> {
   using E = foresight::models::EncoderWeights;
   static constexpr std::array<std::pair<std::string_view, E>, 2> names{
       {{"online", E::online}, {"target", E::target}}};
+};
+template <>
+struct foresight::EnumNames<foresight::models::VJepa2Layout> {
+  using E = foresight::models::VJepa2Layout;
+  static constexpr std::array<std::pair<std::string_view, E>, 2> names{
+      {{"original", E::original}, {"transformers", E::transformers}}};
 };

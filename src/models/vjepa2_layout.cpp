@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// V-JEPA 2 and I-JEPA under the names of their own code and of transformers, where that code
+// computes what our network does.
+#include "foresight/models/vjepa2_checkpoint.hpp"
+#include "foresight/nn/vit_layouts.hpp"
+
+namespace foresight::models {
+namespace {
+
+constexpr std::string_view kOwnMaskToken = "predictor.mask_tokens.0";
+constexpr std::string_view kIJepaMaskToken = "predictor.mask_token";
+
+// Throws for the settings that the class or code `whose` lacks.
+class LayoutNeeds {
+ public:
+  explicit LayoutNeeds(std::string whose) : whose_(std::move(whose)) {}
+  void operator()(bool holds, const std::string& what) const {
+    require(holds, ErrorCategory::unsupported, whose_ + " has no " + what);
+  }
+
+ private:
+  std::string whose_;
+};
+
+// Interleaved rotary positions are ours: all published code tiles them.
+template <class Part>
+bool interleaved(const Part& part) {
+  return part.positions == nn::PositionKind::rope && part.rope == nn::RopeConvention::interleaved;
+}
+
+bool both_have(const VJepa2Options& o, nn::PositionKind positions) {
+  return o.encoder.positions == positions && o.predictor.positions == positions;
+}
+
+bool any_gated(const VJepa2Options& o) {
+  return o.encoder.feed_forward != nn::FeedForward::gelu ||
+         o.predictor.feed_forward != nn::FeedForward::gelu;
+}
+
+void require_ijepa(const VJepa2Options& o, const LayoutNeeds& needs) {
+  needs(both_have(o, nn::PositionKind::sincos), "positions but added sine-cosine ones");
+  needs(!any_gated(o), "gated feed-forward");
+  needs(o.encoder.image_height == o.encoder.image_width, "pictures that are not square");
+}
+
+}  // namespace
+
+void require_layout(const VJepa2Options& o, VJepa2Layout layout) {
+  const auto& e = o.encoder;
+  const auto& p = o.predictor;
+  const bool picture = e.is_picture();
+  if (layout == VJepa2Layout::original) {
+    if (picture) {
+      const LayoutNeeds needs("I-JEPA's own code");
+      require_ijepa(o, needs);
+      needs(p.mask_tokens == 1, "second mask token");
+    } else {
+      LayoutNeeds("V-JEPA 2's own code")(!interleaved(e) && !interleaved(p),
+                                         "interleaved rotary positions");
+    }
+    return;
+  }
+  if (picture) return require_ijepa(o, LayoutNeeds("transformers' IJepaModel"));
+  const LayoutNeeds needs("transformers' VJEPA2Model");
+  needs(both_have(o, nn::PositionKind::rope) && !interleaved(e) && !interleaved(p),
+        "positions but tiled rotary ones");
+  needs(!any_gated(o), "gated feed-forward");
+  needs(e.image_height == e.image_width, "pictures that are not square");
+  needs(e.qkv_bias == p.qkv_bias && e.norm_epsilon == p.norm_epsilon,
+        "predictor with settings of its own");
+}
+
+void require_layout(const VJepa2AcOptions& options) {
+  LayoutNeeds("V-JEPA 2-AC's own code")(
+      !interleaved(options.encoder) && !interleaved(options.predictor),
+      "interleaved rotary positions");
+}
+
+io::NamedTensors published_vjepa2(const VJepa2Options& options, const io::NamedTensors& own,
+                                  VJepa2Layout layout) {
+  require_layout(options, layout);
+  const bool picture = options.encoder.is_picture();
+  if (layout == VJepa2Layout::transformers) {
+    return picture
+               ? nn::vit_tensors(vjepa2_part(own, "encoder", options.encoder.positions, "model"))
+               : vjepa2_to_hf(own);
+  }
+  auto tensors = own;
+  for (auto& [name, tensor] : tensors)
+    if (picture && name == kOwnMaskToken) name = kIJepaMaskToken;
+  return tensors;
+}
+
+}  // namespace foresight::models
