@@ -78,10 +78,7 @@ const FolderFormat kFolderFormats[] = {
      holds_pictures, open_pictures},
 };
 
-}  // namespace
-
-OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {
-  require_valid(options);
+OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
   require(fs::exists(path), ErrorCategory::not_found, path.string() + ": no such file or folder");
   std::string looked_for;
   if (fs::is_directory(path)) {
@@ -101,6 +98,19 @@ OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) 
   }
   throw Error(ErrorCategory::not_found,
               path.string() + ": holds no recording of a known format. Looked for:" + looked_for);
+}
+
+}  // namespace
+
+OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {
+  require_valid(options);
+  try {
+    return open_known(path, options);
+  } catch (const fs::filesystem_error& problem) {  // no permission, a loop of links, ...
+    const auto& where = problem.path1().empty() ? path : problem.path1();
+    throw Error(ErrorCategory::io_failure,
+                where.string() + ": cannot be read: " + problem.code().message());
+  }
 }
 
 }  // namespace foresight::data

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layouts of which no published sample is small enough, against what the script that wrote them
 // expects (recordings/make_layouts.py), and the variants of plain folders.
+#include <cerrno>
 #include <cmath>
 #include <fstream>
+#include <system_error>
 
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -152,6 +154,30 @@ TEST_CASE("a build without HDF5 or Parquet names what is missing and how to get 
   for (const auto& one :
        {Lacking{sets / "layouts" / "robomimic", "no HDF5", "libhdf5-dev"},
         Lacking{sets / "layouts" / "droid", "no HDF5", "libhdf5-dev"},
+TEST_CASE("a recording that the system does not let in is an error that names path and reason") {
+  const TemporaryFolder folder;
+  const auto refused = [](const fs::path& path, const std::string& named, int reason) {
+    INFO(path);
+    CHECK(fails_with(
+        ErrorCategory::io_failure, [&] { open_dataset(path); }, named + ": cannot be read",
+        std::generic_category().message(reason)));
+  };
+  // As a folder without permission, which root may enter all the same.
+  const auto loop = folder / "loop";
+  fs::create_symlink(loop, loop);
+  refused(loop, loop.string(), ELOOP);
+  refused(loop / "set", (loop / "set").string(), ELOOP);
+  const auto endless = folder / std::string(300, 'x');
+  refused(endless, endless.string(), ENAMETOOLONG);
+  for (const char* sign : {"ep_len.npz", "meta", "_versions"}) {
+    const auto set = folder / (std::string("set_") + sign);
+    fs::create_directory(set);
+    fs::create_symlink(sign, set / sign);
+    refused(set, set.string() + "/" + sign + (sign == std::string("meta") ? "/info.json" : ""),
+            ELOOP);
+  }
+}
+
         Lacking{sets / "tworoom" / "lerobot_v21", "no Apache Parquet", "pip install pyarrow"},
         Lacking{sets / "tworoom" / "lerobot_v30_rollover", "no Apache Parquet",
                 "libparquet-dev"}}) {
