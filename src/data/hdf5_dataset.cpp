@@ -167,7 +167,8 @@ class RobomimicOpener {
   void add_episode(const std::string& demo) {
     const Hdf5Array actions = file_->array("data/" + demo + "/actions");
     require(actions.problem.empty() && actions.shape.size() == 2, ErrorCategory::bad_file,
-            file_->path() + ": data/" + demo + "/actions has no shape [rows, dimensions]");
+            file_->path() + ": data/" + demo + "/actions has no shape [rows, dimensions]" +
+                (actions.problem.empty() ? "" : ": " + actions.problem));
     const int64_t first = recording_.episodes.empty() ? 0
                                                       : recording_.episodes.back().first +
                                                             recording_.episodes.back().length;

@@ -80,6 +80,10 @@ std::string hdf5_reason() {
 
 Handle open_array(hid_t file, const std::string& name) {
   return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
+// What to do about an object of a later format than this library knows (h5py's libver='latest').
+constexpr const char* kOfNewerHdf5 =
+    ". If a newer HDF5 wrote it, `h5repack --high=2 OLD NEW` of that one helps";
+
 }
 
 std::vector<int64_t> shape_of(hid_t array) {
@@ -157,8 +161,8 @@ struct Hdf5File::Impl {
   [[noreturn]] void fail(const Hdf5File& owner, const std::string& name, hid_t array) const {
     const std::string why = hdf5_reason();
     if (array >= 0) check_filters(owner, name, array);
-    throw Error(ErrorCategory::bad_file,
-                owner.path() + ": array '" + name + "' cannot be read: " + why);
+    throw Error(ErrorCategory::bad_file, owner.path() + ": array '" + name + "' cannot be read: " +
+                                             why + (array < 0 ? kOfNewerHdf5 : ""));
   }
 
   // A header may claim any size, and memory is asked for before anything is read. Compression makes
@@ -215,10 +219,9 @@ Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()) {
   const std::string why = hdf5_reason();
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);
-  throw Error(ErrorCategory::bad_file,
-              path_ + ": HDF5 " + std::to_string(major) + "." + std::to_string(minor) + "." +
-                  std::to_string(release) + " cannot open it: " + why +
-                  ". If a newer HDF5 wrote it, `h5repack --high=2 OLD NEW` of that one helps");
+  throw Error(ErrorCategory::bad_file, path_ + ": HDF5 " + std::to_string(major) + "." +
+                                           std::to_string(minor) + "." + std::to_string(release) +
+                                           " cannot open it: " + why + kOfNewerHdf5);
 }
 
 Hdf5File::~Hdf5File() {
@@ -263,12 +266,12 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
   Hdf5Array found;
   const Handle open = open_array(impl_->file.id(), name);
   if (!open) {
-    found.problem = hdf5_reason();
+    found.problem = hdf5_reason() + kOfNewerHdf5;
     return found;
   }
   const Handle stored(H5Dget_type(open.id()), H5Tclose);
   if (!stored) {
-    found.problem = hdf5_reason();
+    found.problem = hdf5_reason() + kOfNewerHdf5;
     return found;
   }
   found.shape = shape_of(open.id());

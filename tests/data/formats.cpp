@@ -330,6 +330,28 @@ TEST_CASE("a damaged LeRobot data set is an error that names the file") {
   }
 }
 
+TEST_CASE("HDF5 arrays of a format that this HDF5 does not know say what makes them readable") {
+  if (!opened("tworoom/swm/tworoom_nan_gzip.h5")) return;
+  const TemporaryFolder folder;
+  const auto newer = [&](const std::string& layout) {
+    auto bytes = io::read_text(recordings() / "tworoom/swm/tworoom_nan_gzip.h5");
+    const auto place = bytes.find(layout);
+    REQUIRE(place != std::string::npos);
+    bytes[place] = 100;  // the version of the layout message, 3
+    io::write_text(folder / "newer.h5", bytes);
+    return folder / "newer.h5";
+  };
+  // Layouts in chunks of [1, 64, 64, 3], of the pictures; and, of ep_len, at 3472 in the file.
+  const auto pictures = newer("\x03\x02\x05");
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(pictures); }, pictures.string(), "pixels",
+      "`h5repack --high=2 OLD NEW`"));
+  const auto lengths = newer("\x03\x01\x90\x0d");
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(lengths); }, lengths.string(), "ep_len",
+      "`h5repack --high=2 OLD NEW`"));
+}
+
 TEST_CASE("columns that cannot be read say so, and unknown cameras and columns are named") {
   const auto dataset = opened("tworoom/lerobot_v30_rollover");
   if (!dataset) return;
