@@ -88,7 +88,9 @@ void BatchMaker::read_frames(const Window& window, std::uint8_t* out) const {
   } catch (const Error& problem) {
     if (!is_unreadable(problem)) throw;
     const Dataset& dataset = *frames_->dataset();
-    throw Error(problem.category(), std::string(problem.what()) + " [" + dataset.name() + ", " +
+    const std::string what = problem.what();
+    const bool named = what.find(dataset.name()) != std::string::npos;  // as the file's path begins
+    throw Error(problem.category(), what + " [" + (named ? "" : dataset.name() + ", ") +
                                         dataset.episode_name(window.episode) + ", rows " +
                                         std::to_string(rows.front()) + " to " +
                                         std::to_string(rows.back()) + "]");

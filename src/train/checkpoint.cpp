@@ -119,7 +119,7 @@ std::optional<Checkpoint> read_newest_checkpoint(const fs::path& folder) {
       return read_checkpoint(path);
     } catch (const Error& problem) {
       if (problem.category() == ErrorCategory::unsupported) throw;
-      log(LogLevel::warning, fmt::format("skipping {}: {}", path.string(), problem.what()));
+      log(LogLevel::warning, fmt::format("skipping {}", problem.what()));
     }
   }
   require(found.empty(), ErrorCategory::bad_file,
