@@ -25,7 +25,7 @@ std::map<std::string, std::vector<int64_t>> table_shapes(
     const std::vector<RecordedFeature>& features);
 
 /// Removes what a killed writer left below `folder`: files called NAME.PID.tmp whose process is
-/// gone, and NAME.staged.
+/// gone, NAME.tmp-* that nobody has locked, and NAME.staged.
 void remove_abandoned_files(const std::filesystem::path& folder);
 
 }  // namespace foresight::data

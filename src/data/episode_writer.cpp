@@ -9,6 +9,7 @@
 #include <cmath>
 #include <set>
 
+#include "../io/temporary.hpp"
 #include "column_stem.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
@@ -219,8 +220,6 @@ std::unique_ptr<EpisodeWriter> open_episode_writer(const fs::path& folder, Targe
   RowJournal journal(folder, options);
   std::unique_ptr<EpisodeWriter> writer;
   try {
-    if (format == TargetFormat::lerobot && journal.episode() == 0)
-      remove_unpublished_episode(folder, options);
     writer = make_episode_writer(folder, format, options);
   } catch (...) {
     if (!journal.episode()) journal.remove();
@@ -260,9 +259,11 @@ std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const
 }
 
 void remove_abandoned_files(const fs::path& folder) {
-  std::vector<fs::path> abandoned;
+  std::vector<fs::path> abandoned, targets;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const fs::path path = entry.path();
+    if (const auto at = path.string().rfind(".tmp-"); at != std::string::npos)
+      targets.emplace_back(path.string().substr(0, at));
     if (path.extension() == ".staged") abandoned.push_back(path);  // there is one writer a folder
     if (path.extension() != ".tmp") continue;
     const std::string number = path.stem().extension().string();  // ".12345"
@@ -271,6 +272,7 @@ void remove_abandoned_files(const fs::path& folder) {
     if (number.size() < 2 || std::from_chars(number.data() + 1, end, process).ptr != end) continue;
     if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) abandoned.push_back(path);
   }
+  for (const auto& target : targets) io::remove_abandoned(target);
   for (const auto& path : abandoned) {
     log(LogLevel::warning, path.string() + ": left by a writer that was killed, removed");
     std::error_code ignored;

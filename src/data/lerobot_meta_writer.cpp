@@ -48,16 +48,15 @@ at::ScalarType limit_type(const RecordingOptions& options, const std::string& fe
   return found != std::end(kRowFeatures) && feature != "timestamp" ? at::kLong : at::kDouble;
 }
 
-// Where a file waits for its place.
 constexpr const char* kStaged = ".staged";
-fs::path staged(fs::path file) { return file += kStaged; }
 
 void put_in_place(const fs::path& file) {  // a rename needs no room on a full disk
+  const fs::path from = lerobot_staged(file);
   std::error_code code;
-  fs::rename(staged(file), file, code);
-  require(
-      !code, ErrorCategory::io_failure,
-      staged(file).string() + ": cannot be renamed to " + file.string() + ": " + code.message());
+  fs::rename(from, file, code);
+  require(!code, ErrorCategory::io_failure,
+          from.string() + ": cannot be renamed to " + file.string() + ": " + code.message());
+  io::sync_folder(file.parent_path());
 }
 
 int64_t largest(const ParquetFile& file, const std::string& column) {
@@ -97,34 +96,25 @@ std::vector<int64_t> lerobot_shape(const RecordedFeature& feature) {
   return {static_cast<int64_t>(feature.columns.size())};
 }
 
+fs::path lerobot_staged(fs::path file) { return file += kStaged; }
+
 void finish_publishing(const fs::path& folder) {
   const fs::path info = folder / "meta/info.json";
   std::error_code ignored;
-  if (!fs::is_regular_file(staged(info), ignored)) return;  // it is staged last, and placed last
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder / "meta"))
-    if (entry.path().extension() == kStaged && entry.path() != staged(info))
-      files.push_back(fs::path(entry.path()).replace_extension());
+  // It is staged last, and placed last.
+  if (!fs::is_regular_file(lerobot_staged(info), ignored)) return;
+  std::vector<fs::path> files, meta;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const auto& path = entry.path();
+    if (path.extension() != kStaged || path == lerobot_staged(info)) continue;
+    const bool refers = *path.lexically_relative(folder).begin() == "meta";
+    (refers ? meta : files).push_back(fs::path(path).replace_extension());
+  }
+  files.insert(files.end(), meta.begin(), meta.end());
   files.push_back(info);
   for (const auto& file : files) put_in_place(file);
   log(LogLevel::warning,
       folder.string() + ": the last file of a writer that was killed is now part of the data set");
-}
-
-void remove_unpublished_episode(const fs::path& folder, const RecordingOptions& options) {
-  finish_publishing(folder);
-  std::error_code ignored;
-  if (fs::exists(folder / "meta/info.json", ignored)) return;
-  const std::string table = lerobot_file(0, 1, ".parquet");
-  std::vector<std::string> files = {"meta/tasks.parquet", "meta/stats.json",
-                                    "meta/episodes/" + table, "data/" + table};
-  for (const auto& camera : options.cameras)
-    files.push_back("videos/" + lerobot_camera(camera) + "/" + lerobot_file(0, 1, ".mp4"));
-  for (const auto& file : files) {
-    io::remove_abandoned(folder / file);
-    if (fs::remove(folder / file, ignored))
-      log(LogLevel::warning, (folder / file).string() + ": of an unfinished episode, removed");
-  }
 }
 
 LeRobotMetaWriter::LeRobotMetaWriter(fs::path folder, const RecordingOptions& options)
@@ -261,15 +251,16 @@ void LeRobotMetaWriter::stage() {
     write_tasks();
     write_episodes();
     write_statistics();
-    io::write_json(staged(made_path("meta/info.json")), info());
+    io::write_json(lerobot_staged(made_path("meta/info.json")), info());
   } catch (...) {
     std::error_code ignored;
-    for (const auto& file : files()) fs::remove(staged(file), ignored);
+    for (const auto& file : files()) fs::remove(lerobot_staged(file), ignored);
     throw;
   }
 }
 
-void LeRobotMetaWriter::publish() {
+void LeRobotMetaWriter::publish(const std::vector<fs::path>& of_rows) {
+  for (const auto& file : of_rows) put_in_place(file);
   for (const auto& file : files()) put_in_place(file);
   if (batch_.size() < kEpisodesPerMetaFile) return;
   batch_.clear();
@@ -301,7 +292,7 @@ void LeRobotMetaWriter::write_tasks() const {
       {"columns", {column("task_index", "int64", "int64"), column("task", "unicode", "object")}},
       {"creator", {{"library", "foresight"}, {"version", "0.1"}}},
       {"pandas_version", "2.0.0"}};
-  write_parquet(staged(made_path("meta/tasks.parquet")),
+  write_parquet(lerobot_staged(made_path("meta/tasks.parquet")),
                 {{"task_index", at::arange(static_cast<int64_t>(tasks_.size()), at::kLong)},
                  {"task", tasks_}},
                 {.metadata = {{"pandas", pandas.dump()}}});
@@ -359,9 +350,10 @@ void LeRobotMetaWriter::write_episodes() const {
                      at::full({count}, next_meta_file_ / files_per_chunk_, at::kLong)});
   columns.push_back({"meta/episodes/file_index",
                      at::full({count}, next_meta_file_ % files_per_chunk_, at::kLong)});
-  write_parquet(staged(made_path("meta/episodes/" +
-                                 lerobot_file(next_meta_file_, files_per_chunk_, ".parquet"))),
-                columns);
+  write_parquet(
+      lerobot_staged(made_path("meta/episodes/" +
+                               lerobot_file(next_meta_file_, files_per_chunk_, ".parquet"))),
+      columns);
 }
 
 void LeRobotMetaWriter::write_statistics() const {
@@ -371,7 +363,7 @@ void LeRobotMetaWriter::write_statistics() const {
       stats[feature][name] = nested_json(
           std::string(name) == "count" ? values : values.view(statistics_shape(feature)));
   }
-  io::write_json(staged(made_path("meta/stats.json")), stats);
+  io::write_json(lerobot_staged(made_path("meta/stats.json")), stats);
 }
 
 // Of each statistic of a feature: that of a row, and [[[r]], [[g]], [[b]]] for colours.

@@ -32,14 +32,13 @@ std::string lerobot_camera(const std::string& camera);
 /// Of a row, as info.json has it.
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature);
 
-/// Puts in its place what a writer had staged that was killed while it published: rows and frames
-/// lie there already. Does nothing else.
-void finish_publishing(const std::filesystem::path& folder);
+/// Where a file waits for its place: whatever belongs to a new episode is written there, and put in
+/// place when all of it is whole.
+std::filesystem::path lerobot_staged(std::filesystem::path file);
 
-/// Removes the files of a data set's first episode where meta/info.json, which makes one of them,
-/// is not there: the writer was killed between two of them. Nothing else in `folder` is touched.
-void remove_unpublished_episode(const std::filesystem::path& folder,
-                                const RecordingOptions& options);
+/// Puts in its place what a writer had staged that was killed while it published. Does nothing
+/// else.
+void finish_publishing(const std::filesystem::path& folder);
 
 class LeRobotMetaWriter {
  public:
@@ -61,8 +60,9 @@ class LeRobotMetaWriter {
   /// Writes everything beside its place: what may fail, e.g. on a full disk, fails here and leaves
   /// the data set as it was.
   void stage();
-  /// Puts what was staged in its place; the episodes added so far are then part of the data set.
-  void publish();
+  /// Puts what was staged in its place, first the files of rows and frames `of_rows`; the episodes
+  /// added so far are then part of the data set.
+  void publish(const std::vector<std::filesystem::path>& of_rows);
 
  private:
   void continue_data_set();

@@ -29,6 +29,15 @@ OrderedJson described_video(const fs::path &file, double fps) {
           {"video.channels", 3},         {"has_audio", false}};
 }
 
+// Where a file is written, in a folder that is there.
+fs::path staged_place(const fs::path &file) {
+  std::error_code code;
+  fs::create_directories(file.parent_path(), code);
+  require(!code, ErrorCategory::io_failure,
+          file.parent_path().string() + ": cannot be created: " + code.message());
+  return lerobot_staged(file);
+}
+
 // Rows that are not on disk yet: of one episode, or of all episodes of the open
 // file.
 struct OpenRows {
@@ -68,10 +77,14 @@ struct LeRobotWriter::Impl {
            std::to_string(meta.episodes() + static_cast<int64_t>(finished.size())) + ", row " +
            std::to_string(episode.count);
   }
-  fs::path made_path(const std::string &relative) const;
   std::string file_name(const std::string &ending) const {
     return lerobot_file(file, meta.files_per_chunk(), ending);
   }
+  fs::path data_file() const { return folder / "data" / file_name(".parquet"); }
+  fs::path video_file(const std::string &camera) const {
+    return folder / "videos" / lerobot_camera(camera) / file_name(".mp4");
+  }
+  std::vector<fs::path> files() const;
   int64_t rows_before() const { return finished.empty() ? meta.rows() : finished.back().to; }
 
   void write_frame(const std::string &camera, const Tensor &frame);
@@ -106,13 +119,13 @@ LeRobotWriter::Impl::~Impl() {
   if (!fs::exists(folder / "meta" / "info.json", ignored)) fs::remove_all(folder, ignored);
 }
 
-fs::path LeRobotWriter::Impl::made_path(const std::string &relative) const {
-  const fs::path path = folder / relative;
-  std::error_code code;
-  fs::create_directories(path.parent_path(), code);
-  require(!code, ErrorCategory::io_failure,
-          path.parent_path().string() + ": cannot be created: " + code.message());
-  return path;
+// Of the open file, in the order in which they are put in place.
+std::vector<fs::path> LeRobotWriter::Impl::files() const {
+  std::vector<fs::path> all;
+  if (options.storage == FrameStorage::video)
+    for (const auto &camera : options.cameras) all.push_back(video_file(camera));
+  all.push_back(data_file());
+  return all;
 }
 
 void LeRobotWriter::Impl::write_frame(const std::string &camera, const Tensor &frame) {
@@ -125,8 +138,7 @@ void LeRobotWriter::Impl::write_frame(const std::string &camera, const Tensor &f
       auto encoding = options.video;
       // Halved colour needs even sizes.
       if (frame.size(0) % 2 != 0 || frame.size(1) % 2 != 0) encoding.chroma = Chroma::yuv444;
-      writer = std::make_unique<VideoWriter>(
-          made_path("videos/" + lerobot_camera(camera) + "/" + file_name(".mp4")), encoding);
+      writer = std::make_unique<VideoWriter>(staged_place(video_file(camera)), encoding);
     }
     if (episode.count == 0) first_frame[camera] = writer->frames_written();
     writer->write(frame);
@@ -176,7 +188,7 @@ void LeRobotWriter::Impl::close_file() {
     remove_file(episodes);
     throw;
   }
-  meta.publish();
+  meta.publish(files());
   ++file;
 }
 
@@ -187,9 +199,7 @@ void LeRobotWriter::Impl::write_file() {
     if (meta.size(camera) != ImageSize{}) continue;
     OrderedJson video;
     if (options.storage == FrameStorage::video)
-      video =
-          described_video(folder / ("videos/" + lerobot_camera(camera) + "/" + file_name(".mp4")),
-                          options.video.fps);
+      video = described_video(lerobot_staged(video_file(camera)), options.video.fps);
     meta.describe_camera(camera, sizes.at(camera), std::move(video));
   }
   write_rows();
@@ -206,9 +216,7 @@ void LeRobotWriter::Impl::remove_file(std::size_t episodes) {
   open = {};
   finished.clear();
   std::error_code ignored;
-  fs::remove(folder / ("data/" + file_name(".parquet")), ignored);
-  for (const auto &camera : options.cameras)
-    fs::remove(folder / ("videos/" + lerobot_camera(camera) + "/" + file_name(".mp4")), ignored);
+  for (const auto &written : files()) fs::remove(lerobot_staged(written), ignored);
 }
 
 void LeRobotWriter::Impl::write_rows() {
@@ -244,7 +252,7 @@ void LeRobotWriter::Impl::write_rows() {
   columns.push_back({"episode_index", at::cat(numbers)});
   columns.push_back({"index", at::arange(meta.rows(), meta.rows() + open.count, at::kLong)});
   columns.push_back({"task_index", at::cat(tasks)});
-  write_parquet(made_path("data/" + file_name(".parquet")), columns, {.groups = groups});
+  write_parquet(staged_place(data_file()), columns, {.groups = groups});
 }
 
 LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &options) {

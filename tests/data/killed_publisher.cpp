@@ -84,6 +84,10 @@ TEST_CASE("what a killed writer had staged is put in place by the next one") {
     INFO(placed << " meta files were in place");
     const auto killed = folder / ("killed" + std::to_string(placed));
     make_killed(before, after, placed, killed);
+    if (placed == 0) {  // the rows come first
+      const auto rows = killed / "data/chunk-000/file-001.parquet";
+      fs::rename(rows, rows.string() + ".staged");
+    }
     const auto writer = open_episode_writer(killed, TargetFormat::lerobot, of_pictures());
     CHECK(writer->next_episode() == 2);
     CHECK(staged_files(killed) == 0);
