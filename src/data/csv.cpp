@@ -36,8 +36,14 @@ bool is_nan_text(std::string_view cell) {
   return lower(cell[0]) == 'n' && lower(cell[1]) == 'a' && lower(cell[2]) == 'n';
 }
 
+// from_chars takes no plus.
+std::string_view without_plus(std::string_view cell) {
+  return cell.size() > 1 && cell[0] == '+' && cell[1] != '-' ? cell.substr(1) : cell;
+}
+
 // Finite decimal numbers only; from_chars would also take "inf" and "nan(...)".
 std::optional<double> parse_number(std::string_view cell) {
+  cell = without_plus(cell);
   if (cell.find_first_not_of("0123456789+-.eE") != std::string_view::npos) return std::nullopt;
   double value = 0;
   const auto [end, code] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
@@ -146,6 +152,7 @@ class Parser {
   }
 
   void keep_whole(std::size_t c, std::string_view cell, double number) {
+    cell = without_plus(cell);
     int64_t whole = 0;
     const auto [end, code] = std::from_chars(cell.data(), cell.data() + cell.size(), whole);
     if (code == std::errc() && end == cell.data() + cell.size())

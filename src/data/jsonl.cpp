@@ -21,25 +21,22 @@ class JsonRows {
 
   void add(const nlohmann::json& object) {
     if (!object.is_object()) fail("expected a JSON object");
-    std::map<std::string, double> cells;
+    std::map<std::string, Cell> cells;
     for (const auto& [key, value] : object.items()) read(key, value, cells);
     for (const auto& [column, reason] : table_.skipped) {
       // Rows before the first word of the column held numbers or nothing.
       auto& words = table_.texts[column];
       words.resize(static_cast<std::size_t>(rows_));
-      const auto value = object.find(column);
-      words.push_back(value == object.end() ? std::string()
-                      : value->is_string()  ? value->get<std::string>()
-                      : value->is_null()    ? std::string()
-                                            : value->dump());
+      const auto cell = cells.find(column);
+      words.push_back(cell == cells.end() ? std::string() : word(*cell->second.value));
     }
     if (rows_ == 0)
-      for (const auto& [column, value] : cells) columns_.push_back(column);
+      for (const auto& [column, cell] : cells) columns_.push_back(column);
     if (cells.size() != columns_.size()) fail("has other keys than the first line");
     for (const auto& column : columns_) {
       const auto cell = cells.find(column);
       if (cell == cells.end()) fail("lacks '" + column + "', which the first line has");
-      values_.push_back(cell->second);
+      values_.push_back(cell->second.number);
     }
     ++rows_;
   }
@@ -62,13 +59,23 @@ class JsonRows {
   }
 
  private:
+  struct Cell {
+    double number = 0;
+    const nlohmann::json* value = nullptr;
+  };
+
+  static std::string word(const nlohmann::json& value) {
+    if (value.is_null()) return {};
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  }
+
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(ErrorCategory::bad_file,
                 table_.name + ":" + std::to_string(rows_ + 1) + ": " + what);
   }
 
   void read(const std::string& key, const nlohmann::json& value,
-            std::map<std::string, double>& cells) {
+            std::map<std::string, Cell>& cells) {
     if (value.is_array()) {
       for (std::size_t i = 0; i < value.size(); ++i)
         read(key + "_" + std::to_string(i), value[i], cells);
@@ -92,7 +99,8 @@ class JsonRows {
       table_.skipped.try_emplace(key, table_.name + ":" + std::to_string(rows_ + 1) + ": " + what);
     }
     if (cells.size() >= kMostJsonColumns) fail("more than 10000 columns");
-    if (!cells.emplace(key, number).second) fail("column '" + key + "' is there twice");
+    if (!cells.emplace(key, Cell{number, &value}).second)
+      fail("column '" + key + "' is there twice");
   }
 
   CsvOptions options_;

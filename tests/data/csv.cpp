@@ -106,6 +106,30 @@ TEST_CASE("whole numbers that float64 cannot hold keep their digits") {
   CHECK(at::equal(lines.whole.at("stamp"), at::tensor({int64_t{1717171717123456789}, int64_t{3}})));
 }
 
+TEST_CASE("a number may have a plus before it, once") {
+  const CsvTable table = parse("a,b\n+0.5,+9007199254740993\n+1e3,-2\n");
+  REQUIRE(table.columns.size() == 2);
+  CHECK(table.values[0][0].item<double>() == 0.5);
+  CHECK(table.values[1][0].item<double>() == 1000);
+  REQUIRE(table.whole.contains("b"));
+  CHECK(table.whole.at("b")[0].item<int64_t>() == 9007199254740993);
+  for (const char* cell : {"+", "++1", "+-1", "-+1"})
+    CHECK_THROWS_AS(parse(std::string("a\n") + cell + "\n"), Error);
+}
+
+TEST_CASE("words inside a list of a JSON line are kept") {
+  TemporaryFolder folder;
+  std::ofstream(folder / "t.jsonl") << R"({"x": 1, "labels": ["cup", "red"]})"
+                                    << "\n"
+                                    << R"({"x": 2, "labels": ["fork", null]})"
+                                    << "\n";
+  const auto table =
+      read_jsonl(folder / "t.jsonl", {.nan = NanPolicy::accept, .text = TextPolicy::skip});
+  CHECK(table.columns == std::vector<std::string>{"x"});
+  CHECK(table.texts.at("labels_0") == std::vector<std::string>{"cup", "fork"});
+  CHECK(table.texts.at("labels_1") == std::vector<std::string>{"red", ""});
+}
+
 TEST_CASE("an unknown column suggests the nearest name") {
   const CsvTable table = parse("action_0,action_1\n1,2\n");
   CHECK(fails_with(
