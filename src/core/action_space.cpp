@@ -61,6 +61,12 @@ std::vector<std::string> ActionSpace::validate() const {
     rules.check(value > 0 && std::isfinite(value), "std", value, "must be positive and finite");
   for (const double value : mean)
     rules.check(std::isfinite(value), "mean", value, "must be finite");
+  for (const double value : low)
+    rules.check(value != std::numeric_limits<double>::infinity(), "low", value,
+                "must be below +infinity");
+  for (const double value : high)
+    rules.check(value != -std::numeric_limits<double>::infinity(), "high", value,
+                "must be above -infinity");
   if (low.size() == high.size())
     for (std::size_t i = 0; i < low.size(); ++i)
       rules.check(low[i] < high[i], "low", low[i],
@@ -75,15 +81,14 @@ Tensor ActionSpace::normalise(const Tensor& raw) const {
   require(raw.defined() && raw.dim() >= 1, ErrorCategory::invalid_argument,
           "raw actions are undefined or scalar");
   Tensor blocks = raw;
-  if (raw.size(-1) == dim && block != 1 && raw.dim() >= 2 && raw.size(-2) == block)
-    blocks = raw.flatten(-2);
-  else if (raw.size(-1) == dim && block == 1 && raw.dim() >= 2 && raw.size(-2) == 1)
+  // With blocks of one action, [1, dim] is a batch of one block; [..., 1, dim] has its own axis for
+  // the actions of a block.
+  if (raw.size(-1) == dim && raw.dim() >= (block == 1 ? 3 : 2) && raw.size(-2) == block)
     blocks = raw.flatten(-2);
   require(blocks.size(-1) == width(), ErrorCategory::invalid_argument,
           "raw actions have shape " + shape_string(raw.sizes()) + ", expected [..., " +
               std::to_string(block) + ", " + std::to_string(dim) + "] or [..., " +
               std::to_string(width()) + "]");
-  if (discrete) return blocks;
   const auto options = options_of(blocks);
   if (!mean.empty()) blocks = blocks - tiled(*this, mean, options);
   if (!std.empty()) blocks = blocks / tiled(*this, std, options);

@@ -282,6 +282,13 @@ Tensor shaped(const Tensor& blocks, at::IntArrayRef shape) {
   return blocks.flatten().narrow(0, 0, element_count(shape)).reshape(shape);
 }
 
+// Uniforms in a type of few bits, where a value near an end would round to it.
+Tensor rounded(const Tensor& uniform, at::ScalarType type) {
+  if (!at::isReducedFloatingType(type)) return uniform.to(type);
+  const double below_one = type == at::kHalf ? 0x1.ffcp-1 : 0x1.fep-1;
+  return uniform.clamp(0x1.0p-24, below_one).to(type);
+}
+
 Tensor unit(const Tensor& words) {
   const auto top = at::bitwise_right_shift(words, 8).to(at::kFloat);
   return at::clamp_max((top + 0.5F) * kUnit, kBelowOne);
@@ -335,9 +342,12 @@ Tensor PhiloxNoise::uniform(at::IntArrayRef shape, const at::TensorOptions& opti
   const auto count = element_count(shape);
   const auto start = advance(count);
   if (!options.device().is_cpu())
-    return shaped(unit(words(seed_, stream_, start, (count + 3) / 4, options.device())), shape)
-        .to(type);
-  return drawn<AsUniform>({seed_, stream_}, start, shape, type);
+    return rounded(
+        shaped(unit(words(seed_, stream_, start, (count + 3) / 4, options.device())), shape), type);
+  const bool reduced = at::isReducedFloatingType(type);
+  const auto uniform =
+      drawn<AsUniform>({seed_, stream_}, start, shape, reduced ? at::kFloat : type);
+  return reduced ? rounded(uniform, type) : uniform;
 }
 
 Tensor PhiloxNoise::normal(at::IntArrayRef shape, const at::TensorOptions& options) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/amortised.hpp"
 
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 
 namespace foresight {
 namespace {
@@ -52,7 +52,7 @@ Tensor rolled(const WorldModel& model, const State& state, const Actor& actor, i
   require(
       batch.size() == 1, ErrorCategory::invalid_argument,
       fmt::format("proposals start from a state of batch shape [B], got {}", shape_string(batch)));
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   auto current = state.expand(count);
   std::vector<Tensor> plan;
   for (int64_t h = 0; h < horizon; ++h) {

@@ -8,6 +8,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/core/memory.hpp"
 #include "foresight/planning/sampling_planner.hpp"
+#include "warm_start.hpp"
 
 namespace foresight {
 namespace {
@@ -140,7 +141,8 @@ Plan CmaEsPlanner::solve(const Problem& problem, Noise& noise) const {
 WarmStart CmaEsPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
                                 int64_t block) const {
   WarmStart next;
-  next.mean = advance_plan(last.mean, raw_steps, block, options_.tail);
+  next.mean =
+      detail::advance_mean(last.mean, raw_steps, block, options_.tail, options_.initial_mean);
   return next;
 }
 

@@ -68,7 +68,8 @@ GaussianProposal::GaussianProposal(const SamplingOptions& options, const Problem
     precision_ = at::inverse(covariance).to(problem.options);
     std_ = covariance.diagonal().sqrt().to(problem.options).expand_as(mean_);
   } else if (options.control_cost > 0) {
-    precision_ = deviation.pow(-2);
+    // A dimension without spread does not deviate: at zero cost, not at zero times infinity.
+    precision_ = deviation.pow(-2).masked_fill(deviation.eq(0), 0.0);
   }
   if (!options.noise_mean.empty())
     offset_ = per_dimension(options.noise_mean, problem, "SamplingOptions.noise_mean");
@@ -93,11 +94,13 @@ Tensor GaussianProposal::perturb(int64_t samples, Noise& noise) const {
       if (options_.noise_scale == NoiseScale::per_sequence)
         draws = draws / draws.std(-1, /*unbiased=*/true, /*keepdim=*/true).clamp_min(1e-8);
     }
-    return draws.transpose(-1, -2).contiguous();
+    return correlated(draws.transpose(-1, -2).contiguous());
   }
-  auto draws = noise.normal({batch, samples, rows, width}, problem_.options);
-  if (factor_.defined()) draws = at::matmul(draws, factor_.transpose(0, 1));
-  return draws;
+  return correlated(noise.normal({batch, samples, rows, width}, problem_.options));
+}
+
+Tensor GaussianProposal::correlated(const Tensor& draws) const {
+  return factor_.defined() ? at::matmul(draws, factor_.transpose(0, 1)) : draws;
 }
 
 Tensor GaussianProposal::draw(const Tensor& perturbation) const {
@@ -127,13 +130,17 @@ Tensor GaussianProposal::control_cost(const Tensor&, const Tensor& actions) cons
   return weighted_control_cost(mean_, actions);
 }
 
-void GaussianProposal::refit(const Tensor& survivors, const Selection& selection) {
+void GaussianProposal::refit(const Tensor& given, const Selection& selection) {
+  // In bfloat16 thirty weights of 1/30 sum to 1.003, which would push the mean away from zero in
+  // every iteration.
+  const bool few_bits = at::isReducedFloatingType(given.scalar_type());
+  const auto survivors = few_bits ? given.to(at::kFloat) : given;
   const auto weight = selection.weight.to(survivors.scalar_type());
   const auto centre = weighted_mean(survivors, weight);
   if (options_.std_update != StdUpdate::fixed) {
     auto variance = weighted_variance(survivors, weight, centre);
     if (options_.std_update == StdUpdate::unbiased) {
-      // 1 / (1 - sum w^2): n / (n - 1) for n equal weights. A single survivor leaves no spread.
+      // 1 / (1 - sum w^2): n / (n - 1) for n equal weights.
       const auto concentration = selection.concentration.to(survivors.scalar_type()).unsqueeze(-1);
       variance = variance / (1.0 - concentration).clamp_min(1e-6);
     }
@@ -143,9 +150,13 @@ void GaussianProposal::refit(const Tensor& survivors, const Selection& selection
                          : blended(std_, at::sqrt(variance), std_momentum_);
     if (options_.min_std > 0) deviation = deviation.clamp_min(options_.min_std);
     if (options_.max_std > 0) deviation = deviation.clamp_max(options_.max_std);
-    std_ = rows_where(selection.any, deviation, std_);
+    // A single usable survivor has no spread; without a floor the search would end there.
+    const bool floor = options_.min_std > 0 || options_.variance_offset > 0;
+    const auto several = floor ? selection.any : selection.any & selection.concentration.lt(1.0);
+    std_ = rows_where(several, deviation.to(std_.scalar_type()), std_);
   }
-  mean_ = rows_where(selection.any, blended(mean_, centre, mean_momentum_), mean_);
+  mean_ = rows_where(selection.any, blended(mean_, centre, mean_momentum_).to(mean_.scalar_type()),
+                     mean_);
 }
 
 Tensor GaussianProposal::spread() const { return row_mean(std_); }

@@ -35,6 +35,8 @@ class GaussianProposal : public Proposal {
   Tensor std_;   // [B,L,A]
 
  private:
+  Tensor correlated(const Tensor& draws) const;  // [...,A] with the covariance, if there is one
+
   Tensor factor_;     // [A,A] Cholesky factor of the covariance; undefined: diagonal
   Tensor precision_;  // [A,A] or [A]: Sigma^-1
   Tensor offset_;     // [A] noise mean; undefined: zero

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/gradient_planner.hpp"
 
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/memory.hpp"
+#include "foresight/core/without_gradients.hpp"
 #include "gradient_search.hpp"
 #include "verdict.hpp"
 
@@ -61,11 +61,11 @@ GradientPlanner::GradientPlanner(GradientOptions options) : options_(options) {
 
 Plan GradientPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   detail::GradientSearch search(options_, problem, noise);
   return guarded(problem, search, [&](Plan& plan) {
     int64_t done = 0;
-    for (; done < options_.iterations && !search.out_of_time(); ++done)
+    for (; done < options_.iterations && search.time_to_step(); ++done)
       search.step([](const Costs& costs) { return costs.total.sum(); });
     search.finish(plan, /*by_violation=*/false, done == options_.iterations, options_.iterations);
   });
@@ -95,7 +95,7 @@ LagrangianPlanner::LagrangianPlanner(LagrangianOptions options) : options_(std::
 
 Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   detail::GradientSearch search(options_.inner, problem, noise);
   return guarded(problem, search, [&](Plan& plan) {
     Tensor multipliers =
@@ -114,10 +114,14 @@ Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
     for (int64_t outer = 0; outer < options_.outer_iterations && complete; ++outer) {
       search.restart_optimizer();
       for (int64_t inner = 0; inner < options_.inner.iterations && complete; ++inner) {
-        complete = !search.out_of_time();
+        complete = search.time_to_step();
         if (complete) search.step(augmented);
       }
       if (!complete) break;
+      if (!search.time_to_evaluate()) {  // nor to go on after it
+        complete = outer + 1 == options_.outer_iterations;
+        break;
+      }
       const auto g = search.evaluate().constraint;
       if (g.defined()) {
         const auto finite = at::nan_to_num(g, 0.0, 0.0, 0.0);

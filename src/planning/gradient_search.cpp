@@ -65,11 +65,29 @@ Tensor GradientSearch::noise_like(at::IntArrayRef sizes) {
   return noise_.normal(shape, problem_.options);
 }
 
-bool GradientSearch::out_of_time() const {
-  if (!problem_.deadline) return false;
-  if (!problem_.options.device().is_cpu())
-    (void)candidates_.flatten()[0].item<double>();  // the host runs ahead of an accelerator
-  return std::chrono::duration<double>(*problem_.deadline - problem_.now()).count() <= slowest_;
+// The host runs ahead of an accelerator, so that a step has ended when its result can be read; how
+// much of it was forward is not seen there, and all of it is taken for it.
+double GradientSearch::seconds_left() {
+  if (!problem_.options.device().is_cpu() && step_start_) {
+    (void)candidates_.flatten()[0].item<double>();
+    slowest_ = std::max(slowest_, seconds_since(problem_, *step_start_));
+    slowest_forward_ = slowest_;
+    step_start_.reset();
+  }
+  return std::chrono::duration<double>(*problem_.deadline - problem_.now()).count();
+}
+
+// What finish() takes: the candidates' costs, and for symbols those of the rounded plan as well.
+double GradientSearch::finishing() const {
+  return options_.projection == Projection::simplex ? 2 * slowest_forward_ : slowest_forward_;
+}
+
+bool GradientSearch::time_to_step() {
+  return !problem_.deadline || seconds_left() > slowest_ + finishing();
+}
+
+bool GradientSearch::time_to_evaluate() {
+  return !problem_.deadline || seconds_left() > slowest_forward_ + finishing();
 }
 
 void GradientSearch::restart_optimizer() {
@@ -108,6 +126,8 @@ Tensor GradientSearch::projected(const Tensor& actions) const {
 
 void GradientSearch::step(const Loss& loss) {
   const auto begin = problem_.now();
+  step_start_ = begin;
+  double forward = 0;
   const auto samples = candidates_.size(1);
   const auto slice =
       options_.max_candidates > 0 ? std::min(options_.max_candidates, samples) : samples;
@@ -121,7 +141,7 @@ void GradientSearch::step(const Loss& loss) {
     const auto cost_begin = problem_.now();
     costs = problem_.cost(part);
     check_costs(costs, problem_.batch, count);
-    cost_seconds_ += seconds_since(problem_, cost_begin);
+    forward += seconds_since(problem_, cost_begin);
     require(costs.total.requires_grad(), ErrorCategory::invalid_argument,
             "the cost function is not differentiable in the actions");
     gradients.push_back(torch::autograd::grad({loss(costs)}, {part})[0]);
@@ -141,6 +161,8 @@ void GradientSearch::step(const Loss& loss) {
   next = projected(next);
   candidates_ = admissible_(at::where(next.isfinite(), next, candidates_));
   ++total_steps_;
+  cost_seconds_ += forward;
+  slowest_forward_ = std::max(slowest_forward_, forward);
   slowest_ = std::max(slowest_, seconds_since(problem_, begin));
 }
 
@@ -149,7 +171,9 @@ Costs GradientSearch::evaluate() {
   const auto begin = problem_.now();
   auto costs = in_slices(problem_.cost, options_.max_candidates)(candidates_);
   check_costs(costs, problem_.batch, candidates_.size(1));
-  cost_seconds_ += seconds_since(problem_, begin);
+  const double forward = seconds_since(problem_, begin);
+  cost_seconds_ += forward;
+  slowest_forward_ = std::max(slowest_forward_, forward);
   return costs;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "admissible.hpp"
 #include "foresight/core/noise.hpp"
@@ -24,7 +25,10 @@ class GradientSearch {
   void restart_optimizer();
   /// Costs of the candidates as they are, without gradients.
   Costs evaluate();
-  bool out_of_time() const;
+  /// Whether another step(), or evaluate(), fits before the deadline together with the evaluations
+  /// that finish() makes.
+  bool time_to_step();
+  bool time_to_evaluate();
 
   /// Chooses, rounds, evaluates and judges. `by_violation` ranks feasible candidates first.
   void finish(Plan& plan, bool by_violation, bool complete, int64_t planned);
@@ -35,6 +39,8 @@ class GradientSearch {
   double slowest() const { return slowest_; }
 
  private:
+  double seconds_left();
+  double finishing() const;
   Tensor noise_like(at::IntArrayRef sizes);
   Tensor clipped(Tensor gradient) const;
   Tensor direction(const Tensor& gradient);
@@ -55,6 +61,8 @@ class GradientSearch {
   std::vector<Tensor> best_, mean_, spread_, non_finite_;
   std::vector<IterationRecord> records_;
   double cost_seconds_ = 0, slowest_ = 0;
+  double slowest_forward_ = 0;  // the costs of all candidates, without gradients
+  std::optional<Problem::Clock::time_point> step_start_;
 };
 
 }  // namespace foresight::detail

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/refined_planner.hpp"
 
-#include <c10/core/GradMode.h>
-
 #include <algorithm>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 #include "infinity.hpp"
 #include "verdict.hpp"
 
@@ -15,13 +14,13 @@ namespace {
 using Clock = Problem::Clock;
 using detail::kInfinity;
 
-// The search with its answer evaluated, and with the candidates that the polish starts from.
+// The search with its answer evaluated, and with the candidates that the polish starts from; how
+// many the next search starts from is restored in kept_for_next().
 SamplingOptions searching(const RefinedOptions& options) {
   auto search = options.search;
   search.evaluate_result = true;
   search.carried_elites =
-      std::max(search.carried_elites,
-               std::min(options.polish.samples - 1, std::max<int64_t>(1, search.elites)));
+      std::max(search.carried_elites, std::min(options.polish.samples - 1, search.elites));
   return search;
 }
 
@@ -69,9 +68,36 @@ Problem polishing(const Problem& problem, const Plan& found) {
   return polish;
 }
 
-// Rejudged where the polish changed something, so that statuses and message are those of the plans
-// that are returned.
-void keep_better(Plan& plan, const Plan& polished, int64_t planned) {
+// Elites in number as the search's own options have them.
+void kept_for_next(WarmStart& next, int64_t carried_elites) {
+  for (auto& [name, value] : next.memory)
+    if (name == "elites") value = value.narrow(1, 0, std::min(carried_elites, value.size(1)));
+  if (carried_elites == 0)
+    std::erase_if(next.memory, [](const auto& entry) { return entry.first == "elites"; });
+}
+
+// For a plan whose own costs are known: statuses and message of what is returned.
+void rejudge(Plan& plan, int64_t planned) {
+  const auto& constraint = plan.constraint;
+  detail::judge(plan, {.best_cost = usable_cost(plan),
+                       .feasible = constraint.defined() ? constraint.le(0).all(1) : Tensor(),
+                       .deadline_reached = plan.diagnostics.iterations < planned,
+                       .planned_iterations = planned});
+}
+
+// A search that took longer than its share left its answer unevaluated.
+void evaluate_answer(Plan& plan, const Problem& problem) {
+  const auto costs = problem.cost(plan.actions.unsqueeze(1));
+  check_costs(costs, problem.batch, 1);
+  const auto own =
+      detail::picked(costs, at::zeros({problem.batch, 1}, problem.options.dtype(at::kLong)));
+  plan.cost = own.total;
+  plan.terms = own.terms;
+  plan.constraint = own.constraint;
+  plan.diagnostics.result_evaluated = true;
+}
+
+void keep_better(Plan& plan, const Plan& polished) {
   const auto better = improves(plan, polished);
   plan.actions = detail::choose(better, polished.actions, plan.actions).contiguous();
   const Costs kept = detail::choose(better, {polished.cost, polished.terms, polished.constraint},
@@ -80,11 +106,6 @@ void keep_better(Plan& plan, const Plan& polished, int64_t planned) {
   plan.terms = kept.terms;
   plan.constraint = kept.constraint;
   plan.warm_start.mean = plan.actions;
-  detail::judge(plan,
-                {.best_cost = usable_cost(plan),
-                 .feasible = kept.constraint.defined() ? kept.constraint.le(0).all(1) : Tensor(),
-                 .deadline_reached = plan.diagnostics.iterations < planned,
-                 .planned_iterations = planned});
 }
 
 }  // namespace
@@ -111,26 +132,41 @@ RefinedPlanner::RefinedPlanner(RefinedOptions options)
 
 Plan RefinedPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   const auto start = problem.now();
   auto search = problem;
   if (problem.deadline)
     search.deadline = start + std::chrono::duration_cast<Clock::duration>(
                                   (*problem.deadline - start) * options_.search_share);
   auto plan = search_.solve(search, noise);
-  const bool found = plan.status != Status::failed && plan.diagnostics.result_evaluated;
+  const bool found = plan.status != Status::failed && plan.diagnostics.iterations > 0;
   if (found && !(problem.deadline && problem.now() >= *problem.deadline)) {
-    const auto polished = polish_.solve(polishing(problem, plan), noise);
-    append(plan.timings, polished.timings);
-    if (polished.status == Status::failed) {
-      plan.message += "; not polished: " + polished.message;
-    } else if (polished.diagnostics.iterations > 0) {
-      append(plan.diagnostics, polished.diagnostics);
-      keep_better(plan, polished, options_.search.iterations + options_.polish.iterations);
+    try {
+      polish(plan, problem, noise);
+    } catch (const std::exception& error) {
+      plan.message += std::string("; not polished: ") + error.what();
     }
   }
+  kept_for_next(plan.warm_start, options_.search.carried_elites);
   plan.timings.total = std::chrono::duration<double>(problem.now() - start).count();
   return plan;
+}
+
+void RefinedPlanner::polish(Plan& plan, const Problem& problem, Noise& noise) const {
+  const auto planned = options_.search.iterations + options_.polish.iterations;
+  if (!plan.diagnostics.result_evaluated) {
+    evaluate_answer(plan, problem);
+    rejudge(plan, planned);
+  }
+  const auto polished = polish_.solve(polishing(problem, plan), noise);
+  append(plan.timings, polished.timings);
+  if (polished.status == Status::failed) {
+    plan.message += "; not polished: " + polished.message;
+  } else if (polished.diagnostics.iterations > 0) {
+    append(plan.diagnostics, polished.diagnostics);
+    keep_better(plan, polished);
+    rejudge(plan, planned);
+  }
 }
 
 WarmStart RefinedPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,

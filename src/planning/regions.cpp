@@ -4,8 +4,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <memory>
+#include <mutex>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 
 namespace foresight {
 namespace {
@@ -26,6 +29,43 @@ Tensor matrix(const std::vector<std::vector<double>>& rows) {
   std::vector<double> flat;
   for (const auto& row : rows) flat.insert(flat.end(), row.begin(), row.end());
   return at::tensor(flat, at::kDouble).reshape({static_cast<int64_t>(rows.size()), -1});
+}
+
+// A constant in the type and on the device of the points that it meets. Every evaluation of a cost
+// asks for it, so that it is converted once for each and not ten thousand embeddings every time.
+class Constant {
+ public:
+  explicit Constant(const Tensor& value) : made_(std::make_shared<Made>()) {
+    WithoutGradients no_gradients;  // or it could not enter a later search by gradients
+    value_ = value.detach().clone();
+  }
+
+  int64_t size(int64_t axis) const { return value_.size(axis); }
+
+  Tensor like(const Tensor& points) const {
+    std::lock_guard lock(made_->mutex);
+    for (const auto& tensor : made_->tensors)
+      if (tensor.scalar_type() == points.scalar_type() && tensor.device() == points.device())
+        return tensor;
+    WithoutGradients no_gradients;
+    made_->tensors.push_back(value_.to(points.options()).detach());
+    return made_->tensors.back();
+  }
+
+ private:
+  // Copies of a region share what was made.
+  struct Made {
+    std::mutex mutex;
+    std::vector<Tensor> tensors;
+  };
+  Tensor value_;
+  std::shared_ptr<Made> made_;
+};
+
+// Distances are told in float32 at least: bfloat16 would round them to a 256th of their size, and
+// has no cdist.
+Tensor precise(const Tensor& points) {
+  return at::isReducedFloatingType(points.scalar_type()) ? points.to(at::kFloat) : points;
 }
 
 // sign * signed distance, [B,S,H]: how far each step breaks the rule.
@@ -75,12 +115,13 @@ std::vector<std::string> Box::validate() const {
 
 SignedDistance box(const Box& options) {
   require_valid(options);
-  const auto low = at::tensor(options.low, at::kDouble);
-  const auto high = at::tensor(options.high, at::kDouble);
-  return [low, high](const Tensor& points) {
-    check_points(points, low.size(0), "box");
-    const auto beyond = at::maximum(low.to(points.options()) - points,
-                                    points - high.to(points.options()));  // per side, < 0 inside
+  const Constant low(at::tensor(options.low, at::kDouble));
+  const Constant high(at::tensor(options.high, at::kDouble));
+  return [low, high](const Tensor& given) {
+    check_points(given, low.size(0), "box");
+    const auto points = precise(given);
+    const auto beyond =
+        at::maximum(low.like(points) - points, points - high.like(points));  // a side, < 0 inside
     // The nearest point of the box: Euclidean outside, the nearest side inside.
     return at::linalg_vector_norm(beyond.clamp_min(0.0), 2, at::IntArrayRef{-1}) +
            beyond.amax(-1).clamp_max(0.0);
@@ -95,13 +136,13 @@ SignedDistance near_any(const Tensor& embeddings, double radius) {
   check_finite("embeddings", embeddings);
   require(std::isfinite(radius) && radius > 0, ErrorCategory::invalid_argument,
           fmt::format("near_any: radius = {} must be positive", radius));
-  return [embeddings = embeddings.detach().clone(), radius](const Tensor& points) {
-    check_points(points, embeddings.size(1), "near_any");
+  return [embeddings = Constant(embeddings), radius](const Tensor& given) {
+    check_points(given, embeddings.size(1), "near_any");
+    const auto points = precise(given);
     // Without the matrix-product shortcut, which loses the small distances that matter here.
     constexpr int64_t kWithoutMatrixProduct = 2;
     const auto rows = points.reshape({-1, points.size(-1)});
-    const auto distance =
-        at::cdist(rows, embeddings.to(points.options()), 2.0, kWithoutMatrixProduct);
+    const auto distance = at::cdist(rows, embeddings.like(points), 2.0, kWithoutMatrixProduct);
     return (distance.amin(1) - radius).reshape(points.sizes().slice(0, points.dim() - 1));
   };
 }

@@ -20,6 +20,8 @@ std::vector<std::string> SamplingOptions::validate() const {
       .all_within("covariance", covariance)
       .check(covariance.empty() || std_update == StdUpdate::fixed, "covariance", "given",
              "needs std_update = fixed: a full covariance is not refitted")
+      .check(covariance.empty() || bound != BoundKind::truncated, "covariance", "given",
+             "excludes bound = truncated, which shrinks each std by itself")
       .all_within("noise_mean", noise_mean)
       .within("noise_exponent", noise_exponent, 0)
       .at_least("knots", number(knots), 0)
@@ -28,6 +30,10 @@ std::vector<std::string> SamplingOptions::validate() const {
       .all_within("max_rate", max_rate, 0)
       .at_least("kept_elites", number(kept_elites), 0)
       .at_least("carried_elites", number(carried_elites), 0)
+      .check(elites > 0 || kept_elites == 0, "kept_elites", number(kept_elites),
+             "must be 0 with elites = 0, where all candidates survive unranked")
+      .check(elites > 0 || carried_elites == 0, "carried_elites", number(carried_elites),
+             "must be 0 with elites = 0, where all candidates survive unranked")
       .positive("radius", radius)
       .positive("temperature", temperature)
       .not_empty("mean_momentum", mean_momentum)
@@ -46,6 +52,7 @@ std::vector<std::string> SamplingOptions::validate() const {
   if (proposal == ProposalKind::categorical) {
     rules.check(control_cost == 0, "control_cost", control_cost, "must be 0 for categorical");
     rules.check(exploration == 0, "exploration", exploration, "must be 0 for categorical");
+    rules.check(dead_zone.empty(), "dead_zone", "given", "has no meaning for categorical");
     rules.check(!zero_candidate, "zero_candidate", 1, "has no meaning for categorical");
     rules.check(bound == BoundKind::none, "bound", enum_name(bound),
                 "must be none for categorical");

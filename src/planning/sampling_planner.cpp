@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/planning/sampling_planner.hpp"
 
-#include <c10/core/GradMode.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "admissible.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/core/memory.hpp"
+#include "foresight/core/without_gradients.hpp"
 #include "incumbent.hpp"
 #include "search_log.hpp"
 #include "verdict.hpp"
@@ -135,6 +134,9 @@ class Solve {
     const auto begin = problem_.now();
     auto costs = cost_(actions);
     check_costs(costs, problem_.batch, actions.size(1));
+    // Weights follow from costs, and in bfloat16 thirty of 1/30 sum to 1.003.
+    if (at::isReducedFloatingType(costs.total.scalar_type()))
+      costs.total = costs.total.to(at::kFloat);
     cost_seconds_ += seconds_since(begin);
     return costs;
   }
@@ -209,7 +211,6 @@ class Solve {
   }
 
   void explore(Tensor& actions) {
-    if (options_.exploration <= 0) return;
     const auto batch = options_.noise_sharing == NoiseSharing::shared ? 1 : problem_.batch;
     const auto draw = noise_.normal({batch, problem_.width()}, problem_.options);
     const auto first =
@@ -219,7 +220,10 @@ class Solve {
 
   void finish(Plan& plan) {
     auto [actions, costs] = answer();
-    explore(actions);
+    if (options_.exploration > 0) {
+      explore(actions);
+      costs = {};
+    }
     if (!options_.dead_zone.empty()) {
       const auto zone = per_dimension(options_.dead_zone, problem_, "SamplingOptions.dead_zone");
       actions = actions.masked_fill(actions.abs().lt(zone), 0.0);
@@ -234,6 +238,12 @@ class Solve {
     if (!costs.total.defined() && options_.evaluate_result && best_.defined() &&
         !(problem_.deadline && problem_.now() >= *problem_.deadline))
       costs = evaluated(actions);
+    if (!costs.total.defined() && best_.violation().defined()) {
+      // Never checked against the constraints, a mean between two sides of an obstacle would pass
+      // for feasible because its neighbours are.
+      actions = best_.plan();
+      costs = best_.costs();
+    }
     if (costs.total.defined()) {
       plan.diagnostics.result_evaluated = true;
       // A mean can be worse than what it averages: where it is unusable, or breaks a constraint
@@ -308,7 +318,7 @@ SamplingPlanner::SamplingPlanner(SamplingOptions options, ProposalFactory propos
 
 Plan SamplingPlanner::solve(const Problem& problem, Noise& noise) const {
   problem.check();
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   return Solve(options_, proposal_, *update_, problem, noise).run();
 }
 

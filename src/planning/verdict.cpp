@@ -89,9 +89,11 @@ Costs picked(const Costs& costs, const Tensor& index) {
 
 Tensor violation_of(const Costs& costs) {
   if (!costs.constraint.defined()) return {};
-  return at::nan_to_num(costs.constraint, std::numeric_limits<double>::infinity())
+  constexpr auto kInfinity = std::numeric_limits<double>::infinity();
+  return at::nan_to_num(costs.constraint, kInfinity)
       .clamp_min(0.0)
-      .sum(2);
+      .sum(2)
+      .masked_fill(costs.total.isfinite().logical_not(), kInfinity);
 }
 
 }  // namespace foresight::detail

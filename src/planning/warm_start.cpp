@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a plan becomes the start of the next search: shifted by what was executed, cut or completed
 // to the horizon.
-#include <c10/core/GradMode.h>
+#include "warm_start.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 
 namespace foresight {
@@ -16,20 +18,36 @@ bool all_equal(const std::vector<int64_t>& values) {
   return std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == values.front(); });
 }
 
+// [A]: the prior mean of every element of a block.
+Tensor prior_row(const std::vector<double>& prior, const Tensor& plan) {
+  const auto width = plan.size(2), count = static_cast<int64_t>(prior.size());
+  return at::tensor(prior, at::kDouble).repeat({width / count}).to(plan.options());
+}
+
 // Shifted rates keep H rows; new ones are the prior mean.
 Tensor advance_rates(const Tensor& rates, const std::vector<int64_t>& raw_steps, int64_t block,
                      const std::vector<double>& prior) {
-  const auto width = rates.size(2), count = static_cast<int64_t>(prior.size());
-  const auto row = at::tensor(prior, at::kDouble).repeat({width / count}).to(rates.options());
+  const auto row = prior_row(prior, rates);
   // The end is filled by shifting the difference to the prior, which is zero there.
   auto moved = advance_plan(rates - row, raw_steps, block, Tail::prior);
   const auto rest = rates.size(1) - (moved.defined() ? moved.size(1) : 0);
-  const auto zeros = at::zeros({rates.size(0), rest, width}, rates.options());
+  const auto zeros = at::zeros({rates.size(0), rest, rates.size(2)}, rates.options());
   moved = moved.defined() ? at::cat({moved, zeros}, 1) : zeros;
   return moved + row;
 }
 
 }  // namespace
+
+Tensor detail::advance_mean(const Tensor& plan, const std::vector<int64_t>& raw_steps,
+                            int64_t block, Tail tail, const std::vector<double>& prior) {
+  const auto moved = advance_plan(plan, raw_steps, block, tail);
+  const bool zero = std::all_of(prior.begin(), prior.end(), [](double v) { return v == 0; });
+  // Whole blocks left a shorter plan, whose end is still to come.
+  if (!moved.defined() || tail != Tail::prior || zero || moved.size(1) < plan.size(1)) return moved;
+  // Of rows of ones only the end that was filled in has become zero.
+  const auto kept = advance_plan(at::ones_like(plan), raw_steps, block, tail);
+  return at::where(kept.ne(0), moved, prior_row(prior, plan));
+}
 
 WarmStart WarmStart::select(const Tensor& rows) const {
   WarmStart picked;
@@ -76,9 +94,13 @@ Tensor advance_plan(const Tensor& plan, const std::vector<int64_t>& raw_steps, i
 
 WarmStart SamplingPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
                                    int64_t block) const {
-  c10::NoGradGuard no_grad;
+  WithoutGradients no_gradients;
   WarmStart next;
-  next.mean = advance_plan(last.mean, raw_steps, block, options_.tail);
+  // Symbols have no prior mean, and rates have one of their own.
+  const bool of_actions = options_.proposal != ProposalKind::categorical &&
+                          options_.proposal != ProposalKind::action_rates;
+  next.mean = detail::advance_mean(last.mean, raw_steps, block, options_.tail,
+                                   of_actions ? options_.initial_mean : std::vector<double>{0.0});
   for (const auto& [name, tensor] : last.memory) {
     if (name == "elites") {
       // Elites keep H rows: their end repeats the last action.

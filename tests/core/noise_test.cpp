@@ -104,6 +104,18 @@ TEST_CASE("draws have the moments of their distribution and never reach the ends
   CHECK(u.to(at::kDouble).mean().item<double>() == Approx(0.5).margin(5.0 / std::sqrt(12.0 * n)));
 }
 
+TEST_CASE("uniform draws of few bits never reach the ends either") {
+  for (const auto type : {at::kBFloat16, at::kHalf}) {
+    INFO(c10::toString(type));
+    PhiloxNoise noise(1);
+    const auto u = noise.uniform({1 << 20}, type);
+    CHECK(u.scalar_type() == type);
+    CHECK(u.gt(0).all().item<bool>());
+    CHECK(u.lt(1).all().item<bool>());
+    CHECK(at::log(-at::log(u.to(at::kFloat))).isfinite().all().item<bool>());
+  }
+}
+
 TEST_CASE("a seed repeats, streams differ, and seek continues a run") {
   PhiloxNoise a(5), b(5), other_stream(5, 1), other_seed(6);
   const auto first = a.normal({3, 4});

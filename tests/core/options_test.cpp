@@ -134,6 +134,27 @@ TEST_CASE("NaN actions become zero after normalising, and bad spaces are named")
   space.std = {1.0, 1.0};
   CHECK_THROWS_WITH(require_valid(space), Catch::Contains("one per dimension"));
   CHECK(space.block_low().isneginf().all().item<bool>());
+  const double infinity = std::numeric_limits<double>::infinity();
+  space.std = {};
+  space.low = {infinity};
+  CHECK_THROWS_WITH(require_valid(space), Catch::Contains("ActionSpace.low = inf"));
+  space.low = {};
+  space.high = {-infinity};
+  CHECK_THROWS_WITH(require_valid(space), Catch::Contains("ActionSpace.high = -inf"));
+  ActionSpace symbols;
+  symbols.dim = 2;
+  symbols.discrete = true;
+  CHECK(at::equal(symbols.normalise(at::tensor({nan, 1.0}).unsqueeze(0)),
+                  at::tensor({0.0, 1.0}).unsqueeze(0)));
+}
+
+TEST_CASE("blocks of one action keep the batch axis, whatever its size") {
+  ActionSpace space;
+  space.dim = 3;
+  for (const int64_t batch : {1, 2}) {
+    CHECK(space.normalise(at::ones({batch, 3})).sizes() == at::IntArrayRef({batch, 3}));
+    CHECK(space.normalise(at::ones({batch, 1, 3})).sizes() == at::IntArrayRef({batch, 3}));
+  }
 }
 
 }  // namespace foresight::options_test

@@ -48,6 +48,19 @@ TEST_CASE("signed distances of balls, boxes and embeddings") {
   CHECK(near_any(embeddings, 0.5)(embeddings).add(0.5).abs().max().item<double>() < 1e-12);
 }
 
+TEST_CASE("distances of points in bfloat16 are those of their values, to float32's digits") {
+  const auto embeddings = at::randn({6, 5}, at::kDouble);
+  const auto points = at::randn({2, 3, 4, 5}).to(at::kBFloat16);
+  const auto exact = points.to(at::kDouble);
+  const auto near = near_any(embeddings, 0.5);
+  const auto room = box({.low = {-1, -1, -1, -1, -1}, .high = {1, 1, 1, 1, 1}});
+  for (const auto& region : {near, room}) {
+    const auto distance = region(points);
+    CHECK((distance.to(at::kDouble) - region(exact)).abs().max().item<double>() < 1e-5);
+    CHECK(at::equal(region(points), distance));  // from what was converted the first time
+  }
+}
+
 TEST_CASE("regions combine as sets do") {
   const auto left = balls({.centres = {{-1, 0}}, .radius = 1.5});
   const auto right = balls({.centres = {{1, 0}}, .radius = 1.5});

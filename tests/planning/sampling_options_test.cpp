@@ -31,6 +31,21 @@ TEST_CASE("bad options are refused with the field, value and rule") {
       "3 values"));
 }
 
+TEST_CASE("options that would silently do nothing are refused") {
+  const auto refused = [](const SamplingOptions& options, const char* field) {
+    INFO(field);
+    CHECK(fails_with(
+        ErrorCategory::invalid_option, [&] { SamplingPlanner{options}; }, field));
+  };
+  refused({.elites = 0, .kept_elites = 3}, "kept_elites");
+  refused({.elites = 0, .carried_elites = 3}, "carried_elites");
+  auto symbols = categorical_cem();
+  symbols.dead_zone = {1.5};
+  refused(symbols, "dead_zone");
+  refused({.covariance = {1.0}, .bound = BoundKind::truncated, .std_update = StdUpdate::fixed},
+          "covariance");
+}
+
 TEST_CASE("every preset is valid and survives a round trip through JSON") {
   for (const auto& name : sampling_preset_names()) {
     INFO("preset " << name);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plans shifted by what was executed.
 #include "catch.hpp"
-#include "foresight/planning/problem.hpp"
+#include "foresight/planning/cma_es_planner.hpp"
+#include "foresight/planning/sampling_planner.hpp"
 
 namespace foresight::warm_start_test {
 namespace {
@@ -20,6 +21,24 @@ TEST_CASE("a plan is advanced by raw actions across block borders") {
   CHECK(at::equal(mixed[0], plan[0]));
   CHECK(at::equal(mixed[1].flatten().narrow(0, 0, 4), at::tensor({108.F, 109.F, 110.F, 111.F})));
   CHECK(mixed[1].flatten().narrow(0, 4, 8).eq(0).all().item<bool>());
+}
+
+TEST_CASE("what is shifted in is the prior mean, also behind blocks that were executed in part") {
+  const auto plan = at::arange(12, at::kFloat).reshape({1, 3, 4}) + 1;  // blocks of 2, dim 2
+  const std::vector<double> prior{0.5, -0.25};
+  const SamplingPlanner sampling({.initial_mean = prior});
+  const CmaEsPlanner evolution({.initial_mean = prior});
+  for (const Planner* planner :
+       {static_cast<const Planner*>(&sampling), static_cast<const Planner*>(&evolution)}) {
+    const auto moved = planner->advance({plan, {}}, {3}, 2).mean;
+    CHECK(at::equal(moved.flatten(), at::tensor({7.F, 8.F, 9.F, 10.F, 11.F, 12.F, 0.5F, -0.25F,
+                                                 0.5F, -0.25F, 0.5F, -0.25F})));
+    const auto mixed = planner->advance({at::cat({plan, plan}), {}}, {0, 4}, 2).mean;
+    CHECK(at::equal(mixed[0], plan[0]));
+    CHECK(at::equal(mixed[1].flatten().narrow(0, 4, 4), at::tensor({0.5F, -0.25F, 0.5F, -0.25F})));
+    // Whole blocks leave the end to the next search.
+    CHECK(at::equal(planner->advance({plan, {}}, {2}, 2).mean, plan.narrow(1, 1, 2)));
+  }
 }
 
 }  // namespace

@@ -44,6 +44,8 @@ class FORESIGHT_API RefinedPlanner final : public Planner {
   const RefinedOptions& options() const noexcept { return options_; }
 
  private:
+  void polish(Plan& plan, const Problem& problem, Noise& noise) const;
+
   RefinedOptions options_;
   SamplingPlanner search_;
   GradientPlanner polish_;

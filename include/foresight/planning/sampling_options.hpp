@@ -58,6 +58,8 @@ enum class TemperatureRule {
   divide_by_spread,  ///< exp(-(c - min) / (temperature * std of the costs)): independent of the
                      ///< cost's units
 };
+/// A single usable survivor says nothing about the spread: the std then stays as it is, unless
+/// min_std or variance_offset give it a floor.
 enum class StdUpdate {
   fixed,       ///< the initial std stays (MPPI)
   unbiased,    ///< n/(n-1) times the weighted variance
@@ -238,7 +240,8 @@ struct FORESIGHT_API SamplingOptions {
     visit("initial_mean", self.initial_mean, "prior mean, also of missing warm-start rows");
     visit("initial_std", self.initial_std, "std at the start of every solve");
     visit("covariance", self.covariance,
-          "row-major noise covariance over the raw dimensions or the block; replaces initial_std");
+          "row-major noise covariance over the raw dimensions or the block; replaces initial_std; "
+          "not with bound = truncated");
     visit("noise_mean", self.noise_mean, "added to every draw; empty: zero");
     visit("noise_exponent", self.noise_exponent, "spectral exponent of coloured noise; 0: white");
     visit("noise_scale", self.noise_scale, "scale of coloured noise");
@@ -277,7 +280,8 @@ struct FORESIGHT_API SamplingOptions {
     visit("dead_zone", self.dead_zone, "smaller magnitudes of the answer become 0; empty: off");
     visit("tail", self.tail, "rule for missing warm-start rows");
     visit("evaluate_result", self.evaluate_result,
-          "one more rollout for the cost and terms of the answer when it is not a candidate");
+          "one more rollout for the cost and terms of the answer when it is not a candidate; under "
+          "constraints, without it or the time for it, the best candidate is the answer");
     visit("max_candidates", self.max_candidates, "candidates per cost call; 0: all at once");
     visit("record", self.record, "keep a summary or everything of each iteration");
   }
