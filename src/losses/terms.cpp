@@ -7,7 +7,7 @@
 
 namespace foresight::losses {
 
-Terms& Terms::add(std::string_view name, double weight, Tensor value) {
+Terms& Terms::add(std::string_view name, double weight, Tensor value, TermRole role) {
   const std::string quoted = "loss term '" + std::string(name) + "'";
   require(value.defined() && value.dim() == 0, ErrorCategory::invalid_argument,
           quoted + " has shape " +
@@ -17,15 +17,18 @@ Terms& Terms::add(std::string_view name, double weight, Tensor value) {
           quoted + " has weight " + std::to_string(weight) + ", expected a finite number");
   require(!has(name), ErrorCategory::invalid_argument, quoted + " is already there");
   const auto weighted = weight == 1.0 ? value : value * weight;
-  total_ = total_.defined() ? total_ + weighted : weighted;
-  terms_.push_back({std::string(name), weight, std::move(value)});
+  auto& sum = role == TermRole::probe ? probes_ : total_;
+  sum = sum.defined() ? sum + weighted : weighted;
+  terms_.push_back({std::string(name), weight, std::move(value), role});
   return *this;
 }
 
 const Tensor& Terms::total() const {
-  require(!terms_.empty(), ErrorCategory::invalid_argument, "a loss without terms has no total");
+  require(total_.defined(), ErrorCategory::invalid_argument, "a loss without terms has no total");
   return total_;
 }
+
+Tensor Terms::trained() const { return probes_.defined() ? total() + probes_ : total(); }
 
 bool Terms::has(std::string_view name) const noexcept {
   for (const auto& term : terms_)

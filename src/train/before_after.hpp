@@ -10,13 +10,15 @@
 
 namespace foresight::train {
 
-/// "loss" and the terms, before; fill_after() adds the rest. Nothing of no terms.
+/// "loss" and its terms, before; fill_after() adds the rest. Nothing of no terms. A probe starts
+/// anew, so that it tells nothing of what was forgotten.
 inline std::vector<BeforeAfter> measured_before(const losses::Terms& terms) {
   std::vector<BeforeAfter> result;
   if (terms.empty()) return result;
   result.push_back({"loss", terms.total().item<double>(), 0});
   for (const auto& term : terms.terms())
-    result.push_back({term.name, term.value.item<double>(), 0});
+    if (term.role == losses::TermRole::objective)
+      result.push_back({term.name, term.value.item<double>(), 0});
   return result;
 }
 

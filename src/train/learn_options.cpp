@@ -118,6 +118,10 @@ std::vector<std::string> LeJepaLearnOptions::validate() const {
           .nested("task", task.validate())
           .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
                  "must be 1: it learns from single frames")
+          .check(task.probe.classes + task.probe.columns == 0 || training.optimizer.clip == 0,
+                 "training.optimizer.clip", training.optimizer.clip,
+                 "must be 0 with a probe, whose gradient would count in the norm and shrink the "
+                 "encoder's")
           .check(!augmentation.changes(), "augmentation", 0,
                  "changes pictures before LeJEPA makes its views of them: choose those with "
                  "task.views")

@@ -2,10 +2,13 @@
 #include "foresight/train/lejepa_task.hpp"
 
 #include "foresight/core/replica_part.hpp"
+#include "foresight/losses/widened.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::train {
 namespace {
+
+using losses::TermRole;
 
 constexpr std::uint64_t kProbeStream = 7;  // of the task's seed: the probe's first weights
 
@@ -107,22 +110,23 @@ void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
     features = model_->encode(model_->normalise(view));
     features = at::layer_norm(features, {features.size(1)});
   }
-  const auto read = nn::through(probe_, features);
+  const auto read = losses::widened(nn::through(probe_, features));
   const auto states = batch.states.select(1, 0).to(read);
   if (probe.classes > 0) {
     const auto labels = states.select(1, 0).round().to(at::kLong);
     require(labels.ge(0).logical_and(labels.lt(probe.classes)).all().item<bool>(),
             ErrorCategory::bad_file,
             "LeJepaTask: a class number is outside 0.." + std::to_string(probe.classes - 1));
-    terms.add("probe", 1.0, at::cross_entropy_loss(read, labels));
-    terms.add("probe_error", 0.0, read.detach().argmax(1).ne(labels).to(read.dtype()).mean());
+    terms.add("probe", 1.0, at::cross_entropy_loss(read, labels), TermRole::probe);
+    terms.add("probe_error", 0.0, read.detach().argmax(1).ne(labels).to(read.dtype()).mean(),
+              TermRole::probe);
     return;
   }
   const auto truth = (states.narrow(1, 0, wanted) - per_column(probe.mean, wanted, 0.0, read)) /
                      per_column(probe.std, wanted, 1.0, read);
   const auto error = (read - truth).square().mean();
-  terms.add("probe", 1.0, error);
-  terms.add("probe_error", 0.0, error.detach().sqrt());
+  terms.add("probe", 1.0, error, TermRole::probe);
+  terms.add("probe_error", 0.0, error.detach().sqrt(), TermRole::probe);
 }
 
 }  // namespace foresight::train

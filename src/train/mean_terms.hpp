@@ -35,7 +35,7 @@ class MeanTerms {
     losses::Terms mean;
     for (std::size_t i = 0; i < last_.terms().size(); ++i)
       mean.add(last_.terms()[i].name, last_.terms()[i].weight,
-               sum_[static_cast<int64_t>(i)] / samples_);
+               sum_[static_cast<int64_t>(i)] / samples_, last_.terms()[i].role);
     return mean;
   }
 

@@ -79,7 +79,8 @@ StepLoss TrainingRun::accumulate() {
     if (hooks_.reducer != nullptr && i + 1 == options_.accumulate)
       hooks_.reducer->before_last_backward(optimizer_.parameters());
     // A loss that is not finite spoils gradients only, which are thrown away.
-    (options_.accumulate == 1 ? loss.terms.total() : loss.terms.total() / count).backward();
+    const auto followed = loss.terms.trained();
+    (options_.accumulate == 1 ? followed : followed / count).backward();
   }
   return loss;
 }

@@ -124,6 +124,21 @@ TEST_CASE("terms keep order, weights and values, and their total carries the gra
       invalid_argument, [] { losses::Terms().total(); }, "without terms"));
 }
 
+TEST_CASE("a probe learns along, but is no part of the loss") {
+  const auto x = at::tensor({2.0, 3.0}).requires_grad_(), probe = at::ones({}).requires_grad_();
+  losses::Terms terms;
+  terms.add("probe", 0.5, (probe - 5).square(), losses::TermRole::probe);
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { terms.total(); }, "without terms"));
+  terms.add("a", 2.0, x.sum());
+  CHECK(value(terms.total()) == 10);
+  CHECK(value(terms.trained()) == 10 + 8);
+  CHECK(at::allclose(terms.values(), at::tensor({10.0, 16.0, 5.0})));
+  terms.trained().backward();
+  CHECK(value(probe.grad()) == -4);
+  CHECK(at::equal(x.grad(), at::full({2}, 2.0F)));
+}
+
 TEST_CASE("losses without enough samples are errors, not NaN") {
   using enum ErrorCategory;
   const auto z = [](int64_t b, int64_t t, int64_t d) { return at::zeros({b, t, d}); };

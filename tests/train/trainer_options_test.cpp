@@ -3,6 +3,7 @@
 // several processes; and that a run resumes exactly with all of it.
 #include <torch/nn.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "catch.hpp"
@@ -36,7 +37,41 @@ TrainHooks weight_dependent_success(TableFit& task) {
   return hooks;
 }
 
+// A table that is watched by a probe, which gets worse at every validation.
+class WatchedTable final : public Task {
+ public:
+  const std::string& name() const override { return table_.name(); }
+  torch::nn::Module& module() override { return table_.module(); }
+  int64_t samples() const override { return table_.samples(); }
+  losses::Terms loss() override { return table_.loss(); }
+  losses::Terms validate() override {
+    auto terms = table_.validate();
+    return terms.add("probe", 1.0, at::full({}, 100.0 * ++validations_), losses::TermRole::probe);
+  }
+  std::string position() const override { return table_.position(); }
+  void seek(const std::string& position) override { table_.seek(position); }
+
+ private:
+  TableFit table_{32};
+  int validations_ = 0;
+};
+
 }  // namespace
+
+TEST_CASE("the weights that are kept are those with the lowest loss, whatever a probe says") {
+  const TemporaryFolder folder;
+  WatchedTable task;
+  auto options = every_step_logged(20);
+  options.validate_every = 5;
+  options.keep = Keep::lowest_loss;
+  const auto result = train_table(task, options, folder / "run");
+  const auto losses = curve(folder / "run", "table/validation/loss");
+  REQUIRE(losses.size() == 4);
+  CHECK(losses.back() == *std::min_element(losses.begin(), losses.end()));
+  CHECK(result.kept_step == 20);
+  CHECK(result.validation_loss == losses.back());
+  CHECK(curve(folder / "run", "table/validation/probe").back() == 400);
+}
 
 TEST_CASE("four batches of a mean loss accumulated are one batch of four times the size") {
   const TemporaryFolder folder;

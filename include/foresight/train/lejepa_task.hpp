@@ -43,10 +43,11 @@ struct FORESIGHT_API LeJepaTaskOptions {
 
 /// Terms: "invariance" and "sigreg", with a probe also "probe" (cross-entropy, or mean squared
 /// error of standardised columns) and, only reported, "probe_error" (part of the pictures that are
-/// classed wrongly, or root mean squared error). The probe is a linear layer behind a norm without
-/// weights, on features that pass it no gradient to the encoder; it sees one centred view without
-/// changes. Batch statistics: SIGReg and the projector's norm look at the B pictures of a batch, so
-/// that micro-batches are not one batch of their sum.
+/// classed wrongly, or root mean squared error); both have the role of a probe, so that no weights
+/// are chosen by them. The probe is a linear layer behind a norm without weights, on features that
+/// pass it no gradient to the encoder (train without AdamWOptions.clip: its norm is that of both);
+/// it sees one centred view without changes. Batch statistics: SIGReg and the projector's norm look
+/// at the B pictures of a batch, so that micro-batches are not one batch of their sum.
 class FORESIGHT_API LeJepaTask final : public LoaderTask {
  public:
   /// Windows of one frame; their actions are not read. Throws Error(invalid_option), or

@@ -28,9 +28,9 @@ class FORESIGHT_API Task {
   /// Samples of the last batch, of this process's part of it, for samples/s.
   virtual int64_t samples() const = 0;
 
-  /// Draws the next batch and returns its loss, in training mode, with gradient. Of several
-  /// processes each calls this in a ReplicaScope and returns the loss of its part of the batch, so
-  /// that the mean over the processes is the loss of the batch (core/replica_part.hpp).
+  /// Draws the next batch and returns its loss, in training mode, with gradient (of trained()). Of
+  /// several processes each calls this in a ReplicaScope and returns the loss of its part of the
+  /// batch, so that the mean over the processes is the loss of the batch (core/replica_part.hpp).
   virtual losses::Terms loss() = 0;
   /// Called between the backward pass of an update and AdamW's own clipping, e.g. to clip groups of
   /// parameters one by one.
