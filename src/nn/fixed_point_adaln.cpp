@@ -28,6 +28,15 @@ std::shared_ptr<const PackedWeights> packed_qkv(const torch::nn::Linear& layer,
       fixed_point::kBlock);
 }
 
+// Attention of a token that sees itself alone: its values, through the output projection.
+std::shared_ptr<const PackedWeights> packed_lone_out(const AdaLnBlock& block) {
+  const auto qkv = block.attention().qkv()->weight.detach();
+  const auto values = qkv.narrow(0, qkv.size(0) / 3 * 2, qkv.size(0) / 3).to(at::kDouble);
+  const auto& out = block.attention().output();
+  return std::make_shared<PackedWeights>(out->weight.detach().to(at::kDouble).matmul(values),
+                                         out->bias, fixed_point::kBlock);
+}
+
 std::vector<Tensor> weights_of(const AdaLnBlock& block) {
   std::vector<Tensor> tensors;
   for (const auto& part : {block.attention().parameters(), block.feed_forward().parameters()})
@@ -70,6 +79,7 @@ FixedPointAdaLn::FixedPointAdaLn(const AdaLnBlock& block, FixedPointKernel kerne
   // Whole heads, so that attention can hand over one block at a time.
   const auto heads_of_block = fixed_point::kBlock / sizes_.head_width;
   attention_out_ = packed(block.attention().output(), heads_of_block * sizes_.head_width);
+  lone_out_ = packed_lone_out(block);
   hidden_ = packed(block.feed_forward().hidden(), fixed_point::kBlock);
   out_ = packed(block.feed_forward().output(), fixed_point::kBlock);
 }
@@ -93,6 +103,7 @@ Tensor FixedPointAdaLn::forward(const Tensor& x, const Tensor& modulation, const
 
   AdaLnTask task{};
   task.qkv = qkv_->view(), task.attention_out = attention_out_->view();
+  task.lone_out = lone_out_->view();
   task.hidden = hidden_->view(), task.out = out_->view();
   task.attention_norm = view_of(attention_norm_);
   task.feed_forward_norm = view_of(feed_forward_norm_);

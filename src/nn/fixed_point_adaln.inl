@@ -8,13 +8,17 @@ struct AdaLnTile {
         row(floats(padded_width)),
         u(rows, t.qkv),
         asked(rows, t.qkv),
+        alone(rows, t.lone_out),
         attended(rows, t.attention_out),
         query(floats(rows * padded_head)),
         keys(query),
         values(query),
         heads(floats(rows * t.attention_out.block_step())),
-        y(floats(rows * padded_width)),
-        z(y),
+        share(floats((t.earlier + t.tokens) * rounded_up(rows, kLanes))),
+        attention(floats(rows * padded_width)),
+        lone_attention(attention),
+        y(attention),
+        z(attention),
         hidden(rows, t.out) {}
 
   static std::vector<float> floats(int64_t count) {
@@ -23,11 +27,9 @@ struct AdaLnTile {
 
   int64_t padded_width, padded_head;
   std::vector<float> row;
-  QuantisedRows u, asked, attended;
-  std::vector<float> query, keys, values, heads, y, z;
+  QuantisedRows u, asked, alone, attended;
+  std::vector<float> query, keys, values, heads, share, attention, lone_attention, y, z;
   HiddenRows hidden;
-  std::vector<const float*> key_of, value_of;
-  std::vector<float> share;
 };
 
 // Mean and the reciprocal of the deviation.
@@ -37,63 +39,53 @@ struct Moments {
 
 inline Moments moments(const float* x, int64_t width, float epsilon) {
   const auto count = static_cast<float>(width);
-  Eight sum{}, squares{};
-  for (int64_t d = 0; d < width; d += kLanes) sum += load(x + d, width - d);
-  const float mean = sum_of(sum) / count;
+  Eight sum[2] = {}, squares[2] = {};
+  by_lanes(width, [&](int64_t d, int64_t some) { sum[d / kLanes % 2] += load(x + d, some); });
+  const float mean = sum_of(sum[0] + sum[1]) / count;
   const Eight lane{0, 1, 2, 3, 4, 5, 6, 7};
-  for (int64_t d = 0; d < width; d += kLanes) {
-    const Eight apart =
-        lane < static_cast<float>(width - d) ? load(x + d, width - d) - mean : Eight{};
-    squares += apart * apart;
-  }
-  return {mean, 1 / std::sqrt(sum_of(squares) / count + epsilon)};
+  by_lanes(width, [&](int64_t d, int64_t some) {
+    Eight apart = load(x + d, some) - mean;
+    if (some < kLanes) apart = lane < static_cast<float>(some) ? apart : Eight{};
+    squares[d / kLanes % 2] += apart * apart;
+  });
+  return {mean, 1 / std::sqrt(sum_of(squares[0] + squares[1]) / count + epsilon)};
 }
 
 // Norm without weights, modulated, then the affine norm.
 inline void modulated_norm(const float* x, const float* shift, const float* one_plus_scale,
                            const NormView& norm, float plain_epsilon, int64_t width, float* to) {
   const auto plain = moments(x, width, plain_epsilon);
-  for (int64_t d = 0; d < width; d += kLanes) {
-    const auto rest = width - d;
-    const Eight normal = (load(x + d, rest) - plain.mean) * plain.scale;
-    store(load(shift + d, rest) + normal * load(one_plus_scale + d, rest), to + d, rest);
-  }
+  by_lanes(width, [&](int64_t d, int64_t some) {
+    const Eight normal = (load(x + d, some) - plain.mean) * plain.scale;
+    store(load(shift + d, some) + normal * load(one_plus_scale + d, some), to + d, some);
+  });
   const auto own = moments(to, width, norm.epsilon);
-  for (int64_t d = 0; d < width; d += kLanes) {
-    const auto rest = width - d;
-    const Eight normal = (load(to + d, rest) - own.mean) * own.scale;
-    store(normal * load(norm.weight + d, rest) + load(norm.bias + d, rest), to + d, rest);
-  }
+  by_lanes(width, [&](int64_t d, int64_t some) {
+    const Eight normal = (load(to + d, some) - own.mean) * own.scale;
+    store(normal * load(norm.weight + d, some) + load(norm.bias + d, some), to + d, some);
+  });
 }
 
 inline float scalar_product(const float* a, const float* b, int64_t width) {
-  Eight sum{};
-  for (int64_t d = 0; d < width; d += kLanes)
-    sum += load(a + d, width - d) * load(b + d, width - d);
-  return sum_of(sum);
+  Eight sum[2] = {};
+  by_lanes(width, [&](int64_t d, int64_t some) {
+    sum[d / kLanes % 2] += load(a + d, some) * load(b + d, some);
+  });
+  return sum_of(sum[0] + sum[1]);
 }
 
-// softmax(q k / sqrt(width)) v over `seen` tokens.
-inline void attend(AdaLnTile& s, const float* query, int64_t seen, int64_t width, float* to) {
-  const float scale = 1 / std::sqrt(static_cast<float>(width));
-  float largest = -INFINITY, total = 0;
-  for (int64_t j = 0; j < seen; ++j) {
-    const auto at = static_cast<std::size_t>(j);
-    s.share[at] = scale * scalar_product(query, s.key_of[at], width);
-    largest = std::max(largest, s.share[at]);
-  }
-  for (int64_t j = 0; j < seen; ++j) {
-    auto& share = s.share[static_cast<std::size_t>(j)];
-    share = detail::exp_of(share - largest);
-    total += share;
-  }
-  for (int64_t d = 0; d < width; d += kLanes) {
-    Eight sum{};
-    for (int64_t j = 0; j < seen; ++j) {
-      const auto at = static_cast<std::size_t>(j);
-      sum += s.share[at] / total * load(s.value_of[at] + d, width - d);
+// softmax over `tokens` rows of scores `step` apart, in place, column by column; -infinity: unseen.
+inline void softmax(float* scores, int64_t tokens, int64_t step) {
+  for (int64_t r = 0; r < step; r += kLanes) {
+    Eight largest = load(scores + r), total{};
+    for (int64_t j = 1; j < tokens; ++j) largest = larger(load(scores + j * step + r), largest);
+    for (int64_t j = 0; j < tokens; ++j) {
+      const Eight share = exp_of_negative(load(scores + j * step + r) - largest);
+      store(share, scores + j * step + r);
+      total += share;
     }
-    store(sum, to + d, width - d);
+    for (int64_t j = 0; j < tokens; ++j)
+      store(load(scores + j * step + r) / total, scores + j * step + r);
   }
 }
 
@@ -107,15 +99,17 @@ class AdaLnTileRun {
     for (int64_t r = 0; r < candidates_ * t.tokens; ++r)
       normalise(t.x + (begin_ * t.tokens + r) * t.width, modulation(r / t.tokens, r % t.tokens),
                 t.attention_norm, r);
-    // A lone token's softmax is 1 whatever it asks for.
+    // A lone token's softmax is 1 whatever it asks for: its values go straight through the output.
     first_query_ = std::max<int64_t>(t.first_output, t.earlier == 0 ? 1 : 0);
     queries_ = std::max<int64_t>(0, t.tokens - first_query_);
     outputs_ = t.tokens - t.first_output;
     for (int64_t c = 0; c < candidates_; ++c)
       for (int64_t j = 0; j < queries_; ++j)
         s.asked.copy_row(c * queries_ + j, s.u, c * t.tokens + first_query_ + j);
-    for (int64_t b = 0; b < t.attention_out.blocks; ++b) attention_block(b);
+    if (queries_ > 0 || t.present_keys)
+      for (int64_t b = 0; b < t.attention_out.blocks; ++b) attention_block(b);
     if (outputs_ == 0) return;
+    if (t.first_output < first_query_) attend_alone();
     feed_forward();
   }
 
@@ -137,25 +131,30 @@ class AdaLnTileRun {
     multiply(rows, t.qkv, first, first + panels, to.data(), s.padded_head);
   }
 
+  void attend_alone() {
+    for (int64_t c = 0; c < candidates_; ++c) s.alone.copy_row(c, s.u, c * t.tokens);
+    multiply(s.alone.view(candidates_), t.lone_out, 0, t.lone_out.panels, s.lone_attention.data(),
+             s.padded_width);
+  }
+
   // The heads whose outputs are block `b` of the output projection's channels.
   void attention_block(int64_t b) {
     const auto step = t.attention_out.block_step();
     const auto first = b * t.attention_out.block / t.head_width;
     const auto count = t.attention_out.length(b) / t.head_width;
+    const auto rows = candidates_ * queries_;
     for (int64_t h = 0; h < count; ++h) {
       project(s.u.view(candidates_ * t.tokens), 1, first + h, s.keys);
       project(s.u.view(candidates_ * t.tokens), 2, first + h, s.values);
-      project(s.asked.view(candidates_ * queries_), 0, first + h, s.query);
-      for (int64_t c = 0; c < candidates_; ++c) {
-        if (t.present_keys) keep(c, first + h);
-        if (outputs_ > 0) attend_in(c, first + h, s.heads.data() + h * t.head_width, step);
-      }
+      project(s.asked.view(rows), 0, first + h, s.query);
+      if (t.present_keys)
+        for (int64_t c = 0; c < candidates_; ++c) keep(c, first + h);
+      if (rows > 0) attend(first + h, s.heads.data() + h * t.head_width, step);
     }
-    if (outputs_ == 0) return;
-    const auto rows = candidates_ * outputs_;
+    if (rows == 0) return;
     for (int64_t r = 0; r < rows; ++r) s.attended.set_block(r, b, s.heads.data() + r * step);
-    multiply_with_block(s.attended.view(rows).block(b, t.attention_out), t.attention_out, b,
-                        s.y.data(), s.padded_width);
+    multiply_with_block(s.attended.view(rows).block(b, t.attention_out), t.attention_out, b, 0,
+                        t.attention_out.panels, s.attention.data(), s.padded_width);
   }
 
   void keep(int64_t c, int64_t head) {
@@ -175,28 +174,42 @@ class AdaLnTileRun {
     return past.data + (begin_ + c) / t.rows_of_past * past.row + head * past.head + j * past.token;
   }
 
-  // All wanted outputs of a candidate in a head, `step` apart.
-  void attend_in(int64_t c, int64_t head, float* to, int64_t step) {
-    const auto all = t.earlier + t.tokens;
-    s.key_of.resize(static_cast<std::size_t>(all));
-    s.value_of.resize(static_cast<std::size_t>(all));
-    s.share.resize(static_cast<std::size_t>(all));
-    for (int64_t j = 0; j < all; ++j) {
-      const auto at = static_cast<std::size_t>(j);
-      const auto own = (c * t.tokens + j - t.earlier) * s.padded_head;
-      s.key_of[at] = j < t.earlier ? past_token(t.past_keys, c, head, j) : s.keys.data() + own;
-      s.value_of[at] =
-          j < t.earlier ? past_token(t.past_values, c, head, j) : s.values.data() + own;
-    }
-    for (int64_t i = t.first_output; i < t.tokens; ++i) {
-      float* output = to + (c * outputs_ + i - t.first_output) * step;
-      if (i < first_query_)
-        std::memcpy(output, s.value_of[0], static_cast<std::size_t>(t.head_width) * sizeof(float));
-      else
-        attend(s, s.query.data() + (c * queries_ + i - first_query_) * s.padded_head,
-               t.earlier + i + 1, t.head_width, output);
+  const float* token_of(const std::vector<float>& own, const PastView& past, int64_t c,
+                        int64_t head, int64_t j) const {
+    return j < t.earlier ? past_token(past, c, head, j)
+                         : own.data() + (c * t.tokens + j - t.earlier) * s.padded_head;
+  }
+
+  // softmax(q k / sqrt(width)) v of every query in a head, `step` apart.
+  void attend(int64_t head, float* to, int64_t step) {
+    const auto tokens = t.earlier + t.tokens, rows = candidates_ * queries_;
+    const auto columns = rounded_up(rows, kLanes);
+    const float scale = 1 / std::sqrt(static_cast<float>(t.head_width));
+    std::fill_n(s.share.begin(), tokens * columns, -INFINITY);
+    std::fill_n(s.share.begin(), columns, 0.0F);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t j = 0; j < seen(r); ++j)
+        s.share[static_cast<std::size_t>(j * columns + r)] =
+            scale * scalar_product(s.query.data() + r * s.padded_head,
+                                   token_of(s.keys, t.past_keys, r / queries_, head, j),
+                                   t.head_width);
+    softmax(s.share.data(), tokens, columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* share = s.share.data() + r;
+      float* output = to + r * step;
+      for (int64_t j = 0; j < seen(r); ++j) {
+        const float* value = token_of(s.values, t.past_values, r / queries_, head, j);
+        const Eight part = all(share[j * columns]);
+        by_lanes(t.head_width, [&](int64_t d, int64_t some) {
+          const Eight before = j == 0 ? Eight{} : load(output + d, some);
+          store(before + part * load(value + d, some), output + d, some);
+        });
+      }
     }
   }
+
+  // Tokens that query `r` of the tile sees.
+  int64_t seen(int64_t r) const { return t.earlier + first_query_ + r % queries_ + 1; }
 
   void feed_forward() {
     const auto rows = candidates_ * outputs_;
@@ -204,7 +217,12 @@ class AdaLnTileRun {
       const auto token = t.first_output + r % outputs_, candidate = r / outputs_;
       const float* m = modulation(candidate, token);
       float* y = s.y.data() + r * s.padded_width;
-      add_gated(t.x + ((begin_ + candidate) * t.tokens + token) * t.width, m + 2 * t.width, y, y);
+      const float* attention =
+          token < first_query_
+              ? s.lone_attention.data() + candidate * s.padded_width
+              : s.attention.data() + (candidate * queries_ + token - first_query_) * s.padded_width;
+      add_gated(t.x + ((begin_ + candidate) * t.tokens + token) * t.width, m + 2 * t.width,
+                attention, y);
       normalise(y, m + 3 * t.width, t.feed_forward_norm, r);
     }
     multiply_through(s.u.view(rows), t.hidden, t.out, s.hidden, s.z.data(), s.padded_width);
@@ -216,10 +234,9 @@ class AdaLnTileRun {
 
   // to = x + gate * branch.
   void add_gated(const float* x, const float* gate, const float* branch, float* to) const {
-    for (int64_t d = 0; d < t.width; d += kLanes) {
-      const auto rest = t.width - d;
-      store(load(x + d, rest) + load(gate + d, rest) * load(branch + d, rest), to + d, rest);
-    }
+    by_lanes(t.width, [&](int64_t d, int64_t some) {
+      store(load(x + d, some) + load(gate + d, some) * load(branch + d, some), to + d, some);
+    });
   }
 
   const AdaLnTask& t;

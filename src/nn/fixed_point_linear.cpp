@@ -34,7 +34,7 @@ PackedWeights::PackedWeights(const Tensor& weight, const Tensor& bias, int64_t b
       const auto length = sizes_.length(b);
       scales_[static_cast<std::size_t>((panel * sizes_.blocks + b) * kColumns + column)] =
           quantise(rows.const_data_ptr<float>() + c * in + b * block, length, whole);
-      auto* to = values_.data() + (panel * padded + b * sizes_.block_step()) * kColumns;
+      auto* to = values_.data() + (view().values_of(panel, b) - values_.data());
       for (int64_t k = 0; k < length; ++k) to[(k / 2 * kColumns + column) * 2 + k % 2] = whole[k];
     }
   if (!bias.defined()) return;

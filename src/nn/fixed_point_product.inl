@@ -37,6 +37,14 @@ inline void store(Eight x, float* to, int64_t rest) {
   store(x, some);
   std::copy_n(some, rest, to);
 }
+// body(first channel, how many of eight) for all of n channels.
+template <class Body>
+[[gnu::always_inline]] inline void by_lanes(int64_t n, Body body) {
+  const auto full = n / kLanes * kLanes;
+#pragma GCC unroll 2
+  for (int64_t d = 0; d < full; d += kLanes) body(d, kLanes);
+  if (full < n) body(full, n - full);
+}
 inline Eight all(float x) { return Eight{} + x; }
 inline Eight larger(Eight a, Eight b) { return a < b ? b : a; }  // a NaN on the left stays
 inline Eight smaller(Eight a, Eight b) { return b < a ? b : a; }
@@ -44,7 +52,9 @@ inline Eight size_of(Eight x) {
   return reinterpret_cast<Eight>(reinterpret_cast<EightIntegers>(x) & INT32_MAX);
 }
 inline float sum_of(Eight x) {
-  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+  x += __builtin_shuffle(x, EightIntegers{4, 5, 6, 7, 0, 1, 2, 3});
+  x += __builtin_shuffle(x, EightIntegers{2, 3, 0, 1, 6, 7, 4, 5});
+  return x[0] + x[1];
 }
 inline float largest_of(Eight x) {
   float largest = x[0];
@@ -61,6 +71,21 @@ inline EightIntegers nearest(Eight x) {
   const EightIntegers sign = reinterpret_cast<EightIntegers>(x) & INT32_MIN;
   const EightIntegers half = reinterpret_cast<EightIntegers>(all(0.5F)) | sign;
   return __builtin_convertvector(x + reinterpret_cast<Eight>(half), EightIntegers);
+}
+
+// exp(x) within 2 ulp for -87 <= x <= 0, exp(-87) below: detail::exp_of (core/lane_math.hpp) for
+// eight.
+inline Eight exp_of_negative(Eight x) {
+  const Eight c = larger(x, all(-87.0F));
+  const EightIntegers n = nearest(c * 1.44269504F);
+  const Eight e = __builtin_convertvector(n, Eight);
+  const Eight r = c - e * 0.693359375F - e * -2.12194440e-4F;
+  Eight p = r * 1.9875691500e-4F + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  return (p * (r * r) + r + 1.0F) * reinterpret_cast<Eight>((n + 127) << 23);
 }
 
 // GELU by the error function: erf(x/sqrt(2)) = x p(x^2)/q(x^2), fitted on |x| <= 5.4, beyond which
@@ -244,19 +269,16 @@ inline const float* start_of(const WeightsView& weights, int64_t panel, int64_t 
   return b == 0 ? weights.bias + panel * kColumns : nullptr;
 }
 
-// Panels [begin, end) of bias + rows * weights, panel `begin` at c.
+// Panels [begin, end) of bias + rows * weights, panel `begin` at c; of block `b` alone: of bias +
+// for the first block and added to c for others.
+inline void multiply_with_block(const RowsView& block, const WeightsView& weights, int64_t b,
+                                int64_t begin, int64_t end, float* c, int64_t c_step) {
+  for (int64_t panel = begin; panel < end; ++panel)
+    multiply_block(block, weights, panel, b, start_of(weights, panel, b),
+                   c + (panel - begin) * kColumns, c_step);
+}
 void multiply(const RowsView& rows, const WeightsView& weights, int64_t begin, int64_t end,
               float* c, int64_t c_step) {
-  for (int64_t panel = begin; panel < end; ++panel)
-    for (int64_t b = 0; b < weights.blocks; ++b)
-      multiply_block(rows.block(b, weights), weights, panel, b, start_of(weights, panel, b),
-                     c + (panel - begin) * kColumns, c_step);
-}
-
-// c += block `b` of rows times that of the weights, or bias + for the first; all panels.
-void multiply_with_block(const RowsView& block, const WeightsView& weights, int64_t b, float* c,
-                         int64_t c_step) {
-  for (int64_t panel = 0; panel < weights.panels; ++panel)
-    multiply_block(block, weights, panel, b, start_of(weights, panel, b), c + panel * kColumns,
-                   c_step);
+  for (int64_t b = 0; b < weights.blocks; ++b)
+    multiply_with_block(rows.block(b, weights), weights, b, begin, end, c, c_step);
 }

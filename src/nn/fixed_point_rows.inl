@@ -69,6 +69,6 @@ void multiply_through(const RowsView& rows, const WeightsView& in, const Weights
           quantise_measured(measure, x, length, hidden.integers.data() + r * hidden.step);
     }
     const RowsView block{hidden.integers.data(), hidden.step, hidden.scales.data(), 1, rows.count};
-    multiply_with_block(block, out, b, c, c_step);
+    multiply_with_block(block, out, b, 0, out.panels, c, c_step);
   }
 }

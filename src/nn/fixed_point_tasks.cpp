@@ -7,8 +7,6 @@
 #include <cstring>
 #include <vector>
 
-#include "foresight/core/lane_math.hpp"
-
 // What follows has internal linkage, so that no other file can end up with code for AVX2.
 namespace foresight::nn::fixed_point {
 namespace {

@@ -43,6 +43,7 @@ struct PastView {
 struct AdaLnTask {
   WeightsView qkv;  // a head's channels start at a panel: [3][heads][head_width padded to 16]
   WeightsView attention_out, hidden, out;
+  WeightsView lone_out;  // values and output projection in one, for a token that sees itself alone
   NormView attention_norm, feed_forward_norm;
   float plain_epsilon;
   int64_t width, heads, head_width;

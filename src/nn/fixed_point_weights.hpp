@@ -24,8 +24,8 @@ inline constexpr int64_t rounded_up(int64_t n, int64_t step) {
   return (n + step - 1) / step * step;
 }
 
-/// Weights [out,in] as integers, by panel, block and pair of channels:
-/// [panels][in_padded/2][16][2].
+/// Weights [out,in] as integers, by block, panel and pair of channels:
+/// [blocks][panels][block_step/2][16][2], so that all panels of a block are read as one stream.
 struct WeightsView {
   const std::int16_t* values;
   const float* scales;  // [panels][blocks][16]
@@ -38,7 +38,7 @@ struct WeightsView {
     return (blocks - 1) * block_step() + rounded_up(length(blocks - 1), kStep);
   }
   const std::int16_t* values_of(int64_t panel, int64_t b) const {
-    return values + (panel * in_padded() + b * block_step()) * kColumns;
+    return values + (b * block_step() * panels + panel * rounded_up(length(b), kStep)) * kColumns;
   }
   const float* scales_of(int64_t panel, int64_t b) const {
     return scales + (panel * blocks + b) * kColumns;

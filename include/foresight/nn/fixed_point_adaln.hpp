@@ -26,7 +26,7 @@ class FORESIGHT_API FixedPointAdaLn {
 
  private:
   AdaLnBlockSizes sizes_;
-  std::shared_ptr<const fixed_point::PackedWeights> qkv_, attention_out_, hidden_, out_;
+  std::shared_ptr<const fixed_point::PackedWeights> qkv_, attention_out_, lone_out_, hidden_, out_;
   torch::nn::LayerNorm attention_norm_, feed_forward_norm_;
   Frozen frozen_;
   FixedPointKernel kernel_;
