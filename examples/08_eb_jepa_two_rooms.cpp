@@ -8,8 +8,9 @@
 // STEPS of training: 12 by default, a few seconds, to see the loss fall. EPISODES of planning: none
 // by default, because so little training reaches no goal; docs/models/eb_jepa.md has the figures of
 // a longer run. fixed: the wall is always in the same place; random: anywhere. FOLDER keeps the
-// run: given again, training goes on or is not repeated. PLANNER: JSON that changes the planner's
-// options, e.g. '{"samples": 200, "elites": 20, "iterations": 20}' for the published budget.
+// run: given again, training goes on from its last checkpoint or is not repeated. PLANNER: JSON
+// that changes the planner's options, e.g. '{"samples": 200, "elites": 20, "iterations": 20}' for
+// the published budget.
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
@@ -20,12 +21,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/envs/eb_two_rooms.hpp"
 #include "foresight/eval/probe.hpp"
 #include "foresight/eval/replanning_policy.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
-#include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
 #include "foresight/train/eb_jepa_task.hpp"
@@ -49,16 +50,15 @@ envs::EbTrajectoryOptions walks(envs::WallPlacement wall) {
 }
 
 // The published planner with a smaller budget: 200 candidates, 20 iterations and 90 steps there.
-SamplingOptions planner_options() {
-  auto options = eb_jepa_mppi();
-  options.samples = 64;
-  options.elites = 8;
-  options.iterations = 6;
-  options.evaluate_result = false;
+AgentOptions planner_options() {
+  auto options = AgentOptions::eb_jepa();
+  options.sampling.samples = 64;
+  options.sampling.elites = 8;
+  options.sampling.iterations = 6;
+  options.sampling.evaluate_result = false;
+  options.control.horizon = 60;
   return options;
 }
-
-constexpr int64_t kHorizon = 60;
 
 // How well a linear map reads the dot's position off the latent, px.
 double position_error(const models::EbJepa& model, const envs::EbTrajectoryOptions& options) {
@@ -73,15 +73,6 @@ double position_error(const models::EbJepa& model, const envs::EbTrajectoryOptio
   return eval::evaluate_probe(probe, latents(judge), judge.positions.flatten(0, 1)).rmse;
 }
 
-eval::PlanningProtocol problems(const envs::EnvFactory& rooms, int64_t count) {
-  const auto env = rooms();
-  auto protocol = eval::sample_environment_protocol(*env, /*budget=*/200, count, /*seed=*/0);
-  protocol.name = "eb_two_rooms";
-  protocol.solved_when = eval::SolvedWhen::near_at_end;
-  protocol.success_distance = 4.5;
-  return protocol;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -93,14 +84,15 @@ int main(int argc, char** argv) {
       argc > 4 ? std::filesystem::path(argv[4])
                : std::filesystem::temp_directory_path() / ("eb_jepa_" + std::to_string(getpid()));
   auto planner = planner_options();
-  if (argc > 5) read_options(planner, nlohmann::json::parse(argv[5]), "PLANNER");
+  if (argc > 5) read_options(planner.sampling, nlohmann::json::parse(argv[5]), "PLANNER");
 
   const auto data = walks(wall);
   auto model = std::make_shared<models::EbJepa>(model_options(), /*seed=*/1);
   train::EbJepaTask task(model, data, {.batch = 32, .validation_clips = 64, .seed = 1});
   const double before = task.validate().total().item<double>();
   auto training = train::eb_jepa_training(steps);
-  training.validate_every = training.checkpoint_every = 0;
+  training.validate_every = 0;
+  training.checkpoint_every = 200;  // minutes of a run of hours
   const train::RunFolder run{folder, /*resume=*/true};
   train::EventWriter metrics(folder, train::resume_step(run, task.name()));
   const auto result = train::train(task, training, run, metrics);
@@ -108,7 +100,9 @@ int main(int argc, char** argv) {
               result.validation_loss, static_cast<long long>(result.step), result.seconds);
   std::printf("a linear map reads the position off the latent within %.2f px\n",
               position_error(*model, data));
-  models::write_eb_jepa(folder / "bundle", *model, models::eb_jepa_bundle_config(*model));
+  auto config = models::eb_jepa_bundle_config(*model);
+  config.planner = write_options(planner);  // what `foresight eval` plans with, unless told
+  models::write_eb_jepa(folder / "bundle", *model, config);
   std::printf("bundle in %s\n", (folder / "bundle").c_str());
   if (episodes < 1) return result.validation_loss < before ? 0 : 1;
 
@@ -118,11 +112,15 @@ int main(int argc, char** argv) {
     return std::make_unique<envs::EbTwoRooms>(options);
   };
   Objective objective;
-  objective.add("goal", 1.0, goal_distance({.steps = Steps::sum, .reduction = Reduction::mean}));
-  eval::ReplanningPolicy policy(model, objective, std::make_shared<SamplingPlanner>(planner),
-                                {.horizon = kHorizon}, "eb_jepa");
+  objective.add("goal", 1.0, goal_distance(planner.objective.distance));
+  eval::ReplanningPolicy policy(model, objective,
+                                std::make_shared<SamplingPlanner>(planner.sampling),
+                                {.horizon = planner.control.horizon}, "eb_jepa");
+  const auto room = rooms();
+  const auto problems =
+      eval::sample_environment_protocol(*room, room->spec().problem_steps, episodes, /*seed=*/0);
   const auto report =
-      eval::evaluate_planning(policy, rooms, problems(rooms, episodes), nullptr,
+      eval::evaluate_planning(policy, rooms, problems, nullptr,
                               {.image_size = data.geometry.image_size, .batch = episodes});
   std::printf(
       "near the goal at the end of %lld of %lld episodes (95 %% interval %.0f-%.0f %%), "

@@ -51,6 +51,16 @@ AgentOptions AgentOptions::cost_to_go() {
   return options;
 }
 
+AgentOptions AgentOptions::eb_jepa() {
+  AgentOptions options;
+  options.sampling = eb_jepa_mppi();
+  options.objective.distance = {.steps = Steps::sum, .reduction = Reduction::mean};
+  options.control.horizon = 90;
+  options.control.replan_steps = 1;
+  options.control.warm_start = false;
+  return options;
+}
+
 Agent Agent::load(const std::filesystem::path& folder) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;

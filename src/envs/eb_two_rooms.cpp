@@ -157,6 +157,8 @@ EbTwoRooms::EbTwoRooms(EbTwoRoomsOptions options) : options_(std::move(options))
   spec_.native_size = options_.geometry.image_size;
   spec_.picture_planes = 2;
   spec_.max_episode_steps = options_.allowed_positions - 1;
+  spec_.problem_steps = options_.allowed_positions;
+  spec_.end_distance = options_.success_distance;
   reset(0);
 }
 

@@ -221,6 +221,8 @@ PlanningReport evaluate_planning(EvalPolicy& policy, const envs::EnvFactory& fac
   report.policy = policy.name();
   report.goal_offset = protocol.goal_offset;
   report.budget = protocol.budget;
+  report.solved_when = protocol.solved_when;
+  report.success_distance = protocol.success_distance;
   report.confidence = options.confidence;
   report.frames = frames ? "recorded" : "rendered";
   summarise(report, std::move(per_problem), std::move(per_call));

@@ -177,6 +177,8 @@ PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget, int
   PlanningProtocol protocol;
   protocol.name = "random_" + std::to_string(budget) + "_seed" + std::to_string(seed);
   protocol.budget = budget;
+  protocol.success_distance = env.spec().end_distance;
+  if (protocol.success_distance > 0) protocol.solved_when = SolvedWhen::near_at_end;
   const auto tries = 100 * count;
   for (int64_t i = 0; i < tries && static_cast<int64_t>(protocol.instances.size()) < count; ++i)
     if (!env.reset(static_cast<std::uint64_t>(seed + i)).terminated)

@@ -45,6 +45,8 @@ nlohmann::json to_json(const PlanningReport& report) {
           {"environment", report.environment},
           {"goal_offset", report.goal_offset},
           {"budget", report.budget},
+          {"solved_when", std::string(enum_name(report.solved_when))},
+          {"success_distance", report.success_distance},
           {"trials", report.trials},
           {"successes", report.successes},
           {"rate", report.rate},

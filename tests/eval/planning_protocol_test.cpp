@@ -9,6 +9,7 @@
 #include "envs/recordings.hpp"
 #include "error_message.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/envs/eb_two_rooms.hpp"
 #include "foresight/envs/two_room.hpp"
 #include "temporary_folder.hpp"
 
@@ -109,6 +110,20 @@ TEST_CASE("Sampled problems lie inside their episodes and are distinct, sorted a
       ErrorCategory::invalid_argument,
       [&] { sample_planning_protocol(episodes, {.goal_offset = 25, .count = 82}); }, "81"));
   CHECK_THROWS_AS(sample_planning_protocol(episodes, {.goal_offset = 0}), Error);
+}
+
+TEST_CASE("Problems drawn from an environment are judged by its own rule") {
+  envs::TwoRoom reaches;
+  CHECK(sample_environment_protocol(reaches, 50, 2, 0).solved_when == SolvedWhen::terminated);
+  CHECK(reaches.spec().problem_steps == 50);
+  envs::EbTwoRooms stays({.success_distance = 3});
+  const auto protocol = sample_environment_protocol(stays, 60, 2, 0);
+  CHECK(protocol.solved_when == SolvedWhen::near_at_end);
+  CHECK(protocol.success_distance == 3);
+  CHECK(protocol.budget == 60);
+  // As EB-JEPA evaluates: 200 steps, 4.5 px.
+  CHECK(envs::EbTwoRooms().spec().problem_steps == 200);
+  CHECK(envs::EbTwoRooms().spec().end_distance == 4.5);
 }
 
 TEST_CASE("Problems drawn from an environment start unsolved, anywhere, and repeat for a seed") {

@@ -69,6 +69,9 @@ struct FORESIGHT_API AgentOptions {
   /// ahead, replanned after every block. The cost-to-go sees beyond the horizon, so that few and
   /// short candidates are enough.
   static AgentOptions cost_to_go();
+  /// EB-JEPA's: MPPI 200 / 20 / 20 on the distance of all imagined latents, 90 steps ahead,
+  /// from scratch at every step.
+  static AgentOptions eb_jepa();
 };
 
 /// A trained model with its heads and planner settings. Cheap to copy; parts are shared and

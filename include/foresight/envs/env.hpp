@@ -26,6 +26,10 @@ struct EnvSpec {
                                   ///< [C,size,size] made for a model, which no video can hold
   double fps = 10;                ///< frames per second at which recordings play
   int64_t max_episode_steps = 0;  ///< truncated after so many steps; 0: never
+  int64_t problem_steps = 50;     ///< steps that a problem drawn from it is given, unless told
+  double end_distance = 0;        ///< > 0: solved is what *ends* nearer to the goal than this, in
+                                  ///< units of goal_distance(): reaching it is not enough, one must
+                                  ///< stay; 0: solved as soon as a step terminates
 };
 
 /// What one step returns.

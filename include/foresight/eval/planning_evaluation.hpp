@@ -87,6 +87,8 @@ struct PlanningReport {
   std::string protocol, policy, environment;
   int64_t goal_offset = 0;
   int64_t budget = 0;
+  SolvedWhen solved_when = SolvedWhen::terminated;
+  double success_distance = 0;  ///< of near_at_end
   int64_t trials = 0;
   int64_t successes = 0;
   double rate = 0;    ///< successes / trials

@@ -3,6 +3,7 @@
 // steps later), or drawn from an environment (start anywhere, reach any other place).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -32,6 +33,17 @@ enum class SolvedWhen {
   near_at_end,  ///< nearer than PlanningProtocol::success_distance after the last step: reaching
                 ///< the goal is not enough, one must stay (EB-JEPA)
 };
+
+}  // namespace foresight::eval
+
+template <>
+struct foresight::EnumNames<foresight::eval::SolvedWhen> {
+  using E = foresight::eval::SolvedWhen;
+  static constexpr std::array<std::pair<std::string_view, E>, 2> names{
+      {{"terminated", E::terminated}, {"near_at_end", E::near_at_end}}};
+};
+
+namespace foresight::eval {
 
 /// A named set of problems with one budget.
 struct PlanningProtocol {
@@ -79,10 +91,11 @@ FORESIGHT_API PlanningProtocol sample_planning_protocol(const std::vector<Tensor
                                                         const ProtocolOptions& options);
 
 /// Draws `count` problems as Env::reset() does, from seeds seed, seed + 1, ...: start and goal
-/// anywhere. Those that are solved at the start are left out. Goals a few steps ahead in a
-/// recording lie on a way that was shown; these need not, so they tell a model that knows the world
-/// from one that follows distances. Throws Error(invalid_argument) unless budget and count are at
-/// least 1, and if the environment draws solved problems only.
+/// anywhere. They count as solved as EnvSpec::end_distance says. `budget`: steps, usually
+/// EnvSpec::problem_steps. Problems that are solved at the start are left out. Goals a few steps
+/// ahead in a recording lie on a way that was shown; these need not, so they tell a model that
+/// knows the world from one that follows distances. Throws Error(invalid_argument) unless budget
+/// and count are at least 1, and if the environment draws solved problems only.
 FORESIGHT_API PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget,
                                                            int64_t count, int64_t seed);
 
