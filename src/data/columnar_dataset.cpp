@@ -46,6 +46,8 @@ class ColumnarDataset final : public Dataset {
     check_episodes();
     place_columns();
     if (options.fps > 0) recording_.fps = options.fps;
+    camera_ = options.camera.empty() ? recording_.cameras.front()
+                                     : chosen_camera(name(), recording_.cameras, options);
     actions_ = chosen_columns(options.actions, recording_.actions);
     states_ = chosen_columns(options.states, recording_.states);
     require(!actions_.empty(), ErrorCategory::not_found,
@@ -69,6 +71,7 @@ class ColumnarDataset final : public Dataset {
   const std::vector<std::string>& state_columns() const override { return states_; }
   LastAction last_action() const override { return recording_.last_action; }
   std::vector<std::string> cameras() const override { return recording_.cameras; }
+  std::string camera() const override { return camera_; }
   at::ScalarType column_type(const std::string& column) const override {
     return values_[place_of(column).feature]->get().scalar_type();
   }
@@ -261,6 +264,7 @@ class ColumnarDataset final : public Dataset {
   }
 
   Recording recording_;
+  std::string camera_;
   std::map<std::string, ColumnPlace> places_;
   std::vector<std::string> columns_, actions_, states_;
   std::vector<std::unique_ptr<ReadOnce<Tensor>>> values_;  // by feature

@@ -94,11 +94,11 @@ void FolderDataset::find_episodes(const fs::path& folder) {
             parts.table.string() + ": the video of this table is missing (" +
                 parts.table.stem().string() + ".mp4)");
   for (const auto& [camera, path] : found.begin()->second.cameras) cameras_.push_back(camera);
-  const std::string camera = chosen_camera(name_, cameras_, options_);
+  camera_ = chosen_camera(name_, cameras_, options_);
   for (const auto& [number, parts] : found) {
-    const auto frames = parts.cameras.find(camera);
+    const auto frames = parts.cameras.find(camera_);
     require(frames != parts.cameras.end(), ErrorCategory::not_found,
-            parts.cameras.begin()->second.string() + ": its episode has no camera '" + camera +
+            parts.cameras.begin()->second.string() + ": its episode has no camera '" + camera_ +
                 "', but the first one has");
     const std::string stem = frames->second.filename().string();
     Episode episode;

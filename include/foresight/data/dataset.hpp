@@ -62,6 +62,8 @@ class FORESIGHT_API Dataset {
   /// Names of the cameras that were recorded. read_frames() gives the pictures of one of them,
   /// DatasetOptions.camera; by default the first in this list.
   virtual std::vector<std::string> cameras() const { return {"pixels"}; }
+  /// The one of them whose pictures read_frames() gives.
+  virtual std::string camera() const { return cameras().front(); }
   /// The type in which a column's numbers are stored; read_rows() gives float64 of any. Throws
   /// Error(not_found) for an unknown column.
   virtual at::ScalarType column_type(const std::string& column) const;

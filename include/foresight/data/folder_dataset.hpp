@@ -45,6 +45,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   const std::vector<std::string>& state_columns() const override { return state_columns_; }
   LastAction last_action() const override { return last_action_; }
   std::vector<std::string> cameras() const override { return cameras_; }
+  std::string camera() const override { return camera_; }
   /// float32 if all numbers of the column were printed as such; int64 if they are whole and float64
   /// cannot hold some of them; float64 otherwise.
   at::ScalarType column_type(const std::string& column) const override;
@@ -86,7 +87,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   at::ScalarType found_type(const std::string& column) const;
   std::vector<std::string> prefixed(std::string_view prefix) const;
 
-  std::string name_;
+  std::string name_, camera_;
   DatasetOptions options_;
   std::vector<Episode> episodes_;
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;

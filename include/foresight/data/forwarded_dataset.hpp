@@ -34,6 +34,7 @@ class ForwardedDataset : public Dataset {
   }
   LastAction last_action() const override { return dataset_->last_action(); }
   std::vector<std::string> cameras() const override { return dataset_->cameras(); }
+  std::string camera() const override { return dataset_->camera(); }
   at::ScalarType column_type(const std::string& column) const override {
     return dataset_->column_type(column);
   }
