@@ -9,6 +9,7 @@
 
 #include "async_mpc_worker.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 
 namespace foresight {
 namespace {
@@ -53,6 +54,7 @@ void AsyncMpc::set_task(std::string_view field, const Tensor& value) {
 }
 void AsyncMpc::reset() { worker_->reset(worker_->all_rows()); }
 void AsyncMpc::reset(const std::vector<int64_t>& rows) { worker_->reset(rows); }
+AsyncPlan AsyncMpc::plan(int64_t row) const { return worker_->plan(row); }
 bool AsyncMpc::wait_idle(double seconds) { return worker_->wait_idle(seconds); }
 void AsyncMpc::stop() noexcept { worker_->stop(); }
 AsyncStatistics AsyncMpc::statistics() const { return worker_->statistics(); }
@@ -68,6 +70,7 @@ AsyncMpc::Worker::Worker(Mpc mpc, AsyncMpcOptions options,
       limits_(spec_.action, mpc_options_.max_step),
       now_(std::move(now)) {
   require_valid(options_);
+  WithoutGradients no_gradients;
   const auto& space = spec_.action;
   const auto block = std::llround(static_cast<double>(space.block) * mpc_options_.steps_per_action);
   latency_ = static_cast<double>(mpc_options_.latency_steps) * options_.period;
@@ -112,6 +115,7 @@ std::vector<int64_t> AsyncMpc::Worker::checked(std::vector<int64_t> rows) const 
 
 void AsyncMpc::Worker::observe(const Observation& observation, double time,
                                const Tensor& executed) {
+  WithoutGradients no_gradients;
   try {
     Event event;
     event.observation = copy_of(observation);
@@ -123,15 +127,26 @@ void AsyncMpc::Worker::observe(const Observation& observation, double time,
       ++statistics_.rejected;
       return;
     }
-    // Symbols are known for all problems or not told.
-    if (!event.executed.defined() && !(spec_.action.discrete && last_.lt(0).any().item<bool>()))
-      event.executed = last_.clone();
+    if (!event.executed.defined()) event.executed = answer_before(time);
     drop_superseded(time);
     push(std::move(event));
   } catch (...) {  // no memory for the copy
     std::lock_guard lock(mutex_);
     ++statistics_.rejected;
   }
+}
+
+// What was in effect while the world became what it was at `time`: not the newest answer where an
+// observation comes late.
+Tensor AsyncMpc::Worker::answer_before(double time) const {
+  const auto before = std::find_if(answers_.rbegin(), answers_.rend(), [&](const Answer& answer) {
+    return answer.time < time - options_.period / 2;
+  });
+  const bool known = before != answers_.rend();
+  if (!spec_.action.discrete)
+    return known ? before->action.clone() : at::full_like(last_, std::nan(""));
+  // Symbols are known for all problems or not told.
+  return known && before->action.ge(0).all().item<bool>() ? before->action.clone() : Tensor();
 }
 
 void AsyncMpc::Worker::drop_superseded(double time) {
@@ -150,6 +165,23 @@ void AsyncMpc::Worker::drop_superseded(double time) {
     events_.erase(std::find_if(events_.begin(), events_.end(), is_observation));
     ++statistics_.dropped;
   }
+  drop_overtaken();
+}
+
+// Goals and task fields that a later one replaces before any observation could use them: a planner
+// that is busy for long must not collect them.
+void AsyncMpc::Worker::drop_overtaken() {
+  const auto overtaken = [&](std::deque<Event>::const_iterator event) {
+    if (event->kind != Event::Kind::goal && event->kind != Event::Kind::task) return false;
+    for (auto later = std::next(event); later != events_.end(); ++later) {
+      if (later->kind == Event::Kind::observation) return false;
+      if (later->kind == event->kind && later->rows == event->rows && later->field == event->field)
+        return true;
+    }
+    return false;
+  };
+  for (auto event = events_.begin(); event != events_.end();)
+    event = overtaken(event) ? events_.erase(event) : std::next(event);
 }
 
 void AsyncMpc::Worker::push(Event event) {
@@ -159,6 +191,7 @@ void AsyncMpc::Worker::push(Event event) {
 }
 
 void AsyncMpc::Worker::set_goal(const Observation& goal, std::vector<int64_t> rows) {
+  WithoutGradients no_gradients;
   Event event;
   event.kind = Event::Kind::goal;
   event.rows = checked(std::move(rows));
@@ -167,11 +200,8 @@ void AsyncMpc::Worker::set_goal(const Observation& goal, std::vector<int64_t> ro
   event.observation = copy_of(goal);
   std::lock_guard lock(mutex_);
   if (stopping_) return;
-  // A planner that is busy for long must not collect goals.
-  std::erase_if(events_, [&](const Event& earlier) {
-    return earlier.kind == Event::Kind::goal && earlier.rows == event.rows;
-  });
   push(std::move(event));
+  drop_overtaken();
 }
 
 void AsyncMpc::Worker::set_task(std::string_view field, const Tensor& value) {
@@ -179,19 +209,21 @@ void AsyncMpc::Worker::set_task(std::string_view field, const Tensor& value) {
       value.defined() && value.dim() >= 1 && value.size(0) == mpc_options_.batch,
       ErrorCategory::invalid_argument,
       fmt::format("task field '{}' must have a first axis of B = {}", field, mpc_options_.batch));
+  if (at::isFloatingType(value.scalar_type()))
+    check_finite(fmt::format("task field '{}'", field), value);
+  WithoutGradients no_gradients;
   Event event;
   event.kind = Event::Kind::task;
   event.field = std::string(field);
   event.value = value.clone();
   std::lock_guard lock(mutex_);
   if (stopping_) return;
-  std::erase_if(events_, [&](const Event& earlier) {
-    return earlier.kind == Event::Kind::task && earlier.field == event.field;
-  });
   push(std::move(event));
+  drop_overtaken();
 }
 
 void AsyncMpc::Worker::reset(std::vector<int64_t> rows) {
+  WithoutGradients no_gradients;
   Event event;
   event.kind = Event::Kind::reset;
   event.rows = checked(std::move(rows));
@@ -204,14 +236,18 @@ void AsyncMpc::Worker::reset(std::vector<int64_t> rows) {
     auto& slot = slots_[static_cast<std::size_t>(row)];
     slot = Slot{};
     slot.valid_from = number_ + 1;
-    last_[row].fill_(spec_.action.discrete ? at::Scalar(-1) : at::Scalar(std::nan("")));
+    const auto unknown = spec_.action.discrete ? at::Scalar(-1) : at::Scalar(std::nan(""));
+    last_[row].fill_(unknown);
+    for (auto& answer : answers_) answer.action[row].fill_(unknown);
   }
   push(std::move(event));
 }
 
 bool AsyncMpc::Worker::wait_idle(double seconds) {
+  constexpr double kLongest = 1e8;  // three years; a duration of the clock holds no infinity
+  const double patience = seconds > 0 ? std::min(seconds, kLongest) : 0.0;  // nor NaN
   std::unique_lock lock(mutex_);
-  return idle_.wait_for(lock, std::chrono::duration<double>(seconds),
+  return idle_.wait_for(lock, std::chrono::duration<double>(patience),
                         [&] { return (events_.empty() && !busy_) || stopping_; });
 }
 
@@ -225,6 +261,21 @@ void AsyncMpc::Worker::stop() noexcept {
   idle_.notify_all();
   std::lock_guard lock(join_);
   if (thread_.joinable()) thread_.join();
+}
+
+AsyncPlan AsyncMpc::Worker::plan(int64_t row) const {
+  checked({row});
+  std::lock_guard lock(mutex_);
+  const auto& slot = slots_[static_cast<std::size_t>(row)];
+  const auto* newest = !slot.coming.empty() ? &slot.coming.back()
+                       : slot.current       ? &*slot.current
+                                            : nullptr;
+  if (newest == nullptr) return {};
+  return {.observed = newest->observed,
+          .begin = newest->begin,
+          .commands = newest->values.clone(),
+          .cost = newest->cost,
+          .terms = newest->terms};
 }
 
 AsyncStatistics AsyncMpc::Worker::statistics() const {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "async_mpc_worker.hpp"
+#include "foresight/core/without_gradients.hpp"
 
 namespace foresight {
 namespace {
@@ -105,6 +106,7 @@ Tensor AsyncMpc::Worker::within_rate(const Tensor& wanted, double time) {
 }
 
 AsyncDecision AsyncMpc::Worker::action(double time) {
+  WithoutGradients no_gradients;
   const auto begin = now();
   AsyncDecision decision;
   std::lock_guard lock(mutex_);
@@ -135,6 +137,17 @@ Problem::Clock::time_point AsyncMpc::Worker::now() const noexcept {
   }
 }
 
+void AsyncMpc::Worker::keep_answer(double time) {
+  const bool same_step =
+      !answers_.empty() && std::abs(time - answers_.back().time) < options_.period / 2;
+  if (same_step) {
+    answers_.back().action.copy_(last_);
+    return;
+  }
+  answers_.push_back({time, last_.clone()});
+  if (answers_.size() > kAnswersKept) answers_.pop_front();
+}
+
 void AsyncMpc::Worker::answer(AsyncDecision& decision, double time) {
   const auto batch = mpc_options_.batch;
   decision.message.clear();
@@ -161,6 +174,7 @@ void AsyncMpc::Worker::answer(AsyncDecision& decision, double time) {
   decision.action = at::stack(wanted);
   if (!spec_.action.discrete) decision.action = within_rate(decision.action, time);
   last_.copy_(decision.action);
+  if (std::isfinite(time)) keep_answer(time);
   if (std::isfinite(time))
     for (auto& slot : slots_) {
       const double passed = time - slot.answered;

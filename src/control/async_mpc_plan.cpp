@@ -8,8 +8,25 @@
 #include "async_mpc_worker.hpp"
 
 namespace foresight {
+namespace {
+
+// NaN where a planner did not say.
+double number_at(const Tensor& values, std::size_t place) {
+  const auto index = static_cast<int64_t>(place);
+  const bool there = values.defined() && values.dim() == 1 && index < values.size(0);
+  return there ? values[index].item<double>() : std::nan("");
+}
+
+}  // namespace
 
 void AsyncMpc::Worker::run() {
+  try {
+    if (options_.on_thread_start) options_.on_thread_start();
+  } catch (const std::exception& error) {
+    tell_failure(std::string("on_thread_start: ") + error.what());
+  } catch (...) {
+    tell_failure("on_thread_start: an unknown exception");
+  }
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [&] { return stopping_ || !events_.empty(); });
@@ -102,15 +119,29 @@ void AsyncMpc::Worker::publish(const Event& event, const Decision& decision,
                                const Tensor& upcoming) {
   const bool discrete = spec_.action.discrete;
   const bool due = decision.replanned() || !is_usable(decision.status);
-  std::vector<Tensor> commands(slots_.size());
+  std::vector<std::optional<Commands>> plans(slots_.size());
   for (std::size_t b = 0; b < slots_.size(); ++b) {
     const auto row = static_cast<int64_t>(b);
     if (!decision.planned[b]) continue;
     const auto rest = upcoming[row];
     const auto known = discrete ? rest.ge(0).all(1) : rest.isfinite().all(1);
-    commands[b] = at::cat(
+    auto& plan = plans[b].emplace();
+    plan.begin = event.time + latency_;
+    plan.observed = event.time;
+    plan.values = at::cat(
         {decision.action[row].unsqueeze(0), rest.narrow(0, 0, known.sum().item<int64_t>())});
+    if (decision.sources[b] == ActionSource::retried_plan) plan.source = ActionSource::retried_plan;
   }
+  // The last solve that covered a problem is the one whose plan was taken.
+  for (const auto& [rows, plan] : decision.solved)
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      auto& told = plans[static_cast<std::size_t>(rows[i])];
+      if (!told) continue;
+      told->cost = number_at(plan.cost, i);
+      told->terms.clear();
+      for (const auto& [name, value] : plan.terms)
+        told->terms.emplace_back(name, number_at(value, i));
+    }
 
   std::lock_guard lock(mutex_);
   for (std::size_t b = 0; b < slots_.size(); ++b) {
@@ -121,13 +152,10 @@ void AsyncMpc::Worker::publish(const Event& event, const Decision& decision,
     slot.message = is_usable(slot.status) ? std::string() : decision.message;
     slot.watched = !decision.safety.empty();
     if (slot.watched) slot.safety = decision.safety[b];
-    if (!commands[b].defined()) continue;
-    const bool retried = decision.sources[b] == ActionSource::retried_plan;
-    const double begins = event.time + latency_;
+    if (!plans[b]) continue;
     auto& coming = slot.coming;
-    while (!coming.empty() && coming.back().begin >= begins) coming.pop_back();
-    coming.push_back({begins, event.time, std::move(commands[b]),
-                      retried ? ActionSource::retried_plan : ActionSource::plan});
+    while (!coming.empty() && coming.back().begin >= plans[b]->begin) coming.pop_back();
+    coming.push_back(std::move(*plans[b]));
     // Nobody asks for actions: keep what may still be needed.
     for (; static_cast<int64_t>(coming.size()) > mpc_options_.latency_steps + 1; coming.pop_front())
       slot.current = std::move(coming.front());

@@ -27,6 +27,7 @@ class AsyncMpc::Worker {
   void set_goal(const Observation& goal, std::vector<int64_t> rows);
   void set_task(std::string_view field, const Tensor& value);
   void reset(std::vector<int64_t> rows);
+  AsyncPlan plan(int64_t row) const;
   bool wait_idle(double seconds);
   void stop() noexcept;
   AsyncStatistics statistics() const;
@@ -55,7 +56,17 @@ class AsyncMpc::Worker {
     double observed = 0;                       // time of the observation behind it
     Tensor values;                             // [n,dim] float, or int64 [n,1] symbols
     ActionSource source = ActionSource::plan;  // or retried_plan
+    double cost = std::numeric_limits<double>::quiet_NaN();
+    std::vector<std::pair<std::string, double>> terms;
   };
+
+  // What was answered from `time` on, or for the first time then: answers within half a period
+  // share an entry, which holds the last of them.
+  struct Answer {
+    double time;
+    Tensor action;  // as `last_`
+  };
+  static constexpr std::size_t kAnswersKept = 64;
 
   // The planner's newest word on one problem.
   struct Slot {
@@ -104,6 +115,9 @@ class AsyncMpc::Worker {
   Problem::Clock::time_point now() const noexcept;
   void push(Event event);
   void drop_superseded(double time);
+  void drop_overtaken();
+  Tensor answer_before(double time) const;
+  void keep_answer(double time);
   std::vector<int64_t> checked(std::vector<int64_t> rows) const;
 
   // Constant, or the planning thread's own.
@@ -124,6 +138,7 @@ class AsyncMpc::Worker {
   std::deque<Event> events_;
   std::vector<Slot> slots_;
   Tensor last_;  // [B,dim] float or [B,1] int64, the last answers; NaN or -1: unknown
+  std::deque<Answer> answers_;  // newest last
   std::string goal_problem_;
   std::uint64_t number_ = 0;
   AsyncStatistics statistics_;

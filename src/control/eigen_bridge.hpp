@@ -20,6 +20,7 @@ class EigenInput {
       observation_.set(field.name, at::zeros(shape, field.dtype));
     }
     for (const auto& [name, value] : observation_.fields()) tensors_.push_back(value);
+    written_.resize(tensors_.size());
   }
 
   /// Index of a field; -1: there is none of that name.
@@ -36,11 +37,11 @@ class EigenInput {
     auto& tensor = tensors_[static_cast<std::size_t>(field)];
     if (tensor.scalar_type() == at::kFloat) {
       Eigen::Map<Eigen::VectorXf>(tensor.data_ptr<float>(), values.size()) = values.cast<float>();
-      return true;
+      return written_[static_cast<std::size_t>(field)] = true;
     }
     if (tensor.scalar_type() != at::kDouble) return false;
     Eigen::Map<Eigen::VectorXd>(tensor.data_ptr<double>(), values.size()) = values;
-    return true;
+    return written_[static_cast<std::size_t>(field)] = true;
   }
 
   /// An image [H,W,3] into a uint8 field of that shape. False: it does not fit.
@@ -51,7 +52,19 @@ class EigenInput {
         image.cols() != tensor.size(2) * tensor.size(3))
       return false;
     Eigen::Map<EigenImage>(tensor.data_ptr<std::uint8_t>(), image.rows(), image.cols()) = image;
-    return true;
+    return written_[static_cast<std::size_t>(field)] = true;
+  }
+
+  /// Name of the first field that was not written; empty: all were.
+  std::string_view unwritten() const {
+    for (std::size_t i = 0; i < written_.size(); ++i)
+      if (!written_[i]) return spec_.observation[i].name;
+    return {};
+  }
+  /// As if nothing had been written, but for `kept` (-1: no such field).
+  void forget(int kept) {
+    for (std::size_t i = 0; i < written_.size(); ++i)
+      written_[i] = written_[i] && static_cast<int>(i) == kept;
   }
 
   const Observation& observation() const { return observation_; }
@@ -60,6 +73,7 @@ class EigenInput {
   const ModelSpec spec_;
   Observation observation_;
   std::vector<Tensor> tensors_;  // the observation's own, in the order of the spec
+  std::vector<bool> written_;
 };
 
 /// Fills `told` from `decision`, which stays alive while `told` is read. `told.action` has its size

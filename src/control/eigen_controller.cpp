@@ -91,8 +91,10 @@ struct EigenController::Body {
     // Mpc itself refuses an empty observation, and answers from its ladder.
     static const Observation nothing;
     try {
-      if (!fits) {
+      const auto missing = input.unwritten();
+      if (!fits || !missing.empty()) {
         decision = mpc.act(nothing, executed);
+        if (fits) decision.message = fmt::format("field '{}' was not observed", missing);
       } else if (mpc.options().history_mode == HistoryMode::window) {
         decision = mpc.act(copied(), executed);  // kept there, and so may not share our memory
       } else {
@@ -136,6 +138,8 @@ struct EigenController::Body {
             fmt::format("set_goal: {} does not fit field '{}' of shape {}", what,
                         spec.observation[static_cast<std::size_t>(field)].name,
                         shape_string(spec.observation[static_cast<std::size_t>(field)].shape)));
+    const auto& name = spec.observation[static_cast<std::size_t>(field)].name;
+    check_finite(fmt::format("set_goal: field '{}'", name), goal.observation().at(name));
     if (!takes_parameters) {
       take_goal(goal);
       return;
@@ -218,6 +222,9 @@ void EigenController::set_goal(const EigenImageIn& goal) {
 void EigenController::set_observed_goal() {
   require(body_->spec.family != "functor", ErrorCategory::unsupported,
           "set_observed_goal: a functor's goal are its parameters, see set_goal()");
+  const auto missing = body_->input.unwritten();
+  require(missing.empty(), ErrorCategory::invalid_argument,
+          fmt::format("set_observed_goal: field '{}' was not observed", missing));
   body_->take_goal(body_->input);
 }
 
@@ -261,6 +268,7 @@ const EigenDecision& EigenController::warm_up() {
 void EigenController::reset() {
   body_->mpc.reset();
   body_->executed = Tensor();
+  body_->input.forget(body_->takes_parameters ? body_->parameters : -1);
 }
 
 }  // namespace foresight

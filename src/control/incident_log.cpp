@@ -105,6 +105,10 @@ IncidentLog::IncidentLog(const std::filesystem::path& path, IncidentLogOptions o
 IncidentLog::~IncidentLog() = default;
 
 bool IncidentLog::write(Incident incident) noexcept {
+  return write([&] { return std::move(incident); });
+}
+
+bool IncidentLog::write(const std::function<Incident()>& make) noexcept {
   try {
     std::lock_guard lock(file_->mutex);
     auto& file = *file_;
@@ -113,6 +117,7 @@ bool IncidentLog::write(Incident incident) noexcept {
       ++file.untold;
       return false;
     }
+    auto incident = make();
     if (incident.time.empty()) incident.time = utc_now();
     incident.suppressed = file.untold;
     std::string line(file.torn ? 1 : 0, '\n');

@@ -40,6 +40,10 @@ void Mpc::set_goal(const Observation& goal, const std::vector<int64_t>& rows) {
   loop_->set_goal(goal, rows);
 }
 void Mpc::set_task(std::string_view field, const Tensor& value) { loop_->set_task(field, value); }
+void Mpc::set_pinned(const Tensor& pinned) { loop_->set_pinned(pinned); }
+void Mpc::set_proposals(std::function<Tensor(const State& start, Noise& noise)> proposals) {
+  loop_->set_proposals(std::move(proposals));
+}
 Decision Mpc::warm_up(const Observation& example, int64_t repetitions) {
   return loop_->warm_up(example, repetitions);
 }

@@ -2,13 +2,13 @@
 // The frame of a control step: what it was given, in which order it goes, and that nothing escapes.
 #include "mpc_loop.hpp"
 
-#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 
 namespace foresight {
 
@@ -68,6 +68,7 @@ Mpc::Loop::Loop(std::shared_ptr<const WorldModel> model, Objective objective,
       noise_(static_cast<std::uint64_t>(options_.seed)) {
   require(model_ && planner_ && now_, ErrorCategory::invalid_argument,
           "Mpc needs a model, a planner and a clock");
+  WithoutGradients no_gradients;
   require(!objective_.empty(), ErrorCategory::invalid_argument, "Mpc needs an objective");
   require_valid(options_);
   require_valid(space());
@@ -124,6 +125,7 @@ Tensor Mpc::Loop::safe_action() const {
 }
 
 void Mpc::Loop::set_goal(const Observation& goal, const std::vector<int64_t>& rows) {
+  WithoutGradients no_gradients;
   check_row_list(rows, options_.batch);
   const auto count = static_cast<int64_t>(rows.size());
   model_->spec().check(goal, count);
@@ -133,7 +135,6 @@ void Mpc::Loop::set_goal(const Observation& goal, const std::vector<int64_t>& ro
   };
   require(all_finite(goal.fields()), ErrorCategory::non_finite,
           "goal observation holds NaN or infinity");
-  c10::NoGradGuard no_grad;
   const auto latent = model_->encode(goal, noise_);
   require(latent.defined() && latent.dim() >= 1 && latent.size(0) == count,
           ErrorCategory::invalid_argument,
@@ -154,7 +155,35 @@ void Mpc::Loop::set_task(std::string_view field, const Tensor& value) {
   require(value.defined() && value.dim() >= 1 && value.size(0) == options_.batch,
           ErrorCategory::invalid_argument,
           fmt::format("task field '{}' must have a first axis of B = {}", field, options_.batch));
-  task_.set(field, value);
+  if (at::isFloatingType(value.scalar_type()))
+    check_finite(fmt::format("task field '{}'", field), value);
+  WithoutGradients no_gradients;
+  task_.set(field, value.clone());
+  replan();
+}
+
+void Mpc::Loop::set_pinned(const Tensor& pinned) {
+  WithoutGradients no_gradients;
+  Tensor rows;
+  if (pinned.defined()) {
+    const bool shared = pinned.dim() == 2;
+    rows = shared ? pinned.unsqueeze(0) : pinned;
+    check_shape("pinned", rows, {shared ? 1 : options_.batch, options_.horizon, space().width()},
+                shared ? "[H,A]" : "[B,H,A]");
+    require(at::isFloatingType(pinned.scalar_type()) && !pinned.isinf().any().item<bool>(),
+            ErrorCategory::non_finite, "pinned must be floating, finite where it is not NaN");
+    rows = rows.expand({options_.batch, -1, -1}).clone();
+  }
+  pinned_ = rows;
+  replan();
+}
+
+void Mpc::Loop::set_proposals(Proposals proposals) {
+  proposals_ = std::move(proposals);
+  replan();
+}
+
+void Mpc::Loop::replan() {
   for (const auto row : all_rows(options_.batch)) plans_->request_plan(row);
 }
 
@@ -166,6 +195,7 @@ void Mpc::Loop::clear_goal() {
 }
 
 void Mpc::Loop::reset_rows(const std::vector<int64_t>& rows) {
+  WithoutGradients no_gradients;
   check_row_list(rows, options_.batch);
   if (monitor_) monitor_->reset(rows);
   for (const auto row : rows) {
@@ -185,6 +215,7 @@ void Mpc::Loop::reset_rows(const std::vector<int64_t>& rows) {
 Decision Mpc::Loop::warm_up(const Observation& example, int64_t repetitions) {
   require(repetitions >= 1, ErrorCategory::invalid_argument,
           fmt::format("warm_up: repetitions = {} must be >= 1", repetitions));
+  WithoutGradients no_gradients;
   const auto position = noise_.position();
   const bool lent_goal = !has_goal();
   if (lent_goal) set_goal(example, all_rows(options_.batch));
@@ -211,7 +242,6 @@ Mpc::Loop::Step::Step(int64_t batch) : failed(static_cast<std::size_t>(batch), f
   decision.sources.assign(failed.size(), ActionSource::plan);
   decision.faults.assign(failed.size(), Fault::none);
   decision.planned.assign(failed.size(), false);
-  decision.planned.assign(failed.size(), false);
   decision.message.clear();
 }
 
@@ -229,6 +259,7 @@ void Mpc::Loop::Step::blame(const std::vector<int64_t>& rows, Status status, Fau
 }
 
 Decision Mpc::Loop::act(const Observation& observation, const Tensor& executed, Planning planning) {
+  WithoutGradients no_gradients;
   start_ = now();
   Step step(options_.batch);
   const auto stopped = [&] {
@@ -237,7 +268,6 @@ Decision Mpc::Loop::act(const Observation& observation, const Tensor& executed, 
     step.failed.assign(step.failed.size(), true);
   };
   try {
-    c10::NoGradGuard no_grad;
     decide(observation, executed, planning, step);
   } catch (...) {
     stopped();
@@ -271,10 +301,13 @@ void Mpc::Loop::decide(const Observation& observation, const Tensor& executed, P
   }
   step.decision.observe_seconds = seconds_since(start_);
   if (planning == Planning::not_now) return;
-  for (auto& group : groups_of(due)) {
+  auto groups = groups_of(due);
+  for (auto left = groups.size(); left > 0; --left) {
+    auto& group = groups[groups.size() - left];
     const auto begin = now();
     const auto state = start_of(group, step);
     step.decision.observe_seconds += seconds_since(begin);
+    group.deadline = share_of_time(left);
     if (!group.rows.empty()) plan_group(group, state, step);
   }
 }
@@ -295,6 +328,13 @@ std::optional<Mpc::Loop::Clock::time_point> Mpc::Loop::deadline() const {
   if (options_.deadline_ms <= 0 || !hurried_) return std::nullopt;
   return start_ + std::chrono::duration_cast<Clock::duration>(
                       std::chrono::duration<double, std::milli>(options_.deadline_ms));
+}
+
+std::optional<Mpc::Loop::Clock::time_point> Mpc::Loop::share_of_time(std::size_t groups) const {
+  const auto end = deadline();
+  if (!end || groups == 1) return end;
+  const auto begin = now();
+  return begin + (*end - begin) / static_cast<int64_t>(groups);
 }
 
 }  // namespace foresight

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <numeric>
+#include <optional>
 
 #include "foresight/control/action_limits.hpp"
 #include "foresight/control/mpc.hpp"
@@ -47,6 +48,9 @@ class Mpc::Loop {
 
   void set_goal(const Observation& goal, const std::vector<int64_t>& rows);
   void set_task(std::string_view field, const Tensor& value);
+  void set_pinned(const Tensor& pinned);
+  using Proposals = std::function<Tensor(const State& start, Noise& noise)>;
+  void set_proposals(Proposals proposals);
   void reset_rows(const std::vector<int64_t>& rows);
   Decision warm_up(const Observation& example, int64_t repetitions);
   Decision act(const Observation& observation, const Tensor& executed, Planning planning);
@@ -78,13 +82,16 @@ class Mpc::Loop {
   struct Group {
     std::vector<int64_t> rows;
     int64_t lag = 0;
+    std::optional<Clock::time_point> deadline;
   };
 
   // --- the frame
   Clock::time_point now() const;
   double seconds_since(Clock::time_point start) const;
   std::optional<Clock::time_point> deadline() const;
-  bool time_left() const { return !deadline() || now() < *deadline(); }
+  // Until when the first of `groups` groups may plan, so that the others get as much.
+  std::optional<Clock::time_point> share_of_time(std::size_t groups) const;
+  void replan();
   bool has_goal() const { return task_.has(kGoal); }
   void clear_goal();
   Tensor safe_action() const;
@@ -117,7 +124,8 @@ class Mpc::Loop {
   // Returns the rows that got no usable plan.
   std::vector<int64_t> solve(const std::vector<int64_t>& rows, const Group& group,
                              const State& state, ActionSource rung, Step& step);
-  Problem problem_for(const std::vector<int64_t>& rows, const State& state, ActionSource rung);
+  Problem problem_for(const std::vector<int64_t>& rows, const Group& group, const State& state,
+                      ActionSource rung);
   std::vector<int64_t> take(SolvedGroup solved, ActionSource rung, Step& step);
   // Queues the plans at `places` for `rows`.
   void queue(const std::vector<int64_t>& rows, const std::vector<int64_t>& places,
@@ -160,6 +168,8 @@ class Mpc::Loop {
   Clock::time_point start_;
 
   Task task_{1};
+  Tensor pinned_;  // [B,H,A] or undefined
+  Proposals proposals_;
   Tensor safe_;         // [1,dim] raw
   Tensor last_action_;  // [B,dim] raw: from where the next change counts; NaN: unknown
   Tensor committed_;    // [B,latency_steps,dim] raw: decided but not yet in effect, oldest first

@@ -155,7 +155,7 @@ std::vector<Mpc::Loop::Group> Mpc::Loop::groups_of(const std::vector<int64_t>& d
     keyed[{sight.state.filled(), sight.lag, previous_known(row)}].push_back(row);
   }
   std::vector<Group> groups;
-  for (auto& [key, rows] : keyed) groups.push_back({std::move(rows), std::get<1>(key)});
+  for (auto& [key, rows] : keyed) groups.push_back({std::move(rows), std::get<1>(key), {}});
   return groups;
 }
 

@@ -14,9 +14,13 @@ using detail::index_tensor;
 
 namespace {
 
-at::ScalarType float_type(const State& state) {
-  for (const auto& [name, value] : state.fields())
-    if (value.is_floating_point()) return value.scalar_type();
+// What is searched in: the state's own type, but not in fewer than float32's bits, in which the
+// mean of thirty elites is no longer their mean. Models take actions in any.
+at::ScalarType search_type(const State& state) {
+  for (const auto& [name, value] : state.fields()) {
+    const auto type = value.scalar_type();
+    if (value.is_floating_point()) return at::isReducedFloatingType(type) ? at::kFloat : type;
+  }
   return at::kFloat;
 }
 
@@ -38,6 +42,7 @@ ActionSpace single(ActionSpace space) {
 void Mpc::Loop::plan_group(const Group& group, const State& state, Step& step) {
   const auto begin = now();
   auto open = solve(group.rows, group, state, ActionSource::plan, step);
+  const auto time_left = [&] { return !group.deadline || now() < *group.deadline; };
   for (int64_t retry = 0; retry < options_.retries && !open.empty() && time_left(); ++retry)
     open = solve(open, group, state, ActionSource::retried_plan, step);
   for (const auto row : open) step.failed[static_cast<std::size_t>(row)] = true;
@@ -55,7 +60,7 @@ std::vector<int64_t> Mpc::Loop::solve(const std::vector<int64_t>& rows, const Gr
           std::distance(group.rows.begin(), std::find(group.rows.begin(), group.rows.end(), row)));
     const bool whole = rows.size() == group.rows.size();
     const auto own = whole ? state : state.select(index_tensor(places));
-    solved.plan = planner_->solve(problem_for(rows, own, rung), noise_);
+    solved.plan = planner_->solve(problem_for(rows, group, own, rung), noise_);
   } catch (...) {
     solved.plan = Plan();
     solved.plan.status = Status::failed;
@@ -64,16 +69,16 @@ std::vector<int64_t> Mpc::Loop::solve(const std::vector<int64_t>& rows, const Gr
   return take(std::move(solved), rung, step);
 }
 
-Problem Mpc::Loop::problem_for(const std::vector<int64_t>& rows, const State& state,
-                               ActionSource rung) {
+Problem Mpc::Loop::problem_for(const std::vector<int64_t>& rows, const Group& group,
+                               const State& state, ActionSource rung) {
   const auto device = state.fields().front().second.device();
   Problem problem;
   problem.batch = static_cast<int64_t>(rows.size());
   problem.horizon = options_.horizon;
   problem.action = space();
-  problem.deadline = deadline();
+  problem.deadline = group.deadline;
   problem.now = [this] { return now(); };
-  problem.options = at::TensorOptions().device(device).dtype(float_type(state));
+  problem.options = at::TensorOptions().device(device).dtype(search_type(state));
   if (rung == ActionSource::plan && options_.warm_start)
     problem.warm_start = plans_->warm_start(rows, *planner_);
   if (!options_.max_step.empty()) {
@@ -85,6 +90,8 @@ Problem Mpc::Loop::problem_for(const std::vector<int64_t>& rows, const State& st
     if (const auto previous = previous_action(rows); previous.defined())
       problem.previous_action = previous.to(problem.options);
   }
+  if (pinned_.defined()) problem.pinned = pinned_.index_select(0, index_tensor(rows));
+  if (proposals_) problem.proposals = proposals_(state, noise_);
   problem.cost = objective_.cost_function(*model_, state, noise_, task_of(rows, device),
                                           {.bytes = options_.candidate_bytes});
   return problem;
@@ -109,9 +116,6 @@ std::vector<int64_t> Mpc::Loop::take(SolvedGroup solved, ActionSource rung, Step
       accepted.push_back(row);
       places.push_back(i);
       step.decision.statuses[static_cast<std::size_t>(row)] = status;
-      step.decision.planned[static_cast<std::size_t>(row)] = true;
-      step.decision.planned[static_cast<std::size_t>(row)] = true;
-      rungs_[static_cast<std::size_t>(row)] = rung;
       continue;
     }
     open.push_back(row);
@@ -122,6 +126,10 @@ std::vector<int64_t> Mpc::Loop::take(SolvedGroup solved, ActionSource rung, Step
   }
   if (!open.empty()) append(step.decision.message, "planner: " + plan.message);
   queue(accepted, places, plan);
+  for (const auto row : accepted) {
+    step.decision.planned[static_cast<std::size_t>(row)] = true;
+    rungs_[static_cast<std::size_t>(row)] = rung;
+  }
   step.decision.solved.push_back(std::move(solved));
   return open;
 }
@@ -165,7 +173,7 @@ Task Mpc::Loop::task_of(const std::vector<int64_t>& rows, const at::Device& devi
   Task task(1);
   const auto index = index_tensor(rows);
   for (const auto& [name, value] : task_.fields())
-    task.set(name, value.index_select(0, index.to(value.device())));
+    task.set(name, value.index_select(0, index.to(value.device())).to(device));
   if (const auto previous = previous_action(rows); previous.defined())
     task.set(kPreviousAction, previous.to(device));
   return task;

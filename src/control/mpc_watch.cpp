@@ -95,7 +95,8 @@ void Mpc::Loop::record_incidents(const Observation& observation,
     for (std::size_t b = 0; b < decision.safety.size(); ++b) {
       const auto& verdict = decision.safety[b];
       if (verdict.change == FlagChange::none && !(verdict.flagged && verdict.judged())) continue;
-      incidents_->write(incident_of(observation, decision, space(), static_cast<int64_t>(b)));
+      incidents_->write(
+          [&] { return incident_of(observation, decision, space(), static_cast<int64_t>(b)); });
     }
   } catch (...) {  // a record is lost, the robot is not
   }

@@ -315,8 +315,9 @@ void RecedingHorizon::accept(const std::vector<int64_t>& rows, const Plan& plan,
   const auto raw = space_.denormalise(plan.actions.detach())
                        .flatten(1, 2)
                        .to(at::kCPU, at::kFloat);  // [rows,H*block,dim]
-  queue_.index_copy_(0, row_index(rows), commands(raw, previous));
-  store(rows, plan);
+  const auto sent = commands(raw, previous);
+  store(rows, plan);  // first: a plan whose warm start does not fit is not executed either
+  queue_.index_copy_(0, row_index(rows), sent);
   for (const auto b : rows) {
     auto& row = rows_[static_cast<std::size_t>(b)];
     row.cursor = row.taken = 0;

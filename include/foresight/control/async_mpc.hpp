@@ -7,9 +7,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "foresight/control/mpc.hpp"
@@ -22,6 +25,10 @@ struct FORESIGHT_API AsyncMpcOptions {
   double max_age = 0.2;  ///< ten such steps: a planner that misses them all is in trouble
   double coast = 0.2;    ///< as long again, before a robot stops that might have gone on safely
   int64_t kept = -1;     ///< what the controller needs
+  /// Called once on the planning thread before anything else, e.g. to set its name, priority or
+  /// cores. Not part of the fields: code, not a setting. What it throws is told as a failed plan,
+  /// and planning goes on.
+  std::function<void()> on_thread_start = nullptr;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -40,6 +47,17 @@ struct FORESIGHT_API AsyncMpcOptions {
 /// An answer. `solved` is empty: planning is elsewhere; `total_seconds` is what the caller waited.
 struct AsyncDecision : Decision {
   std::vector<double> plan_age;  ///< seconds since the observation behind the plan; NaN: no plan
+};
+
+/// The newest plan of one problem.
+struct AsyncPlan {
+  double observed = std::numeric_limits<double>::quiet_NaN();  ///< time of its observation
+  double begin = std::numeric_limits<double>::quiet_NaN();     ///< time of its first command
+  Tensor commands;  ///< [n,dim] raw, one per control step from `begin` on; discrete: int64 [n,1]
+  double cost = std::numeric_limits<double>::quiet_NaN();
+  std::vector<std::pair<std::string, double>> terms;  ///< of the cost, by name
+
+  bool known() const { return commands.defined(); }
 };
 
 /// Counted since the start.
@@ -89,8 +107,10 @@ class FORESIGHT_API AsyncMpc {
   AsyncMpc& operator=(AsyncMpc&&) noexcept;
 
   /// Hands over an observation of the world at `time`; it is copied. `executed` as in Mpc::act();
-  /// unset: the newest answer. Never throws and never waits; what is wrong with the observation is
-  /// told by the answers that follow.
+  /// unset: the answer that was in effect during the control step before `time`, also where the
+  /// observation comes late (a camera's pipeline); unknown if that is longer ago than the last 64
+  /// answers. Never throws and never waits; what is wrong with the observation is told by the
+  /// answers that follow.
   void observe(const Observation& observation, double time, const Tensor& executed = {}) noexcept;
 
   /// The action of every problem at `time`, at once. Never throws.
@@ -103,6 +123,11 @@ class FORESIGHT_API AsyncMpc {
   void set_goal(const Observation& goal);
   void set_goal(const Observation& goal, const std::vector<int64_t>& rows);
   void set_task(std::string_view field, const Tensor& value);
+
+  /// The plan that is in execution or comes next, whichever is newer, for displays and logs;
+  /// AsyncPlan::known() is false before the first and after reset(). The tensor is a copy. Throws
+  /// Error(invalid_argument) on a row out of range.
+  AsyncPlan plan(int64_t row = 0) const;
 
   /// New episode: plans are dropped at once, so that the safe action is answered until one is made
   /// from an observation handed over afterwards. Goals stay.

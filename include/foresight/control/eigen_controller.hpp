@@ -112,14 +112,16 @@ class FORESIGHT_API EigenController {
 
   /// What to reach, from the next act() on. A functor with parameters takes them as its goal; a
   /// trained model with one field takes an observation of the goal. Throws Error on anything that
-  /// does not fit.
+  /// does not fit, and on NaN or infinity.
   void set_goal(const EigenVectorIn& goal);
   void set_goal(const EigenImageIn& goal);
-  /// For models with several fields: what was written by observe() becomes the goal.
+  /// For models with several fields: what was written by observe() becomes the goal. Throws Error
+  /// if a field was not written.
   void set_observed_goal();
 
-  /// Writes one field of the next observation. A field that is not written keeps its numbers. What
-  /// does not fit makes the next act() answer with Status::invalid_input, rather than throw.
+  /// Writes one field of the next observation. A field that is not written again keeps its numbers.
+  /// What does not fit, or a field that was never written since the start or reset(), makes the
+  /// next act() answer with Status::invalid_input and name it, rather than throw.
   void observe(std::string_view field, const EigenVectorIn& values) noexcept;
   void observe(std::string_view field, const EigenImageIn& image) noexcept;
 
@@ -139,7 +141,7 @@ class FORESIGHT_API EigenController {
   /// as fast as the later ones; then starts afresh.
   const EigenDecision& warm_up();
 
-  /// New episode: history and plans are dropped, the goal stays.
+  /// New episode: history, plans and what was observed are dropped, the goal stays.
   void reset();
 
  private:

@@ -81,6 +81,9 @@ class FORESIGHT_API IncidentLog {
   /// Writes one line, unless the rate or the limit holds it back. Never throws and never waits for
   /// the disk (no fsync); true if the line was written.
   bool write(Incident incident) noexcept;
+  /// The same for an incident that is only put together if the rate admits it: hashing an
+  /// observation and reading a plan back take time in a control step.
+  bool write(const std::function<Incident()>& incident) noexcept;
 
   int64_t written() const;
   int64_t suppressed() const;  ///< held back by rate or limit

@@ -206,8 +206,18 @@ class FORESIGHT_API Mpc {
   void set_goal(const Observation& goal);
   /// The same for some problems: goal of batch rows.size().
   void set_goal(const Observation& goal, const std::vector<int64_t>& rows);
-  /// Adds or replaces a task field [B,...] for terms of one's own. The next act() replans.
+  /// Adds or replaces a task field [B,...] for terms of one's own; any name will do, and only the
+  /// objective's terms know which ones mean something. The value is copied. The next act() replans.
+  /// Throws Error on another batch, and on NaN or infinity.
   void set_task(std::string_view field, const Tensor& value);
+  /// Values that every plan takes, from its first block on: Problem::pinned, [H,A] or [B,H,A]
+  /// normalised, NaN where the planner is free. Copied; undefined: none. The next act() replans.
+  /// Throws Error on another shape, and on infinity.
+  void set_pinned(const Tensor& pinned);
+  /// Plans that join the candidates of every solve: Problem::proposals, [B,N,H,A] for the B
+  /// problems of the states that plans start from; e.g. policy_proposals(). What it throws, or a
+  /// wrong shape, fails the plan. Null: none.
+  void set_proposals(std::function<Tensor(const State& start, Noise& noise)> proposals);
 
   /// Acts on an example observation, without a deadline, through 1 + `repetitions` plans and until
   /// the history is full, so that every shape is met and allocated; then resets and rewinds the
