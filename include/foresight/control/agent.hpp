@@ -74,8 +74,8 @@ struct FORESIGHT_API AgentOptions {
   static AgentOptions eb_jepa();
 };
 
-/// A trained model with its heads and planner settings. Cheap to copy; parts are shared and
-/// immutable.
+/// A trained model with its heads and planner settings. Cheap to copy: copies, and the controllers
+/// and monitors made from them, share the model and its heads.
 class FORESIGHT_API Agent {
  public:
   /// Reads a bundle of any family that models::read_world_model() knows; planner settings are those
@@ -83,11 +83,13 @@ class FORESIGHT_API Agent {
   /// do, and for planner settings or a calibration that it does not know.
   static Agent load(const std::filesystem::path& bundle);
 
-  /// Moves the weights; observations may stay on the CPU.
+  /// Moves the weights, observations may stay on the CPU. Of all copies, and under the controllers
+  /// made so far: before the first of them runs.
   void to(const at::Device& device);
 
   /// Infers in another precision from now on; see models::in_precision(). A critic in bfloat16 with
-  /// the model, else in float32.
+  /// the model, else in float32. float32 and bfloat16 convert the weights that copies and earlier
+  /// controllers share, as to() does; fixed16 leaves them and copies.
   void compute_in(models::InferencePrecision precision);
 
   const WorldModel& model() const noexcept { return *loaded_.model; }
