@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "foresight/core/error.hpp"
 #include "gradient_buckets.hpp"
 
@@ -28,21 +26,21 @@ void DataParallel::synchronise(int64_t step, const std::vector<Tensor>& state) {
   // The same number of tensors and elements first: a broadcast of other shapes would be undefined.
   double elements = 0;
   for (const auto& tensor : state) elements += static_cast<double>(tensor.numel());
-  const std::vector<double> mine{static_cast<double>(step), static_cast<double>(state.size()),
-                                 elements};
-  auto mean = mine, square = mine;
-  for (auto& value : square) value *= value;
-  average(mean);
-  average(square);
-  for (std::size_t i = 0; i < mine.size(); ++i) {
-    // Equal everywhere exactly where the variance vanishes; whole numbers below 2^26 are exact.
-    const double variance = square[i] - mean[i] * mean[i];
-    require(std::abs(variance) <= 1e-9 * std::max(1.0, square[i]), ErrorCategory::invalid_argument,
-            fmt::format("data-parallel training: rank {} is at step {} with {} tensors of {} "
-                        "elements, other ranks do not. All must have the same options, and see the "
-                        "same run folder",
-                        rank(), step, state.size(), elements));
-  }
+  const auto mine = at::tensor(
+      {static_cast<double>(step), static_cast<double>(state.size()), elements}, at::kDouble);
+  auto all = at::zeros({world_size(), mine.numel()}, at::kDouble);  // whole numbers, exact
+  all[rank()].copy_(mine);
+  group_->all_reduce_sum({all});
+  const auto told = [&](int64_t process) {
+    const auto* numbers = all[process].const_data_ptr<double>();
+    return fmt::format("rank {} is at step {:.0f} with {:.0f} tensors of {:.0f} elements", process,
+                       numbers[0], numbers[1], numbers[2]);
+  };
+  for (int64_t other = 1; other < world_size(); ++other)
+    require(at::equal(all[other], all[0]), ErrorCategory::invalid_argument,
+            fmt::format("data-parallel training: {}, {}. All must have the same options, and see "
+                        "the same run folder",
+                        told(other), told(0)));
   group_->broadcast(state);
 }
 

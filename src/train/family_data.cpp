@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The recordings of a family's training.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "elapsed.hpp"
 #include "family_run.hpp"
+#include "foresight/core/options_json.hpp"
 #include "foresight/data/statistics.hpp"
 #include "learning_data.hpp"
 #include "without_actions.hpp"
@@ -18,28 +21,48 @@ FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
   options_.loader.seed = options_.seed;
   options_.loader.states = reads_.states;
   fresh_ = opened(std::move(dataset));
+  learned_from_.recordings = identity(*fresh_.dataset);
   if (hooks.continuation == nullptr || !hooks.continuation->replay) return;
   require_replayable(*hooks.continuation->replay, *fresh_.dataset, reads_);
   old_ = opened(hooks.continuation->replay);
+  learned_from_.replay = identity(*old_.dataset);
+}
+
+data::DataIdentity FamilyData::identity(const data::Dataset& dataset) const {
+  const std::vector<std::string> none;
+  return data::identity_of(dataset, reads_.actions ? dataset.action_columns() : none,
+                           reads_.states ? dataset.state_columns() : none);
 }
 
 FamilyData::Part FamilyData::opened(std::shared_ptr<const data::Dataset> dataset) const {
   auto split = data::split_episodes(dataset->num_episodes(), options_.validation,
                                     static_cast<std::uint64_t>(options_.seed));
-  return {std::move(dataset), std::move(split), nullptr};
+  return {std::move(dataset), std::move(split)};
 }
 
-void FamilyData::decode(Part& part, const models::ImageOptions* image) const {
-  auto shown = image != nullptr ? at_model_size(part.dataset, *image) : part.dataset;
-  if (!reads_.actions) shown = std::make_shared<WithoutActions>(std::move(shown));
-  part.frames = std::make_shared<const data::FrameCache>(
-      std::move(shown), options_.cache, std::vector<int64_t>{}, options_.loader.unreadable);
+void FamilyData::show(const models::ImageOptions* image) {
+  if (options_.augmentation.crops()) image = nullptr;  // a crop shows pixels larger
+  for (auto* part : {&fresh_, &old_}) {
+    if (!part->dataset) continue;
+    part->shown = image != nullptr ? at_model_size(part->dataset, *image) : part->dataset;
+    if (!reads_.actions) part->shown = std::make_shared<WithoutActions>(std::move(part->shown));
+  }
+  if (!replays()) return;
+  const auto fresh = fresh_.shown->image_size(), old = old_.shown->image_size();
+  require(old == fresh, ErrorCategory::invalid_option,
+          fmt::format("replay: frames of {} are {}x{}, those of the new recordings {} are {}x{}; "
+                      "batches hold both: `foresight convert --reading.video.height {} "
+                      "--reading.video.width {}` makes them alike",
+                      old_.dataset->name(), old.width, old.height, fresh_.dataset->name(),
+                      fresh.width, fresh.height, fresh.height, fresh.width));
 }
 
-void FamilyData::decode(const models::ImageOptions* image) {
+void FamilyData::decode() {
   const auto start = std::chrono::steady_clock::now();
-  decode(fresh_, image);
-  if (old_.dataset) decode(old_, image);
+  for (auto* part : {&fresh_, &old_})
+    if (part->dataset)
+      part->frames = std::make_shared<const data::FrameCache>(
+          part->shown, options_.cache, std::vector<int64_t>{}, options_.loader.unreadable);
   decode_seconds_ = seconds_since(start);
 }
 
@@ -63,7 +86,7 @@ TaskData FamilyData::task_data(const ActionSpace& space, at::Device device) {
   space_ = space;
   device_ = device;
   const auto batch = options_.loader.batch;
-  const auto replayed = old_.dataset ? hooks_.continuation->replayed(batch) : 0;
+  const auto replayed = replays() ? hooks_.continuation->replayed(batch) : 0;
   TaskData data;
   data.training = training_loader(fresh_, batch - replayed);
   if (replayed > 0) data.replay = training_loader(old_, replayed);
@@ -110,7 +133,7 @@ LearningOn FamilyData::learning_on(LoaderTask& task, DataDrift drift, Features f
   LearningOn on;
   on.drift = [this, drift = std::move(drift), features = std::move(features)]() mutable {
     drift.latent_shift = drift.latent_spread = std::nan("");
-    if (!old_.dataset) return drift;
+    if (!replays()) return drift;
     const auto fresh = features_of(fresh_, features), old = features_of(old_, features);
     if (fresh.defined() && old.defined()) add_latent_drift(drift, fresh, old);
     return drift;
@@ -118,7 +141,7 @@ LearningOn FamilyData::learning_on(LoaderTask& task, DataDrift drift, Features f
   on.fresh = [&task, processes] {
     return processes ? task.validate_together(*processes) : task.validate();
   };
-  if (old_.dataset)
+  if (replays())
     on.old = [this, &task, processes] {
       const auto held_out = measuring_loader(old_, old_.split.validation);
       return task.loss_on(held_out.get(), processes.get());
@@ -127,13 +150,13 @@ LearningOn FamilyData::learning_on(LoaderTask& task, DataDrift drift, Features f
 }
 
 nlohmann::json FamilyData::provenance() const {
-  nlohmann::json told = {
-      {"data", fresh_.dataset->name()},         {"episodes", fresh_.dataset->num_episodes()},
-      {"frames", fresh_.dataset->total_rows()}, {"seed", options_.seed},
-      {"stride", options_.windows.stride},      {"validation_episodes", fresh_.split.validation}};
-  if (options_.loader.states) told["observed_columns"] = fresh_.dataset->state_columns();
-  if (old_.dataset)
-    told["replay"] = {{"data", old_.dataset->name()}, {"share", hooks_.continuation->share}};
+  auto told = write_options(learned_from_.recordings);
+  told["seed"] = options_.seed;
+  told["stride"] = options_.windows.stride;
+  told["validation_episodes"] = fresh_.split.validation;
+  if (!learned_from_.replay) return told;
+  told["replay"] = write_options(*learned_from_.replay);
+  told["replay"]["share"] = hooks_.continuation->share;
   return told;
 }
 

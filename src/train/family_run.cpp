@@ -48,11 +48,11 @@ FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json optio
 
 double FamilyRun::seconds() const { return seconds_since(start_); }
 
-void FamilyRun::open(const std::string& data) const {
-  if (!writes()) return;
-  nlohmann::json config = {{"family", family_}, {"learn", options_}, {"data", data}};
-  if (hooks_.continuation != nullptr) config["learn_on"] = told_origin(*hooks_.continuation);
-  open_run(config, folder_);
+void FamilyRun::open(const LearnedFrom& data, const nlohmann::json& measured) const {
+  auto config = run_config(options_, data, hooks_.continuation);
+  config["family"] = family_;
+  if (!measured.is_null()) config["measured"] = measured;
+  open_run(config, folder_, hooks_);
 }
 
 ContinualReport FamilyRun::before(Task& task, const LearningOn& on) const {

@@ -43,8 +43,8 @@ class FamilyRun {
             const LearnHooks& hooks);
 
   /// Creates the run folder or checks that it is this run's. Call it when nothing about the options
-  /// can be wrong any more.
-  void open(const std::string& data) const;
+  /// can be wrong any more. `measured`: what of the model was taken from the recordings.
+  void open(const LearnedFrom& data, const nlohmann::json& measured = {}) const;
   /// Trains and writes the bundle, or what led to its absence into the result. `provenance`: what
   /// the family knows of where the model came from. `on`: of a run that learns on.
   LearnResult train(Task& task, const nlohmann::json& provenance, const Write& write,
@@ -74,6 +74,14 @@ class FamilyData {
   /// What the model as it is makes of a batch's pictures, [B,D].
   using Features = std::function<Tensor(const data::Batch&)>;
 
+  /// The new recordings, or the old ones.
+  struct Part {
+    std::shared_ptr<const data::Dataset> dataset;  ///< null: nothing is replayed
+    data::EpisodeSplit split;
+    std::shared_ptr<const data::Dataset> shown = {};      ///< as the model looks at it
+    std::shared_ptr<const data::FrameCache> frames = {};  ///< of `shown`, after decode()
+  };
+
   /// Throws Error(invalid_option) for a replay whose columns do not go with those of `dataset`, of
   /// what is read.
   FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options,
@@ -81,9 +89,16 @@ class FamilyData {
 
   const data::Dataset& dataset() const noexcept { return *fresh_.dataset; }
   const data::EpisodeSplit& split() const noexcept { return fresh_.split; }
-  /// Decodes frames into memory, shrunk to what `image` asks for where that changes nothing; null:
-  /// as they were recorded.
-  void decode(const models::ImageOptions* image);
+  const Part& fresh() const noexcept { return fresh_; }
+  const Part& old() const noexcept { return old_; }
+  const LearnedFrom& learned_from() const noexcept { return learned_from_; }
+  bool replays() const noexcept { return old_.dataset != nullptr; }
+  /// Frames are shrunk to what `image` asks for where that changes nothing; null: they are shown as
+  /// they were recorded. Call it before anything is written: throws Error(invalid_option) for a
+  /// replay whose frames are then of another size than the new ones, as batches hold both.
+  void show(const models::ImageOptions* image);
+  /// Decodes what is shown into memory.
+  void decode();
   /// Loaders of the windows, for a task on `device`. `space`: of the actions in them.
   TaskData task_data(const ActionSpace& space, at::Device device);
   /// For families that look at no actions: batches hold none.
@@ -95,27 +110,24 @@ class FamilyData {
   /// How learning on is measured, after task_data(): `drift` of actions and states, and with a
   /// replay that of `features`. `task` and this must outlive it.
   LearningOn learning_on(LoaderTask& task, DataDrift drift, Features features) const;
+  /// Windows of `episodes` to measure by; null if they are too short for one.
+  std::unique_ptr<data::Loader> measuring_loader(const Part& part,
+                                                 const std::vector<int64_t>& episodes) const;
   /// What a bundle tells of the data, and of the bundle that it goes on from.
   nlohmann::json provenance() const;
   double decode_seconds() const noexcept { return decode_seconds_; }
 
  private:
-  struct Part {  // without a data set: nothing is replayed
-    std::shared_ptr<const data::Dataset> dataset;
-    data::EpisodeSplit split;
-    std::shared_ptr<const data::FrameCache> frames;
-  };
+  data::DataIdentity identity(const data::Dataset& dataset) const;
   Part opened(std::shared_ptr<const data::Dataset> dataset) const;
-  void decode(Part& part, const models::ImageOptions* image) const;
   std::unique_ptr<data::Loader> training_loader(const Part& part, int64_t batch) const;
-  std::unique_ptr<data::Loader> measuring_loader(const Part& part,
-                                                 const std::vector<int64_t>& episodes) const;
   Tensor features_of(const Part& part, const Features& features) const;
 
   RecordedTraining options_;
   LearnHooks hooks_;
   ReadColumns reads_;
   Part fresh_, old_;
+  LearnedFrom learned_from_;
   ActionSpace space_;
   at::Device device_ = at::kCPU;
   double decode_seconds_ = 0;

@@ -10,6 +10,7 @@
 
 #include "before_after.hpp"
 #include "elapsed.hpp"
+#include "family_run.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
@@ -17,9 +18,7 @@
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/jepa_task.hpp"
-#include "learning_data.hpp"
 #include "mean_terms.hpp"
-#include "run_config.hpp"
 #include "run_summary.hpp"
 
 namespace foresight::train {
@@ -79,12 +78,19 @@ SurpriseCalibration surprise_on(const WorldModel& model, const data::FrameCache&
   return calibrate_surprise(model, windows, noise);
 }
 
-// One data set with the episodes held out of it.
-struct Recordings {
-  std::shared_ptr<const data::Dataset> dataset;
-  data::EpisodeSplit split;
-  std::shared_ptr<const data::FrameCache> frames;
-};
+using Recordings = FamilyData::Part;
+
+RecordedTraining recorded_training(const LearnOptions& options) {
+  RecordedTraining recorded;
+  recorded.windows = options.windows;
+  recorded.loader = options.loader;
+  recorded.cache = options.cache;
+  recorded.augmentation = options.augmentation;
+  recorded.validation = options.validation;
+  recorded.validation_batches = options.validation_batches;
+  recorded.seed = options.seed;
+  return recorded;
+}
 
 // Latents of two sets of episodes, one after the other.
 EpisodeLatents joined_latents(EpisodeLatents a, const EpisodeLatents& b) {
@@ -106,11 +112,10 @@ class Learning {
  private:
   void start_from_data();
   void start_from_bundle();
-  Recordings opened(std::shared_ptr<const data::Dataset> dataset) const;
-  void decode(Recordings& recordings) const;
-  std::unique_ptr<data::Loader> training_loader(const Recordings& recordings, int64_t batch) const;
-  TaskData task_data() const;
-  // Those whose every frame can be read, where the others are to be skipped.
+  // Those whose every frame can be read, where the others are to be skipped: by this process, or by
+  // all, which then call it together.
+  std::vector<int64_t> usable_by_all(const Recordings& recordings,
+                                     const std::vector<int64_t>& episodes) const;
   std::vector<int64_t> usable(const Recordings& recordings,
                               const std::vector<int64_t>& episodes) const;
   EpisodeLatents latents(bool of_training) const;
@@ -131,7 +136,7 @@ class Learning {
   std::shared_ptr<const Replicas> processes_;  // null: this one alone
   std::uint64_t seed_;
   Clock::time_point start_ = Clock::now();
-  Recordings fresh_, old_;  // old_ without a data set: nothing is replayed
+  FamilyData data_;
   io::BundleConfig origin_;
   std::shared_ptr<models::Jepa> model_;
   std::shared_ptr<models::ValueCritic> critic_;
@@ -147,24 +152,25 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
       progress_(progress),
       hooks_(hooks),
       processes_(hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr),
-      seed_(static_cast<std::uint64_t>(options_.seed)) {
-  fresh_ = opened(std::move(dataset));
-  options_.loader.seed = options_.seed;
+      seed_(static_cast<std::uint64_t>(options_.seed)),
+      data_(std::move(dataset), recorded_training(options_), hooks, {.actions = true}) {
+  options_.loader.seed = options_.seed;  // as config.json tells it
   options_.loader.states = false;
   if (hooks_.continuation != nullptr)
     start_from_bundle();
   else
     start_from_data();
-  if (writes()) open_run(options_, *fresh_.dataset, folder_, hooks_.continuation);
-  decode(fresh_);
-  if (old_.dataset) decode(old_);
-  result_.decode_seconds = seconds_since(start_);
+  data_.show(&options_.model.image);
+  open_run(run_config(write_options(options_), data_.learned_from(), hooks_.continuation), folder_,
+           hooks_);
+  data_.decode();
+  result_.decode_seconds = data_.decode_seconds();
   model_->to(device_);
   if (critic_) critic_->to(device_);
 }
 
 void Learning::start_from_data() {
-  options_.model.action = data_action_space(*fresh_.dataset, options_, fresh_.split.train);
+  options_.model.action = data_action_space(data_.dataset(), options_, data_.split().train);
   options_.critic.latent = options_.model.latent;
   require_valid(options_);
   model_ = std::make_shared<models::Jepa>(options_.model, seed_);
@@ -180,27 +186,13 @@ void Learning::start_from_bundle() {
   critic_ = models::read_value_critic(bundle);
   origin_ = bundle.config;
   options_.model = model_->options();
-  options_.windows.stride = options_.model.action.block;
+  require_stride_of_bundle(options_.windows, options_.model.action);
   if (critic_) options_.critic = critic_->options();
   if (!critic_) options_.critic_training.steps = 0;
   require_valid(options_);
   // Whatever does not fit is told before anything is written.
   result_.continual.emplace().drift.actions =
-      action_drift(options_.model.action, *fresh_.dataset, fresh_.split.train);
-  if (!from.replay) return;
-  require_replayable(*from.replay, *fresh_.dataset, {.actions = true});
-  old_ = opened(from.replay);
-}
-
-Recordings Learning::opened(std::shared_ptr<const data::Dataset> dataset) const {
-  auto split = data::split_episodes(dataset->num_episodes(), options_.validation, seed_);
-  return {std::move(dataset), std::move(split), nullptr};
-}
-
-void Learning::decode(Recordings& recordings) const {
-  recordings.frames = std::make_shared<const data::FrameCache>(
-      at_model_size(recordings.dataset, options_.model.image), options_.cache,
-      std::vector<int64_t>{}, options_.loader.unreadable);
+      action_drift(options_.model.action, data_.dataset(), data_.split().train);
 }
 
 std::vector<int64_t> Learning::usable(const Recordings& recordings,
@@ -210,50 +202,36 @@ std::vector<int64_t> Learning::usable(const Recordings& recordings,
              : episodes;
 }
 
-std::unique_ptr<data::Loader> Learning::training_loader(const Recordings& recordings,
-                                                        int64_t batch) const {
-  auto options = options_.loader;
-  options.batch = batch;
-  if (device_.is_cuda()) options.memory = data::HostMemory::pinned;
-  data::Shard shard;
-  if (hooks_.reducer != nullptr) shard = {hooks_.reducer->rank(), hooks_.reducer->world_size()};
-  return std::make_unique<data::Loader>(
-      recordings.frames,
-      data::WindowIndex(*recordings.dataset, options_.windows, recordings.split.train),
-      options_.model.action, options, shard);
-}
-
-TaskData Learning::task_data() const {
-  TaskData data;
-  const auto batch = options_.loader.batch;
-  const auto replayed = old_.dataset ? hooks_.continuation->replayed(batch) : 0;
-  data.training = training_loader(fresh_, batch - replayed);
-  if (replayed > 0) data.replay = training_loader(old_, replayed);
-  data.validation =
-      validation_loader(fresh_.frames, options_, options_.model.action, fresh_.split.validation);
-  data.validation_batches = options_.validation_batches;
-  data.seed = seed_;
-  data.device = device_;
-  data.augmentation = options_.augmentation;
-  data.action = options_.model.action;
-  return data;
+// What one process cannot read, none may count: all encode a part of one list.
+std::vector<int64_t> Learning::usable_by_all(const Recordings& recordings,
+                                             const std::vector<int64_t>& episodes) const {
+  const auto here = usable(recordings, episodes);
+  if (processes_ == nullptr || options_.loader.unreadable == data::Unreadable::fail) return here;
+  auto readers = at::zeros({recordings.dataset->num_episodes()}, at::kDouble);
+  for (const auto episode : here) readers[episode] = 1.0;
+  readers = processes_->sum(readers);
+  std::vector<int64_t> everywhere;
+  for (const auto episode : here)
+    if (readers[episode].item<double>() == static_cast<double>(processes_->count()))
+      everywhere.push_back(episode);
+  return everywhere;
 }
 
 EpisodeLatents Learning::latents(bool of_training) const {
   const auto encoded = [&](const Recordings& recordings) {
-    return encode_episodes(
-        *model_, *recordings.frames,
-        usable(recordings, of_training ? recordings.split.train : recordings.split.validation),
-        processes_.get());
+    return encode_episodes(*model_, *recordings.frames,
+                           usable_by_all(recordings, of_training ? recordings.split.train
+                                                                 : recordings.split.validation),
+                           processes_.get());
   };
-  return old_.dataset ? joined_latents(encoded(fresh_), encoded(old_)) : encoded(fresh_);
+  return data_.replays() ? joined_latents(encoded(data_.fresh()), encoded(data_.old()))
+                         : encoded(data_.fresh());
 }
 
 // As validation sees it: in inference mode, with the same noise every time.
 losses::Terms Learning::held_out_losses(const Recordings& recordings) const {
   constexpr std::uint64_t kMeasureStream = 8;
-  const auto loader = validation_loader(recordings.frames, options_, options_.model.action,
-                                        recordings.split.validation);
+  const auto loader = data_.measuring_loader(recordings, recordings.split.validation);
   if (!loader) return {};
   c10::NoGradGuard no_grad;
   model_->eval();
@@ -269,28 +247,27 @@ void Learning::measure_before() {
   auto& report = *result_.continual;
   report.drift.latent_shift = report.drift.latent_spread = std::nan("");
   model_->eval();
-  if (old_.dataset)
-    add_latent_drift(
-        report.drift,
-        encode_episodes(*model_, *fresh_.frames, usable(fresh_, fresh_.split.train),
-                        processes_.get())
-            .latents,
-        encode_episodes(*model_, *old_.frames, usable(old_, old_.split.train), processes_.get())
-            .latents);
+  const auto latents_of = [&](const Recordings& recordings) {
+    return encode_episodes(*model_, *recordings.frames,
+                           usable_by_all(recordings, recordings.split.train), processes_.get())
+        .latents;
+  };
+  if (data_.replays())
+    add_latent_drift(report.drift, latents_of(data_.fresh()), latents_of(data_.old()));
   for (const auto& warning : report.drift.warnings())
     log(LogLevel::warning,
-        fmt::format("{} is unlike what {} was trained on: {}", fresh_.dataset->name(),
+        fmt::format("{} is unlike what {} was trained on: {}", data_.dataset().name(),
                     hooks_.continuation->bundle.string(), warning));
-  report.new_data = measured_before(held_out_losses(fresh_));
-  if (old_.dataset) report.old_data = measured_before(held_out_losses(old_));
+  report.new_data = measured_before(held_out_losses(data_.fresh()));
+  if (data_.replays()) report.old_data = measured_before(held_out_losses(data_.old()));
 }
 
 void Learning::measure_after() {
   const auto fill = [&](std::vector<BeforeAfter>& losses, const Recordings& recordings) {
     if (!losses.empty()) fill_after(losses, held_out_losses(recordings));
   };
-  fill(result_.continual->new_data, fresh_);
-  if (old_.dataset) fill(result_.continual->old_data, old_);
+  fill(result_.continual->new_data, data_.fresh());
+  if (data_.replays()) fill(result_.continual->old_data, data_.old());
 }
 
 TrainHooks Learning::train_hooks() {
@@ -314,21 +291,14 @@ bool Learning::finished(const TrainResult& stage, const char* what) {
 }
 
 nlohmann::json Learning::provenance() const {
-  nlohmann::json provenance = {{"data", fresh_.dataset->name()},
-                               {"episodes", fresh_.dataset->num_episodes()},
-                               {"frames", fresh_.dataset->total_rows()},
-                               {"seed", options_.seed},
-                               {"validation_episodes", fresh_.split.validation},
-                               {"world_model", run_summary(result_.world_model)}};
+  auto provenance = data_.provenance();
+  provenance["world_model"] = run_summary(result_.world_model);
   if (result_.critic.step > 0) provenance["critic"] = run_summary(result_.critic);
   if (result_.skipped_windows > 0) {
     provenance["skipped_windows"] = result_.skipped_windows;
     provenance["unreadable_episodes"] = result_.unreadable_episodes;
   }
-  if (hooks_.continuation == nullptr) return provenance;
-  provenance["continued_from"] = origin_.provenance;
-  if (old_.dataset)
-    provenance["replay"] = {{"data", old_.dataset->name()}, {"share", hooks_.continuation->share}};
+  if (hooks_.continuation != nullptr) provenance["continued_from"] = origin_.provenance;
   return provenance;
 }
 
@@ -341,8 +311,8 @@ void Learning::write(const fs::path& path, nlohmann::json provenance, bool calib
       hooks_.continuation != nullptr ? origin_.planner : planner_defaults(options_, with_critic);
   if (calibrated) {
     try {
-      config.heads[kSurpriseHead] = write_options(
-          surprise_on(*model_, *fresh_.frames, usable(fresh_, fresh_.split.validation)));
+      config.heads[kSurpriseHead] = write_options(surprise_on(
+          *model_, *data_.fresh().frames, usable(data_.fresh(), data_.split().validation)));
     } catch (const Error& problem) {  // too few transitions, or a model that diverged
       provenance["surprise"] = std::string("not calibrated: ") + problem.what();
     }
@@ -355,7 +325,7 @@ LearnResult Learning::run() {
   // Metrics continue after the newest checkpoint of the latest stage that has one.
   const RunFolder world_model_run{folder_.path, folder_.resume, 0};
   const RunFolder critic_run{folder_.path, folder_.resume, options_.training.steps};
-  JepaTask task(model_, task_data());
+  JepaTask task(model_, data_.task_data(options_.model.action, device_));
   std::optional<int64_t> metrics_from;
   if (folder_.resume) {
     const auto critic_done = resume_step(critic_run, "critic");

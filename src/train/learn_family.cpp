@@ -57,8 +57,9 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
     model =
         std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
-  run.open(data.dataset().name());
-  data.decode(&options.model.image);
+  data.show(&options.model.image);
+  run.open(data.learned_from());
+  data.decode();
   MaskedTask task(model, data.task_data(device), task_options);
   const auto features = [&](const data::Batch& batch) {
     return model->encode(model->preprocess(batch.pixels.to(device))).mean(1);
@@ -129,8 +130,10 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
     model =
         std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
-  run.open(data.dataset().name());
-  data.decode(nullptr);  // small crops want all the pixels there are
+  data.show(nullptr);  // small crops want all the pixels there are
+  run.open(data.learned_from(),
+           {{"probe", {{"mean", task_options.probe.mean}, {"std", task_options.probe.std}}}});
+  data.decode();
   LeJepaTask task(model, data.task_data(device), task_options);
   auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
     const auto view = centre_view(batch.pixels.flatten(0, 1).to(device), options.model.image.size);
@@ -167,7 +170,7 @@ LearnResult learn(const EbJepaLearnOptions& asked, const RunFolder& folder, at::
                                              static_cast<std::uint64_t>(options.task.seed));
   model->to(device);
   EbJepaTask task(model, options.walks, options.task);
-  run.open("eb_two_rooms");
+  run.open({.recordings = {.data = "eb_two_rooms"}});
   AgentOptions planner;
   planner.sampling = eb_jepa_mppi();
   planner.objective.distance = {.steps = Steps::sum, .reduction = Reduction::mean};

@@ -183,8 +183,10 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
     drift.states = proprio_drift(model->options().proprio, data);
   }
   model->to(device);
-  run.open(data.dataset().name());
-  data.decode(&model->options().image);
+  data.show(&model->options().image);
+  run.open(data.learned_from(), {{"action", write_options(model->options().action)},
+                                 {"proprio", write_options(model->options().proprio)}});
+  data.decode();
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_pixels(pixels.to(device));
   };
@@ -226,8 +228,9 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
   if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
   if (!model) model = new_arm_model(options, *encoder);
   model->to(device);
-  run.open(data.dataset().name());
-  data.decode(&model->options().image);
+  data.show(&model->options().image);
+  run.open(data.learned_from());
+  data.decode();
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_images(model->preprocess(pixels.to(device)));
   };

@@ -53,6 +53,13 @@ ActionSpace data_action_space(const data::Dataset& dataset, int64_t block,
   return space;
 }
 
+void require_stride_of_bundle(const data::WindowOptions& windows, const ActionSpace& action) {
+  require(windows.stride == action.block, ErrorCategory::invalid_option,
+          "windows.stride = " + std::to_string(windows.stride) +
+              " must be the action block of the bundle that learning goes on from, " +
+              std::to_string(action.block));
+}
+
 std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
                                                    const models::ImageOptions& image) {
   const auto given = dataset->image_size();

@@ -16,6 +16,10 @@ inline ActionSpace data_action_space(const data::Dataset& dataset, const LearnOp
   return data_action_space(dataset, options.windows.stride, options.model.action, episodes);
 }
 
+/// For models whose step is a block of actions. Throws Error(invalid_option) naming both unless
+/// windows are as far apart as the blocks of the bundle that learning goes on from are long.
+void require_stride_of_bundle(const data::WindowOptions& windows, const ActionSpace& action);
+
 /// What a training reads of recordings besides pictures.
 struct ReadColumns {
   bool actions = false, states = false;
@@ -36,10 +40,5 @@ std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::Fram
                                                 const data::LoaderOptions& batches,
                                                 const ActionSpace& space,
                                                 const std::vector<int64_t>& episodes);
-inline std::unique_ptr<data::Loader> validation_loader(
-    std::shared_ptr<const data::FrameCache> frames, const LearnOptions& options,
-    const ActionSpace& space, const std::vector<int64_t>& episodes) {
-  return validation_loader(std::move(frames), options.windows, options.loader, space, episodes);
-}
 
 }  // namespace foresight::train

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/loader_task.hpp"
 
+#include "agreement.hpp"
 #include "elapsed.hpp"
 #include "foresight/core/log.hpp"
 #include "mean_terms.hpp"
@@ -74,6 +75,16 @@ void LoaderTask::name_skipped(const data::Batch& batch) {
                                  " that cannot be read: " + window.reason);
 }
 
+void LoaderTask::add_skipped(int64_t windows, const Replicas* processes) {
+  skipped_ += windows;
+  if (windows > 0 && processes != nullptr) share_unreadable(*processes);
+}
+
+void LoaderTask::share_unreadable(const Replicas& processes) {
+  for (const auto& text : gathered(processes, write_names(unreadable_)))
+    unreadable_.merge(read_names(text));
+}
+
 std::vector<std::pair<std::string, double>> LoaderTask::counters() const {
   std::vector<std::pair<std::string, double>> counters;
   if (const double run_s = first_asked_ ? seconds_since(*first_asked_) : 0; run_s > 0)
@@ -115,8 +126,10 @@ losses::Terms LoaderTask::loss_on(data::Loader* windows, const Replicas* process
     return batch_loss(batch, noise);
   };
   const auto terms = mean_loss(*windows, data_.validation_batches, loss, processes);
-  if (processes != nullptr)
+  if (processes != nullptr) {
     skipped = processes->sum(at::full({1}, skipped, at::kDouble)).item().to<int64_t>();
+    if (skipped > 0) share_unreadable(*processes);
+  }
   if (own) skipped_held_out_ = skipped;
   return terms;
 }
@@ -131,18 +144,22 @@ std::string LoaderTask::position() const {
                          {"updates", updates_},
                          {"skipped", skipped_},
                          {"noise", static_cast<int64_t>(noise_.position())},
-                         {"skipped_validation", skipped_held_out_}});
+                         {"skipped_validation", skipped_held_out_}},
+                        unreadable_);
 }
 
 void LoaderTask::seek(const std::string& position) {
-  const auto values = read_position(position, {"epoch",
-                                               "batch",
-                                               "replay_epoch",
-                                               "replay_batch",
-                                               "updates",
-                                               {"skipped", 0},
-                                               "noise",
-                                               {"skipped_validation", 0}});
+  unreadable_.clear();
+  const auto values = read_position(position,
+                                    {"epoch",
+                                     "batch",
+                                     "replay_epoch",
+                                     "replay_batch",
+                                     "updates",
+                                     {"skipped", 0},
+                                     "noise",
+                                     {"skipped_validation", 0}},
+                                    &unreadable_);
   training_->seek({values[0], values[1]});
   if (replay_) replay_->seek({values[2], values[3]});
   updates_ = values[4];

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "agreement.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
@@ -12,25 +13,45 @@
 namespace foresight::train {
 namespace {
 
-struct Differences {
-  std::vector<std::string> other;    // e.g. "training.steps: 10 here, 20 in the run"
-  std::vector<std::string> unknown;  // to the run: e.g. "training.steps = 10"
-};
+constexpr const char* kInTheRun = "in the run";
 
-void compare(const nlohmann::json& here, const nlohmann::json& there, const std::string& path,
-             Differences& found) {
-  if (here.is_object() && there.is_object()) {
-    for (const auto& [key, value] : here.items()) {
-      const auto inner = path.empty() ? key : path + "." + key;
-      if (there.contains(key))
-        compare(value, there[key], inner, found);
-      else
-        found.unknown.push_back(inner + " = " + value.dump());
-    }
-  } else if (here != there) {
-    found.other.push_back(
-        fmt::format("{}: {} here, {} in the run", path, here.dump(), there.dump()));
+// What a replay was told as: by its name alone in earlier versions.
+data::DataIdentity replay_told(const nlohmann::json& config) {
+  const auto told = config.value("learn_on", nlohmann::json::object());
+  const auto replay = told.value("replay", nlohmann::json());
+  if (replay.is_string()) return {.data = replay.get<std::string>()};
+  return replay.is_object() ? data::identity_told(replay) : data::DataIdentity();
+}
+
+nlohmann::json origin_without_replay(const nlohmann::json& config) {
+  auto told = config.value("learn_on", nlohmann::json());
+  if (told.is_object()) told.erase("replay");
+  return told;
+}
+
+// Adds what tells recordings from those that the run was started with.
+void compare_data(const data::DataIdentity& now, data::DataIdentity then, data::Unreadable damage,
+                  const std::string& run, std::vector<std::string>& found) {
+  if (damage == data::Unreadable::skip) {
+    then.frames = 0;
+    then.fingerprint.clear();
   }
+  for (const auto& difference : data::differences(now, then))
+    found.push_back(now.data + ": " + difference);
+  if (!now.data.empty() && !then.data.empty() && !data::same_place(now.data, then.data))
+    log(LogLevel::warning,
+        fmt::format(
+            "{} was started with recordings at {}; as far as can be told, {} holds the same", run,
+            then.data, now.data));
+}
+
+// Options that change no number may differ between machines, and recordings lie where they lie.
+nlohmann::json shared_by_processes(nlohmann::json config) {
+  config.erase("data");
+  if (config.contains("learn") && config["learn"].is_object()) config["learn"].erase("cache");
+  if (config.contains("learn_on") && config["learn_on"].contains("replay"))
+    config["learn_on"]["replay"].erase("data");
+  return config;
 }
 
 }  // namespace
@@ -45,20 +66,21 @@ EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
   return EventWriter(folder.path, resume_step);
 }
 
-void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
-              const Continuation* from) {
-  nlohmann::json config = {{"learn", write_options(options)}, {"data", dataset.name()}};
-  if (from != nullptr) config["learn_on"] = told_origin(*from);
-  open_run(config, folder);
+nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
+                          const Continuation* from) {
+  auto config = write_options(data.recordings);
+  config["learn"] = std::move(options);
+  if (from == nullptr) return config;
+  auto& origin = config["learn_on"];
+  origin = {{"bundle", from->bundle.string()}, {"share", data.replay ? from->share : 0.0}};
+  if (data.replay) origin["replay"] = write_options(*data.replay);
+  return config;
 }
 
-nlohmann::json told_origin(const Continuation& from) {
-  return {{"bundle", from.bundle.string()},
-          {"replay", from.replay ? from.replay->name() : ""},
-          {"share", from.replay ? from.share : 0.0}};
-}
-
-void open_run(const nlohmann::json& config, const RunFolder& folder) {
+void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks) {
+  const auto processes = hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr;
+  require_agreement(shared_by_processes(config), processes.get());
+  if (!writes_run(hooks)) return;
   const auto path = folder.path / "config.json";
   if (!std::filesystem::exists(path)) {
     std::error_code error;
@@ -73,11 +95,25 @@ void open_run(const nlohmann::json& config, const RunFolder& folder) {
                       folder.path.string()));
   Differences found;
   const auto started = io::read_json(path);
-  for (const auto* part : {"family", "learn", "learn_on"})
-    compare(config.value(part, nlohmann::json()), started.value(part, nlohmann::json()),
-            part == std::string("learn") ? "" : part, found);
+  const auto part = [](const nlohmann::json& whole, const char* name) {
+    return whole.is_object() ? whole.value(name, nlohmann::json()) : nlohmann::json();
+  };
+  compare(part(config, "family"), part(started, "family"), "family", kInTheRun, found);
+  compare(part(config, "learn"), part(started, "learn"), "", kInTheRun, found);
+  compare(origin_without_replay(config), origin_without_replay(started), "learn_on", kInTheRun,
+          found);
+  if (started.contains("measured"))
+    compare(part(config, "measured"), started["measured"], "measured", kInTheRun, found);
+  const auto damage =
+      part(part(part(config, "learn"), "loader"), "unreadable") == enum_name(data::Unreadable::skip)
+          ? data::Unreadable::skip
+          : data::Unreadable::fail;
+  compare_data(data::identity_told(config), data::identity_told(started), damage,
+               folder.path.string(), found.other);
+  compare_data(replay_told(config), replay_told(started), damage, folder.path.string(),
+               found.other);
   require(found.other.empty(), ErrorCategory::invalid_option,
-          fmt::format("{} was started with other options: {}", folder.path.string(),
+          fmt::format("{} was started with other options or recordings: {}", folder.path.string(),
                       fmt::join(found.other, "; ")));
   for (const auto& option : found.unknown)
     log(LogLevel::warning,

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 
+#include "foresight/data/identity.hpp"
 #include "foresight/train/learn.hpp"
 
 namespace foresight::train {
@@ -17,15 +18,23 @@ bool writes_run(const LearnHooks& hooks);
 EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
                          std::optional<int64_t> resume_step);
 
-/// Writes config.json of a new run, or compares it with that of the run to go on with. `from`: null
-/// unless the run learns on from a bundle. An option that the run's config.json does not know, as
-/// of an earlier version, is warned about. Throws Error: invalid_argument where a run is that is
-/// not to be resumed, invalid_option naming every option that differs.
-void open_run(const LearnOptions& options, const data::Dataset& dataset, const RunFolder& folder,
-              const Continuation* from);
-/// What config.json tells of where learning goes on, under `learn_on`.
-nlohmann::json told_origin(const Continuation& from);
-/// The same for a run of which `config` says everything: `family`, `learn`, `data` and `learn_on`.
-void open_run(const nlohmann::json& config, const RunFolder& folder);
+/// What a run learns from.
+struct LearnedFrom {
+  data::DataIdentity recordings;
+  std::optional<data::DataIdentity> replay = {};  ///< of a run that learns on
+};
+
+/// The config.json of a run with these options. `from`: null unless it learns on from a bundle.
+nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
+                          const Continuation* from);
+
+/// Writes config.json of a new run, or compares it with that of the run to go on with: options
+/// (`learn`), recordings, the bundle that learning goes on from (`learn_on`), and what else it
+/// holds of `family` and `measured` (from the recordings). The same recordings elsewhere, and an
+/// option that the run's config.json does not know, as of an earlier version, are warned about; of
+/// recordings whose damage is skipped, files may be missing by now. All processes call this, the
+/// first one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
+/// invalid_option naming everything that differs, from the run or between the processes.
+void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks);
 
 }  // namespace foresight::train

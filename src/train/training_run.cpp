@@ -34,7 +34,7 @@ bool TrainingRun::agree_to_stop(std::vector<double>& values) {
   const bool here = InterruptGuard::requested();
   const auto skipped = task_.take_skipped();
   if (hooks_.reducer == nullptr) {
-    task_.add_skipped(skipped);
+    task_.add_skipped(skipped, nullptr);
     return here;
   }
   values.push_back(static_cast<double>(skipped));
@@ -42,8 +42,8 @@ bool TrainingRun::agree_to_stop(std::vector<double>& values) {
   hooks_.reducer->average(values);
   const bool anywhere = values.back() > 0;
   values.pop_back();
-  task_.add_skipped(
-      std::llround(values.back() * static_cast<double>(hooks_.reducer->world_size())));
+  task_.add_skipped(std::llround(values.back() * static_cast<double>(hooks_.reducer->world_size())),
+                    hooks_.reducer->replicas().get());
   values.pop_back();
   return anywhere;
 }
@@ -99,6 +99,7 @@ bool TrainingRun::diverged(const StepLoss& loss) {
   const auto problem = non_finite_term(loss.terms, loss.values);
   if (problem.empty()) return false;
   optimizer_.zero_grad();
+  restore_buffers();
   result_.outcome = Outcome::diverged;
   result_.message = fmt::format(
       "stopped at step {}: {}. The weights of step {} are kept; a lower learning "
@@ -145,6 +146,7 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   } catch (...) {
     // Keep the last whole step. If that fails too, the first problem is still the one to tell.
     try {
+      restore_buffers();
       save();
     } catch (const std::exception& problem) {
       log(LogLevel::error, fmt::format("no checkpoint either: {}", problem.what()));

@@ -45,11 +45,11 @@ class TrainingRun {
   void join();
   void save();
   // What the next step depends on besides weights, kept from before it starts: a step that fails
-  // may have drawn from both.
-  void remember() {
-    position_ = task_.position();
-    random_ = random_state();
-  }
+  // may have drawn from all of them.
+  void remember();
+  // The module's buffers as the last whole step left them: a forward pass moves the statistics of
+  // a batch norm, and those of a batch that is not finite are lost.
+  void restore_buffers();
   bool due(int64_t every) const { return every > 0 && result_.step % every == 0; }
   bool writes() const { return hooks_.reducer == nullptr || hooks_.reducer->rank() == 0; }
   // Numbers of its own for dropout in every process, which no checkpoint needs to hold.
@@ -77,9 +77,10 @@ class TrainingRun {
   BestWeights best_weights_;
   at::Device device_;
   TrainResult result_;
-  Tensor norm_;           // of the last gradient
-  Tensor random_;         // state of torch's generator then
-  std::string position_;  // of the task after the last whole step
+  Tensor norm_;                                     // of the last gradient
+  Tensor random_;                                   // state of torch's generator then
+  std::string position_;                            // of the task after the last whole step
+  std::vector<std::pair<Tensor, Tensor>> buffers_;  // of the module, and their values then
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
   int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
   Clock::time_point start_ = Clock::now(), logged_at_ = Clock::now();

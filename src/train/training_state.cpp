@@ -2,7 +2,9 @@
 // What a run is made of: from a checkpoint, from rank 0, into a checkpoint.
 #include <fmt/format.h>
 
+#include "agreement.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/core/options_json.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "training_run.hpp"
 
@@ -104,6 +106,7 @@ void TrainingRun::restore_task(const Checkpoint& checkpoint, const std::string& 
 
 void TrainingRun::join() {
   if (hooks_.reducer == nullptr) return;
+  require_agreement(write_options(options_), hooks_.reducer->replicas().get());
   std::vector<Tensor> state;
   const auto add = [&](const io::NamedTensors& tensors) {
     for (const auto& [name, tensor] : tensors) state.push_back(tensor.detach());
@@ -113,6 +116,19 @@ void TrainingRun::join() {
   if (average_) add(average_->state());
   add(task_.extra_tensors());
   hooks_.reducer->synchronise(result_.step, state);
+}
+
+void TrainingRun::remember() {
+  position_ = task_.position();
+  random_ = random_state();
+  buffers_.clear();
+  for (const auto& buffer : task_.module().buffers())
+    if (buffer.defined()) buffers_.emplace_back(buffer, buffer.detach().clone());
+}
+
+void TrainingRun::restore_buffers() {
+  c10::NoGradGuard no_grad;
+  for (auto& [buffer, value] : buffers_) buffer.copy_(value);
 }
 
 void TrainingRun::save() {

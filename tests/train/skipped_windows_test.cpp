@@ -62,8 +62,11 @@ std::unique_ptr<data::Loader> windows_of(const std::vector<int64_t>& episodes, i
       shard);
 }
 
-void train_brightness(const fs::path& folder, const data::Shard& shard, GradientReducer* reducer,
-                      int64_t steps = kSteps) {
+// Returns the episodes that could not be read.
+std::map<std::string, std::string> train_brightness(const fs::path& folder,
+                                                    const data::Shard& shard,
+                                                    GradientReducer* reducer,
+                                                    int64_t steps = kSteps) {
   TaskData data;
   data.training = windows_of({0, 1, 2, 3}, kBatch, shard);
   data.validation = windows_of({4, 5}, 4, {});
@@ -81,6 +84,7 @@ void train_brightness(const fs::path& folder, const data::Shard& shard, Gradient
   REQUIRE(result.outcome == Outcome::finished);
   CHECK(task.skipped_windows() > 0);  // the total, in every process
   CHECK(task.skipped_validation_windows() > 0);
+  return task.unreadable_episodes();
 }
 
 // Windows of the first batches of an order that show a damaged frame, and what was drawn in their
@@ -107,7 +111,7 @@ TEST_CASE("part: train on damaged recordings", "[.]") {
 
 TEST_CASE("skipped windows of all processes are counted, while training and while validating") {
   const TemporaryFolder one;
-  train_brightness(one.path(), {}, nullptr);
+  const auto named = train_brightness(one.path(), {}, nullptr);
   const auto expected = metric_curve(one.path());
   for (int64_t step = 1; step <= kSteps; ++step) {
     const auto at = "@" + std::to_string(step);
@@ -118,7 +122,9 @@ TEST_CASE("skipped windows of all processes are counted, while training and whil
             skipped_in_order({4, 5}, 4, kHeldOutBatches));
   }
 
-  // A run that goes on counts on.
+  // A run that goes on counts on, and one that has nothing left to do still names them.
+  CHECK(named.size() == 6);
+  CHECK(train_brightness(one.path(), {}, nullptr) == named);
   const TemporaryFolder two_parts;
   train_brightness(two_parts.path(), {}, nullptr, 3);
   train_brightness(two_parts.path(), {}, nullptr);

@@ -71,7 +71,7 @@ struct LearnResult {
   double decode_seconds = 0;                 ///< decoding the data set into the cache
   std::optional<ContinualReport> continual;  ///< of a run that went on from a bundle
   int64_t skipped_windows = 0;  ///< of the world model's training, see LoaderOptions.unreadable
-  /// Episodes with frames that this call could not read, and what was wrong first.
+  /// Episodes with frames that a process could not read, earlier runs included, and what was wrong.
   std::map<std::string, std::string> unreadable_episodes;
 };
 
@@ -83,8 +83,8 @@ struct FORESIGHT_API LearnHooks {
   /// in the first stage no cost-to-go.
   std::function<double(const std::filesystem::path& bundle)> success = nullptr;
   /// Learn on from a bundle; null: from new weights. The model, its action statistics and limits
-  /// and the action block are the bundle's, LearnOptions.model is not looked at. If the bundle has
-  /// a cost-to-go, that learns on too.
+  /// and the action block are the bundle's: LearnOptions.model is not looked at, and windows.stride
+  /// must be that block. If the bundle has a cost-to-go, that learns on too.
   const Continuation* continuation = nullptr;
 };
 

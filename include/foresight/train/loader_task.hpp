@@ -58,14 +58,15 @@ class FORESIGHT_API LoaderTask : public Task {
   /// "skipped_validation_windows", of the last validation, if it had any: of all processes.
   std::vector<std::pair<std::string, double>> counters() const final;
   int64_t take_skipped() final { return std::exchange(newly_skipped_, 0); }
-  void add_skipped(int64_t windows) final { skipped_ += windows; }
+  void add_skipped(int64_t windows, const Replicas* processes) final;
 
   /// Training windows that could not be read and were replaced, by any process, earlier runs
   /// included.
   int64_t skipped_windows() const noexcept { return skipped_; }
   /// Held-out windows likewise, of the last validation.
   int64_t skipped_validation_windows() const noexcept { return skipped_held_out_; }
-  /// Episodes of this process in this run with such windows, and what was wrong with the first.
+  /// Episodes with such windows, of any process, earlier runs included, and what was wrong with
+  /// one.
   const std::map<std::string, std::string>& unreadable_episodes() const noexcept {
     return unreadable_;
   }
@@ -88,6 +89,8 @@ class FORESIGHT_API LoaderTask : public Task {
   data::Batch next_batch(data::StagedLoader& loader, const Augmentation& change);
   // Names the episodes of its skipped windows in the log, each once.
   void name_skipped(const data::Batch& batch);
+  // Every process knows the names of all.
+  void share_unreadable(const Replicas& processes);
 
   std::string name_;
   TaskData data_;

@@ -48,7 +48,8 @@ class FORESIGHT_API Task {
   /// Windows of this process's parts of the batches that could not be read since the last call. The
   /// trainer hands the sum over all processes to add_skipped(), which adds it to the total.
   virtual int64_t take_skipped() { return 0; }
-  virtual void add_skipped(int64_t /*windows*/) {}
+  /// All processes call that together; `processes` is null where there is one.
+  virtual void add_skipped(int64_t /*windows*/, const Replicas* /*processes*/) {}
 
   /// Running totals that belong in the metrics, e.g. of windows that could not be read. Called
   /// where metrics are written.
