@@ -74,7 +74,8 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
 }  // namespace
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
-  const auto dataset = flags.camera.open(flags.path, {.unreadable = data::Unreadable::skip});
+  const auto dataset = flags.camera.open(flags.path, {.missing_states = data::NanPolicy::accept,
+                                                      .unreadable = data::Unreadable::skip});
   const auto found = data::inspect(*dataset, options);
   print_shape(*dataset, found);
   print_statistics("action", found.actions);

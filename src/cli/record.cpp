@@ -8,6 +8,7 @@
 
 #include "commands.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/data/folder_writer.hpp"
 #include "foresight/envs/recording.hpp"
 #include "foresight/envs/registry.hpp"
@@ -27,6 +28,16 @@ std::vector<std::string> numbered(const char* stem, int64_t count) {
   return names;
 }
 
+// Of an episode that is added: to go on behind others, by hand or with another seed, must not
+// record any of them again.
+std::uint64_t seed_of(const RecordFlags& flags, int64_t first, int64_t i) {
+  if (first == 0) return static_cast<std::uint64_t>(flags.seed * flags.episodes + i);
+  Fnv1a hash;
+  hash.add(flags.seed);
+  hash.add(first + i);
+  return hash.value();
+}
+
 void record(const RecordFlags& flags) {
   const auto env = envs::make_env(flags.env);
   const auto policy = envs::make_policy(flags.policy);
@@ -41,12 +52,12 @@ void record(const RecordFlags& flags) {
                    {"recorder", fmt::format("foresight {}", FORESIGHT_VERSION)},
                    {"seed", std::to_string(flags.seed)}};
   data::FolderWriter writer(flags.out, options);
+  const int64_t first = writer.next_episode();
 
   train::Progress progress("record", flags.episodes);
   int64_t rows = 0, reached = 0;
   for (int64_t i = 0; i < flags.episodes; ++i) {
-    const auto episode = envs::record_episode(
-        *env, *policy, static_cast<std::uint64_t>(flags.seed * flags.episodes + i), flags.size);
+    const auto episode = envs::record_episode(*env, *policy, seed_of(flags, first, i), flags.size);
     const auto length = episode.length();
     auto ends = at::zeros({length, 2}, at::kDouble);
     ends[length - 1][0] = episode.terminated ? 1.0 : 0.0;

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "foresight/core/log.hpp"
+#include "foresight/core/options_json.hpp"
 
 namespace foresight::data {
 namespace {
@@ -42,7 +44,7 @@ std::vector<std::string> columns_of(const Feature& feature) {
 class ColumnarDataset final : public Dataset {
  public:
   ColumnarDataset(Recording recording, const DatasetOptions& options)
-      : recording_(std::move(recording)) {
+      : recording_(std::move(recording)), options_(options) {
     check_episodes();
     place_columns();
     if (options.fps > 0) recording_.fps = options.fps;
@@ -83,6 +85,13 @@ class ColumnarDataset final : public Dataset {
     return all;
   }
   std::vector<std::string> remarks() const override { return recording_.remarks; }
+  std::map<int64_t, std::string> unreadable_episodes() const override {
+    return recording_.unreadable;
+  }
+  void identify_frames(Fnv1a& hash) const override {
+    identify_decoding(hash, options_.video);
+    recording_.frames->identify(hash);
+  }
   std::vector<std::string> text_columns() const override {
     std::vector<std::string> names;
     for (const auto& text : recording_.texts) names.push_back(text.name);
@@ -114,12 +123,16 @@ class ColumnarDataset final : public Dataset {
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
     for (const int64_t index : indices)
       if (index < 0 || index >= length(episode)) check_rows(episode, index, 1);
+    if (const auto problem = recording_.unreadable.find(episode);
+        problem != recording_.unreadable.end())
+      throw Error(ErrorCategory::bad_file, problem->second);
     return recording_.frames->read(episode, indices);
   }
 
   void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
     for (const int64_t index : indices)
       if (index < 0 || index >= length(episode)) return;
+    if (recording_.unreadable.contains(episode)) return;
     recording_.frames->announce(episode, indices);
   }
 
@@ -239,7 +252,7 @@ class ColumnarDataset final : public Dataset {
   // Actions may be missing (recorders write NaN at resets), states may not: a probe would learn
   // NaN.
   void check_states(const Feature& feature, const Tensor& values) const {
-    if (!values.is_floating_point()) return;
+    if (!values.is_floating_point() || options_.missing_states == NanPolicy::accept) return;
     const auto names = columns_of(feature);
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (std::find(states_.begin(), states_.end(), names[i]) == states_.end()) continue;
@@ -264,6 +277,7 @@ class ColumnarDataset final : public Dataset {
   }
 
   Recording recording_;
+  DatasetOptions options_;
   std::string camera_;
   std::map<std::string, ColumnPlace> places_;
   std::vector<std::string> columns_, actions_, states_;
@@ -275,7 +289,13 @@ class ColumnarDataset final : public Dataset {
 
 std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
                                                      const DatasetOptions& options) {
+  for (const auto& [episode, problem] : recording.unreadable) log(LogLevel::warning, problem);
+  for (const auto& remark : recording.remarks) log(LogLevel::warning, remark);
   return std::make_shared<ColumnarDataset>(std::move(recording), options);
+}
+
+void identify_decoding(Fnv1a& hash, const VideoReaderOptions& options) {
+  hash.add(write_options(options).dump());
 }
 
 std::string chosen_camera(const std::string& recording, const std::vector<std::string>& cameras,

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/data/dataset.hpp"
 
 namespace foresight::data {
@@ -24,6 +25,8 @@ class FrameSource {
   virtual Tensor read(int64_t episode, at::IntArrayRef rows) const = 0;
   /// See Dataset::announce_frames().
   virtual void announce(int64_t /*episode*/, at::IntArrayRef /*rows*/) const {}
+  /// See Dataset::identify_frames().
+  virtual void identify(Fnv1a& /*hash*/) const {}
 };
 
 /// A named array of numbers. Its `width` values a row become columns: "action" of width 2 gives
@@ -57,6 +60,7 @@ struct Recording {
   std::vector<TextFeature> texts = {};
   std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
   std::vector<std::string> remarks = {};            ///< as Dataset::remarks()
+  std::map<int64_t, std::string> unreadable = {};   ///< as Dataset::unreadable_episodes()
   std::vector<std::string> cameras = {};
   std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
   /// Features that hold actions and states where DatasetOptions do not say: the first list of
@@ -72,6 +76,9 @@ std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
 /// The camera that DatasetOptions.camera means. Throws Error(not_found) listing `cameras`.
 std::string chosen_camera(const std::string& recording, const std::vector<std::string>& cameras,
                           const DatasetOptions& options);
+
+/// What decoding makes of the same files: part of Dataset::identify_frames().
+void identify_decoding(Fnv1a& hash, const VideoReaderOptions& options);
 
 /// "a, b, c", or "none".
 std::string listed_names(const std::vector<std::string>& names);

@@ -9,7 +9,6 @@
 #include "foresight/io/pickled_integers.hpp"
 #include "foresight/io/torch_checkpoint.hpp"
 #include "formats.hpp"
-#include "parallel.hpp"
 #include "picture.hpp"
 #include "video_frames.hpp"
 
@@ -46,7 +45,7 @@ class DinoWmOpener {
 
   OpenedDataset open() {
     chosen_camera(recording_.name, recording_.cameras, options_);
-    recording_.frames = fs::exists(folder_ / "obses" / "episode_000.mp4") ? videos() : tensors();
+    recording_.frames = holds_films() ? videos() : tensors();
     return make_columnar_dataset(std::move(recording_), options_);
   }
 
@@ -124,34 +123,48 @@ class DinoWmOpener {
                 recording_.name + ": no rel_actions.pth, abs_actions.pth or actions.pth");
   }
 
-  std::shared_ptr<const FrameSource> videos() {
-    std::vector<EpisodeClip> clips(recording_.episodes.size());
-    for (std::size_t e = 0; e < clips.size(); ++e)
-      clips[e].file =
-          folder_ / "obses" / numbered_name("episode_%03lld.mp4", static_cast<long long>(e));
-    require_files(recording_.name, clips);
-    parallel_for(static_cast<int64_t>(clips.size()), options_.threads, [&](int64_t e) {
-      const VideoReader reader(clips[static_cast<std::size_t>(e)].file.string(), options_.video);
-      const int64_t rows = recording_.episodes[static_cast<std::size_t>(e)].length;
-      require(reader.num_frames() >= rows, ErrorCategory::bad_file,
-              reader.path() + ": has " + std::to_string(reader.num_frames()) +
-                  " frames, its episode has " + std::to_string(rows) + " rows");
-      if (e == 0) recording_.fps = reader.info().average_rate;
-    });
-    return video_frames(std::move(clips), {}, options_.video);
+  fs::path film(int64_t episode) const {
+    return folder_ / "obses" / numbered_name("episode_%03lld.mp4", episode);
   }
 
-  std::shared_ptr<const FrameSource> tensors() const {
+  bool holds_films() const {
+    for (int64_t e = 0; e < static_cast<int64_t>(recording_.episodes.size()); ++e)
+      if (fs::exists(film(e))) return true;
+    return false;
+  }
+
+  std::shared_ptr<const FrameSource> videos() {
+    std::vector<EpisodeClip> clips(recording_.episodes.size());
+    for (std::size_t e = 0; e < clips.size(); ++e) clips[e].file = film(static_cast<int64_t>(e));
+    require_files(recording_, clips, options_.unreadable);
+    open_films(recording_, clips, options_, [&](std::size_t e, const VideoReader& film) {
+      const int64_t rows = recording_.episodes[e].length;
+      require(film.num_frames() >= rows, ErrorCategory::bad_file,
+              film.path() + ": has " + std::to_string(film.num_frames()) +
+                  " frames, its episode has " + std::to_string(rows) + " rows");
+    });
+    return video_frames(std::move(clips), {}, options_.video, options_.unreadable);
+  }
+
+  std::shared_ptr<const FrameSource> tensors() {
     const auto file = [folder = folder_](int64_t episode) {
       const fs::path one = folder / "obses" / numbered_name("episode_%03lld.pth", episode);
       return fs::exists(one) ? one : folder / numbered_name("%06lld", episode) / "obses.pth";
     };
-    for (std::size_t e = 0; e < recording_.episodes.size(); ++e)
-      require(fs::exists(file(static_cast<int64_t>(e))), ErrorCategory::not_found,
-              recording_.name + ": the frames of episode " + std::to_string(e) +
-                  " are missing. Looked for: obses/episode_" +
-                  numbered_name("%03lld", static_cast<int64_t>(e)) + ".mp4, the same .pth, " +
-                  numbered_name("%06lld", static_cast<int64_t>(e)) + "/obses.pth");
+    int64_t first = -1;  // that is there
+    for (int64_t e = 0; e < static_cast<int64_t>(recording_.episodes.size()); ++e) {
+      if (fs::exists(file(e))) {
+        if (first < 0) first = e;
+        continue;
+      }
+      const auto problem = recording_.name + ": the frames of episode " + std::to_string(e) +
+                           " are missing. Looked for: obses/episode_" + numbered_name("%03lld", e) +
+                           ".mp4, the same .pth, " + numbered_name("%06lld", e) + "/obses.pth";
+      require(options_.unreadable == Unreadable::skip, ErrorCategory::not_found, problem);
+      recording_.unreadable.emplace(e, problem);
+    }
+    require(first >= 0, ErrorCategory::not_found,
+            recording_.name + ": the frames of all episodes are missing");
     return tensor_frames(
         [file](int64_t episode, at::IntArrayRef rows) {
           const fs::path path = file(episode);
@@ -169,7 +182,7 @@ class DinoWmOpener {
           }
           return at::stack(chosen);
         },
-        options_.video);
+        options_.video, first);
   }
 
   fs::path folder_;

@@ -13,7 +13,6 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "formats.hpp"
 #include "hdf5_file.hpp"
@@ -84,8 +83,11 @@ struct DroidEpisode {
   std::map<std::string, fs::path> videos = {};  // by camera
   int64_t rows = 0;                             // of trajectory and video, before thinning
   double rate = 0;
-  FileStamp stamp = {};     // of the trajectory
-  std::string remark = {};  // where its parts differ in length
+  int64_t stride = 1;    // frames a row
+  FileStamp stamp = {};  // of the trajectory
+  std::vector<std::string> remarks = {};
+
+  double row_rate() const { return rate / static_cast<double>(stride); }
 };
 
 class DroidOpener {
@@ -99,30 +101,32 @@ class DroidOpener {
     camera_ = chosen_camera(name_, cameras(), options_);
     parallel_for(static_cast<int64_t>(episodes_.size()), options_.threads,
                  [this](int64_t e) { measure(episodes_[static_cast<std::size_t>(e)]); });
-    const double rate = episodes_.front().rate;
-    if (options_.fps > 0 && rate > 0)
-      stride_ = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(rate / options_.fps - 1e-6)));
   }
 
   OpenedDataset open() {
     Recording recording{.name = name_};
-    recording.fps = episodes_.front().rate / static_cast<double>(stride_);
+    recording.fps = episodes_.front().row_rate();
     recording.last_action = LastAction::artefact;  // nothing follows, so it is NaN
     recording.actions = {{"action"}};
     recording.states = {{"state"}};
     recording.cameras = cameras();
     std::vector<EpisodeClip> clips;
     int64_t first = 0;
+    double slowest = recording.fps, fastest = recording.fps;
     for (const auto& episode : episodes_) {
-      const int64_t length = (episode.rows + stride_ - 1) / stride_;
+      const int64_t length = (episode.rows + episode.stride - 1) / episode.stride;
       recording.episodes.push_back({episode.folder.filename().string(), first, length});
-      clips.push_back({.file = episode.videos.at(camera_), .stride = stride_});
-      if (!episode.remark.empty()) recording.remarks.push_back(episode.remark);
+      clips.push_back({.file = episode.videos.at(camera_), .stride = episode.stride});
+      for (const auto& remark : episode.remarks) recording.remarks.push_back(remark);
       first += length;
+      slowest = std::min(slowest, episode.row_rate());
+      fastest = std::max(fastest, episode.row_rate());
     }
-    const auto states = [episodes = episodes_, stride = stride_] {
-      return all_states(episodes, stride);
-    };
+    if (fastest > slowest * (1 + kRateTolerance))
+      recording.remarks.push_back(name_ + ": rows follow each other " + std::to_string(slowest) +
+                                  " to " + std::to_string(fastest) +
+                                  " times a second: a window covers different times in them");
+    const auto states = [episodes = episodes_] { return all_states(episodes); };
     recording.features.push_back({"state", kStateWidth, states});
     recording.features.push_back({"action", kStateWidth, [states, rows = recording.episodes] {
                                     return pose_changes(states(), rows);
@@ -175,16 +179,19 @@ class DroidOpener {
     episode.rows = std::min(pose.shape[0], reader.num_frames());
     episode.rate = reader.info().average_rate;
     require(episode.rows >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
-    if (pose.shape[0] != reader.num_frames()) {
-      episode.remark = episode.folder.string() + ": trajectory.h5 has " +
-                       std::to_string(pose.shape[0]) + " rows, the video " +
-                       std::to_string(reader.num_frames()) +
-                       " frames; what only one of them has is left out";
-      log(LogLevel::warning, episode.remark);
-    }
+    if (options_.fps > 0 && episode.rate > 0)  // every film by its own rate, as V-JEPA 2-AC does
+      episode.stride =
+          std::max<int64_t>(1, static_cast<int64_t>(std::ceil(episode.rate / options_.fps - 1e-6)));
+    if (pose.shape[0] != reader.num_frames())
+      episode.remarks.push_back(episode.folder.string() + ": trajectory.h5 has " +
+                                std::to_string(pose.shape[0]) + " rows, the video " +
+                                std::to_string(reader.num_frames()) +
+                                " frames; what only one of them has is left out");
+    if (const auto uneven = uneven_frames(reader); !uneven.empty())
+      episode.remarks.push_back(uneven);
   }
 
-  static Tensor all_states(const std::vector<DroidEpisode>& episodes, int64_t stride) {
+  static Tensor all_states(const std::vector<DroidEpisode>& episodes) {
     std::vector<Tensor> parts;
     for (const auto& episode : episodes) {
       require_unchanged(episode.folder / kTrajectory, episode.stamp);
@@ -192,7 +199,7 @@ class DroidOpener {
       const Tensor state = at::cat({trajectory.read(kPose).to(at::kDouble),
                                     trajectory.read(kGripper).to(at::kDouble).unsqueeze(1)},
                                    1);
-      parts.push_back(state.slice(0, 0, episode.rows, stride));
+      parts.push_back(state.slice(0, 0, episode.rows, episode.stride));
     }
     return at::cat(parts).contiguous();
   }
@@ -217,7 +224,6 @@ class DroidOpener {
   DatasetOptions options_;
   std::string name_, camera_;
   std::vector<DroidEpisode> episodes_;
-  int64_t stride_ = 1;
 };
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
+#include "natural_order.hpp"
 #include "parallel.hpp"
 #include "picture.hpp"
 #include "video_frames.hpp"
@@ -49,11 +50,26 @@ std::optional<std::pair<int64_t, std::string>> episode_and_camera(const std::str
   return std::pair(*number, dot == std::string::npos ? kOnlyCamera : name.substr(dot + 1));
 }
 
+// Forgets the last episode where it has no table and dataset.json does not count it: its writer was
+// killed between the two, and the next one clears it away. Returns what is to be said of it.
+std::string leave_out_unfinished(std::map<int64_t, EpisodeParts>& found, const fs::path& folder) {
+  const auto settings = folder / "dataset.json";
+  if (found.size() < 2 || !found.rbegin()->second.table.empty() || !fs::exists(settings)) return {};
+  const nlohmann::json told = io::read_json(settings);
+  const bool counted = !told.is_object() || !told.contains("episodes") ||
+                       !told["episodes"].is_number_integer() || told["episodes"] >= found.size();
+  if (counted) return {};
+  const auto last = std::prev(found.end());
+  const auto film = last->second.cameras.begin()->second.string();
+  found.erase(last);
+  return film + ": of an episode that was not finished (it has no table), left out";
+}
+
 std::vector<fs::path> pictures_in(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder))
     if (is_picture_file(entry.path())) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
+  std::sort(files.begin(), files.end(), path_before);
   return files;
 }
 
@@ -87,23 +103,38 @@ void FolderDataset::find_episodes(const fs::path& folder) {
                 std::to_string(name->first));
     place = path;
   }
+  unfinished_ = leave_out_unfinished(found, folder);
   require(!found.empty(), ErrorCategory::not_found,
           name_ + ": holds no episode, expected episode_0000.mp4, episode_0000.csv, ...");
+  const bool skip = options_.unreadable == Unreadable::skip;
   for (const auto& [number, parts] : found)
-    require(!parts.cameras.empty(), ErrorCategory::not_found,
+    require(!parts.cameras.empty() || skip, ErrorCategory::not_found,
             parts.table.string() + ": the video of this table is missing (" +
                 parts.table.stem().string() + ".mp4)");
-  for (const auto& [camera, path] : found.begin()->second.cameras) cameras_.push_back(camera);
+  const auto shown = std::find_if(found.begin(), found.end(), [](const auto& episode) {
+    return !episode.second.cameras.empty();
+  });
+  require(shown != found.end(), ErrorCategory::not_found,
+          name_ + ": the videos of all tables are missing");
+  for (const auto& [camera, path] : shown->second.cameras) cameras_.push_back(camera);
   camera_ = chosen_camera(name_, cameras_, options_);
   for (const auto& [number, parts] : found) {
     const auto frames = parts.cameras.find(camera_);
-    require(frames != parts.cameras.end(), ErrorCategory::not_found,
-            parts.cameras.begin()->second.string() + ": its episode has no camera '" + camera_ +
-                "', but the first one has");
-    const std::string stem = frames->second.filename().string();
     Episode episode;
+    if (frames != parts.cameras.end()) {
+      episode.frames = frames->second;
+    } else {
+      if (!parts.cameras.empty()) {
+        const auto other = parts.cameras.begin()->second.string();
+        require(skip && !parts.table.empty(), ErrorCategory::not_found,
+                other + ": its episode has no camera '" + camera_ + "', but the first one has");
+      }
+      episode.frames = parts.table;
+      episode.problem =
+          parts.table.string() + ": camera '" + camera_ + "' of its episode is missing";
+    }
+    const std::string stem = episode.frames.filename().string();
     episode.name = stem.substr(0, stem.find('.'));
-    episode.frames = frames->second;
     require(!parts.table.empty(), ErrorCategory::not_found,
             episode.frames.string() + ": the table of this video is missing (" + episode.name +
                 ".csv)");
@@ -150,6 +181,7 @@ void FolderDataset::read_settings(const fs::path& file) {
 void FolderDataset::open_episodes() {
   parallel_for(num_episodes(), options_.threads,
                [this](int64_t e) { open_episode(episodes_[static_cast<std::size_t>(e)]); });
+  for (const auto& [episode, problem] : unreadable_episodes()) log(LogLevel::warning, problem);
   for (const auto& remark : remarks()) log(LogLevel::warning, remark);
 }
 
@@ -158,6 +190,19 @@ void FolderDataset::open_episode(Episode& episode) const {
   const CsvOptions reading{.nan = NanPolicy::accept, .text = TextPolicy::skip};
   episode.table = fs::path(table).extension() == ".jsonl" ? read_jsonl(table, reading)
                                                           : read_csv(table, reading);
+  try {
+    if (episode.problem.empty()) open_frames_of(episode);
+  } catch (const Error& problem) {
+    if (options_.unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+    episode.problem = problem.what();
+  }
+  // Whatever its frames are, the episode keeps its rows, and all windows their numbers.
+  if (!episode.problem.empty()) episode.length = episode.table.rows();
+  require(episode.length > 0, ErrorCategory::bad_file, table + ": has no rows");
+}
+
+void FolderDataset::open_frames_of(Episode& episode) const {
+  const std::string table = episode.table.name;
   const int64_t rows = episode.table.rows();
   int64_t frames = 0;
   if (fs::is_directory(episode.frames)) {
@@ -171,10 +216,8 @@ void FolderDataset::open_episode(Episode& episode) const {
     episode.size = {reader.info().height, reader.info().width};
     episode.rate = reader.info().average_rate;
     episode.frame_table = reader.table();
-    if (!reader.info().constant_rate)
-      episode.remarks.push_back(
-          episode.frames.string() +
-          ": frames are not equally spaced in time; rows are matched by frame number");
+    if (const auto uneven = uneven_frames(reader); !uneven.empty())
+      episode.remarks.push_back(uneven);
   }
   require(std::abs(rows - frames) <= options_.tail_mismatch, ErrorCategory::bad_file,
           table + ": has " + std::to_string(rows) + " rows, but its video " +
@@ -186,54 +229,52 @@ void FolderDataset::open_episode(Episode& episode) const {
     episode.remarks.push_back(table + ": has " + std::to_string(rows) + " rows, its video " +
                               std::to_string(frames) +
                               " frames; what only one of them has is left out");
-  require(episode.length > 0, ErrorCategory::bad_file, table + ": has no rows");
+}
+
+// The first whose frames can be read.
+const FolderDataset::Episode& FolderDataset::shown() const {
+  for (const Episode& episode : episodes_)
+    if (episode.problem.empty()) return episode;
+  throw Error(ErrorCategory::bad_file,
+              name_ + ": no episode's frames can be read, the first: " + episodes_.front().problem);
 }
 
 void FolderDataset::open_frames() {
-  const bool pictures = !episodes_.front().pictures.empty();
+  const bool pictures = !shown().pictures.empty();
   std::vector<EpisodeClip> clips;
   std::vector<std::vector<fs::path>> files;
   std::vector<std::vector<FileStamp>> stamps;
   for (const Episode& episode : episodes_) {
-    require(episode.pictures.empty() != pictures, ErrorCategory::bad_file,
+    const bool readable = episode.problem.empty();
+    require(!readable || episode.pictures.empty() != pictures, ErrorCategory::bad_file,
             episode.frames.string() + ": one of pictures and video, but " +
-                episodes_.front().frames.string() + " is the other");
-    clips.push_back({.file = episode.frames, .table = episode.frame_table});
+                shown().frames.string() + " is the other");
+    clips.push_back(readable ? EpisodeClip{.file = episode.frames, .table = episode.frame_table}
+                             : EpisodeClip{});
     files.push_back(episode.pictures);
     stamps.emplace_back();
+    if (!readable) continue;
     for (const auto& picture : episode.pictures) stamps.back().push_back(file_stamp(picture));
   }
   if (!pictures) {
-    frames_ = video_frames(std::move(clips), {}, options_.video);
+    frames_ = video_frames(std::move(clips), {}, options_.video, options_.unreadable);
     image_size_ = frames_->size();
     return;
   }
   const auto file = [files](int64_t episode, int64_t row) {
     return files[static_cast<std::size_t>(episode)][static_cast<std::size_t>(row)].string();
   };
-  frames_ = picture_file_frames(file, std::move(stamps), options_.video);
+  frames_ = picture_file_frames(file, std::move(stamps), options_.video, options_.unreadable);
   image_size_ = frames_->size();
-}
-
-// Columns with words count too: an action column with one bad cell must be an error, not an action
-// less.
-std::vector<std::string> FolderDataset::prefixed(std::string_view prefix) const {
-  const CsvTable& table = episodes_.front().table;
-  std::vector<std::string> names;
-  for (const auto& column : table.columns)
-    if (column.starts_with(prefix)) names.push_back(column);
-  for (const auto& [column, reason] : table.skipped)
-    if (column.starts_with(prefix)) names.push_back(column);
-  return names;
 }
 
 void FolderDataset::agree() {
   const Episode& first = episodes_.front();
-  image_size_ = first.size;
+  image_size_ = shown().size;
   for (const Episode& episode : episodes_) {
-    require(episode.size == image_size_, ErrorCategory::bad_file,
+    require(episode.size == image_size_ || !episode.problem.empty(), ErrorCategory::bad_file,
             episode.frames.string() + ": frames are " + std::to_string(episode.size.width) + "x" +
-                std::to_string(episode.size.height) + ", but those of " + first.name + " are " +
+                std::to_string(episode.size.height) + ", but those of " + shown().name + " are " +
                 std::to_string(image_size_.width) + "x" + std::to_string(image_size_.height) +
                 "; choose one size with DatasetOptions.video.height and width");
     for (const auto& column :
@@ -266,7 +307,7 @@ void FolderDataset::agree() {
     for (const auto& column : state_columns_) {
       const Tensor values = episode.table.values.select(1, episode.table.column(column));
       const Tensor missing = at::isnan(values);
-      if (!missing.any().item<bool>()) continue;
+      if (options_.missing_states == NanPolicy::accept || !missing.any().item<bool>()) continue;
       throw Error(ErrorCategory::bad_file,
                   episode.table.name + ":" +
                       std::to_string(missing.nonzero()[0][0].item<int64_t>() + 2) +
@@ -295,106 +336,12 @@ std::string FolderDataset::episode_name(int64_t episode) const {
   return episodes_[static_cast<std::size_t>(episode)].name;
 }
 
-Tensor FolderDataset::read_rows(const std::vector<std::string>& columns, int64_t episode,
-                                int64_t first, int64_t count) const {
-  check_rows(episode, first, count);
-  const CsvTable& table = episodes_[static_cast<std::size_t>(episode)].table;
-  Tensor rows = at::empty({count, static_cast<int64_t>(columns.size())}, at::kDouble);
-  const auto* source = table.values.const_data_ptr<double>();
-  auto* target = rows.mutable_data_ptr<double>();
-  const int64_t width = table.values.size(1), n = rows.size(1);
-  for (int64_t c = 0; c < n; ++c) {
-    const int64_t from = table.column(columns[static_cast<std::size_t>(c)]);
-    for (int64_t r = 0; r < count; ++r) target[r * n + c] = source[(first + r) * width + from];
-  }
-  return rows;
-}
-
-Tensor FolderDataset::read_stored(const std::vector<std::string>& columns, int64_t episode,
-                                  int64_t first, int64_t count) const {
-  check_rows(episode, first, count);
-  const auto type = stored_type(columns);
-  const Tensor values = read_rows(columns, episode, first, count).to(type);
-  const auto& whole = episodes_[static_cast<std::size_t>(episode)].table.whole;
-  for (std::size_t c = 0; c < columns.size(); ++c)
-    if (const auto found = whole.find(columns[c]); type == at::kLong && found != whole.end())
-      values.select(1, static_cast<int64_t>(c)).copy_(found->second.narrow(0, first, count));
-  return values;
-}
-
-std::vector<ColumnGroup> FolderDataset::groups() const { return groups_by_stem(columns_, shapes_); }
-
-std::vector<std::string> FolderDataset::remarks() const {
-  std::vector<std::string> all;
-  for (const auto& episode : episodes_)
-    all.insert(all.end(), episode.remarks.begin(), episode.remarks.end());
-  return all;
-}
-
-// Whole numbers everywhere, in a column or group where some are beyond what float64 holds.
-bool FolderDataset::is_whole(const std::string& column) const {
-  const bool large = std::any_of(episodes_.begin(), episodes_.end(), [&](const Episode& episode) {
-    return std::any_of(
-        episode.table.whole.begin(), episode.table.whole.end(),
-        [&](const auto& one) { return column_stem(one.first) == column_stem(column); });
-  });
-  return large && std::all_of(episodes_.begin(), episodes_.end(), [&](const Episode& episode) {
-           if (episode.table.whole.contains(column)) return true;
-           const Tensor values = episode.table.values.select(1, episode.table.column(column));
-           return (values == values.trunc()).all().item<bool>() &&
-                  values.abs().max().item<double>() < kLargestExact;
-         });
-}
-
-// From the median step of the column `timestamp`, seconds; 0 where that tells none.
-double FolderDataset::rate_of_timestamps() const {
-  if (std::find(columns_.begin(), columns_.end(), "timestamp") == columns_.end()) return 0;
-  for (const Episode& episode : episodes_) {
-    if (episode.length < 2) continue;
-    const Tensor times = episode.table.values.select(1, episode.table.column("timestamp"));
-    const auto step = at::diff(times).median().item<double>();
-    return step > 0 ? std::round(1e6 / step) / 1e6 : 0;  // NaN is not > 0
-  }
-  return 0;
-}
-
-at::ScalarType FolderDataset::column_type(const std::string& column) const {
-  const std::lock_guard lock(types_mutex_);
-  auto known = types_.find(column);
-  if (known == types_.end()) known = types_.emplace(column, found_type(column)).first;
-  return known->second;
-}
-
-// From all its numbers.
-at::ScalarType FolderDataset::found_type(const std::string& column) const {
-  if (is_whole(column)) return at::kLong;
-  for (const Episode& episode : episodes_) {
-    const Tensor values = episode.table.values.select(1, episode.table.column(column)).contiguous();
-    const auto* value = values.const_data_ptr<double>();
-    for (int64_t r = 0; r < values.numel(); ++r) {
-      if (std::isnan(value[r])) continue;
-      const std::string single = number_text(static_cast<float>(value[r]));
-      if (std::strtod(single.c_str(), nullptr) != value[r]) return at::kDouble;
-    }
-  }
-  return at::kFloat;
-}
-
-std::vector<std::string> FolderDataset::read_text(const std::string& column, int64_t episode,
-                                                  int64_t first, int64_t count) const {
-  check_rows(episode, first, count);
-  require(
-      std::find(text_columns_.begin(), text_columns_.end(), column) != text_columns_.end(),
-      ErrorCategory::not_found,
-      name_ + ": no column of words '" + column + "'. There are: " + listed_names(text_columns_));
-  const auto& words = episodes_[static_cast<std::size_t>(episode)].table.texts.at(column);
-  return {words.begin() + first, words.begin() + first + count};
-}
-
 Tensor FolderDataset::read_frames(int64_t episode, at::IntArrayRef indices) const {
   const int64_t rows = length(episode);
   for (int64_t index : indices)
     if (index < 0 || index >= rows) check_rows(episode, index, 1);
+  const auto& problem = episodes_[static_cast<std::size_t>(episode)].problem;
+  require(problem.empty(), ErrorCategory::bad_file, problem);
   return frames_->read(episode, indices);
 }
 
@@ -402,7 +349,13 @@ void FolderDataset::announce_frames(int64_t episode, at::IntArrayRef indices) co
   const int64_t rows = length(episode);
   for (int64_t index : indices)
     if (index < 0 || index >= rows) return;
+  if (!episodes_[static_cast<std::size_t>(episode)].problem.empty()) return;
   frames_->announce(episode, indices);
+}
+
+void FolderDataset::identify_frames(Fnv1a& hash) const {
+  identify_decoding(hash, options_.video);
+  frames_->identify(hash);
 }
 
 }  // namespace foresight::data

@@ -118,6 +118,8 @@ int64_t fingerprint(const Dataset& dataset) {
   constexpr int64_t kProbes = 8;  // episodes whose first and last frames are looked at
   Fnv1a hash;
   add_files(dataset.name(), hash);
+  add_name(hash, dataset.camera());
+  dataset.identify_frames(hash);
   const int64_t episodes = dataset.num_episodes();
   hash.add(episodes);
   for (int64_t e = 0; e < episodes; ++e) hash.add(dataset.length(e));

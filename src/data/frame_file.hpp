@@ -24,7 +24,7 @@ namespace foresight::data {
 void add_name(Fnv1a& hash, const std::string& text);
 
 /// Tells one state of a data set from another: names, sizes and times of change of its files, its
-/// episodes, and the pixels of some frames, which differ by camera, size and conversion.
+/// camera and episodes, how frames are decoded (Dataset::identify_frames()), and some of them.
 int64_t fingerprint(const Dataset& dataset);
 
 class FrameFile {

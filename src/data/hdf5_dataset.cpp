@@ -183,10 +183,18 @@ class RobomimicOpener {
     else if (array.problem.empty() && array.type && width > 0 && width <= kWidestColumn)
       recording_.features.push_back(
           {name, width,
-           [file = file_, demos = demos_, name, width] {
+           [file = file_, episodes = recording_.episodes, name, width] {
              std::vector<Tensor> parts;
-             for (const auto& demo : demos)
-               parts.push_back(file->read("data/" + demo + "/" + name).reshape({-1, width}));
+             for (const auto& demo : episodes) {
+               const std::string path = "data/" + demo.name + "/" + name;
+               parts.push_back(file->read(path));
+               require(parts.back().numel() == demo.length * width, ErrorCategory::bad_file,
+                       file->path() + ": " + path + " has shape " +
+                           shape_string(parts.back().sizes()) + ", but the demonstration has " +
+                           std::to_string(demo.length) + " actions and the first one " +
+                           std::to_string(width) + " such numbers a row");
+               parts.back() = parts.back().reshape({demo.length, width});
+             }
              return at::cat(parts);
            },
            row_shape(array)});

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "recently_used.hpp"
+
 namespace foresight::data {
 namespace {
 
@@ -78,12 +80,12 @@ std::string hdf5_reason() {
   return innermost.empty() ? "unknown reason" : innermost;
 }
 
-Handle open_array(hid_t file, const std::string& name) {
-  return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
 // What to do about an object of a later format than this library knows (h5py's libver='latest').
 constexpr const char* kOfNewerHdf5 =
     ". If a newer HDF5 wrote it, `h5repack --high=2 OLD NEW` of that one helps";
 
+Handle open_array(hid_t file, const std::string& name) {
+  return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
 }
 
 std::vector<int64_t> shape_of(hid_t array) {
@@ -156,7 +158,9 @@ std::vector<std::string> strings_of(hid_t array, hid_t stored, int64_t count) {
 struct Hdf5File::Impl {
   explicit Impl(hid_t id) : file(id, H5Fclose) {}
   Handle file;
-  std::map<std::string, Handle> open;  // arrays that are read row by row
+  // Arrays that are read row by row. Each keeps up to a megabyte of unpacked chunks, and robomimic
+  // has one for every demonstration and camera.
+  RecentlyUsed<Handle> open{256};
 
   [[noreturn]] void fail(const Hdf5File& owner, const std::string& name, hid_t array) const {
     const std::string why = hdf5_reason();
@@ -306,13 +310,14 @@ Tensor Hdf5File::read(const std::string& name) const {
 Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const {
   require_unchanged(path_, stamp_);
   const Hdf5Lock lock;
-  auto found = impl_->open.find(name);
-  if (found == impl_->open.end()) {
-    Handle opened = open_array(impl_->file.id(), name);
-    if (!opened) impl_->fail(*this, name, -1);
-    found = impl_->open.emplace(name, std::move(opened)).first;
-  }
-  const hid_t array = found->second.id();
+  const hid_t array = impl_->open
+                          .get(name,
+                               [&] {
+                                 Handle opened = open_array(impl_->file.id(), name);
+                                 if (!opened) impl_->fail(*this, name, -1);
+                                 return opened;
+                               })
+                          .id();
   std::vector<int64_t> shape = shape_of(array);
   require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
   const int64_t available = shape[0];

@@ -30,9 +30,9 @@ class Inspector {
       found_.lengths.push_back(dataset_.length(e));
     std::sort(found_.lengths.begin(), found_.lengths.end());
     look_at_actions();
-    if (!dataset_.state_columns().empty())
-      found_.states = column_statistics(dataset_, dataset_.state_columns(), LastRow::include);
-    look_for_empty_columns();
+    look_for_odd_values();
+    const auto states = with_values(dataset_.state_columns());
+    if (!states.empty()) found_.states = column_statistics(dataset_, states, LastRow::include);
     look_at_clock();
     look_at_frames();
     judge();
@@ -73,16 +73,29 @@ class Inspector {
     }
   }
 
-  void look_for_empty_columns() {
+  static bool among(const std::vector<std::string>& names, const std::string& column) {
+    return std::find(names.begin(), names.end(), column) != names.end();
+  }
+
+  std::vector<std::string> with_values(std::vector<std::string> columns) const {
+    std::erase_if(columns, [this](const auto& column) { return among(found_.empty, column); });
+    return columns;
+  }
+
+  void look_for_odd_values() {
     for (const auto& column : dataset_.columns()) {
-      int64_t rows = 0;
-      for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
-        rows += at::isnan(dataset_.read_all_rows({column}, e)).sum().item<int64_t>();
-      const auto& actions = dataset_.action_columns();
+      int64_t rows = 0, infinite = 0;
+      for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
+        const Tensor values = dataset_.read_all_rows({column}, e);
+        rows += at::isnan(values).sum().item<int64_t>();
+        infinite += at::isinf(values).sum().item<int64_t>();
+      }
+      const bool action = among(dataset_.action_columns(), column);
       if (rows == dataset_.total_rows())
         found_.empty.push_back(column);
-      else if (rows > 0 && std::find(actions.begin(), actions.end(), column) == actions.end())
+      else if (rows > 0 && !action)
         found_.missing.push_back({column, rows});
+      if (infinite > 0 && !action) found_.infinite.push_back({column, infinite});
     }
   }
 
@@ -103,11 +116,15 @@ class Inspector {
   }
 
   void look_at_frames() {
+    const auto unreadable = dataset_.unreadable_episodes();
+    for (const auto& [e, problem] : unreadable)
+      found_.unreadable.push_back(dataset_.episode_name(e) + ": " + problem);
     const int64_t episodes = dataset_.num_episodes();
     const int64_t mean_length = std::max<int64_t>(1, dataset_.total_rows() / episodes);
     const int64_t wanted = std::clamp<int64_t>(options_.frames / mean_length, 1, episodes);
     for (const int64_t e : spread(wanted, episodes)) {
       if (found_.frames_seen >= options_.frames) return;
+      if (unreadable.contains(e)) continue;
       try {
         look_at_episode(e);
       } catch (const Error& error) {
@@ -152,6 +169,14 @@ class Inspector {
   void fault(std::string text) { found_.faults.push_back(std::move(text)); }
 
   void look_for_faults() {
+    for (const auto& column : dataset_.state_columns())
+      if (among(found_.empty, column)) fault(fmt::format("state '{}' has no value at all", column));
+    for (const auto& one : found_.missing)
+      if (among(dataset_.state_columns(), one.column))
+        fault(fmt::format("state '{}' has no value in {} row(s)", one.column, one.rows));
+    for (const auto& one : found_.infinite)
+      if (among(dataset_.state_columns(), one.column))
+        fault(fmt::format("state '{}' is infinite in {} row(s)", one.column, one.rows));
     if (dataset_.action_columns().empty()) return;  // pictures alone: for encoders
     if (found_.lengths.back() < 2)
       fault("every episode has one row: no action leads anywhere, there is no window to train on");
@@ -194,10 +219,17 @@ class Inspector {
     if (found_.missing_actions > 0)
       warn(fmt::format("{} row(s) within episodes have no action: they count as the mean action",
                        found_.missing_actions));
+    const auto is_state = [this](const auto& column) {  // a fault
+      return among(dataset_.state_columns(), column);
+    };
     for (const auto& column : found_.empty)
-      warn(fmt::format("column '{}' has no value at all", column));
+      if (!is_state(column)) warn(fmt::format("column '{}' has no value at all", column));
     for (const auto& one : found_.missing)
-      warn(fmt::format("column '{}' has no value in {} row(s)", one.column, one.rows));
+      if (!is_state(one.column))
+        warn(fmt::format("column '{}' has no value in {} row(s)", one.column, one.rows));
+    for (const auto& one : found_.infinite)
+      if (!is_state(one.column))
+        warn(fmt::format("column '{}' is infinite in {} row(s)", one.column, one.rows));
     if (found_.irregular_steps > 0)
       warn(
           fmt::format("{} step(s) in time are not 1/{} s: frames were dropped, or the clock jumped",

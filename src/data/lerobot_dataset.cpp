@@ -273,12 +273,12 @@ class LeRobotOpener {
       const auto& video = meta_.episodes[e].videos.at(camera);
       clips.push_back({video.file, video.start, recording_.episodes[e].first});
     }
-    require_files(recording_.name, clips);
+    require_files(recording_, clips, options_.unreadable);
     recording_.frames =
         video_frames(std::move(clips),
                      {.times = [files = files_, fps = meta_.fps] { return row_times(*files, fps); },
                       .tolerance_s = options_.tolerance_s},
-                     options_.video);
+                     options_.video, options_.unreadable);
   }
 
   LeRobotMeta meta_;

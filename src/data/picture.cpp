@@ -13,7 +13,6 @@
 #include <jpeglib.h>
 
 #include "frame_pieces.hpp"
-#include "picture_files.hpp"
 #include "rgb_converter.hpp"
 
 namespace foresight::data {
@@ -169,11 +168,11 @@ Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
 class TensorFrames final : public FrameSource {
  public:
   using Read = std::function<Tensor(int64_t, at::IntArrayRef)>;
-  TensorFrames(Read read, const VideoReaderOptions& options)
+  TensorFrames(Read read, const VideoReaderOptions& options, int64_t first)
       : read_(std::move(read)), options_(options) {
-    const Tensor first = read_(0, {0});
-    frame_bytes_ = first.numel();
-    const Tensor resized = resized_pictures(first, options_);
+    const Tensor frame = read_(first, {0});
+    frame_bytes_ = frame.numel();
+    const Tensor resized = resized_pictures(frame, options_);
     size_ = {resized.size(1), resized.size(2)};
   }
   ImageSize size() const override { return size_; }
@@ -207,8 +206,8 @@ class PictureFrames final : public FrameSource {
  public:
   PictureFrames(EncodedPictures pictures, const VideoReaderOptions& options)
       : pictures_(std::move(pictures)), options_(options) {
-    const std::string bytes = pictures_.read(0, 0);
-    const Tensor first = decode_picture(bytes, pictures_.name(0, 0));
+    const std::string bytes = pictures_.read(pictures_.first, 0);
+    const Tensor first = decode_picture(bytes, pictures_.name(pictures_.first, 0));
     stored_ = {first.size(0), first.size(1)};
     size_ = options.height == 0 ? stored_ : ImageSize{options.height, options.width};
     if (bytes.starts_with(kJpegStart)) reduction_ = jpeg_reduction(stored_, options);
@@ -227,6 +226,9 @@ class PictureFrames final : public FrameSource {
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     if (!pictures_.announce) return;
     for (const int64_t row : rows) pictures_.announce(episode, row);
+  }
+  void identify(Fnv1a& hash) const override {
+    if (pictures_.identify) pictures_.identify(hash);
   }
 
  private:
@@ -375,24 +377,14 @@ Tensor picture_at(std::string_view bytes, const std::string& name,
 }
 
 std::shared_ptr<const FrameSource> tensor_frames(
-    std::function<Tensor(int64_t, at::IntArrayRef)> read, const VideoReaderOptions& options) {
-  return std::make_shared<TensorFrames>(std::move(read), options);
+    std::function<Tensor(int64_t, at::IntArrayRef)> read, const VideoReaderOptions& options,
+    int64_t first) {
+  return std::make_shared<TensorFrames>(std::move(read), options, first);
 }
 
 std::shared_ptr<const FrameSource> picture_frames(EncodedPictures pictures,
                                                   const VideoReaderOptions& options) {
   return std::make_shared<PictureFrames>(std::move(pictures), options);
-}
-
-std::shared_ptr<const FrameSource> picture_file_frames(
-    std::function<std::string(int64_t, int64_t)> path, std::vector<std::vector<FileStamp>> stamps,
-    const VideoReaderOptions& options) {
-  const auto files = std::make_shared<const PictureFiles>(path, std::move(stamps));
-  return picture_frames(
-      {.read = [files](int64_t episode, int64_t row) { return files->read(episode, row); },
-       .name = std::move(path),
-       .announce = [files](int64_t episode, int64_t row) { files->announce(episode, row); }},
-      options);
 }
 
 }  // namespace foresight::data

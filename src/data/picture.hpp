@@ -43,6 +43,8 @@ struct EncodedPictures {
   std::function<std::string(int64_t episode, int64_t row)> read;    ///< their bytes
   std::function<std::string(int64_t episode, int64_t row)> name;    ///< what messages call them
   std::function<void(int64_t episode, int64_t row)> announce = {};  ///< see Dataset; may be empty
+  std::function<void(Fnv1a& hash)> identify = {};                   ///< likewise
+  int64_t first = 0;  ///< an episode whose pictures can be read: it tells their size
 };
 
 /// Frames that are pictures of their own. All must have the size of the first.
@@ -50,14 +52,17 @@ std::shared_ptr<const FrameSource> picture_frames(EncodedPictures pictures,
                                                   const VideoReaderOptions& options);
 
 /// The same, each in a file: `path(episode, row)`, which had `stamps[episode][row]` when the data
-/// set was opened.
+/// set was opened; an episode without stamps has no pictures and is not asked for. With
+/// Unreadable::skip the first episode whose first picture can be read tells their size.
 std::shared_ptr<const FrameSource> picture_file_frames(
     std::function<std::string(int64_t episode, int64_t row)> path,
-    std::vector<std::vector<FileStamp>> stamps, const VideoReaderOptions& options);
+    std::vector<std::vector<FileStamp>> stamps, const VideoReaderOptions& options,
+    Unreadable unreadable = Unreadable::fail);
 
 /// Frames that lie uncompressed, or behind a library, as tensors: `read` gives uint8 [N,H,W,3].
+/// Episode `first` can be read: it tells their size.
 std::shared_ptr<const FrameSource> tensor_frames(
     std::function<Tensor(int64_t episode, at::IntArrayRef rows)> read,
-    const VideoReaderOptions& options);
+    const VideoReaderOptions& options, int64_t first = 0);
 
 }  // namespace foresight::data

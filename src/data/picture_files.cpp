@@ -2,6 +2,7 @@
 #include "picture_files.hpp"
 
 #include "foresight/io/files.hpp"
+#include "picture.hpp"
 
 namespace foresight::data {
 
@@ -27,6 +28,15 @@ std::string PictureFiles::read(int64_t episode, int64_t row) const {
   return io::read_all(open.file, status, open.path, io::kTextLimit);
 }
 
+void PictureFiles::identify(Fnv1a& hash) const {
+  for (std::size_t e = 0; e < stamps_.size(); ++e)
+    for (std::size_t t = 0; t < stamps_[e].size(); ++t) {
+      const std::filesystem::path path = path_(static_cast<int64_t>(e), static_cast<int64_t>(t));
+      hash.add(path.filename().string());
+      hash.add(&stamps_[e][t], sizeof(FileStamp));
+    }
+}
+
 void PictureFiles::announce(int64_t episode, int64_t row) const {
   const Place place{episode, row};
   {
@@ -48,6 +58,30 @@ void PictureFiles::announce(int64_t episode, int64_t row) const {
     open_.erase(found);
   }
   order_.pop_front();
+}
+
+std::shared_ptr<const FrameSource> picture_file_frames(
+    std::function<std::string(int64_t, int64_t)> path, std::vector<std::vector<FileStamp>> stamps,
+    const VideoReaderOptions& options, Unreadable unreadable) {
+  std::vector<int64_t> shown;  // episodes
+  for (std::size_t e = 0; e < stamps.size(); ++e)
+    if (!stamps[e].empty()) shown.push_back(static_cast<int64_t>(e));
+  const auto files = std::make_shared<const PictureFiles>(path, std::move(stamps));
+  EncodedPictures pictures = {
+      .read = [files](int64_t episode, int64_t row) { return files->read(episode, row); },
+      .name = std::move(path),
+      .announce = [files](int64_t episode, int64_t row) { files->announce(episode, row); },
+      .identify = [files](Fnv1a& hash) { files->identify(hash); }};
+  for (const int64_t episode : shown) {
+    pictures.first = episode;
+    try {
+      return picture_frames(pictures, options);
+    } catch (const Error& problem) {
+      const bool last = episode == shown.back();
+      if (last || unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+    }
+  }
+  throw Error(ErrorCategory::bad_file, "there is no picture that can be read");
 }
 
 }  // namespace foresight::data

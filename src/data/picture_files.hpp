@@ -16,6 +16,7 @@
 
 #include "../io/descriptor.hpp"
 #include "file_stamp.hpp"
+#include "foresight/core/fnv1a.hpp"
 
 namespace foresight::data {
 
@@ -29,6 +30,8 @@ class PictureFiles {
   std::string path(int64_t episode, int64_t row) const { return path_(episode, row); }
   /// The bytes of a file. Throws as io::read_text(), and Error(bad_file) if it has changed.
   std::string read(int64_t episode, int64_t row) const;
+  /// See Dataset::identify_frames().
+  void identify(Fnv1a& hash) const;
   /// Opens the file and has the system fetch it; read() then goes on from there. One that cannot
   /// be opened is left to read().
   void announce(int64_t episode, int64_t row) const;

@@ -25,7 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLens = "pixels";  // there is one camera, and it has no name
-constexpr double kRateTolerance = 0.01;  // rates that differ by less are the same
 
 std::string small_extension(const fs::path& path) {
   auto extension = path.extension().string();  // cameras write .MP4 and .JPG
@@ -190,6 +189,12 @@ class CoveringFrames final : public FrameSource {
     return at::cat(frames);
   }
 
+  void identify(Fnv1a& hash) const override {
+    photos_->identify(hash);
+    for (const auto& place : places_)
+      if (place.films && place.clip == 0) place.films->identify(hash);
+  }
+
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     const auto& place = places_[static_cast<std::size_t>(episode)];
     if (place.films) return place.films->announce(place.clip, rows);
@@ -263,6 +268,10 @@ class PictureFolderDataset final : public Dataset {
     for (const auto index : indices)
       if (index < 0 || index >= rows) return;
     frames_->announce(episode, indices);
+  }
+  void identify_frames(Fnv1a& hash) const override {
+    identify_decoding(hash, options_.video);
+    frames_->identify(hash);
   }
 
  private:

@@ -5,7 +5,6 @@
 
 #include "formats.hpp"
 #include "npz.hpp"
-#include "parallel.hpp"
 #include "picture.hpp"
 #include "video_frames.hpp"
 
@@ -28,7 +27,7 @@ class SwmFolderOpener {
 
   OpenedDataset open() {
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
-    recording_.frames = fs::exists(video(camera, 0)) ? videos(camera) : pictures(camera);
+    recording_.frames = holds_films(camera) ? videos(camera) : pictures(camera);
     return make_columnar_dataset(std::move(recording_), options_);
   }
 
@@ -90,21 +89,24 @@ class SwmFolderOpener {
     return folder_ / camera / ("ep_" + std::to_string(episode) + ".mp4");
   }
 
+  bool holds_films(const std::string& camera) const {
+    for (int64_t e = 0; e < static_cast<int64_t>(recording_.episodes.size()); ++e)
+      if (fs::exists(video(camera, e))) return true;
+    return false;
+  }
+
   std::shared_ptr<const FrameSource> videos(const std::string& camera) {
     std::vector<EpisodeClip> clips(recording_.episodes.size());
     for (std::size_t e = 0; e < clips.size(); ++e)
       clips[e].file = video(camera, static_cast<int64_t>(e));
-    require_files(recording_.name, clips);
-    parallel_for(static_cast<int64_t>(clips.size()), options_.threads, [&](int64_t e) {
-      const VideoReader reader(clips[static_cast<std::size_t>(e)].file.string(), options_.video);
-      const int64_t rows = recording_.episodes[static_cast<std::size_t>(e)].length;
-      require(reader.num_frames() == rows, ErrorCategory::bad_file,
-              reader.path() + ": has " + std::to_string(reader.num_frames()) +
+    require_files(recording_, clips, options_.unreadable);
+    open_films(recording_, clips, options_, [&](std::size_t e, const VideoReader& film) {
+      const int64_t rows = recording_.episodes[e].length;
+      require(film.num_frames() == rows, ErrorCategory::bad_file,
+              film.path() + ": has " + std::to_string(film.num_frames()) +
                   " frames, ep_len.npz says " + std::to_string(rows));
-      clips[static_cast<std::size_t>(e)].table = reader.table();
-      if (e == 0) recording_.fps = reader.info().average_rate;
     });
-    return video_frames(std::move(clips), {}, options_.video);
+    return video_frames(std::move(clips), {}, options_.video, options_.unreadable);
   }
 
   std::shared_ptr<const FrameSource> pictures(const std::string& camera) const {
@@ -117,11 +119,12 @@ class SwmFolderOpener {
     for (std::size_t e = 0; e < stamps.size(); ++e)
       for (int64_t t = 0; t < recording_.episodes[e].length; ++t) {
         const std::string path = file(static_cast<int64_t>(e), t);
-        require(fs::exists(path), ErrorCategory::not_found,
+        const bool there = fs::exists(path);  // one that is not fails when it is read
+        require(there || options_.unreadable == Unreadable::skip, ErrorCategory::not_found,
                 path + ": no such file, but ep_len.npz lists this row");
-        stamps[e].push_back(file_stamp(path));
+        stamps[e].push_back(there ? file_stamp(path) : FileStamp{});
       }
-    return picture_file_frames(file, std::move(stamps), options_.video);
+    return picture_file_frames(file, std::move(stamps), options_.video, options_.unreadable);
   }
 
   fs::path folder_;

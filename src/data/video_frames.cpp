@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
+#include <iterator>
 #include <list>
 #include <map>
 #include <mutex>
@@ -11,6 +13,7 @@
 
 #include "file_stamp.hpp"
 #include "packet_decoder.hpp"
+#include "parallel.hpp"
 
 namespace foresight::data {
 namespace {
@@ -84,15 +87,14 @@ class ReaderPool {
 
 class VideoFrames final : public FrameSource {
  public:
-  VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options)
+  VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options,
+              Unreadable unreadable)
       : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options), decoders_(options) {
     for (const auto& clip : clips_)
-      if (const auto file = clip.file.string(); !stamps_.contains(file))
+      if (const auto file = clip.file.string(); !file.empty() && !stamps_.contains(file))
         stamps_.emplace(file, file_stamp(clip.file));
     for (auto& clip : clips_) pool_.know(clip.file.string(), std::move(clip.table));
-    auto reader = pool_.take(clips_.front().file.string());
-    size_ = {reader->info().height, reader->info().width};
-    pool_.give_back(std::move(reader));
+    find_size(unreadable);
   }
 
   ImageSize size() const override { return size_; }
@@ -109,12 +111,19 @@ class VideoFrames final : public FrameSource {
     const ImageSize found{reader->info().height, reader->info().width};
     require(found == size_, ErrorCategory::bad_file,
             clip.file.string() + ": frames are " + std::to_string(found.width) + "x" +
-                std::to_string(found.height) + ", but those of " + clips_.front().file.string() +
-                " are " + std::to_string(size_.width) + "x" + std::to_string(size_.height) +
+                std::to_string(found.height) + ", but those of " + size_of_ + " are " +
+                std::to_string(size_.width) + "x" + std::to_string(size_.height) +
                 "; choose one size with DatasetOptions.video.height and width");
     Tensor pictures = reader->frames(frames);
     pool_.give_back(std::move(reader));
     return pictures;
+  }
+
+  void identify(Fnv1a& hash) const override {
+    for (const auto& clip : clips_) {
+      hash.add(clip.file.filename().string());
+      if (!clip.file.empty()) hash.add(&stamps_.at(clip.file.string()), sizeof(FileStamp));
+    }
   }
 
   void announce(int64_t episode, at::IntArrayRef rows) const override {
@@ -128,6 +137,26 @@ class VideoFrames final : public FrameSource {
   }
 
  private:
+  void find_size(Unreadable unreadable) {
+    std::set<std::filesystem::path> looked_at = {""};
+    std::exception_ptr first_problem;
+    for (auto& clip : clips_) {
+      if (!looked_at.insert(clip.file).second) continue;
+      try {
+        auto reader = pool_.take(clip.file.string());
+        size_ = {reader->info().height, reader->info().width};
+        size_of_ = clip.file.string();
+        pool_.give_back(std::move(reader));
+        return;
+      } catch (const Error& problem) {
+        if (unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+        if (!first_problem) first_problem = std::current_exception();
+      }
+    }
+    if (first_problem) std::rethrow_exception(first_problem);
+    throw Error(ErrorCategory::bad_file, "there is no film that can be read");
+  }
+
   // The quick way, undefined where it does not go.
   Tensor read_packets(const FrameTable& table, const std::string& file,
                       const std::vector<int64_t>& frames) const {
@@ -175,6 +204,7 @@ class VideoFrames final : public FrameSource {
   mutable PacketDecoders decoders_;
   std::unordered_map<std::string, FileStamp> stamps_;  // of the files as they were opened
   ImageSize size_;
+  std::string size_of_;  // the file that has it
   mutable std::once_flag times_read_;
   mutable std::vector<double> times_;
 };
@@ -182,16 +212,56 @@ class VideoFrames final : public FrameSource {
 }  // namespace
 
 std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, FrameLookup lookup,
-                                                const VideoReaderOptions& options) {
-  return std::make_shared<VideoFrames>(std::move(clips), std::move(lookup), options);
+                                                const VideoReaderOptions& options,
+                                                Unreadable unreadable) {
+  return std::make_shared<VideoFrames>(std::move(clips), std::move(lookup), options, unreadable);
 }
 
-void require_files(const std::string& recording, const std::vector<EpisodeClip>& clips) {
-  std::set<std::filesystem::path> seen;
-  for (const auto& clip : clips)
-    if (seen.insert(clip.file).second)
-      require(std::filesystem::exists(clip.file), ErrorCategory::not_found,
-              clip.file.string() + ": no such file, but " + recording + " refers to it");
+void require_files(Recording& recording, std::vector<EpisodeClip>& clips, Unreadable unreadable) {
+  std::map<std::filesystem::path, bool> there;
+  for (std::size_t e = 0; e < clips.size(); ++e) {
+    auto& file = clips[e].file;
+    if (!there.contains(file)) there[file] = std::filesystem::exists(file);
+    if (there[file]) continue;
+    const auto problem = file.string() + ": no such file, but " + recording.name + " refers to it";
+    require(unreadable == Unreadable::skip, ErrorCategory::not_found, problem);
+    recording.unreadable.emplace(static_cast<int64_t>(e), problem);
+    file.clear();
+  }
+}
+
+void open_films(Recording& recording, std::vector<EpisodeClip>& clips,
+                const DatasetOptions& options,
+                const std::function<void(std::size_t, const VideoReader&)>& check) {
+  std::vector<std::string> problems(clips.size()), remarks(clips.size());
+  std::vector<double> rates(clips.size());
+  parallel_for(std::ssize(clips), options.threads, [&](int64_t episode) {
+    const auto e = static_cast<std::size_t>(episode);
+    if (clips[e].file.empty()) return;
+    try {
+      const VideoReader film(clips[e].file.string(), options.video);
+      check(e, film);
+      clips[e].table = film.table();
+      rates[e] = film.info().average_rate;
+      remarks[e] = uneven_frames(film);
+    } catch (const Error& problem) {
+      if (options.unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+      problems[e] = problem.what();
+    }
+  });
+  for (std::size_t e = 0; e < clips.size(); ++e) {
+    if (!problems[e].empty()) {
+      recording.unreadable.emplace(static_cast<int64_t>(e), problems[e]);
+      clips[e].file.clear();
+    }
+    if (!remarks[e].empty()) recording.remarks.push_back(remarks[e]);
+    if (recording.fps <= 0) recording.fps = rates[e];
+  }
+}
+
+std::string uneven_frames(const VideoReader& film) {
+  if (film.info().constant_rate) return {};
+  return film.path() + ": frames are not equally spaced in time; rows are matched by frame number";
 }
 
 }  // namespace foresight::data

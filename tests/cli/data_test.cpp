@@ -66,4 +66,21 @@ TEST_CASE("every command that reads recordings names the cameras where the wante
   CHECK_FALSE(fs::exists(folder / "run"));
 }
 
+TEST_CASE("record goes on in a folder without recording any of its episodes again") {
+  TemporaryFolder folder;
+  const auto set = (folder / "set").string();
+  for (const char* seed : {"1", "1", "0"}) {
+    const auto done = foresight_command("record --episodes 3 --size 16 --seed " +
+                                        std::string(seed) + " --out " + set);
+    INFO(done.output);
+    REQUIRE(done.code == 0);
+  }
+  const auto data = data::open_dataset(set);
+  REQUIRE(data->num_episodes() == 9);
+  for (int64_t e = 0; e < 9; ++e)
+    for (int64_t other = 0; other < e; ++other)
+      CHECK_FALSE(at::equal(data->read_rows(data->state_columns(), e, 0, 1),
+                            data->read_rows(data->state_columns(), other, 0, 1)));
+}
+
 }  // namespace foresight::data_command_test

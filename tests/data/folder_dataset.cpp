@@ -11,6 +11,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/png.hpp"
 #include "foresight/data/statistics.hpp"
 #include "foresight/data/windows.hpp"
 #include "recordings.hpp"
@@ -308,6 +309,57 @@ TEST_CASE(
   CHECK(fails_with(
       ErrorCategory::invalid_option,
       [&] { FolderWriter other(folder.path(), FolderWriterOptions{}); }, "actions"));
+}
+
+TEST_CASE("a vector of JSON lines keeps the order of its numbers, however the keys are sorted") {
+  const auto picture = fs::path(FORESIGHT_TEST_DATA) / "images" / "rgb.png";
+  const auto vector_of = [](int64_t size) {
+    std::string text;
+    for (int64_t i = 0; i < size; ++i) text += (i == 0 ? "" : ", ") + std::to_string(100 + i);
+    return "[" + text + "]";
+  };
+  for (const char* extension : {".jsonl", ".csv"}) {
+    const TemporaryFolder folder;
+    fs::create_directories(folder / "episode_0000");
+    fs::copy_file(picture, folder / "episode_0000" / "0.png");
+    std::ofstream table(folder / (std::string("episode_0000") + extension));
+    if (std::string(extension) == ".jsonl")
+      table << R"({"action": )" << vector_of(12) << R"(, "state_arm": )" << vector_of(11)
+            << R"(, "state_base": [1, 2]})"
+            << "\n";
+    else  // as a program that sorts its columns writes them
+      table << "action_0,action_1,action_10,action_11,action_2,action_3,action_4,action_5,action_6,"
+               "action_7,action_8,action_9,state_b,state_a\n"
+               "100,101,110,111,102,103,104,105,106,107,108,109,1,2\n";
+    table.close();
+    const auto data = open_dataset(folder.path(), {.fps = 10});
+    const Tensor actions = data->read_all_rows(data->action_columns(), 0);
+    CHECK(at::equal(actions[0], at::arange(100, 112, at::kDouble)));
+    const Tensor states = data->read_all_rows(data->state_columns(), 0)[0];
+    const Tensor expected =
+        std::string(extension) == ".jsonl"
+            ? at::cat({at::arange(100, 111, at::kDouble), at::arange(1, 3, at::kDouble)})
+            : at::tensor({1.0, 2.0}, at::kDouble);  // names have the order of the table
+    CHECK(at::equal(states, expected));
+  }
+}
+
+TEST_CASE("pictures of an episode are rows in the order of their numbers, padded or not") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "episode_0000");
+  std::ofstream table(folder / "episode_0000.csv");
+  table << "action_0\n";
+  for (int64_t t = 1; t <= 120; ++t) {
+    const auto png = encode_png(at::full({4, 4, 3}, t, at::kByte));
+    std::ofstream(folder / "episode_0000" / (std::to_string(t) + ".png"), std::ios::binary) << png;
+    table << t << "\n";
+  }
+  table.close();
+  const auto data = open_dataset(folder.path(), {.fps = 10});
+  for (const int64_t row : {0, 1, 9, 98, 119}) {
+    CHECK(data->read_frames(0, {row})[0][0][0][0].item<int64_t>() == row + 1);
+    CHECK(data->read_rows({"action_0"}, 0, row, 1).item<double>() == static_cast<double>(row + 1));
+  }
 }
 
 }  // namespace

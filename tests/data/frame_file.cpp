@@ -7,6 +7,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/frame_cache.hpp"
+#include "foresight/data/png.hpp"
 #include "memory_dataset.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
@@ -115,6 +116,57 @@ TEST_CASE("a recording whose files were touched is decoded again") {
     fs::last_write_time(entry.path(), fs::last_write_time(entry.path()) + std::chrono::hours(1));
   CHECK(at::equal(cache().held(0), first));
   CHECK(fs::last_write_time(file) != written);
+}
+
+// Pictures in folders of which nothing but links lies in the recording itself.
+class LinkedPictures {
+ public:
+  LinkedPictures() {
+    fs::create_directories(set());
+    for (const std::string camera : {"front", "wrist"}) {
+      fs::create_directories(folder_ / camera);
+      for (int64_t t = 0; t < 5; ++t) write(camera, t, 10 * t + (camera == "wrist" && t == 2));
+      fs::create_directory_symlink(folder_ / camera, set() / ("episode_0000." + camera));
+    }
+    std::ofstream(set() / "episode_0000.csv") << "action_0\n0\n1\n2\n3\n4\n";
+  }
+  void write(const std::string& camera, int64_t t, int64_t level) const {
+    std::ofstream(folder_ / camera / (std::to_string(t) + ".png"), std::ios::binary)
+        << encode_png(at::full({8, 8, 3}, level, at::kByte));
+  }
+  fs::path set() const { return folder_ / "set"; }
+  // The grey level of the frame in the middle, as a cache in a file shows it.
+  int64_t middle(const DatasetOptions& options) const {
+    const FrameCache cache(open_dataset(set(), options), kept_in(folder_ / "frames"));
+    return cache.held(0)[2][0][0][0].item<int64_t>();
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+TEST_CASE("a frame that no look at the folder would show to have changed is decoded again") {
+  const LinkedPictures pictures;
+  const DatasetOptions front = {.camera = "front", .fps = 10},
+                       wrist = {.camera = "wrist", .fps = 10};
+  CHECK(pictures.middle(front) == 20);
+  pictures.write("front", 2, 99);  // neither first nor last, behind a link
+  CHECK(pictures.middle(front) == 99);
+  CHECK(pictures.middle(wrist) == 21);  // first and last frame are those of the other camera
+  CHECK(pictures.middle(front) == 99);
+}
+
+TEST_CASE("the same files decoded otherwise are other frames") {
+  const auto identity = [](const VideoReaderOptions& video) {
+    Fnv1a hash;
+    open_dataset(recordings() / "tworoom" / "native224", {.video = video})->identify_frames(hash);
+    return hash.value();
+  };
+  const VideoReaderOptions small = {.height = 32, .width = 32};
+  auto area = small;
+  area.scaling = Scaling::area;
+  CHECK(identity(small) == identity(small));
+  CHECK(identity(small) != identity(area));
 }
 
 TEST_CASE("frames of another size or budget lie in another file") {

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "catch.hpp"
+#include "foresight/data/forwarded_dataset.hpp"
 #include "memory_dataset.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
@@ -206,6 +208,78 @@ TEST_CASE("an inspection reports frames that do not decode and goes on") {
   CHECK(found.frames_seen == 7);  // of the other episode
   CHECK_FALSE(found.good());
   CHECK_FALSE(found.timed);
+}
+
+// Rows of which some states are missing or infinite, and so is another column.
+class OddValues final : public ForwardedDataset {
+ public:
+  OddValues() : ForwardedDataset(std::make_shared<MemoryDataset>(std::vector<int64_t>{6, 5})) {}
+  const std::vector<std::string>& columns() const override { return columns_; }
+  const std::vector<std::string>& state_columns() const override { return states_; }
+  Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                   int64_t count) const override {
+    Tensor rows = at::empty({count, std::ssize(columns)}, at::kDouble);
+    for (std::size_t c = 0; c < columns.size(); ++c) {
+      auto column = rows.select(1, static_cast<int64_t>(c));
+      const bool own = columns[c] == "never" || columns[c] == "range";
+      column.copy_(own ? at::arange(first, first + count, at::kDouble)
+                       : shown().read_rows({columns[c]}, episode, first, count).select(1, 0));
+      if (columns[c] == "never") column.fill_(std::numeric_limits<double>::quiet_NaN());
+      for (int64_t r = 0; r < count; ++r) {
+        if (columns[c] == "range" && first + r == 2)
+          column[r] = std::numeric_limits<double>::infinity();
+        if (columns[c] == "place" && first + r == 3)
+          column[r] = episode == 0 ? std::numeric_limits<double>::quiet_NaN()
+                                   : -std::numeric_limits<double>::infinity();
+      }
+    }
+    return rows;
+  }
+
+ private:
+  std::vector<std::string> columns_ = {"up", "down", "place", "never", "range"},
+                           states_ = {"place", "never"};
+};
+
+TEST_CASE("an inspection gives its verdict on states without a value, and on infinite ones") {
+  const auto found = inspect(OddValues());
+  CHECK(found.faults == std::vector<std::string>{"state 'never' has no value at all",
+                                                 "state 'place' has no value in 1 row(s)",
+                                                 "state 'place' is infinite in 1 row(s)"});
+  CHECK(found.states.columns == std::vector<std::string>{"place"});
+  CHECK(found.states.missing[0] == 1);
+  REQUIRE(found.infinite.size() == 2);
+  CHECK(found.infinite[1].column == "range");
+  const bool warned = std::any_of(found.warnings.begin(), found.warnings.end(), [](auto& one) {
+    return one == "column 'range' is infinite in 2 row(s)";
+  });
+  CHECK(warned);
+}
+
+TEST_CASE("states without a value are refused, or kept for an inspection") {
+  TemporaryFolder folder;
+  const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
+  fs::create_directories(folder / "episode_0000");
+  for (const char* file : {"0.png", "1.png", "2.png"})
+    fs::copy_file(images / "rgb.png", folder / "episode_0000" / file);
+  std::ofstream(folder / "episode_0000.csv") << "action_0,state_0\n1,1\n2,nan\n3,3\n";
+  CHECK_THROWS_AS(open_dataset(folder.path(), {.fps = 10}), Error);
+  const auto data = open_dataset(folder.path(), {.fps = 10, .missing_states = NanPolicy::accept});
+  const auto found = inspect(*data);
+  CHECK(found.faults == std::vector<std::string>{"state 'state_0' has no value in 1 row(s)"});
+  // The same of a format whose columns lie in arrays: its tables are checked when they are read.
+  const auto source = recordings() / "tworoom" / "swm" / "tworoom_nan_gzip.h5";
+  DatasetOptions checked;
+  checked.states = {"action"};  // NaN in the last row of an episode
+  try {
+    const auto refused = open_dataset(source, checked);
+    CHECK_THROWS_AS(refused->read_all_rows({"action_0"}, 0), Error);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    FORESIGHT_SKIP(error.what());
+  }
+  checked.missing_states = NanPolicy::accept;
+  CHECK(inspect(*open_dataset(source, checked)).states.missing[0] > 0);
 }
 
 }  // namespace

@@ -4,10 +4,12 @@
 // file, line and column.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "foresight/core/options.hpp"
@@ -69,3 +71,9 @@ FORESIGHT_API std::string number_text(double value);
 FORESIGHT_API std::string number_text(float value);
 
 }  // namespace foresight::data
+
+template <>
+struct foresight::EnumNames<foresight::data::NanPolicy> {
+  static constexpr std::array<std::pair<std::string_view, data::NanPolicy>, 2> names = {
+      {{"reject", data::NanPolicy::reject}, {"accept", data::NanPolicy::accept}}};
+};

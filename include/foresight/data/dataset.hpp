@@ -4,12 +4,15 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
+#include "foresight/data/csv.hpp"
 #include "foresight/data/unreadable.hpp"
 #include "foresight/data/video_reader.hpp"
 
@@ -72,6 +75,9 @@ class FORESIGHT_API Dataset {
   /// What was noticed while opening and may matter to training, e.g. a video whose frames are not
   /// equally spaced in time. Empty where there was nothing.
   virtual std::vector<std::string> remarks() const { return {}; }
+  /// Episodes none of whose frames can be read, as found while opening with Unreadable::skip, and
+  /// why.
+  virtual std::map<int64_t, std::string> unreadable_episodes() const { return {}; }
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
 
@@ -95,6 +101,10 @@ class FORESIGHT_API Dataset {
   /// whatever is wrong with them, read_frames() says. May throw as it does. Does nothing by
   /// default.
   virtual void announce_frames(int64_t /*episode*/, at::IntArrayRef /*indices*/) const {}
+  /// Adds what tells these frames from others, without reading one: names, sizes and times of
+  /// change of the files they lie in, wherever those are, and how they are decoded. Files below
+  /// name() and camera() need not be among it. Nothing by default.
+  virtual void identify_frames(Fnv1a& /*hash*/) const {}
 
   /// Rows of all episodes together.
   int64_t total_rows() const;
@@ -122,8 +132,12 @@ struct FORESIGHT_API DatasetOptions {
   int64_t tail_mismatch =
       0;  ///< rows or frames that may be dropped at an episode's end so that both agree
   int64_t threads = 0;  ///< threads that check the files while opening; 0: one per core
-  /// Of a folder of pictures or videos alone: files that cannot be opened. Other formats know which
-  /// files there must be, and always fail.
+  /// States without a value (NaN, infinite) in some row: refused, or kept as they are, as inspect()
+  /// wants them.
+  NanPolicy missing_states = NanPolicy::reject;
+  /// Films and pictures that cannot be opened. With skip, reading frames of such an episode fails
+  /// and all others keep their numbers; of a folder of pictures or videos alone it is left out.
+  /// HDF5 and DROID always fail: there the numbers are gone too, or how many there are.
   Unreadable unreadable = Unreadable::fail;
 
   template <class Self, class Visitor>
@@ -138,8 +152,8 @@ struct FORESIGHT_API DatasetOptions {
     visit("tail_mismatch", self.tail_mismatch,
           "rows or frames that may be dropped at an episode's end so that both agree");
     visit("threads", self.threads, "threads that check the files while opening; 0: one per core");
-    visit("unreadable", self.unreadable,
-          "files of a folder of pictures or videos alone that cannot be opened: fail or skip");
+    visit("missing_states", self.missing_states, "states without a value: reject or accept");
+    visit("unreadable", self.unreadable, "films and pictures that cannot be opened: fail or skip");
   }
   std::vector<std::string> validate() const;
 };

@@ -10,8 +10,9 @@
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
 // Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi, or a
-// folder episode_0000/ of .png or .jpg files, one a row in the order of their names; the table may
-// be .jsonl, one object a row. Several cameras: episode_0000.front.mp4, episode_0000.wrist.mp4.
+// folder episode_0000/ of .png or .jpg files, one a row in the order of their names, numbers in
+// them counted (2.png comes before 10.png); the table may be .jsonl, one object a row. Several
+// cameras: episode_0000.front.mp4, episode_0000.wrist.mp4.
 #pragma once
 
 #include <map>
@@ -53,6 +54,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   /// goal_1, are one group, goal.
   std::vector<ColumnGroup> groups() const override;
   std::vector<std::string> remarks() const override;
+  std::map<int64_t, std::string> unreadable_episodes() const override;
   std::vector<std::string> text_columns() const override { return text_columns_; }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override;
@@ -62,6 +64,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
                      int64_t count) const override;
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
   void announce_frames(int64_t episode, at::IntArrayRef indices) const override;
+  void identify_frames(Fnv1a& hash) const override;
 
  private:
   struct Episode {
@@ -70,6 +73,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
     std::vector<std::filesystem::path> pictures;  // of such a folder
     CsvTable table;
     std::vector<std::string> remarks;
+    std::string problem;  // why its frames cannot be read; empty: they can
     int64_t length = 0;
     ImageSize size;
     double rate = 0;
@@ -80,6 +84,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   void read_settings(const std::filesystem::path& file);
   void open_episodes();
   void open_episode(Episode& episode) const;
+  void open_frames_of(Episode& episode) const;
+  const Episode& shown() const;
   void open_frames();
   void agree();
   double rate_of_timestamps() const;
@@ -88,6 +94,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<std::string> prefixed(std::string_view prefix) const;
 
   std::string name_, camera_;
+  std::string unfinished_;  // what is said of an episode that was left out
   DatasetOptions options_;
   std::vector<Episode> episodes_;
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;

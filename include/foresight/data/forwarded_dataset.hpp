@@ -40,6 +40,9 @@ class ForwardedDataset : public Dataset {
   }
   std::vector<ColumnGroup> groups() const override { return dataset_->groups(); }
   std::vector<std::string> remarks() const override { return dataset_->remarks(); }
+  std::map<int64_t, std::string> unreadable_episodes() const override {
+    return dataset_->unreadable_episodes();
+  }
   std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override {
@@ -59,6 +62,7 @@ class ForwardedDataset : public Dataset {
   void announce_frames(int64_t episode, at::IntArrayRef indices) const override {
     dataset_->announce_frames(episode, indices);
   }
+  void identify_frames(Fnv1a& hash) const override { dataset_->identify_frames(hash); }
 
  protected:
   const Dataset& shown() const { return *dataset_; }

@@ -39,7 +39,7 @@ struct Saturation {
   double share = 0;  ///< of all rows that have a value
 };
 
-/// Rows in which a column has no value (NaN).
+/// Rows in which a column has no value (NaN), or an infinite one.
 struct MissingValues {
   std::string column;
   int64_t rows = 0;
@@ -53,17 +53,18 @@ struct FrozenStretch {
 };
 
 struct FORESIGHT_API Inspection {
-  std::vector<int64_t> lengths;        ///< of all episodes, ascending
-  Statistics actions;                  ///< without last rows
-  Statistics states;                   ///< empty where there are none
-  std::vector<Saturation> saturation;  ///< of every action column that has values
-  int64_t missing_actions = 0;         ///< rows with NaN in an action, last rows not counted
-  int64_t infinite_actions = 0;        ///< rows with an infinite action, last rows not counted
-  std::vector<MissingValues> missing;  ///< columns, actions apart, in which some value is missing
-  std::vector<std::string> empty;      ///< columns without any value
-  std::vector<std::string> constant;   ///< action columns that never change
-  bool timed = false;                  ///< a column `timestamp` was there to be checked
-  int64_t irregular_steps = 0;         ///< steps in time that are not 1/fps
+  std::vector<int64_t> lengths;         ///< of all episodes, ascending
+  Statistics actions;                   ///< without last rows
+  Statistics states;                    ///< empty where there are none
+  std::vector<Saturation> saturation;   ///< of every action column that has values
+  int64_t missing_actions = 0;          ///< rows with NaN in an action, last rows not counted
+  int64_t infinite_actions = 0;         ///< rows with an infinite action, last rows not counted
+  std::vector<MissingValues> missing;   ///< columns, actions apart, in which some value is missing
+  std::vector<MissingValues> infinite;  ///< the same of infinite values
+  std::vector<std::string> empty;       ///< columns without any value
+  std::vector<std::string> constant;    ///< action columns that never change
+  bool timed = false;                   ///< a column `timestamp` was there to be checked
+  int64_t irregular_steps = 0;          ///< steps in time that are not 1/fps
   int64_t frames_seen = 0;
   int64_t repeated_frames = 0;          ///< equal to the frame before
   std::vector<FrozenStretch> frozen;    ///< at least InspectionOptions.frozen equal frames
@@ -76,8 +77,10 @@ struct FORESIGHT_API Inspection {
   bool good() const { return usable() && warnings.empty(); }
 };
 
-/// Reads all numbers and some of the frames. Throws what Dataset's functions throw for numbers;
-/// frames that do not decode are reported.
+/// Reads all numbers and some of the frames. Throws what Dataset's functions throw for numbers:
+/// open the data set with DatasetOptions.missing_states = accept and .unreadable = skip, so that
+/// states without a value and films that cannot be opened are reported, as frames that do not
+/// decode are.
 FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {});
 
 /// Frames of some episodes as one picture, uint8 [H,W,3]: a line an episode, `columns` frames

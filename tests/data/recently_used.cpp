@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../../src/data/recently_used.hpp"
+
+#include <memory>
+#include <vector>
+
+#include "catch.hpp"
+
+namespace foresight::data::recently_used_test {
+namespace {
+
+TEST_CASE("of more values than are kept, the one that was not asked for the longest goes") {
+  RecentlyUsed<std::shared_ptr<int>> kept(2);
+  int made = 0;
+  const auto get = [&](const std::string& name) {
+    return std::weak_ptr<int>(kept.get(name, [&] { return std::make_shared<int>(++made); }));
+  };
+  const auto a = get("a"), b = get("b");
+  CHECK(*get("a").lock() == 1);
+  const auto c = get("c");  // b goes
+  CHECK_FALSE(a.expired());
+  CHECK(b.expired());
+  CHECK_FALSE(c.expired());
+  CHECK(*get("b").lock() == 4);
+  CHECK(a.expired());
+  CHECK(made == 4);
+  std::vector<std::weak_ptr<int>> many;
+  for (int i = 0; i < 100; ++i) many.push_back(get(std::to_string(i)));
+  CHECK(many[97].expired());
+  CHECK_FALSE(many[98].expired());
+}
+
+TEST_CASE("a value that cannot be made is asked for again") {
+  RecentlyUsed<int> kept(1);
+  CHECK_THROWS(kept.get("a", []() -> int { throw 1; }));
+  CHECK(kept.get("a", [] { return 7; }) == 7);
+}
+
+}  // namespace
+}  // namespace foresight::data::recently_used_test

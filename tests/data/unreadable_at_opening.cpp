@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// A recording that has lost a film since a run began: opened with Unreadable::skip, it has the same
+// episodes and rows, so that the run goes on with the same windows.
+#include <filesystem>
+#include <functional>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "film_folder.hpp"
+#include "foresight/data/inspection.hpp"
+#include "foresight/data/loader.hpp"
+#include "recordings.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::data::unreadable_at_opening_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// `spoil` takes the frames of episode `lost` away.
+void check_lost(const fs::path& path, int64_t lost, const std::function<void()>& spoil) {
+  std::shared_ptr<const Dataset> whole;
+  try {
+    whole = open_dataset(path);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: " << error.what());
+    return;
+  }
+  INFO(path << ", episode " << lost);
+  const int64_t other = lost == 0 ? 1 : 0;
+  const Tensor frames = whole->read_frames(other, {0});
+  const Tensor actions = whole->read_all_rows(whole->action_columns(), lost);
+  spoil();
+  CHECK_THROWS_AS(open_dataset(path), Error);
+  const auto data = open_dataset(path, {.unreadable = Unreadable::skip});
+  REQUIRE(data->num_episodes() == whole->num_episodes());
+  for (int64_t e = 0; e < data->num_episodes(); ++e) CHECK(data->length(e) == whole->length(e));
+  CHECK(data->image_size() == whole->image_size());
+  CHECK(data->fps() == Approx(whole->fps()));
+  CHECK(at::equal(data->read_frames(other, {0}), frames));
+  CHECK(at::allclose(data->read_all_rows(data->action_columns(), lost), actions, 0, 0, true));
+  REQUIRE(data->unreadable_episodes().size() == 1);
+  CHECK(data->unreadable_episodes().begin()->first == lost);
+  data->announce_frames(lost, {0});
+  CHECK(error_message(ErrorCategory::bad_file, [&] { data->read_frames(lost, {0}); }) ==
+        data->unreadable_episodes().at(lost));
+  CHECK_FALSE(inspect(*data).usable());
+}
+
+void copy_recording(const fs::path& from, const fs::path& to) {
+  fs::copy(from, to, fs::copy_options::recursive);
+}
+
+TEST_CASE("a plain folder keeps the episode whose film is gone, cut or too short") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const int64_t lost : {0, 2}) {
+    const FilmFolder gone(3, 6), cut(3, 6), shorter(3, 6), short_one(3, 5);
+    check_lost(gone.path(), lost, [&] { gone.remove(lost); });
+    check_lost(cut.path(), lost, [&] { cut.cut(lost); });
+    check_lost(shorter.path(), lost, [&] {
+      fs::copy_file(short_one.film(lost), shorter.film(lost), fs::copy_options::overwrite_existing);
+    });
+  }
+}
+
+TEST_CASE("a run goes on with the same windows, those of the lost film skipped") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(4, 6);
+  const auto windows_of = [&] {
+    const auto data = open_dataset(films.path(), {.unreadable = Unreadable::skip});
+    Loader loader(std::make_shared<FrameCache>(data, FrameCacheOptions{.budget_mb = 0}),
+                  WindowIndex(*data, {.frames = 2, .stride = 1}), ActionSpace{},
+                  {.batch = 4, .seed = 3, .unreadable = Unreadable::skip});
+    std::vector<int64_t> windows;
+    int64_t skipped = 0;
+    while (const auto batch = loader.next()) {
+      for (const auto& one : batch->skipped) CHECK(one.episode == 1);
+      skipped += std::ssize(batch->skipped);
+      for (int64_t b = 0; b < batch->windows.size(0); ++b)
+        windows.push_back(batch->windows[b][1].item<int64_t>());  // episode
+    }
+    return std::pair(windows, skipped);
+  };
+  const auto [before, none] = windows_of();
+  CHECK(none == 0);
+  films.remove(1);
+  const auto [after, skipped] = windows_of();
+  CHECK(skipped > 0);
+  REQUIRE(after.size() == before.size());
+  for (std::size_t w = 0; w < before.size(); ++w)
+    if (before[w] != 1) CHECK(after[w] == before[w]);
+}
+
+TEST_CASE("stable-worldmodel, DINO-WM and LeRobot keep an episode whose frames are gone") {
+  const auto layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
+  for (const int64_t lost : {0, 1}) {
+    const std::string n = std::to_string(lost);
+    const TemporaryFolder folder;
+    copy_recording(recordings() / "tworoom" / "swm" / "video", folder / "swm");
+    check_lost(folder / "swm", lost,
+               [&] { fs::remove(folder / "swm" / "pixels" / ("ep_" + n + ".mp4")); });
+    copy_recording(layouts / "dino_wm_pusht", folder / "pusht");
+    check_lost(folder / "pusht", lost,
+               [&] { fs::remove(folder / "pusht" / "obses" / ("episode_00" + n + ".mp4")); });
+    copy_recording(layouts / "dino_wm_maze", folder / "maze");
+    check_lost(folder / "maze", lost,
+               [&] { fs::remove(folder / "maze" / "obses" / ("episode_00" + n + ".pth")); });
+    copy_recording(recordings() / "tworoom" / "lerobot_v21", folder / "lerobot");
+    check_lost(folder / "lerobot", lost, [&] {
+      for (const auto& entry : fs::recursive_directory_iterator(folder / "lerobot" / "videos"))
+        if (entry.path().filename() == "episode_00000" + n + ".mp4") fs::remove(entry.path());
+    });
+  }
+}
+
+TEST_CASE("of pictures in files, the one that is gone is the one that cannot be read") {
+  const TemporaryFolder folder;
+  copy_recording(recordings() / "tworoom" / "swm" / "folder", folder / "set");
+  const auto whole = open_dataset(folder / "set");
+  fs::remove(folder / "set" / "pixels" / "ep_0_step_0.jpeg");
+  CHECK_THROWS_AS(open_dataset(folder / "set"), Error);
+  const auto data = open_dataset(folder / "set", {.unreadable = Unreadable::skip});
+  CHECK_THROWS_AS(data->read_frames(0, {0}), Error);
+  CHECK(at::equal(data->read_frames(0, {1}), whole->read_frames(0, {1})));
+  CHECK(at::equal(data->read_frames(1, {0}), whole->read_frames(1, {0})));
+}
+
+}  // namespace
+}  // namespace foresight::data::unreadable_at_opening_test
