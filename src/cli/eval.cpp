@@ -174,9 +174,14 @@ void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& 
   result["trade_off"] = trade_off(setting, protocols);
 }
 
-// Without an environment nothing is solved.
+// Without an environment nothing is planned and solved.
 void require_no_problems(const CLI::App& command) {
-  for (const auto* name : {"--protocol", "--problems", "--instances", "--trade-off"})
+  std::vector<std::string> acting = {"--protocol",     "--problems",  "--instances", "--seed",
+                                     "--no-baselines", "--trade-off", "--config"};
+  std::vector<FieldFlag> planner;
+  list_fields(AgentOptions{}, {}, planner);
+  for (const auto& field : planner) acting.push_back("--" + field.path);
+  for (const auto& name : acting)
     require(command.count(name) == 0, ErrorCategory::invalid_option,
             fmt::format("{} needs an environment to act in, and --env {} measures the model on "
                         "recordings alone: leave one of them out",

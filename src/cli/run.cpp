@@ -12,13 +12,12 @@ namespace {
 
 constexpr int kDone = 0, kFailed = 1, kUsage = 2;
 
+// Options and sub-commands of the commands that were named: an option of another one is no help.
 void collect_words(const CLI::App& app, std::vector<std::string>& names) {
   for (const auto* option : app.get_options())
     for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  for (const auto* command : app.get_subcommands(nullptr)) {
-    names.push_back(command->get_name());
-    collect_words(*command, names);
-  }
+  for (const auto* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  for (const auto* named : app.get_subcommands()) collect_words(*named, names);
 }
 
 // "did you mean --steps?" for the first argument that nothing took.
@@ -58,6 +57,8 @@ int run(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
     return kDone;
+  } catch (const CLI::RuntimeError& end) {  // a command that chose its code
+    return end.get_exit_code();
   } catch (const CLI::ParseError& problem) {
     if (problem.get_exit_code() == 0) return app.exit(problem);  // --help, --version
     std::fprintf(stderr, "foresight: %s\n", problem.what());

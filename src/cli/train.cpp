@@ -77,8 +77,9 @@ void train_command(const TrainFlags& flags) {
                   [&](const train::LearnOptions& chosen, const std::filesystem::path& folder) {
                     return learn(chosen, {folder, /*resume=*/true});
                   });
-    if (!done) fmt::print("interrupted; the same command goes on\n");
-    return;
+    if (done) return;
+    fmt::print("interrupted; the same command goes on\n");
+    end_interrupted();
   }
   print_run(learn(options, {flags.run.out, flags.run.resume}), flags.run, machine);
 }

@@ -102,7 +102,6 @@ class FamilyTraining {
     train::LearnHooks hooks;
     hooks.reducer = machine_.processes.get();
     if (from_) hooks.continuation = &*from_;
-    const train::InterruptGuard guard;
     constexpr auto kProgress = train::ProgressStyle::automatic;
     if constexpr (!kRecorded<Options>) {
       return train::learn(options, folder, machine_.device, kProgress, hooks);
@@ -130,6 +129,7 @@ void train_family(const FamilyFlags<Options>& flags, const Options& options) {
   auto unreadable = data::Unreadable::fail;
   if constexpr (kRecorded<Options>) unreadable = options.loader.unreadable;
   const FamilyTraining<Options> training(flags, machine, unreadable);
+  const train::InterruptGuard guard;
   if (flags.sweep.empty()) {
     print_run(training(options, {flags.run.out, flags.run.resume}), flags.run, machine);
     return;
@@ -138,7 +138,9 @@ void train_family(const FamilyFlags<Options>& flags, const Options& options) {
                               [&](const Options& chosen, const std::filesystem::path& folder) {
                                 return training(chosen, {folder, /*resume=*/true});
                               });
-  if (!done) fmt::print("interrupted; the same command goes on\n");
+  if (done) return;
+  fmt::print("interrupted; the same command goes on\n");
+  end_interrupted();
 }
 
 // The first preset is the default; --help shows its values.

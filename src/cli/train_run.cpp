@@ -5,9 +5,11 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 
 #include "foresight/io/json_file.hpp"
+#include "foresight/train/interrupt.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -98,9 +100,14 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
     if (machine.speaks())
       fmt::print("{}; go on with the same command and --resume --config {}/config.json\n",
                  result.message, flags.out);
-    return;
+    end_interrupted();
   }
   require(result.outcome == train::Outcome::finished, ErrorCategory::non_finite, result.message);
+void end_interrupted() {
+  const int signal = train::InterruptGuard::signal();
+  throw CLI::RuntimeError(128 + (signal != 0 ? signal : SIGTERM));
+}
+
   if (!machine.speaks()) return;
   if (result.continual) fmt::print("{}", train::summary(*result.continual));
   fmt::print("bundle: {} ({:.1f} s in all, {:.1f} s of it decoding)\n", result.bundle.string(),

@@ -54,7 +54,12 @@ struct TrainingMachine {
 /// "data: 20 episodes, 4000 frames of 64x64".
 void print_data(const data::Dataset& dataset);
 
-/// What a finished run made. Throws Error(non_finite) for one that diverged.
+/// Ends the command as shells tell of an end by a signal: with 128 + its number. Call it while the
+/// InterruptGuard is there. Of a signal that another process got, as by SIGTERM.
+[[noreturn]] void end_interrupted();
+
+/// What a finished run made. Throws Error(non_finite) for one that diverged; ends the command of
+/// one that was interrupted, having said how to go on.
 void print_run(const train::LearnResult& result, const RunFlags& flags,
                const TrainingMachine& machine);
 

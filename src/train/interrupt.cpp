@@ -15,7 +15,7 @@ volatile std::sig_atomic_t signalled = 0;
 struct sigaction previous_interrupt, previous_terminate;
 
 extern "C" void remember_signal(int signal) {
-  signalled = 1;
+  signalled = signal;
   // Give the second signal back to whoever had it.
   sigaction(signal, signal == SIGINT ? &previous_interrupt : &previous_terminate, nullptr);
 }
@@ -41,6 +41,6 @@ InterruptGuard::~InterruptGuard() {
   guarded = false;
 }
 
-bool InterruptGuard::requested() noexcept { return signalled != 0; }
+int InterruptGuard::signal() noexcept { return signalled; }
 
 }  // namespace foresight::train

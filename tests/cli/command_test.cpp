@@ -53,6 +53,26 @@ std::string read(const fs::path& path) {
   return {std::istreambuf_iterator<char>(stream), {}};
 }
 
+// Runs a command in one thread and sends it `signal` as soon as `file` is there.
+CommandResult signalled_command(const std::string& arguments, const fs::path& file, int signal) {
+  const auto log = made("signalled.log");
+  const auto command =
+      "exec " + std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight " + arguments + " >" + log;
+  const auto child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    setenv("OMP_NUM_THREADS", "1", 1);
+    execl("/bin/sh", "sh", "-c", (command + " 2>&1").c_str(), nullptr);
+    _exit(127);
+  }
+  for (int i = 0; i < 6000 && !fs::exists(file); ++i) usleep(5000);
+  kill(child, signal);
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(WIFEXITED(status));
+  return {WEXITSTATUS(status), read(log)};
+}
+
 }  // namespace
 
 TEST_CASE("record makes a data set that opens, and adds to one that exists") {
@@ -122,23 +142,16 @@ TEST_CASE("a run that was interrupted by a signal continues and matches the unin
   const auto arguments = " --data " + made("data") + " --out " + made("again") +
                          " --steps 30 --loader.batch 32 --critic_training.steps 60"
                          " --training.checkpoint_every 10 --seed 5 --threads 1";
-  const auto command = std::string(FORESIGHT_BINARY_DIR) + "/bin/foresight train" + arguments;
   // Ctrl-C as soon as the first checkpoint is there.
-  const auto child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    setenv("OMP_NUM_THREADS", "1", 1);
-    execl("/bin/sh", "sh", "-c", ("exec " + command + " >/dev/null 2>&1").c_str(), nullptr);
-    _exit(127);
-  }
-  const auto checkpoints = workshop() / "again" / "checkpoints" / "jepa";
-  for (int i = 0; i < 6000 && !fs::exists(checkpoints / "step_0000000010.safetensors"); ++i)
-    usleep(5000);
-  kill(child, SIGINT);
-  int status = 0;
-  waitpid(child, &status, 0);
-  REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 0);
+  const auto stopped =
+      signalled_command("train" + arguments,
+                        workshop() / "again/checkpoints/jepa/step_0000000010.safetensors", SIGINT);
+  INFO(stopped.output);
+  CHECK(stopped.code == 128 + SIGINT);
+  CHECK_THAT(stopped.output, Catch::Contains("interrupted after step ") &&
+                                 Catch::Contains("go on with the same command and --resume "
+                                                 "--config " +
+                                                 made("again") + "/config.json"));
   const auto resumed = foresight_command("train --resume" + arguments);
   INFO(resumed.output);
   REQUIRE(resumed.code == 0);
@@ -151,12 +164,38 @@ TEST_CASE("a run that was interrupted by a signal continues and matches the unin
         read(workshop() / "whole" / "bundle" / "model.safetensors"));
 }
 
+TEST_CASE("every training that a signal ends exits with 128 + its number") {
+  const auto grid = made("grid.json");
+  std::ofstream(grid) << R"({"seed": [1, 2]})";
+  const auto sweep = "train lejepa --data " + made("data") + " --out " + made("sweep") +
+                     " --sweep " + grid + " --steps 100000 --loader.batch 4 --threads 1";
+  const auto stopped = signalled_command(sweep, workshop() / "sweep/000/metrics.jsonl", SIGTERM);
+  INFO(stopped.output);
+  CHECK(stopped.code == 128 + SIGTERM);
+  CHECK_THAT(stopped.output, Catch::Contains("interrupted; the same command goes on"));
+  CHECK(fs::exists(workshop() / "sweep/000/checkpoints/lejepa"));
+  const auto family = "train eb_jepa --out " + made("rooms") + " --threads 1";
+  const auto ended = signalled_command(family, workshop() / "rooms/metrics.jsonl", SIGINT);
+  INFO(ended.output);
+  CHECK(ended.code == 128 + SIGINT);
+  CHECK_THAT(ended.output, Catch::Contains("--resume --config " + made("rooms") + "/config.json"));
+}
+
 TEST_CASE("wrong usage exits with 2 and says what was meant") {
   const auto unknown = foresight_command("train --data x --out y --stepz 3");
   CHECK(unknown.code == 2);
   CHECK_THAT(unknown.output, Catch::Contains("--steps"));
   CHECK(foresight_command("").code == 2);
-  CHECK(foresight_command("trian").code == 2);
+  const auto command = foresight_command("trian --data x");
+  CHECK(command.code == 2);
+  CHECK_THAT(command.output, Catch::Contains("did you mean 'train'"));
+  // An option of other commands is not what was meant.
+  const auto others = foresight_command("report --out x");
+  CHECK(others.code == 2);
+  CHECK_THAT(others.output, Catch::Contains("--run is required") && !Catch::Contains("--out'?"));
+  const auto behind = foresight_command("report --run " + made("run") + " --out x");
+  CHECK(behind.code == 2);
+  CHECK_THAT(behind.output, Catch::Contains("--out") && !Catch::Contains("--out'?"));
   const auto text = foresight_command("train --data " + made("data") + " --out " + made("z") +
                                       " --training.steps many");
   CHECK(text.code == 2);

@@ -140,9 +140,10 @@ TEST_CASE("a V-JEPA 2-AC is measured on poses, and plans from a recorded row") {
                                           Catch::Contains("--env none"));
   CHECK_THAT(done("eval" + given + " --env none --open-loop 2"),
              Catch::Contains("open loop, error relative"));
-  for (const std::string& flag :
-       std::vector<std::string>{"--trade-off", "--problems " + data + "/episode_0000.csv",
-                                "--protocol 5/5", "--instances 2"})
+  for (const std::string& flag : std::vector<std::string>{
+           "--trade-off", "--problems " + data + "/episode_0000.csv", "--protocol 5/5",
+           "--instances 2", "--seed 3", "--no-baselines", "--sampling.samples 40",
+           "--control.horizon 2", "--config " + bundle + "/config.json"})
     CHECK_THAT(refused("eval" + given + " --env none " + flag),
                Catch::Contains(flag.substr(0, flag.find(' ')) + " needs an environment"));
   const auto result = io::read_json(folder / "arm" / "eval.json");

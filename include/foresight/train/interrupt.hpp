@@ -15,8 +15,9 @@ class FORESIGHT_API InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
-  /// Whether a signal has come since the guard was made.
-  static bool requested() noexcept;
+  /// The signal that has come since the guard was made; 0: none.
+  static int signal() noexcept;
+  static bool requested() noexcept { return signal() != 0; }
 };
 
 }  // namespace foresight::train
