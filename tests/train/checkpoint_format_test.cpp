@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints of other versions: earlier ones go on exactly, later ones are refused by name, and a
 // run is never begun anew where there is one.
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "../../src/train/position.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/checkpoint.hpp"
@@ -269,6 +274,28 @@ TEST_CASE("a position names what does not fit it") {
   CHECK(refused(R"({"epoch":3,"updates":4})", R"(it has also {"updates":4})"));
   CHECK(refused("[3]", "it is no JSON object"));
   CHECK(refused("{", "it is no JSON object"));
+}
+
+TEST_CASE("a damaged checkpoint is passed over with one warning that names it once") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "steps");
+  for (const int64_t step : {3, 6}) {
+    Checkpoint checkpoint;
+    checkpoint.step = step;
+    write_checkpoint(folder / "steps", checkpoint, 2);
+  }
+  const auto damaged = checkpoint_path(folder / "steps", 6);
+  fs::resize_file(damaged, 20);
+  std::ostringstream warnings;
+  set_log_sink(std::make_shared<spdlog::sinks::ostream_sink_mt>(warnings));
+  const auto newest = read_newest_checkpoint(folder / "steps");
+  set_log_sink(std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  REQUIRE(newest);
+  CHECK(newest->step == 3);
+  const auto text = warnings.str();
+  const auto place = text.find("skipping " + damaged.string());
+  REQUIRE(place != std::string::npos);
+  CHECK(text.find(damaged.filename().string(), place) == text.rfind(damaged.filename().string()));
 }
 
 }  // namespace foresight::train::checkpoint_format_test

@@ -165,6 +165,14 @@ TEST_CASE("recordings that do not fit what learning goes on from are refused bef
       ErrorCategory::invalid_option,
       [&] { learn_silently(dataset_of(inverted_square()), few_steps(5), folder / "on", hooks); },
       "replay: two arms has 2 action column(s)", "inverted square have 1"));
+  auto lower = pushed_square();
+  lower.name = "lower camera";
+  lower.frames = lower.frames.narrow(2, 0, 24).contiguous();
+  from.replay = dataset_of(lower);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { learn_silently(dataset_of(inverted_square()), few_steps(5), folder / "on", hooks); },
+      "replay: frames of lower camera are 32x24", "inverted square are 32x32"));
   from.replay = nullptr;
   CHECK(fails_with(
       ErrorCategory::invalid_argument,

@@ -194,6 +194,28 @@ TEST_CASE("families change training pictures where that makes sense, and say whe
 
   // On a frozen encoder, whose features change with the pictures: nothing is cached.
   const auto families = brief_families(folder.path());
+TEST_CASE("a replay whose frames have another size is refused before a run begins") {
+  const TemporaryFolder folder;
+  auto recordings = moving_gripper(kBriefSide);
+  recordings.name = "lower camera";
+  recordings.frames = recordings.frames.narrow(2, 0, kBriefSide / 2).contiguous();
+  for (const auto& family : brief_families(folder.path())) {
+    if (family.name == "eb_jepa") continue;  // its data are made as needed
+    INFO(family.name);
+    const auto first = family.learn(brief_recordings(), {folder / family.name}, {});
+    REQUIRE(first.outcome == Outcome::finished);
+    const Continuation from{first.bundle, std::make_shared<TensorDataset>(recordings), 0.5};
+    LearnHooks hooks;
+    hooks.continuation = &from;
+    const auto side = std::to_string(kBriefSide), half = std::to_string(kBriefSide / 2);
+    CHECK(fails_with(
+        ErrorCategory::invalid_option,
+        [&] { family.learn(brief_recordings(), {folder / "on"}, hooks); },
+        "replay: frames of lower camera are " + side + "x" + half, " are " + side + "x" + side));
+    CHECK_FALSE(std::filesystem::exists(folder / "on"));
+  }
+}
+
   DinoWmLearnOptions dino_wm = briefly(DinoWmLearnOptions::small());
   dino_wm.backbone = (folder / "image_encoder").string();
   dino_wm.training.steps = 1;
