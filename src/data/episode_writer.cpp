@@ -16,7 +16,7 @@
 #include "foresight/data/folder_writer.hpp"
 #include "foresight/data/lerobot_writer.hpp"
 #include "journaled_writer.hpp"
-#include "lerobot_meta_writer.hpp"
+#include "lerobot_layout.hpp"
 
 namespace foresight::data {
 namespace {

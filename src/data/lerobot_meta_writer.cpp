@@ -2,12 +2,9 @@
 #include "lerobot_meta_writer.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 
-#include "../io/temporary.hpp"
-#include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
+#include "lerobot_layout.hpp"
 #include "lerobot_meta.hpp"
 #include "lerobot_numbers.hpp"
 #include "parquet_file.hpp"
@@ -21,9 +18,6 @@ using OrderedJson = nlohmann::ordered_json;
 
 // Episodes in one file of meta/episodes: it is rewritten whenever one is added.
 constexpr std::size_t kEpisodesPerMetaFile = 1000;
-constexpr const char* kDataPath = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet";
-constexpr const char* kVideoPath =
-    "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4";
 constexpr const char* kRowFeatures[] = {"timestamp", "frame_index", "episode_index", "index",
                                         "task_index"};
 
@@ -48,17 +42,6 @@ at::ScalarType limit_type(const RecordingOptions& options, const std::string& fe
   return found != std::end(kRowFeatures) && feature != "timestamp" ? at::kLong : at::kDouble;
 }
 
-constexpr const char* kStaged = ".staged";
-
-void put_in_place(const fs::path& file) {  // a rename needs no room on a full disk
-  const fs::path from = lerobot_staged(file);
-  std::error_code code;
-  fs::rename(from, file, code);
-  require(!code, ErrorCategory::io_failure,
-          from.string() + ": cannot be renamed to " + file.string() + ": " + code.message());
-  io::sync_folder(file.parent_path());
-}
-
 int64_t largest(const ParquetFile& file, const std::string& column) {
   const Tensor values = file.numbers(column, 1);
   return values.numel() == 0 ? -1 : values.max().item<int64_t>();
@@ -77,44 +60,9 @@ OrderedJson comparable(const nlohmann::json& features) {
 
 }  // namespace
 
-std::string lerobot_file(int64_t number, int64_t files_per_chunk, const std::string& ending) {
-  char name[64];
-  std::snprintf(name, sizeof name, "chunk-%03lld/file-%03lld",
-                static_cast<long long>(number / files_per_chunk),
-                static_cast<long long>(number % files_per_chunk));
-  return name + ending;
-}
-
-std::string lerobot_camera(const std::string& camera) {
-  std::string feature = camera;
-  std::replace(feature.begin(), feature.end(), '/', '.');  // paths are made of it
-  return feature.starts_with("observation.") ? feature : "observation.images." + feature;
-}
-
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature) {
   if (feature.shape.size() > 1) return feature.shape;
   return {static_cast<int64_t>(feature.columns.size())};
-}
-
-fs::path lerobot_staged(fs::path file) { return file += kStaged; }
-
-void finish_publishing(const fs::path& folder) {
-  const fs::path info = folder / "meta/info.json";
-  std::error_code ignored;
-  // It is staged last, and placed last.
-  if (!fs::is_regular_file(lerobot_staged(info), ignored)) return;
-  std::vector<fs::path> files, meta;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    const auto& path = entry.path();
-    if (path.extension() != kStaged || path == lerobot_staged(info)) continue;
-    const bool refers = *path.lexically_relative(folder).begin() == "meta";
-    (refers ? meta : files).push_back(fs::path(path).replace_extension());
-  }
-  files.insert(files.end(), meta.begin(), meta.end());
-  files.push_back(info);
-  for (const auto& file : files) put_in_place(file);
-  log(LogLevel::warning,
-      folder.string() + ": the last file of a writer that was killed is now part of the data set");
 }
 
 LeRobotMetaWriter::LeRobotMetaWriter(fs::path folder, const RecordingOptions& options)
@@ -133,9 +81,9 @@ void LeRobotMetaWriter::continue_data_set() {
   if (meta.fps != options_.video.fps)
     refuse("has fps = " + std::to_string(meta.fps) + ", the episodes to be added have " +
            std::to_string(options_.video.fps));
-  if (there.value("data_path", std::string()) != kDataPath ||
+  if (there.value("data_path", std::string()) != kLeRobotDataPath ||
       (there.contains("video_path") && there["video_path"].is_string() &&
-       there["video_path"] != kVideoPath))
+       there["video_path"] != kLeRobotVideoPath))
     refuse("names its files in another way than is written");
   files_per_chunk_ = there.value("chunks_size", int64_t{1000});
   for (const auto& camera : options_.cameras) {
@@ -238,12 +186,14 @@ void LeRobotMetaWriter::add(WrittenEpisode episode) {
   batch_.push_back(std::move(episode));
 }
 
+fs::path LeRobotMetaWriter::episodes_file() const {
+  return folder_ / "meta/episodes" / lerobot_file(next_meta_file_, files_per_chunk_, ".parquet");
+}
+
 // In the order in which they are put in place: with info.json, the folder is a data set.
 std::vector<fs::path> LeRobotMetaWriter::files() const {
-  return {
-      folder_ / "meta/tasks.parquet",
-      folder_ / ("meta/episodes/" + lerobot_file(next_meta_file_, files_per_chunk_, ".parquet")),
-      folder_ / "meta/stats.json", folder_ / "meta/info.json"};
+  return {folder_ / "meta/tasks.parquet", episodes_file(), folder_ / "meta/stats.json",
+          folder_ / "meta/info.json"};
 }
 
 void LeRobotMetaWriter::stage() {
@@ -251,10 +201,10 @@ void LeRobotMetaWriter::stage() {
     write_tasks();
     write_episodes();
     write_statistics();
-    io::write_json(lerobot_staged(made_path("meta/info.json")), info());
+    io::write_json(prepared_staged_path(folder_ / "meta/info.json"), info());
   } catch (...) {
     std::error_code ignored;
-    for (const auto& file : files()) fs::remove(lerobot_staged(file), ignored);
+    for (const auto& file : files()) fs::remove(staged_path(file), ignored);
     throw;
   }
 }
@@ -266,15 +216,6 @@ void LeRobotMetaWriter::publish(const std::vector<fs::path>& of_rows) {
   batch_.clear();
   first_episode_ = episodes_;
   ++next_meta_file_;
-}
-
-fs::path LeRobotMetaWriter::made_path(const std::string& relative) const {
-  const fs::path path = folder_ / relative;
-  std::error_code code;
-  fs::create_directories(path.parent_path(), code);
-  require(!code, ErrorCategory::io_failure,
-          path.parent_path().string() + ": cannot be created: " + code.message());
-  return path;
 }
 
 // LeRobot reads this as a pandas frame whose index is the text.
@@ -292,7 +233,7 @@ void LeRobotMetaWriter::write_tasks() const {
       {"columns", {column("task_index", "int64", "int64"), column("task", "unicode", "object")}},
       {"creator", {{"library", "foresight"}, {"version", "0.1"}}},
       {"pandas_version", "2.0.0"}};
-  write_parquet(lerobot_staged(made_path("meta/tasks.parquet")),
+  write_parquet(prepared_staged_path(folder_ / "meta/tasks.parquet"),
                 {{"task_index", at::arange(static_cast<int64_t>(tasks_.size()), at::kLong)},
                  {"task", tasks_}},
                 {.metadata = {{"pandas", pandas.dump()}}});
@@ -350,10 +291,7 @@ void LeRobotMetaWriter::write_episodes() const {
                      at::full({count}, next_meta_file_ / files_per_chunk_, at::kLong)});
   columns.push_back({"meta/episodes/file_index",
                      at::full({count}, next_meta_file_ % files_per_chunk_, at::kLong)});
-  write_parquet(
-      lerobot_staged(made_path("meta/episodes/" +
-                               lerobot_file(next_meta_file_, files_per_chunk_, ".parquet"))),
-      columns);
+  write_parquet(prepared_staged_path(episodes_file()), columns);
 }
 
 void LeRobotMetaWriter::write_statistics() const {
@@ -363,7 +301,7 @@ void LeRobotMetaWriter::write_statistics() const {
       stats[feature][name] = nested_json(
           std::string(name) == "count" ? values : values.view(statistics_shape(feature)));
   }
-  io::write_json(lerobot_staged(made_path("meta/stats.json")), stats);
+  io::write_json(prepared_staged_path(folder_ / "meta/stats.json"), stats);
 }
 
 // Of each statistic of a feature: that of a row, and [[[r]], [[g]], [[b]]] for colours.
@@ -413,8 +351,8 @@ OrderedJson LeRobotMetaWriter::info() const {
   info["video_files_size_in_mb"] = options_.video_file_mb;
   info["fps"] = static_cast<int64_t>(options_.video.fps);
   info["splits"] = {{"train", "0:" + std::to_string(episodes_)}};
-  info["data_path"] = kDataPath;
-  info["video_path"] = video ? OrderedJson(kVideoPath) : OrderedJson(nullptr);
+  info["data_path"] = kLeRobotDataPath;
+  info["video_path"] = video ? OrderedJson(kLeRobotVideoPath) : OrderedJson(nullptr);
   info["features"] = features();
   return info;
 }

@@ -23,22 +23,8 @@ struct WrittenEpisode {
   std::map<std::string, FeatureStatistics> statistics = {};  ///< by feature
 };
 
-/// "chunk-000/file-012.parquet".
-std::string lerobot_file(int64_t number, int64_t files_per_chunk, const std::string& ending);
-
-/// The feature under which a camera is stored: "front" is "observation.images.front".
-std::string lerobot_camera(const std::string& camera);
-
 /// Of a row, as info.json has it.
 std::vector<int64_t> lerobot_shape(const RecordedFeature& feature);
-
-/// Where a file waits for its place: whatever belongs to a new episode is written there, and put in
-/// place when all of it is whole.
-std::filesystem::path lerobot_staged(std::filesystem::path file);
-
-/// Puts in its place what a writer had staged that was killed while it published. Does nothing
-/// else.
-void finish_publishing(const std::filesystem::path& folder);
 
 class LeRobotMetaWriter {
  public:
@@ -68,7 +54,7 @@ class LeRobotMetaWriter {
   void continue_data_set();
   void read_places();
   void read_statistics();
-  std::filesystem::path made_path(const std::string& relative) const;
+  std::filesystem::path episodes_file() const;
   std::vector<std::filesystem::path> files() const;
   void write_tasks() const;
   void write_episodes() const;

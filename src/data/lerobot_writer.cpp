@@ -7,6 +7,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/data/video_reader.hpp"
+#include "lerobot_layout.hpp"
 #include "lerobot_meta_writer.hpp"
 #include "parquet_file.hpp"
 #include "parquet_writer.hpp"
@@ -27,15 +28,6 @@ OrderedJson described_video(const fs::path &file, double fps) {
           {"video.codec", info.codec},   {"video.pix_fmt", info.pixel_format},
           {"video.is_depth_map", false}, {"video.fps", static_cast<int64_t>(fps)},
           {"video.channels", 3},         {"has_audio", false}};
-}
-
-// Where a file is written, in a folder that is there.
-fs::path staged_place(const fs::path &file) {
-  std::error_code code;
-  fs::create_directories(file.parent_path(), code);
-  require(!code, ErrorCategory::io_failure,
-          file.parent_path().string() + ": cannot be created: " + code.message());
-  return lerobot_staged(file);
 }
 
 // Rows that are not on disk yet: of one episode, or of all episodes of the open
@@ -138,7 +130,7 @@ void LeRobotWriter::Impl::write_frame(const std::string &camera, const Tensor &f
       auto encoding = options.video;
       // Halved colour needs even sizes.
       if (frame.size(0) % 2 != 0 || frame.size(1) % 2 != 0) encoding.chroma = Chroma::yuv444;
-      writer = std::make_unique<VideoWriter>(staged_place(video_file(camera)), encoding);
+      writer = std::make_unique<VideoWriter>(prepared_staged_path(video_file(camera)), encoding);
     }
     if (episode.count == 0) first_frame[camera] = writer->frames_written();
     writer->write(frame);
@@ -199,7 +191,7 @@ void LeRobotWriter::Impl::write_file() {
     if (meta.size(camera) != ImageSize{}) continue;
     OrderedJson video;
     if (options.storage == FrameStorage::video)
-      video = described_video(lerobot_staged(video_file(camera)), options.video.fps);
+      video = described_video(staged_path(video_file(camera)), options.video.fps);
     meta.describe_camera(camera, sizes.at(camera), std::move(video));
   }
   write_rows();
@@ -216,7 +208,7 @@ void LeRobotWriter::Impl::remove_file(std::size_t episodes) {
   open = {};
   finished.clear();
   std::error_code ignored;
-  for (const auto &written : files()) fs::remove(lerobot_staged(written), ignored);
+  for (const auto &written : files()) fs::remove(staged_path(written), ignored);
 }
 
 void LeRobotWriter::Impl::write_rows() {
@@ -252,7 +244,7 @@ void LeRobotWriter::Impl::write_rows() {
   columns.push_back({"episode_index", at::cat(numbers)});
   columns.push_back({"index", at::arange(meta.rows(), meta.rows() + open.count, at::kLong)});
   columns.push_back({"task_index", at::cat(tasks)});
-  write_parquet(staged_place(data_file()), columns, {.groups = groups});
+  write_parquet(prepared_staged_path(data_file()), columns, {.groups = groups});
 }
 
 LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &options) {

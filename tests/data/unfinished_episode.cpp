@@ -302,7 +302,7 @@ TEST_CASE("a recorder that is killed while it finishes its first episode loses n
     });
     const auto film = format == TargetFormat::folder
                           ? path / "episode_0000.wrist.mp4"
-                          : path / "videos/observation.images.wrist/chunk-000/file-000.mp4";
+                          : path / "videos/observation.images.wrist/chunk-000/file-000.mp4.staged";
     REQUIRE(fs::exists(film));
     const auto writer = open_episode_writer(path, format, kept_rows());
     CHECK(writer->next_episode() == 1);
@@ -312,6 +312,72 @@ TEST_CASE("a recorder that is killed while it finishes its first episode loses n
     CHECK(data->read_text("note", 0, 3, 1)[0] == long_note(3));
     writer->finish();
   }
+}
+
+TEST_CASE("after a recorder that keeps no rows was killed, readers and the next writer go on") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  auto options = kept_rows();
+  options.unfinished = Unfinished::lost;
+  for (const auto format : writable_formats())
+    for (const int64_t whole : {0, 1})
+      for (const bool finishing : {false, true}) {
+        INFO(enum_name(format) << ", " << whole << " whole episode(s), killed "
+                               << (finishing ? "while it finished one" : "within one"));
+        TemporaryFolder folder;
+        const auto path = folder / "set";
+        run_and_die([&] {
+          const auto writer = open_episode_writer(path, format, options);
+          for (int64_t e = 0; e < whole; ++e) {
+            for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(e, t));
+            writer->finish_episode();
+          }
+          for (int64_t t = 0; t < 4; ++t) writer->append(noted_row(t));
+          if (!finishing) ::kill(::getpid(), SIGKILL);
+          die_at_file_size(20'000);  // the films fit, the table does not
+          writer->finish_episode();
+        });
+        if (whole > 0) {
+          const auto data = open_dataset(path);
+          CHECK(data->num_episodes() == whole);
+          check_recovered(path, 0, 0, 3);
+          if (format == TargetFormat::folder && finishing) {
+            REQUIRE(data->remarks().size() == 1);
+            CHECK(data->remarks()[0].find("episode_0001.front.mp4: of an episode that was not") !=
+                  std::string::npos);
+          }
+        }
+        const auto writer = open_episode_writer(path, format, options);
+        CHECK(writer->next_episode() == whole);
+        for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(whole, t));
+        CHECK(writer->finish_episode() == whole);
+        writer->finish();
+        const auto data = open_dataset(path);
+        CHECK(data->num_episodes() == whole + 1);
+        CHECK(data->remarks().empty());
+        check_recovered(path, whole, whole, 3);
+        for (const auto& entry : fs::recursive_directory_iterator(path)) {
+          const auto name = entry.path().filename().string();
+          CHECK_FALSE((name.find(".tmp") != std::string::npos || name.ends_with(".staged")));
+        }
+      }
+}
+
+TEST_CASE("a table that is missing of a whole episode is not taken for an unfinished one") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  const auto path = folder / "set";
+  {
+    const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
+    for (int64_t e = 0; e < 2; ++e) {
+      writer->append(kept_row(e, 0));
+      writer->finish_episode();
+    }
+    writer->finish();
+  }
+  fs::remove(path / "episode_0001.jsonl");
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(path); }, "episode_0001",
+      "the table of this video is missing"));
 }
 
 TEST_CASE("a folder with settings and no episode yet binds the next recorder to nothing") {
