@@ -187,9 +187,13 @@ void add_train_families(CLI::App& app) {
                                  {{"small", DinoWmLearnOptions::small},
                                   {"dino_wm", DinoWmLearnOptions::dino_wm},
                                   {"adaln", DinoWmLearnOptions::adaln}});
-  add_family<VJepa2LearnOptions>(
-      app, "vjepa2", models::kVJepa2Family, "V-JEPA 2: a video encoder, from clips without actions",
-      {{"tiny", VJepa2LearnOptions::tiny}, {"large", VJepa2LearnOptions::large}});
+  add_family<VJepa2LearnOptions>(app, "vjepa2", models::kVJepa2Family,
+                                 "V-JEPA 2: a video encoder, from clips without actions",
+                                 {{"tiny", VJepa2LearnOptions::tiny},
+                                  {"large", VJepa2LearnOptions::large},
+                                  {"huge", VJepa2LearnOptions::huge},
+                                  {"giant", VJepa2LearnOptions::giant},
+                                  {"cool_down", VJepa2LearnOptions::cool_down}});
   add_family<VJepa2AcLearnOptions>(
       app, "vjepa2_ac", models::kVJepa2AcFamily,
       "V-JEPA 2-AC on a frozen video encoder, from a gripper's poses",

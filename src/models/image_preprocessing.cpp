@@ -13,6 +13,13 @@ std::vector<std::string> ImageOptions::validate() const {
   rules.check(width >= 0, "width", static_cast<double>(width), "must be >= 0");
   rules.check(width == 0 || resize != ResizeRule::shorter_edge, "width", static_cast<double>(width),
               "must be 0 with resize = shorter_edge: the picture's shape gives the other edge");
+  rules.check(resize_edge == 0 ||
+                  (resize == ResizeRule::crop && resize_edge >= size && resize_edge >= columns()),
+              "resize_edge", static_cast<double>(resize_edge),
+              "must be 0, or with resize = crop at least size and width");
+  rules.check(max_aspect == 0 ||
+                  (resize == ResizeRule::stretch && std::isfinite(max_aspect) && max_aspect > 0),
+              "max_aspect", max_aspect, "must be 0, or with resize = stretch positive");
   rules.check(std::isfinite(scale) && scale > 0, "scale", scale, "must be positive");
   rules.check(mean.size() == kChannels, "mean", static_cast<double>(mean.size()),
               "values, expected one per channel, 3");
@@ -27,15 +34,28 @@ std::vector<std::string> ImageOptions::validate() const {
 
 namespace {
 
+// What is left of a width where pictures wider than max_aspect are cut.
+int64_t width_within(int64_t height, int64_t width, double max_aspect) {
+  if (max_aspect == 0) return width;
+  const auto widest = std::nearbyint(max_aspect * static_cast<double>(height));
+  return std::min(width, std::max<int64_t>(1, static_cast<int64_t>(widest)));
+}
+
 std::pair<int64_t, int64_t> resized(int64_t height, int64_t width, const ImageOptions& options) {
-  const auto rows = options.size, columns = options.columns();
-  if (options.resize == ResizeRule::stretch) return {rows, columns};
+  if (options.resize == ResizeRule::stretch) return {options.size, options.columns()};
+  const auto edge = options.resize_edge;
+  const auto rows = edge > 0 ? edge : options.size, columns = edge > 0 ? edge : options.columns();
   // The smallest picture of this shape that covers [rows, columns]; the other edge is truncated.
   return rows * width >= columns * height ? std::pair{rows, rows * width / height}
                                           : std::pair{columns * height / width, columns};
 }
 
 }  // namespace
+
+bool ImageOptions::scales_alone(int64_t picture_height, int64_t picture_width) const {
+  return width_within(picture_height, picture_width, max_aspect) == picture_width &&
+         resized(picture_height, picture_width, *this) == std::pair{size, columns()};
+}
 
 Tensor preprocess_images(const Tensor& pixels, const ImageOptions& options,
                          const at::TensorOptions& like) {
@@ -55,11 +75,22 @@ Tensor preprocess_images(const Tensor& pixels, const ImageOptions& options,
   const auto factor = channels([&](std::size_t c) { return options.scale / options.std[c]; });
   const auto shift = channels([&](std::size_t c) { return -options.mean[c] / options.std[c]; });
   auto x = pixels.to(like.device()).permute({0, 3, 1, 2}).to(compute.dtype());
-  x = at::addcmul(shift, x, factor);
-  const auto [height, width] = resized(pixels.size(1), pixels.size(2), options);
-  if (height != x.size(2) || width != x.size(3))
-    x = x.size(0) > 0 ? at::_upsample_bilinear2d_aa(x, {height, width}, /*align_corners=*/false)
-                      : x.new_empty({0, 3, height, width});
+  const auto used = width_within(x.size(2), x.size(3), options.max_aspect);
+  x = at::addcmul(shift, x.narrow(3, (x.size(3) - used) / 2, used), factor);
+  const auto [height, width] = resized(x.size(2), x.size(3), options);
+  if (height != x.size(2) || width != x.size(3)) {
+    const std::vector<int64_t> edges{height, width};
+    if (x.size(0) == 0) {
+      x = x.new_empty({0, 3, height, width});
+    } else if (options.interpolation == Interpolation::bilinear) {
+      x = at::_upsample_bilinear2d_aa(x, edges, /*align_corners=*/false);
+    } else {
+      constexpr double kWhite = 255.0;
+      x = at::_upsample_bicubic2d_aa(x, edges, /*align_corners=*/false);
+      x = at::minimum(at::maximum(x, shift),
+                      at::addcmul(shift, factor, at::full_like(factor, kWhite)));
+    }
+  }
   if (options.resize == ResizeRule::crop) {
     // The offset rounds half to even, as torchvision's CenterCrop does.
     const auto centre = [](const Tensor& y, int64_t axis, int64_t length) {

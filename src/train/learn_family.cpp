@@ -35,6 +35,19 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
   io::write_bundle(path, config, tensors);
 }
 
+// The model that learning goes on from. Rotary positions need no table, so that clips may have
+// another length than those before, as in V-JEPA 2's cool-down.
+std::shared_ptr<models::VJepa2> continued_model(io::Bundle origin, int64_t frames) {
+  if (origin.config.family != models::kVJepa2Family) return models::read_vjepa2(origin);
+  models::VJepa2Options trained;
+  read_options(trained, origin.config.options, origin.tensors.path().string());
+  constexpr auto kRope = nn::PositionKind::rope;
+  if (trained.encoder.positions == kRope && trained.predictor.positions == kRope &&
+      !trained.encoder.is_picture() && frames > 1)
+    origin.config.options["encoder"]["frames"] = frames;
+  return models::read_vjepa2(origin);
+}
+
 // Where no action is looked at, mirroring changes none.
 RecordedTraining pictures_alone(RecordedTraining options) {
   if (options.augmentation.flip > 0) options.augmentation.flip_signs = {1.0};
@@ -47,7 +60,7 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
                          Options options, const TaskOptions& task_options, const RunFolder& folder,
                          at::Device device, ProgressStyle progress, const LearnHooks& hooks) {
   const auto origin = continued_bundle(hooks);
-  auto model = origin ? models::read_vjepa2(*origin) : nullptr;
+  auto model = origin ? continued_model(*origin, options.windows.frames) : nullptr;
   if (model) options.model = model->options();
   require_valid(options);
   FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,
@@ -72,14 +85,6 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
       data.learning_on(task, {}, features));
   result.decode_seconds = data.decode_seconds();
   return result;
-}
-
-// All but what the probe says: that starts anew, so that it tells nothing of what was forgotten.
-losses::Terms without_probe(const losses::Terms& terms) {
-  losses::Terms rest;
-  for (const auto& term : terms.terms())
-    if (!term.name.starts_with("probe")) rest.add(term.name, term.weight, term.value);
-  return rest;
 }
 
 // Statistics of what a probe regresses, where they were not given.
@@ -135,12 +140,10 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
            {{"probe", {{"mean", task_options.probe.mean}, {"std", task_options.probe.std}}}});
   data.decode();
   LeJepaTask task(model, data.task_data(device), task_options);
-  auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
+  const auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
     const auto view = centre_view(batch.pixels.flatten(0, 1).to(device), options.model.image.size);
     return model->encode(model->normalise(view));
   });
-  on.fresh = [measure = on.fresh] { return without_probe(measure()); };
-  if (on.old) on.old = [measure = on.old] { return without_probe(measure()); };
   auto result = run.train(
       task, continued_provenance(data.provenance(), origin),
       [&](const fs::path& path, nlohmann::json provenance) {

@@ -81,6 +81,7 @@ models::DinoWmOptions on_backbone(const DinoWmLearnOptions& asked,
   }
   if (options.image.resize == models::ResizeRule::shorter_edge)
     options.image.resize = models::ResizeRule::crop;  // the number of patches is fixed
+  options.image.resize_edge = 0;  // a classifier can do without a picture's border, a world cannot
   options.encoder = backbone.encoder;
   options.encoder_image_size = backbone.encoder_image_size;
   options.action = data_action_space(data.dataset(), asked.windows.stride, asked.model.action,
@@ -118,10 +119,14 @@ std::shared_ptr<models::VJepa2Ac> new_arm_model(const VJepa2AcLearnOptions& aske
                                                 const io::Bundle& encoder) {
   const auto backbone = models::video_backbone(encoder);
   auto options = asked.model;
-  const models::VJepa2AcOptions preset;
+  models::VJepa2AcOptions preset;
+  preset.image.max_aspect = options.image.max_aspect;
   require_left(options.image, preset.image, "model.image");
   require_left(options.encoder, preset.encoder, "model.encoder");
   options.image = backbone.image;
+  options.image.resize = models::ResizeRule::stretch;
+  options.image.resize_edge = 0;
+  options.image.max_aspect = preset.image.max_aspect;
   options.encoder = backbone.encoder;
   auto model = std::make_shared<models::VJepa2Ac>(options, static_cast<std::uint64_t>(asked.seed));
   models::load_backbone(*model, backbone.tensors, asked.backbone);
@@ -158,7 +163,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
   if (origin) {
     encoder = encoder_bundle(options.backbone, origin, hooks);
     options.model = model->options();
-    options.windows.stride = options.model.action.block;
+    require_stride_of_bundle(options.windows, options.model.action);
     require(options.image_size == 0 || options.image_size == options.model.image.size,
             ErrorCategory::invalid_option,
             "image_size = " + std::to_string(options.image_size) +

@@ -41,6 +41,25 @@ Options published(int64_t frames, int64_t stride, int64_t batch, int64_t steps) 
   return options;
 }
 
+// torchvision's RandomResizedCrop with these ranges.
+AugmentationOptions random_crops(std::vector<double> scale, std::vector<double> aspect) {
+  AugmentationOptions augmentation;
+  augmentation.crop_scale = std::move(scale);
+  augmentation.crop_aspect = std::move(aspect);
+  return augmentation;
+}
+
+// V-JEPA 2's main phase for an encoder of any size (arXiv 2506.09985, appendix).
+VJepa2LearnOptions published_vjepa2(models::VJepa2Options model) {
+  auto options = published<VJepa2LearnOptions>(16, 1, 3072, 240'000);
+  options.model = std::move(model);
+  options.model.encoder.frames = 16;
+  options.augmentation = random_crops({0.3, 1.0}, {0.75, 1.35});
+  options.augmentation.flip = 0.5;
+  options.augmentation.flip_signs = {1.0};  // it learns from no actions
+  return options;
+}
+
 }  // namespace
 
 std::vector<std::string> RecordedTraining::validate() const {
@@ -164,11 +183,14 @@ VJepa2AcLearnOptions VJepa2AcLearnOptions::small() {
   options.model.predictor.depth = 2;
   options.model.predictor.heads = 2;
   options.model.predictor.mlp_width = 192;
+  options.model.image.max_aspect = models::kVJepa2AcAspect;
   return options;
 }
 
 VJepa2AcLearnOptions VJepa2AcLearnOptions::vjepa2_ac() {
-  return published<VJepa2AcLearnOptions>(8, 1, 256, 94'500);
+  auto options = published<VJepa2AcLearnOptions>(8, 1, 256, 94'500);
+  options.model.image.max_aspect = models::kVJepa2AcAspect;
+  return options;
 }
 
 VJepa2LearnOptions VJepa2LearnOptions::tiny() {
@@ -181,9 +203,21 @@ VJepa2LearnOptions VJepa2LearnOptions::tiny() {
 }
 
 VJepa2LearnOptions VJepa2LearnOptions::large() {
-  auto options = published<VJepa2LearnOptions>(16, 1, 3072, 240'000);
-  options.model = models::VJepa2Options::large();
-  options.model.encoder.frames = 16;
+  return published_vjepa2(models::VJepa2Options::large());
+}
+
+VJepa2LearnOptions VJepa2LearnOptions::huge() {
+  return published_vjepa2(models::VJepa2Options::huge());
+}
+
+VJepa2LearnOptions VJepa2LearnOptions::giant() {
+  return published_vjepa2(models::VJepa2Options::giant());
+}
+
+VJepa2LearnOptions VJepa2LearnOptions::cool_down() {
+  auto options = giant();
+  options.windows.frames = options.model.encoder.frames = 64;
+  options.training = vjepa2_cool_down(12'000);
   return options;
 }
 
@@ -192,6 +226,9 @@ IJepaLearnOptions IJepaLearnOptions::tiny() { return brief<IJepaLearnOptions>(1,
 IJepaLearnOptions IJepaLearnOptions::huge() {
   auto options = published<IJepaLearnOptions>(1, 1, 2048, 187'500);
   options.model = ijepa_huge();
+  // The paper names a crop and nothing else. Its part of the picture is V-JEPA 2's, its shape what
+  // RandomResizedCrop does unless told otherwise.
+  options.augmentation = random_crops({0.3, 1.0}, {3.0 / 4, 4.0 / 3});
   return options;
 }
 

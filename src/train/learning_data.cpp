@@ -64,9 +64,10 @@ std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::D
                                                    const models::ImageOptions& image) {
   const auto given = dataset->image_size();
   const data::ImageSize wanted{image.size, image.columns()};
-  const bool same_shape = image.resize == models::ResizeRule::stretch ||
-                          (given.height == given.width && wanted.height == wanted.width);
-  if (!same_shape || given.height < wanted.height || given.width < wanted.width) return dataset;
+  if (!image.scales_alone(given.height, given.width) ||
+      image.interpolation != models::Interpolation::bilinear || given.height < wanted.height ||
+      given.width < wanted.width)
+    return dataset;
   return std::make_shared<data::ResizedDataset>(std::move(dataset), wanted);
 }
 

@@ -41,6 +41,16 @@ TrainOptions vjepa2_training(int64_t steps) {
   return options;
 }
 
+TrainOptions vjepa2_cool_down(int64_t steps) {
+  constexpr double kLast = 1e-6 / 5.25e-4, kWay = 1 / 1.25;  // the schedule is made for 1.25 times
+  auto options = vjepa2_training(steps);
+  options.schedule = {.kind = ScheduleKind::wsd,
+                      .warmup = 0,
+                      .final_factor = 1 - kWay * (1 - kLast),
+                      .decay_fraction = 1};
+  return options;
+}
+
 TrainOptions vjepa2_ac_training(int64_t steps) {
   auto options = adamw_recipe(steps, 4.25e-4, 0.04, Decay::matrices, 0.0);
   options.schedule = {.kind = ScheduleKind::wsd,

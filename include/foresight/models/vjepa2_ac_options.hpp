@@ -24,6 +24,11 @@ enum class RolloutStart {
 /// along each axis, opening by 0.75.
 FORESIGHT_API ActionSpace gripper_actions(double max_step = 0.075);
 
+/// ImageOptions.max_aspect of the published training: it asks for a random crop larger than the
+/// picture, so that every frame falls back to a centre of the widest shape allowed, which is then
+/// stretched to a square.
+inline constexpr double kVJepa2AcAspect = 1.35;
+
 /// Defaults are the released model: ViT-g at 256 pixels, 305 million predictor weights.
 struct FORESIGHT_API VJepa2AcOptions {
   ImageOptions image = {.size = 256, .resize = ResizeRule::stretch};

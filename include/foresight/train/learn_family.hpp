@@ -79,7 +79,8 @@ struct FORESIGHT_API DinoWmLearnOptions : RecordedTraining {
   static DinoWmLearnOptions adaln();
 };
 
-/// V-JEPA 2-AC on a frozen video encoder. model.image and model.encoder must be left as they are.
+/// V-JEPA 2-AC on a frozen video encoder. model.image and model.encoder must be left as they are,
+/// but for model.image.max_aspect: how a camera's pictures are cut is not the encoder's to say.
 struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
   std::string backbone;  ///< bundle of family vjepa2 or vjepa2_ac
   models::VJepa2AcOptions model;
@@ -98,7 +99,8 @@ struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
 
   /// A predictor of two blocks of width 48 on windows of four frames.
   static VJepa2AcLearnOptions small();
-  /// As published (arXiv 2506.09985): 24 blocks of width 1024, clips of eight frames.
+  /// As published (arXiv 2506.09985): 24 blocks of width 1024, clips of eight frames. Both look at
+  /// the centre of wide pictures, 1.35 times as wide as high, stretched to a square, as published.
   static VJepa2AcLearnOptions vjepa2_ac();
 };
 
@@ -121,8 +123,14 @@ struct FORESIGHT_API VJepa2LearnOptions : RecordedTraining {
 
   /// 64-pixel clips of eight frames: minutes on a CPU.
   static VJepa2LearnOptions tiny();
-  /// ViT-L on clips of 16 frames at 256 pixels, as the main phase (arXiv 2506.09985).
+  /// ViT-L, H and g on clips of 16 frames at 256 pixels, as the main phase (arXiv 2506.09985):
+  /// random crops of 0.3 to 1 of the picture and mirror images.
   static VJepa2LearnOptions large();
+  static VJepa2LearnOptions huge();
+  static VJepa2LearnOptions giant();
+  /// The phase after it, on clips of 64 frames while the rate falls. Meant for learning on from a
+  /// bundle of the main phase, whose sizes then count.
+  static VJepa2LearnOptions cool_down();
 };
 
 /// I-JEPA pre-training on single frames. task.momentum_steps = 0 means training.steps here.
@@ -144,7 +152,7 @@ struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
 
   /// 64-pixel pictures: minutes on a CPU.
   static IJepaLearnOptions tiny();
-  /// ViT-H/14 at 224 pixels (arXiv 2301.08243).
+  /// ViT-H/14 at 224 pixels, random crops and no other change (arXiv 2301.08243).
   static IJepaLearnOptions huge();
 };
 
@@ -200,7 +208,8 @@ struct FORESIGHT_API EbJepaLearnOptions {
 /// augmentation changes the pictures. A run with LearnHooks::continuation goes on from a bundle of
 /// its own family: `options.model` is the bundle's, `backbone` is left empty, and so are
 /// statistics; what is learned anew (optimiser, target encoder, probe) starts from there. Throws
-/// Error: invalid_option for options that do not fit the backbone or the data; unsupported for a
+/// Error: invalid_option for options that do not fit the backbone, the data or the bundle that
+/// learning goes on from (DINO-WM: windows.stride is its action block); unsupported for a
 /// replay where data are made as needed (EB-JEPA), and for another family's bundle; otherwise as
 /// that learn().
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,

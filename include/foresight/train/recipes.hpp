@@ -20,6 +20,10 @@ FORESIGHT_API TrainOptions dino_wm_training(int64_t steps);
 /// momentum 0.99925 (MaskedVideoOptions). Published: 40 of 800 epochs of 300 steps warm up.
 FORESIGHT_API TrainOptions vjepa2_training(int64_t steps);
 
+/// V-JEPA 2's cool-down after it: the rate falls linearly from 5.25e-4 towards 1e-6, a fifth of the
+/// way short of it, as published: the last step's is 1.06e-4. Published: 12000 steps of 64 frames.
+FORESIGHT_API TrainOptions vjepa2_cool_down(int64_t steps);
+
 /// V-JEPA 2-AC (section 3): AdamW 4.25e-4 with decay 0.04 on matrices, no clipping; 15 of 315
 /// epochs up from 7.5e-5, constant, 15 epochs down to 0. Batch 256.
 FORESIGHT_API TrainOptions vjepa2_ac_training(int64_t steps);
