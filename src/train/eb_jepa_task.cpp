@@ -28,6 +28,7 @@ std::vector<std::string> EbJepaTaskOptions::validate() const {
       .check(std::isfinite(clip) && clip >= 0, "clip", clip, "must be >= 0")
       .at_least("validation_clips", number(validation_clips), 0)
       .at_least("seed", number(seed), 0)
+      .at_least("probe_hidden", number(probe_hidden), 0)
       .problems();
 }
 
@@ -35,6 +36,7 @@ EbJepaTask::EbJepaTask(std::shared_ptr<models::EbJepa> model,
                        envs::EbTrajectoryOptions trajectories, const EbJepaTaskOptions& options)
     : model_(given_model(std::move(model))),
       options_(options),
+      all_(model_),
       training_(trajectories, static_cast<std::uint64_t>(options.seed)),
       held_out_(trajectories, static_cast<std::uint64_t>(options.seed) ^ kEbHeldOutSeed),
       samples_(options.batch) {
@@ -47,14 +49,28 @@ EbJepaTask::EbJepaTask(std::shared_ptr<models::EbJepa> model,
       trajectories.window > expected.predicted_steps, ErrorCategory::invalid_option,
       "EbTrajectoryOptions.window = " + std::to_string(trajectories.window) +
           " must be > EbJepaOptions.predicted_steps = " + std::to_string(expected.predicted_steps));
+  if (options_.probe_hidden == 0) return;
+  probe_ = std::make_shared<models::PositionProbe>(
+      models::PositionProbeOptions{.latent = expected.latent(), .hidden = options_.probe_hidden},
+      static_cast<std::uint64_t>(options_.seed));
+  probe_->to(model_->parameters().front().device());
+  all_ = std::make_shared<torch::nn::Module>();
+  all_->register_module("model", model_);
+  all_->register_module("probe", probe_);
 }
 
 losses::Terms EbJepaTask::batch_loss(const envs::EbBatch& batch) const {
   const auto device = model_->parameters().front().device();
   const int64_t pairs = batch.actions.size(1) - 1;  // the last action leads out of the window
-  return model_->loss(
-      batch.pixels.to(device),
-      model_->options().action.normalise(batch.actions.narrow(1, 0, pairs)).to(device));
+  const auto latents = model_->encode_images(model_->preprocess(batch.pixels.to(device)));
+  auto terms = model_->loss_of_latents(
+      latents, model_->options().action.normalise(batch.actions.narrow(1, 0, pairs)).to(device));
+  if (probe_ == nullptr) return terms;
+  const auto places = envs::eb_normalise_positions(batch.positions.select(1, 0)).to(device);
+  const auto error = probe_->squared_units(probe_->loss(latents.select(1, 0), places));
+  terms.add("probe", 1.0, error, losses::TermRole::probe);
+  terms.add("probe_error", 0.0, error.detach().sqrt(), losses::TermRole::probe);
+  return terms;
 }
 
 losses::Terms EbJepaTask::loss() {

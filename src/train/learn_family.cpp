@@ -13,7 +13,6 @@
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
-#include "foresight/planning/presets.hpp"
 
 namespace foresight::train {
 namespace {
@@ -174,10 +173,6 @@ LearnResult learn(const EbJepaLearnOptions& asked, const RunFolder& folder, at::
   model->to(device);
   EbJepaTask task(model, options.walks, options.task);
   run.open({.recordings = {.data = "eb_two_rooms"}});
-  AgentOptions planner;
-  planner.sampling = eb_jepa_mppi();
-  planner.objective.distance = {.steps = Steps::sum, .reduction = Reduction::mean};
-  planner.control.horizon = 90;
   const auto processes = hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr;
   // Nothing was recorded, so that nothing can drift.
   const LearningOn on{
@@ -191,9 +186,9 @@ LearnResult learn(const EbJepaLearnOptions& asked, const RunFolder& folder, at::
       task, continued_provenance({{"data", "eb_two_rooms"}, {"seed", options.task.seed}}, origin),
       [&](const fs::path& path, nlohmann::json provenance) {
         auto config = models::eb_jepa_bundle_config(*model);
-        config.planner = kept_planner(origin, write_options(planner));
+        config.planner = kept_planner(origin, write_options(AgentOptions::eb_jepa()));
         config.provenance = std::move(provenance);
-        models::write_eb_jepa(path, *model, std::move(config));
+        models::write_eb_jepa(path, *model, std::move(config), task.probe());
       },
       on);
 }

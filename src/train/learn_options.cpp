@@ -153,6 +153,8 @@ std::vector<std::string> EbJepaLearnOptions::validate() const {
       .nested("model", model.validate())
       .nested("walks", walks.validate())
       .nested("task", task.validate())
+      .check(task.probe_hidden == 0 || training.optimizer.clip == 0, "training.optimizer.clip",
+             training.optimizer.clip, "must be 0 with a probe: task.clip clips the model alone")
       .nested("training", training.validate())
       .problems();
 }
@@ -259,6 +261,7 @@ EbJepaLearnOptions EbJepaLearnOptions::small() {
 EbJepaLearnOptions EbJepaLearnOptions::two_rooms() {
   EbJepaLearnOptions options;
   options.model = models::EbJepaOptions::two_rooms();
+  options.task.probe_hidden = models::PositionProbeOptions().hidden;
   options.training = recipe(3120);
   return options;
 }

@@ -143,6 +143,38 @@ TEST_CASE("a trained EbJepa tells latents of different places apart and predicts
   CHECK(after.at("std").value.item<double>() < 0.6 * before.at("std").value.item<double>());
 }
 
+TEST_CASE("a position probe learns along and changes nothing of what it watches") {
+  const auto trained = [](EbJepaTask& task) {
+    TemporaryFolder folder;
+    auto options = eb_jepa_training(40);
+    options.optimizer.lr = 5e-3;
+    options.validate_every = options.checkpoint_every = 0;
+    EventWriter metrics(folder.path());
+    const auto result = train(task, options, {folder.path()}, metrics, ProgressStyle::silent);
+    REQUIRE(result.outcome == Outcome::finished);
+  };
+  const auto model = std::make_shared<models::EbJepa>(tiny_model(), 0);
+  auto options = few_clips();
+  options.probe_hidden = 16;
+  EbJepaTask watched(model, short_windows(), options);
+  REQUIRE(watched.probe() != nullptr);
+  const auto before = watched.validate();
+  CHECK(before.at("probe_error").value.item<double>() > 5);  // pixels: it knows nothing yet
+  trained(watched);
+  const auto after = watched.validate();
+  CHECK(after.at("probe").value.item<double>() < 0.7 * before.at("probe").value.item<double>());
+
+  auto alone = tiny_task();
+  trained(alone);
+  CHECK(alone.probe() == nullptr);
+  const auto expected = alone.module().named_parameters();
+  for (const auto& item : model->named_parameters()) {
+    INFO(item.key());
+    CHECK(at::equal(item.value(), expected[item.key()]));
+  }
+  CHECK(after.total().item<double>() == alone.validate().total().item<double>());
+}
+
 TEST_CASE("planes are normalised by their own range, then by the recipe's statistics", "[parity]") {
   for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
     const models::EbJepa model(models::EbJepaOptions::small());
@@ -158,7 +190,7 @@ TEST_CASE("the pictures that a model makes of trajectories are the reference's",
     const auto options = envs::eb_trajectory_options_of(golden.config());
     const models::EbJepa model(models::EbJepaOptions::small());
     for (int64_t i = 0; i < kept; ++i) {
-      const auto name = "s" + std::to_string(i);
+      const auto name = std::string("s").append(std::to_string(i));
       const auto positions =
           envs::eb_denormalise_positions(golden.output(name + ".locations_normalized").t());
       const envs::EbLayout layout{golden.output(name + ".wall_x").item<int64_t>(),

@@ -7,17 +7,20 @@
 
 #include "foresight/envs/eb_trajectories.hpp"
 #include "foresight/models/eb_jepa.hpp"
+#include "foresight/models/position_probe.hpp"
 #include "foresight/train/task.hpp"
 #include "foresight/train/trainer.hpp"
 
 namespace foresight::train {
 
-/// Defaults are EB-JEPA's.
+/// Defaults are EB-JEPA's, but for the probe, which is off.
 struct FORESIGHT_API EbJepaTaskOptions {
   int64_t batch = 384;            ///< clips per step
   double clip = 2.0;              ///< largest gradient norm of each group; 0: no clipping
   int64_t validation_clips = 96;  ///< held-out clips; 0: none
   int64_t seed = 1;               ///< of the trajectories; EB-JEPA's first seed
+  int64_t probe_hidden = 0;       ///< > 0: a position probe with such a hidden layer learns along,
+                                  ///< EB-JEPA's has 512; 0: none
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -25,10 +28,16 @@ struct FORESIGHT_API EbJepaTaskOptions {
     visit("clip", self.clip, "largest gradient norm of encoder and of predictor; 0: no clipping");
     visit("validation_clips", self.validation_clips, "held-out clips; 0: none");
     visit("seed", self.seed, "of the trajectories");
+    visit("probe_hidden", self.probe_hidden,
+          "> 0: a position probe with such a hidden layer learns along; EB-JEPA 512");
   }
   std::vector<std::string> validate() const;
 };
 
+/// Terms: the model's, with a probe also "probe", its mean squared error in px^2, and, only
+/// reported, "probe_error", the root of that. It reads where the dot is off the first frame's
+/// latent, passes that no gradient, and shares optimiser and schedule, as published (train without
+/// AdamWOptions.clip, whose norm is that of both).
 class FORESIGHT_API EbJepaTask final : public Task {
  public:
   /// Throws Error(invalid_argument) without a model, Error(invalid_option) for options that are
@@ -37,7 +46,10 @@ class FORESIGHT_API EbJepaTask final : public Task {
              const EbJepaTaskOptions& options = {});
 
   const std::string& name() const override { return name_; }
-  torch::nn::Module& module() override { return *model_; }
+  /// The model; with a probe "model.*" and "probe.*".
+  torch::nn::Module& module() override { return *all_; }
+  /// Null without one.
+  const models::PositionProbe* probe() const { return probe_.get(); }
   int64_t samples() const override { return samples_; }
   /// Every step sees trajectories that were never seen before, every process its part of them.
   losses::Terms loss() override;
@@ -58,6 +70,8 @@ class FORESIGHT_API EbJepaTask final : public Task {
   std::string name_ = "eb_jepa";
   std::shared_ptr<models::EbJepa> model_;
   EbJepaTaskOptions options_;
+  std::shared_ptr<models::PositionProbe> probe_;
+  std::shared_ptr<torch::nn::Module> all_;
   envs::EbTrajectorySource training_, held_out_;
   int64_t next_ = 0;  // number of the next trajectory
   int64_t samples_;
