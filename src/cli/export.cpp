@@ -9,14 +9,12 @@
 
 #include "commands.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
-#include "foresight/models/dino_wm_checkpoint.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vit_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
-#include "foresight/models/vjepa2_checkpoint.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "importers.hpp"
 
@@ -24,8 +22,19 @@ namespace foresight::cli {
 namespace {
 
 constexpr std::array kLewmLayouts{"older", "newer"};
+constexpr std::array kDinoWmLayouts{"dino_wm", "prejepa"};
 constexpr std::array kVJepa2Layouts{"original", "transformers"};
 constexpr std::array kLeJepaLayouts{"transformers"};
+
+// The layout of that name; as imported: the one that the bundle came in, `own` for one that was
+// trained here.
+template <class Layout>
+Layout chosen_layout(const io::Bundle& bundle, std::string name, Layout own) {
+  if (name == kAsImported) name = bundle.config.provenance.value(kSourceLayout, std::string());
+  for (const auto& [text, layout] : EnumNames<Layout>::names)
+    if (name == text) return layout;
+  return own;
+}
 
 io::NamedTensors lewm_tensors(const io::Bundle& bundle, const std::string& layout) {
   auto chosen = models::imported_layout(bundle.config);
@@ -34,9 +43,9 @@ io::NamedTensors lewm_tensors(const io::Bundle& bundle, const std::string& layou
   return models::export_lewm(bundle, chosen);
 }
 
-// Predictor and embeddings; the frozen backbone is another project's file.
-io::NamedTensors dino_wm_tensors(const io::Bundle& bundle, const std::string&) {
-  return models::dino_wm_tensors(*models::read_dino_wm(bundle));
+io::NamedTensors dino_wm_tensors(const io::Bundle& bundle, const std::string& layout) {
+  return models::export_dino_wm(bundle,
+                                chosen_layout(bundle, layout, models::DinoWmLayout::dino_wm));
 }
 
 io::NamedTensors eb_jepa_tensors(const io::Bundle& bundle, const std::string&) {
@@ -44,13 +53,12 @@ io::NamedTensors eb_jepa_tensors(const io::Bundle& bundle, const std::string&) {
 }
 
 io::NamedTensors vjepa2_tensors(const io::Bundle& bundle, const std::string& layout) {
-  const auto& provenance = bundle.config.provenance;
-  const bool came_from_transformers =
-      provenance.contains(kSourceLayout) && provenance.at(kSourceLayout) == kVJepa2Layouts[1];
-  const bool transformers =
-      layout == kAsImported ? came_from_transformers : layout == kVJepa2Layouts[1];
-  const auto tensors = bundle.model_tensors();
-  return transformers ? models::vjepa2_to_hf(tensors) : tensors;
+  return models::export_vjepa2(bundle,
+                               chosen_layout(bundle, layout, models::VJepa2Layout::original));
+}
+
+io::NamedTensors vjepa2_ac_tensors(const io::Bundle& bundle, const std::string&) {
+  return models::export_vjepa2_ac(bundle);
 }
 
 io::NamedTensors vit_tensors(const io::Bundle& bundle, const std::string&) {
@@ -63,18 +71,14 @@ io::NamedTensors lejepa_tensors(const io::Bundle& bundle, const std::string& lay
   return nn::hf_vit_tensors(models::read_lejepa(bundle)->encoder());
 }
 
-io::NamedTensors own_names(const io::Bundle& bundle, const std::string&) {
-  return bundle.model_tensors();
-}
-
 constexpr std::array kExporters{
     Exporter{models::kJepaFamily, kLewmLayouts, lewm_tensors},
-    Exporter{models::kDinoWmFamily, {}, dino_wm_tensors},
+    Exporter{models::kDinoWmFamily, kDinoWmLayouts, dino_wm_tensors},
     Exporter{models::kEbJepaFamily, {}, eb_jepa_tensors},
     Exporter{models::kVitFamily, {}, vit_tensors},
     Exporter{models::kLeJepaFamily, kLeJepaLayouts, lejepa_tensors},
     Exporter{models::kVJepa2Family, kVJepa2Layouts, vjepa2_tensors},
-    Exporter{models::kVJepa2AcFamily, {}, own_names},
+    Exporter{models::kVJepa2AcFamily, {}, vjepa2_ac_tensors},
 };
 
 struct ExportFlags {
@@ -135,8 +139,8 @@ void add_export(CLI::App& app) {
   command
       ->add_option(
           "--layout", flags->layout,
-          "of names. LeWM: older (transformers before 5.9) or newer; V-JEPA 2: original or "
-          "transformers; LeJEPA: transformers, the encoder alone")
+          "of names. LeWM: older (transformers before 5.9) or newer; DINO-WM: dino_wm or prejepa; "
+          "V-JEPA 2 and I-JEPA: original or transformers; LeJEPA: transformers, the encoder alone")
       ->default_str(kAsImported);
   command->callback([flags] { export_command(*flags); });
 }

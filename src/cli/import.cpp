@@ -24,6 +24,8 @@ constexpr std::array kImporters{
     Importer{"vit", "image encoders: Hugging Face folders of ViT, I-JEPA and DINOv2",
              add_vit_import},
     Importer{"vjepa2", "V-JEPA 2: original checkpoint or Hugging Face folder", add_vjepa2_import},
+    Importer{"ijepa", "I-JEPA: original checkpoint (a Hugging Face folder: vit)",
+             add_vjepa2_import},
     Importer{"vjepa2_ac", "V-JEPA 2-AC: original checkpoint", add_vjepa2_ac_import},
 };
 
@@ -43,7 +45,7 @@ std::string types_of(const io::NamedTensors& tensors) {
   return text;
 }
 
-// The half-width type of all floating-point numbers in a file, if there is one.
+// The half-width type of all floating-point numbers, if there is one.
 std::optional<std::string> stored_type(const io::NamedTensors& tensors) {
   std::optional<at::ScalarType> common;
   for (const auto& [name, tensor] : tensors) {
@@ -97,12 +99,12 @@ io::NamedTensors ImportFlags::tensors(const io::Weights& weights) const {
 }
 
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
-                    const io::Weights& weights) {
+                    const io::Weights& weights, const io::NamedTensors& read) {
   auto& imported = bundle.config.provenance["imported"];
   imported = {{"file", weights.path.filename().string()},
               {"bytes", std::filesystem::file_size(weights.path)},
               {"version", FORESIGHT_VERSION}};
-  if (const auto type = stored_type(weights.tensors)) imported[kStoredType] = *type;
+  if (const auto type = stored_type(read)) imported[kStoredType] = *type;
   if (!flags.group.empty()) imported["group"] = flags.group;
   if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
   io::write_bundle(flags.out, bundle.config, bundle.tensors);

@@ -45,12 +45,14 @@ void import_dino_wm_command(const DinoWmFlags& flags) {
   require_statistics(options);
   const auto weights = io::open_weights(flags.shared.from);
   const auto backbone = io::open_weights(flags.backbone);
-  models::DinoWm model(options);
-  models::load_dino_wm(model, flags.shared.tensors(weights), weights.path.string());
+  const auto tensors = flags.shared.tensors(weights);
+  models::DinoWm model(options, std::nullopt);
+  models::load_dino_wm(model, tensors, weights.path.string());
   models::load_dino_wm_backbone(model, backbone.model({}), backbone.path.string());
   auto config = models::dino_wm_bundle_config(model);
   config.provenance["backbone"] = backbone.path.filename().string();
-  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights);
+  config.provenance.update(models::dino_wm_source(tensors));
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, tensors);
 }
 
 }  // namespace

@@ -5,8 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "flags.hpp"
+#include "foresight/control/agent.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -44,7 +46,14 @@ struct EbJepaImportOptions {
 struct EbJepaFlags {
   ImportFlags shared;
   OptionFlags options;
+  std::string inverse_dynamics_view;
 };
+
+std::optional<losses::LatentView> given_view(const std::string& name) {
+  for (const auto& [text, view] : EnumNames<losses::LatentView>::names)
+    if (name == text) return view;
+  return std::nullopt;
+}
 
 void import_eb_jepa_command(const EbJepaFlags& flags) {
   const auto given = resolve(EbJepaImportOptions(), flags.options);
@@ -56,13 +65,16 @@ void import_eb_jepa_command(const EbJepaFlags& flags) {
     shared.group = models::kEbJepaGroup;
   const auto tensors = shared.tensors(weights);
   const auto source = weights.path.string();
-  const auto options = models::eb_jepa_options(tensors, given.base(), source);
+  const auto options = models::eb_jepa_options(tensors, given.base(), source,
+                                               given_view(flags.inverse_dynamics_view));
   require(options.action.width() == given.action.width(), ErrorCategory::invalid_option,
           source + ": actions of width " + std::to_string(options.action.width()) +
               ", but --action.dim and --action.block make " + std::to_string(given.action.width()));
-  models::EbJepa model(options);
+  models::EbJepa model(options, std::nullopt);
   models::load_eb_jepa(model, tensors, source);
-  write_imported({models::eb_jepa_bundle_config(model), nn::state_dict(model)}, shared, weights);
+  auto config = models::eb_jepa_bundle_config(model);
+  config.planner = write_options(AgentOptions::eb_jepa());
+  write_imported({std::move(config), nn::state_dict(model)}, shared, weights, tensors);
 }
 
 }  // namespace
@@ -70,6 +82,11 @@ void import_eb_jepa_command(const EbJepaFlags& flags) {
 void add_eb_jepa_import(CLI::App& command) {
   auto flags = std::make_shared<EbJepaFlags>();
   flags->shared.add(command);
+  command
+      .add_option("--inverse_dynamics_view", flags->inverse_dynamics_view,
+                  "what the inverse-dynamics head reads, where latents and projections are equally "
+                  "wide")
+      ->check(CLI::IsMember({"direct", "projected", "projected_upstream"}));
   add_options(command, EbJepaImportOptions(), flags->options);
   command.callback([flags] { import_eb_jepa_command(*flags); });
 }

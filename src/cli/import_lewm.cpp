@@ -21,9 +21,9 @@ void import_lewm_command(const LewmFlags& flags) {
   auto options = resolve(models::LewmImportOptions{}, flags.options);
   if (!flags.data.empty()) measure_actions(options.action, flags.data);
   const auto weights = io::open_weights(flags.shared.from);
-  auto bundle = models::import_lewm(flags.shared.tensors(weights), options, weights.config,
-                                    weights.path.string());
-  write_imported(std::move(bundle), flags.shared, weights);
+  const auto tensors = flags.shared.tensors(weights);
+  auto bundle = models::import_lewm(tensors, options, weights.config, weights.path.string());
+  write_imported(std::move(bundle), flags.shared, weights, tensors);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// foresight import vjepa2 and vjepa2_ac.
+// foresight import vjepa2, vjepa2_ac and ijepa.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +9,7 @@
 #include "flags.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
+#include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
@@ -24,16 +25,36 @@ struct VJepa2Flags {
   int64_t image_size = 0;
   models::AttentionHeads heads;
   std::vector<double> image_mean, image_std;
+  std::string image_resize;
+  int64_t image_resize_edge = 0;
 };
 
-// No file holds the statistics of its pictures; those of the options are as published.
-void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags) {
-  auto& image = config.options["image"];
-  if (!flags.image_mean.empty()) image["mean"] = flags.image_mean;
-  if (!flags.image_std.empty()) image["std"] = flags.image_std;
-  models::ImageOptions checked;
-  read_options(checked, image, "--image_mean, --image_std");
-  require_valid(checked);
+// As the folder says, else as published; flags overrule both.
+template <class Options>
+void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options options,
+                  models::ImageOptions image) {
+  if (!flags.image_mean.empty()) image.mean = flags.image_mean;
+  if (!flags.image_std.empty()) image.std = flags.image_std;
+  if (!flags.image_resize.empty()) {
+    const bool crop = flags.image_resize == "crop";
+    image.resize = crop ? models::ResizeRule::crop : models::ResizeRule::stretch;
+    image.resize_edge = 0;
+    image.max_aspect = 0;
+  }
+  if (flags.image_resize_edge > 0) image.resize_edge = flags.image_resize_edge;
+  options.image = image;
+  require_valid(options);
+  config.options["image"] = write_options(image);
+}
+
+models::ImageOptions evaluation_pictures(int64_t size, const io::HfFolder& folder) {
+  const auto published = models::vjepa2_evaluation_pictures(size);
+  auto told = models::read_hf_preprocessing(folder);
+  if (!told) return published;
+  if (told->size == 0) told->size = size;
+  if (told->mean.empty()) told->mean = published.mean;
+  if (told->std.empty()) told->std = published.std;
+  return *told;
 }
 
 bool has_part(const io::Weights& weights, const std::string& part) {
@@ -41,11 +62,14 @@ bool has_part(const io::Weights& weights, const std::string& part) {
                      [&](const auto& item) { return item.first.starts_with(part + "."); });
 }
 
-void require_image_size(const VJepa2Flags& flags) {
-  require(
-      flags.image_size > 0, ErrorCategory::invalid_option,
-      "original checkpoints do not tell the size of their pictures: give --image_size (256; 384 "
-      "for the variant of that name)");
+// What is read of an original checkpoint: one encoder and the predictor.
+io::NamedTensors parts_read(const io::NamedTensors& checkpoint, const std::string& encoder) {
+  io::NamedTensors read;
+  for (const auto& item : checkpoint) {
+    const auto key = models::vjepa2_key(item.first);
+    if (key.starts_with(encoder + ".") || key.starts_with("predictor.")) read.push_back(item);
+  }
+  return read;
 }
 
 // The two encoders of a file differ: which one is never a guess.
@@ -63,7 +87,9 @@ models::EncoderWeights chosen_encoder(const VJepa2Flags& flags, const io::Weight
 void import_vjepa2_command(const VJepa2Flags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   std::shared_ptr<models::VJepa2> model;
+  models::ImageOptions image;
   nlohmann::json provenance;
+  auto read = weights.tensors;
   if (weights.config.is_object() && weights.config.contains("model_type")) {
     require(flags.encoder.empty() && flags.image_size == 0 && flags.heads.encoder == 0 &&
                 flags.heads.predictor == 0,
@@ -71,42 +97,51 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
             flags.shared.from +
                 ": a Hugging Face folder has one encoder and tells its sizes; leave out --encoder, "
                 "--image_size, --encoder_heads and --predictor_heads");
-    model = models::load_hf_vjepa2(io::read_hf_folder(flags.shared.from), io::Placement::share);
+    const auto folder = io::read_hf_folder(flags.shared.from);
+    model = models::load_hf_vjepa2(folder, io::Placement::share);
+    image = evaluation_pictures(model->options().image.size, folder);
     provenance[kSourceLayout] = "transformers";
   } else {
-    require_image_size(flags);
     const auto source = weights.path.string();
     const auto encoder = chosen_encoder(flags, weights);
     model = std::make_shared<models::VJepa2>(
-        models::describe_vjepa2(weights.tensors, flags.image_size, source, flags.heads));
+        models::describe_vjepa2(weights.tensors, flags.image_size, source, flags.heads),
+        std::nullopt);
     models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
+    image = models::vjepa2_evaluation_pictures(model->options().image.size);
+    const bool target = encoder == models::EncoderWeights::target;
+    read = parts_read(weights.tensors, target ? "target_encoder" : "encoder");
     provenance[kSourceLayout] = "original";
     provenance["encoder"] = std::string(enum_name(encoder));
     fmt::print("encoder: {}\n", enum_name(encoder));
   }
   auto config = models::vjepa2_bundle_config(*model);
   config.provenance.update(provenance);
-  set_pictures(config, flags);
-  write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights);
+  set_pictures(config, flags, model->options(), image);
+  write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights, read);
 }
 
 void import_vjepa2_ac_command(const VJepa2Flags& flags) {
-  require_image_size(flags);
   const auto weights = io::open_weights(flags.shared.from);
   const auto source = weights.path.string();
   models::VJepa2Ac model(
-      models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, flags.heads));
+      models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, flags.heads),
+      std::nullopt);
   models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
   auto config = models::vjepa2_ac_bundle_config(model);
-  set_pictures(config, flags);
-  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights);
+  auto image = model.options().image;
+  image.max_aspect = models::kVJepa2AcAspect;
+  set_pictures(config, flags, model.options(), image);
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
+                 parts_read(weights.tensors, "encoder"));
 }
 
 std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
   auto flags = std::make_shared<VJepa2Flags>();
   flags->shared.add_files(command);
   command.add_option("--image_size", flags->image_size,
-                     "side of the pictures in pixels; original checkpoints do not tell it");
+                     "side of the pictures in pixels; original checkpoints of clips do not tell "
+                     "it");
   for (const auto& [name, heads] : {std::pair{"--encoder_heads", &flags->heads.encoder},
                                     std::pair{"--predictor_heads", &flags->heads.predictor}})
     command
@@ -122,6 +157,15 @@ std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
       .add_option("--image_std", flags->image_std,
                   "standard deviation per channel; default: ImageNet's, as published")
       ->delimiter(',');
+  command
+      .add_option("--image_resize", flags->image_resize,
+                  "crop (the shorter edge to --image_resize_edge, then the centre square) or "
+                  "stretch; default: as published")
+      ->check(CLI::IsMember({"crop", "stretch"}));
+  command
+      .add_option("--image_resize_edge", flags->image_resize_edge,
+                  "pixels of the shorter edge before a crop; default: 256/224 of the size")
+      ->check(CLI::PositiveNumber);
   return flags;
 }
 

@@ -49,14 +49,15 @@ inline constexpr const char* kAsImported = "as_imported";
 inline constexpr const char* kSourceLayout = "source_layout";
 std::span<const Exporter> exporters();
 
-/// Key of a bundle's provenance, below `imported`: "bfloat16" or "float16" where all numbers of the
-/// file were of that type. Families that compute in float32 keep them so, and export turns them
-/// back.
+/// Key of a bundle's provenance, below `imported`: "bfloat16" or "float16" where all numbers that
+/// the model was made of had that type. Families that compute in float32 keep them so, and export
+/// turns them back.
 inline constexpr const char* kStoredType = "stored_type";
 
-/// Writes an imported bundle with a note of where it came from, and prints what it is.
+/// Writes an imported bundle with a note of where it came from, and prints what it is. `read`: the
+/// file's tensors that the model was made of.
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
-                    const io::Weights& weights);
+                    const io::Weights& weights, const io::NamedTensors& read);
 
 /// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws
 /// Error(invalid_option) if they were given as well.

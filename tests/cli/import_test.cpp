@@ -16,6 +16,8 @@
 #include "foresight/models/vit_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "foresight/nn/vit_layouts.hpp"
+#include "foresight/train/ijepa_task.hpp"
 #include "models/dino_wm_under_test.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
@@ -121,6 +123,42 @@ TEST_CASE("a DINO-WM is put together from its own weights and its backbone's") {
   CHECK_THAT(unknown.output, Catch::Contains("--action.mean"));
 }
 
+TEST_CASE("a PreJEPA goes back under its own names, with masks and the backbone it came with") {
+  const TemporaryFolder folder;
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 3);
+  options.proprio.repeat = options.action_repeat = 1;
+  options.encoder.mask_token = true;
+  options.action.mean = {0.0, 0.5};
+  options.action.std = {1.0, 2.0};
+  const auto model = dino_wm_under_test(options);
+  const auto own = models::dino_wm_tensors(*model, models::DinoWmLayout::prejepa);
+  io::write_safetensors(folder / "backbone.safetensors", nn::state_dict(model->encoder()));
+  io::write_json(folder / "options.json", write_options(options));
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto there_and_back = [&](const io::NamedTensors& given, const char* backbone,
+                                  const std::string& layout) {
+    io::write_safetensors(folder / "own.safetensors", given);
+    const auto imported = foresight_command("import dino_wm " + path("own.safetensors") +
+                                            " --backbone " + path(backbone) + " --config " +
+                                            path("options.json") + " --out " + path("bundle"));
+    INFO(imported.output);
+    REQUIRE(imported.code == 0);
+    REQUIRE(foresight_command("export " + path("bundle") + " --out " + path("back.safetensors") +
+                              layout)
+                .code == 0);
+    return io::SafeTensors::open(folder / "back.safetensors").tensors();
+  };
+  check_same(there_and_back(own, "backbone.safetensors", ""), own);
+  check_same(there_and_back(own, "backbone.safetensors", " --layout dino_wm"),
+             models::dino_wm_tensors(*model));
+  for (const auto& backbone :
+       {nn::hf_vit_tensors(model->encoder()), nn::hf_vit_memory_tensors(model->encoder())}) {
+    auto whole = own;
+    for (const auto& [name, tensor] : backbone) whole.emplace_back("backbone." + name, tensor);
+    check_same(there_and_back(whole, "own.safetensors", ""), whole);
+  }
+}
+
 TEST_CASE("an EB-JEPA comes from a compiled model's weights and goes back under plain names") {
   const TemporaryFolder folder;
   models::EbJepaOptions options;
@@ -177,6 +215,60 @@ TEST_CASE("a V-JEPA 2 comes from a Hugging Face folder and goes back bit by bit"
   CHECK(models::read_vjepa2(io::read_bundle(bundle))->options().image.std ==
         std::vector<double>{1, 2, 3});
   CHECK(foresight_command(command + " --image_std 1,0,3").code == 2);
+}
+
+TEST_CASE("a network of our own is not exported under names whose code computes something else") {
+  const TemporaryFolder folder;
+  const models::VJepa2 clips(models::VJepa2Options::tiny(), 1);  // interleaved positions
+  models::write_vjepa2(folder / "clips", clips, models::vjepa2_bundle_config(clips));
+  const models::VJepa2 pictures(train::ijepa_tiny(), 1);
+  models::write_vjepa2(folder / "pictures", pictures, models::vjepa2_bundle_config(pictures));
+  const auto file = (folder / "out.safetensors").string();
+  const auto exported = [&](const char* bundle, const std::string& flags) {
+    return foresight_command("export " + (folder / bundle).string() + " --out " + file + flags);
+  };
+  for (const std::string flags : {"", " --layout original", " --layout transformers"}) {
+    const auto refused = exported("clips", flags);
+    CHECK(refused.code == 1);
+    CHECK_THAT(refused.output, Catch::Contains("rotary"));
+  }
+  CHECK_FALSE(fs::exists(file));
+  REQUIRE(exported("pictures", " --layout transformers").code == 0);
+  CHECK(io::SafeTensors::open(file).has("encoder.layer.0.attention.attention.query.weight"));
+  CHECK_FALSE(io::SafeTensors::open(file).has("predictor.proj.weight"));
+  REQUIRE(exported("pictures", "").code == 0);
+  CHECK(io::SafeTensors::open(file).has("predictor.mask_token"));
+}
+
+TEST_CASE("an original checkpoint goes back in the type of its weights, not of its optimiser") {
+  const TemporaryFolder folder;
+  auto options = models::VJepa2Options::tiny();
+  options.encoder.rope = options.predictor.rope = nn::RopeConvention::tiled;
+  options.encoder.depth = options.predictor.depth = 1;
+  const models::VJepa2 model(options, 1);
+  io::NamedTensors checkpoint, expected;
+  for (const auto& [name, tensor] : nn::state_dict(model)) {
+    const auto dot = name.find('.');
+    expected.emplace_back(name, tensor.to(at::kHalf));
+    checkpoint.emplace_back(name.substr(0, dot) + ".module" + name.substr(dot),
+                            tensor.to(at::kHalf));
+  }
+  checkpoint.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
+  checkpoint.emplace_back("target_encoder.module.norm.weight", at::zeros({3}));
+  io::write_safetensors(folder / "own.safetensors", checkpoint);
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto command = "import vjepa2 " + path("own.safetensors") + " --out " + path("bundle") +
+                       " --encoder online --encoder_heads 4 --predictor_heads 2";
+  const auto size = foresight_command(command);
+  CHECK(size.code == 2);
+  CHECK_THAT(size.output, Catch::Contains("--image_size"));
+  const auto imported = foresight_command(command + " --image_size 64");
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  REQUIRE(
+      foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
+      0);
+  check_same(io::SafeTensors::open(folder / "back.safetensors").tensors(), expected);
 }
 
 TEST_CASE("an image encoder comes from a Hugging Face folder and goes back bit by bit") {
@@ -244,6 +336,53 @@ TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json
   CHECK(read.image.size == 28);
   io::write_json(folder / "hf" / "preprocessor_config.json", {{"image_mean", {0.1, "x", 0.3}}});
   CHECK_THAT(foresight_command(command).output, Catch::Contains("no list of three numbers"));
+  // As DINOv2's: scaled to a larger edge, then cropped; a flag overrules.
+  io::write_json(folder / "hf" / "preprocessor_config.json", {{"image_mean", {0.1, 0.2, 0.3}},
+                                                              {"image_std", {0.4, 0.5, 0.6}},
+                                                              {"size", {{"shortest_edge", 32}}},
+                                                              {"resample", 3},
+                                                              {"crop_size", 28}});
+  const auto image_of = [&](const char* bundle, const std::string& more) {
+    REQUIRE(foresight_command("import vit " + (folder / "hf").string() + " --out " +
+                              (folder / bundle).string() + more)
+                .code == 0);
+    return models::read_vit(io::read_bundle(folder / bundle)).image;
+  };
+  const auto dinov2 = image_of("as_told", "");
+  CHECK(dinov2.resize_edge == 32);
+  CHECK(dinov2.interpolation == models::Interpolation::bicubic);
+  CHECK(image_of("other", " --image.resize_edge 0").resize_edge == 0);
+  io::write_json(folder / "hf" / "preprocessor_config.json", {{"do_pad", true}});
+  CHECK_THAT(foresight_command(command).output, Catch::Contains("do_pad"));
+}
+
+TEST_CASE("pictures for an imported V-JEPA 2 are cut as its published evaluation cuts them") {
+  const TemporaryFolder folder;
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
+  fs::create_directory(folder / "hf");
+  for (const auto* name : {"config.json", "model.safetensors"})
+    fs::copy_file(source / name, folder / "hf" / name);
+  int count = 0;
+  const auto image_of = [&](const std::string& more) {
+    const auto bundle = folder / ("bundle" + std::to_string(count++));
+    const auto imported = foresight_command("import vjepa2 " + (folder / "hf").string() +
+                                            " --out " + bundle.string() + more);
+    INFO(imported.output);
+    REQUIRE(imported.code == 0);
+    return models::read_vjepa2(io::read_bundle(bundle))->options().image;
+  };
+  const auto published = image_of("");
+  CHECK(published.resize == models::ResizeRule::crop);
+  CHECK(published.resize_edge == published.size * 256 / 224);
+  const auto whole = image_of(" --image_resize stretch");
+  CHECK(whole.resize == models::ResizeRule::stretch);
+  CHECK(whole.resize_edge == 0);
+  CHECK(image_of(" --image_resize_edge 400").resize_edge == 400);
+  const auto side = published.size;
+  io::write_json(folder / "hf" / "video_preprocessor_config.json",
+                 {{"size", {{"shortest_edge", side + 7}}}, {"crop_size", side}});
+  CHECK(image_of("").resize_edge == side + 7);
+  CHECK(image_of("").mean == published.mean);
 }
 
 TEST_CASE("of two encoders in one file, one must be named") {
@@ -253,9 +392,6 @@ TEST_CASE("of two encoders in one file, one must be named") {
   const auto encoder = foresight_command(command + " --image_size 256");
   CHECK(encoder.code == 2);
   CHECK_THAT(encoder.output, Catch::Contains("--encoder target"));
-  const auto size = foresight_command(command + " --encoder target");
-  CHECK(size.code == 2);
-  CHECK_THAT(size.output, Catch::Contains("--image_size"));
 }
 
 TEST_CASE("inspect lists what a checkpoint holds") {

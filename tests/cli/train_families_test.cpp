@@ -130,7 +130,8 @@ TEST_CASE("V-JEPA 2 learns from clips, and V-JEPA 2-AC on it from poses") {
   const auto path = [&](const char* name) { return (folder / name).string(); };
   const auto clips = "train vjepa2 --data " + data +
                      " --steps 2 --loader.batch 2"
-                     " --validation_batches 1 --model.encoder.depth 1 --out ";
+                     " --validation_batches 1 --model.encoder.depth 1"
+                     " --model.encoder.rope tiled --model.predictor.rope tiled --out ";
   done(clips + path("target"));
   const auto target = io::read_json(folder / "target" / "bundle" / "config.json");
   CHECK(target["provenance"]["encoder"] == "target");
@@ -187,6 +188,8 @@ TEST_CASE("what does not fit a family is named, and no run folder is left") {
   refused("dino_wm" + given, "bundle of an image encoder");
   refused("vjepa2_ac" + given, "bundle of a video encoder");
   refused("lejepa" + given + " --training.success_every 5", "no dynamics");
+  refused("vjepa2" + given + " --model.image.size 128", "encoder's native size [64, 64]");
+  refused("ijepa" + given + " --model.image.resize shorter_edge", "must be stretch or crop");
   refused("vjepa2" + given + " --windows.frames 4", "must be model.encoder.frames = 8");
   refused("vjepa2" + given + " --training.keep lowest_loss", "must be online");
   refused("lejepa" + given + " --task.probe.columns 9", "7 state columns");

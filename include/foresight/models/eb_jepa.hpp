@@ -32,7 +32,8 @@ namespace foresight::models {
 /// (models/eb_jepa_checkpoint.hpp).
 class FORESIGHT_API EbJepa : public WorldModel, public torch::nn::Module {
  public:
-  /// A model with initial weights drawn from `seed`. Throws Error(invalid_option).
+  /// A model with initial weights drawn from `seed`; without one, weights are for a loader to
+  /// fill. Throws Error(invalid_option).
   explicit EbJepa(const EbJepaOptions& options, std::optional<std::uint64_t> seed = 0);
 
   const ModelSpec& spec() const override { return spec_; }
