@@ -158,6 +158,22 @@ TEST_CASE("a bad observation is answered, told by the status, and forgotten") {
   CHECK(controller.act(Eigen::Vector4d(1, 0, 0, 0)).status == Status::ok);
 }
 
+TEST_CASE("a field that was never written is named, not taken for zeros") {
+  EigenController controller(Slider{}, slider_options());
+  const Eigen::Vector4d x(1.0, -0.5, 0.0, 0.0);
+  CHECK(controller.act(x).status == Status::invalid_input);
+  CHECK(controller.decision().message.find("'parameters'") != std::string_view::npos);
+  controller.set_goal(Eigen::Vector2d(0.0, 0.0));
+  CHECK(controller.act().status == Status::ok);  // the state keeps its numbers
+  controller.reset();
+  CHECK(controller.act().status == Status::invalid_input);  // but not into another episode
+  CHECK(controller.decision().message.find("'state'") != std::string_view::npos);
+  CHECK(controller.act(x).status == Status::ok);  // whose goal is the old one
+  const double bad = std::nan("");
+  CHECK_THROWS_WITH(controller.set_goal(Eigen::Vector2d(0, bad)), Catch::Contains("parameters"));
+  CHECK(controller.act(x).status == Status::ok);
+}
+
 TEST_CASE("what was really applied is what rate limits count from") {
   EigenController controller(Slider{}, slider_options());
   controller.set_goal(Eigen::Vector2d(5.0, 5.0));  // far: full acceleration

@@ -120,6 +120,21 @@ TEST_CASE("the rate holds incidents back and tells how many") {
   CHECK(suppressed == std::vector<int64_t>{0, 0, 0, 5, 2});
 }
 
+TEST_CASE("an incident that the rate holds back is not put together") {
+  const TemporaryFolder folder;
+  const Time time;
+  IncidentLog log(folder / "log", {.per_second = 1.0, .burst = 2}, time.now());
+  int made = 0;
+  const auto make = [&] {
+    ++made;
+    return example();
+  };
+  for (int i = 0; i < 5; ++i) CHECK(log.write(make) == (i < 2));
+  CHECK(made == 2);
+  CHECK(log.suppressed() == 3);
+  CHECK(read_incidents(folder / "log").incidents.size() == 2);
+}
+
 TEST_CASE("a line that was cut off costs itself and no other") {
   const TemporaryFolder folder;
   const auto path = folder / "log";
