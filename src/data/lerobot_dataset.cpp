@@ -2,12 +2,16 @@
 // LeRobot data sets: numbers in Parquet files, frames in video files or as pictures in Parquet. In
 // v3.0 one file holds many episodes, so a frame is found by its time; in v2.x every episode has
 // files of its own.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cmath>
 #include <list>
 #include <mutex>
 #include <set>
+#include <utility>
 
+#include "../io/descriptor.hpp"
 #include "file_stamp.hpp"
 #include "formats.hpp"
 #include "lerobot_meta.hpp"
@@ -126,13 +130,9 @@ class StoredPictures {
       : files_(std::move(files)), column_(std::move(column)), episodes_(std::move(episodes)) {}
 
   std::string bytes(int64_t episode, int64_t row) const {
-    const int64_t wanted = episodes_[static_cast<std::size_t>(episode)].first + row;
-    const auto& all = files_->files();
-    const auto file =
-        std::upper_bound(all.begin(), all.end(), wanted,
-                         [](int64_t r, const RowFile& f) { return r < f.first_row; }) -
-        1;
-    const auto group = group_of(*file, wanted - file->first_row);
+    const int64_t wanted = row_of(episode, row);
+    const auto& file = file_of(wanted);
+    const auto group = group_of(file, wanted - file.first_row);
     const std::string picture =
         group->pictures.at(static_cast<std::size_t>(wanted - group->first_row));
     require(!picture.empty(), ErrorCategory::bad_file,
@@ -145,13 +145,68 @@ class StoredPictures {
            std::to_string(row);
   }
 
+  // The rows of a window mostly lie in one group, whose bytes are asked for once.
+  void announce(int64_t episode, int64_t row) const {
+    const int64_t wanted = row_of(episode, row);
+    const auto& file = file_of(wanted);
+    const auto places = places_of(file);
+    const auto place = std::upper_bound(places->begin(), places->end(), wanted,
+                                        [](int64_t r, const Place& p) { return r < p.first_row; }) -
+                       1;
+    {
+      const std::lock_guard lock(mutex_);
+      const bool held = std::any_of(groups_.begin(), groups_.end(), [&](const auto& group) {
+        return group->first_row == place->first_row;
+      });
+      if (held || std::exchange(announced_, place->first_row) == place->first_row) return;
+    }
+    const io::Descriptor open(::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (open)
+      ::posix_fadvise(open.get(), place->bytes.first, place->bytes.count, POSIX_FADV_WILLNEED);
+  }
+
  private:
+  struct Place {            // of a group
+    int64_t first_row = 0;  // in the whole data set
+    FileBytes bytes;
+  };
   struct Group {
     fs::path file;
     int64_t first_row = 0;  // in the whole data set
     std::vector<std::string> pictures;
   };
   static constexpr std::size_t kGroups = 8;
+
+  int64_t row_of(int64_t episode, int64_t row) const {
+    return episodes_[static_cast<std::size_t>(episode)].first + row;
+  }
+
+  const RowFile& file_of(int64_t row) const {
+    const auto& all = files_->files();
+    return *(std::upper_bound(all.begin(), all.end(), row,
+                              [](int64_t r, const RowFile& f) { return r < f.first_row; }) -
+             1);
+  }
+
+  // Of all groups of a file, whose footer is read once for it.
+  std::shared_ptr<const std::vector<Place>> places_of(const RowFile& file) const {
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto known = places_.find(file.first_row); known != places_.end())
+        return known->second;
+    }
+    const ParquetFile parquet = file.open();
+    std::vector<Place> places;
+    int64_t row = file.first_row;
+    for (std::size_t g = 0; g < parquet.group_rows().size(); ++g) {
+      places.push_back({row, parquet.bytes_of(column_, static_cast<int64_t>(g))});
+      row += parquet.group_rows()[g];
+    }
+    const std::lock_guard lock(mutex_);
+    return places_
+        .emplace(file.first_row, std::make_shared<const std::vector<Place>>(std::move(places)))
+        .first->second;
+  }
 
   std::shared_ptr<const Group> group_of(const RowFile& file, int64_t row) const {
     {
@@ -186,6 +241,8 @@ class StoredPictures {
   std::vector<EpisodeRows> episodes_;
   mutable std::mutex mutex_;
   mutable std::list<std::shared_ptr<const Group>> groups_;  // most recently used first
+  mutable std::map<int64_t, std::shared_ptr<const std::vector<Place>>> places_;  // by first row
+  mutable int64_t announced_ = -1;  // first row of the last group whose bytes were asked for
 };
 
 class LeRobotOpener {
@@ -225,11 +282,10 @@ class LeRobotOpener {
         recording_.texts.push_back(
             {feature.name, [files = files_, name = feature.name] { return files->texts(name); }});
       } else {
-        recording_.features.push_back({feature.name, feature.width,
-                                       [files = files_, feature] {
-                                         return files->numbers(feature.name, feature.width);
-                                       },
-                                       feature.shape});
+        recording_.features.push_back(
+            {feature.name, feature.width,
+             [files = files_, feature] { return files->numbers(feature.name, feature.width); },
+             feature.shape});
       }
     }
     if (!meta_.tasks.empty())
@@ -264,7 +320,8 @@ class LeRobotOpener {
           std::make_shared<const StoredPictures>(files_, camera, recording_.episodes);
       recording_.frames = picture_frames(
           {.read = [pictures](int64_t e, int64_t row) { return pictures->bytes(e, row); },
-           .name = [pictures](int64_t e, int64_t row) { return pictures->name(e, row); }},
+           .name = [pictures](int64_t e, int64_t row) { return pictures->name(e, row); },
+           .announce = [pictures](int64_t e, int64_t row) { pictures->announce(e, row); }},
           options_.video);
       return;
     }

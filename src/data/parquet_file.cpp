@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 namespace foresight::data {
 namespace {
@@ -270,6 +271,23 @@ std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string&
   return all;
 }
 
+FileBytes ParquetFile::bytes_of(const std::string& column, int64_t group) const {
+  return impl_->guarded(impl_->name_of(column), [&] {
+    const auto metadata = impl_->reader->parquet_reader()->metadata();
+    const auto rows = metadata->RowGroup(static_cast<int>(group));
+    int64_t first = std::numeric_limits<int64_t>::max(), end = 0;
+    for (int leaf = 0; leaf < metadata->num_columns(); ++leaf) {  // bytes and path of a picture
+      if (metadata->schema()->Column(leaf)->path()->ToDotVector().front() != column) continue;
+      const auto chunk = rows->ColumnChunk(leaf);
+      int64_t start = chunk->data_page_offset();
+      if (chunk->has_dictionary_page()) start = std::min(start, chunk->dictionary_page_offset());
+      first = std::min(first, start);
+      end = std::max(end, start + chunk->total_compressed_size());
+    }
+    return FileBytes{first, end - first};
+  });
+}
+
 std::vector<std::string> ParquetFile::pictures(const std::string& column, int64_t group) const {
   const auto name = impl_->name_of(column);
   const int number = impl_->field(column);
@@ -328,6 +346,7 @@ std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string&
   return {};
 }
 std::vector<std::string> ParquetFile::pictures(const std::string&, int64_t) const { return {}; }
+FileBytes ParquetFile::bytes_of(const std::string&, int64_t) const { return {}; }
 
 bool has_parquet() { return false; }
 

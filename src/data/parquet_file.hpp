@@ -13,6 +13,11 @@
 
 namespace foresight::data {
 
+/// A piece of a file.
+struct FileBytes {
+  int64_t first = 0, count = 0;
+};
+
 /// An open file. Not thread-safe; opening one costs reading its footer.
 class ParquetFile {
  public:
@@ -38,6 +43,8 @@ class ParquetFile {
   /// Encoded pictures of one row group: a struct {bytes, path}, or plain bytes. An empty string
   /// where the bytes are missing.
   std::vector<std::string> pictures(const std::string& column, int64_t group) const;
+  /// Where the file says that a column of one row group lies.
+  FileBytes bytes_of(const std::string& column, int64_t group) const;
 
  private:
   struct Impl;

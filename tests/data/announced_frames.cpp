@@ -13,6 +13,7 @@
 
 #include "catch.hpp"
 #include "film_folder.hpp"
+#include "foresight/data/episode_writer.hpp"
 #include "foresight/data/loader.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/data/resized_dataset.hpp"
@@ -220,6 +221,38 @@ TEST_CASE("announced frames come from the disk without being read") {
     const auto bytes = fs::file_size(films.film(0));
     CHECK(comes_into_memory(films.film(0), bytes / 2, 1));
     CHECK(at::equal(data->read_frames(0, {9, 23}), plain));
+  }
+  SECTION("pictures in Parquet") {
+    RecordingOptions options;
+    options.video.fps = 10;
+    options.cameras = {"front"};
+    options.features = {{"action", {"grip"}}};
+    options.storage = FrameStorage::pictures;
+    options.episodes_per_file = 2;
+    const auto noise = at::randint(256, {16, 64, 64, 3}, at::kByte);  // no PNG makes it smaller
+    try {
+      const auto writer = open_episode_writer(folder / "set", TargetFormat::lerobot, options);
+      for (int64_t e = 0; e < 2; ++e)
+        writer->write_episode(
+            {.frames = {{"front", noise}}, .values = {{"action", at::ones({16, 1})}}});
+      writer->finish();
+    } catch (const Error& missing) {
+      if (missing.category() != ErrorCategory::unsupported) throw;
+      FORESIGHT_SKIP(missing.what());
+    }
+    const auto file = folder / "set/data/chunk-000/file-000.parquet";
+    const auto data = open_dataset(folder / "set");
+    const Tensor plain = data->read_frames(1, {15, 3});
+    const auto again = open_dataset(folder / "set");
+    again->announce_frames(0, {0});  // reads the footer
+    const auto bytes = fs::file_size(file);
+    REQUIRE(bytes > 16 * 4096);
+    forget(file);
+    again->announce_frames(1, {15, 3});
+    CHECK(comes_into_memory(file, bytes / 8 * 5, bytes / 4));  // of the second episode
+    CHECK(at::equal(again->read_frames(1, {15, 3}), plain));
+    again->announce_frames(1, {15});  // held now
+    CHECK(at::equal(again->read_frames(0, {3}), data->read_frames(0, {3})));
   }
   SECTION("a file of decoded frames") {
     const auto data = std::make_shared<MemoryDataset>(std::vector<int64_t>{9000, 9000});
