@@ -47,8 +47,8 @@ TEST_CASE("what is not plainly a number in its place is an error with line and c
   CHECK(refused("a,b\n1,two\n", {}, "t.csv:2:2", "column 'b'", "'two'"));
   CHECK(refused("a,b\n1,\"2\"\n", {}, "t.csv:2:2", "quotes"));
   CHECK(refused("a,b\n1,2\r3,4\n", {}, "t.csv:2", "carriage return"));
-  for (const char* word : {"inf", "-inf", "0x10", "1_000", "1e999", "1.2.3", "+1", "--1", "1e", ".",
-                           "nan(1)", "1d3", "\xFF"}) {
+  for (const char* word : {"inf", "-inf", "0x10", "1_000", "1e999", "1.2.3", "++1", "--1", "1e",
+                           ".", "nan(1)", "1d3", "\xFF"}) {
     INFO(word);
     CHECK(refused(std::string("a\n") + word + "\n", {}, "t.csv:2:1", "not a finite number"));
   }
