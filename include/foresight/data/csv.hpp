@@ -51,8 +51,8 @@ struct FORESIGHT_API CsvTable {
 };
 
 /// Parses text: one header line of unique names, then one line a row, '\n' or "\r\n", no quotes.
-/// A plus before a number is taken; infinity, hexadecimal and thousands separators are not numbers. `name` opens every message.
-/// Throws Error(bad_file).
+/// A plus before a number is taken; infinity, hexadecimal and thousands separators are not numbers.
+/// `name` opens every message. Throws Error(bad_file).
 FORESIGHT_API CsvTable parse_csv(std::string_view text, const std::string& name,
                                  const CsvOptions& options = {});
 
