@@ -227,12 +227,14 @@ void check_names(const Scalars& scalars) {
 
 }  // namespace
 
-// An append-only file with a queue. What was accepted by the disk ends at `size`.
+// An append-only file with a queue. What is known to be on the disk ends at `size`; behind it the
+// file holds the first `handed` bytes of the queue.
 struct EventWriter::Output {
   std::filesystem::path path;
   int descriptor = -1;
   off_t size = 0;
   std::string queue;
+  std::size_t handed = 0;
 
   Output(std::filesystem::path where, int flags) : path(std::move(where)) {
     descriptor = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | flags, 0666);
@@ -247,22 +249,29 @@ struct EventWriter::Output {
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  void flush() {
-    for (std::size_t done = 0; done < queue.size();) {
-      const auto count = ::write(descriptor, queue.data() + done, queue.size() - done);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) take_back("cannot write");
-      done += static_cast<std::size_t>(count);
+  // Gives the system what is queued, without waiting for the disk. False: errno says why not.
+  bool hand_over() noexcept {
+    while (handed < queue.size()) {
+      const auto count = ::write(descriptor, queue.data() + handed, queue.size() - handed);
+      if (count < 0 && errno != EINTR) return false;
+      if (count > 0) handed += static_cast<std::size_t>(count);
     }
+    return true;
+  }
+
+  void flush() {
+    if (!hand_over()) take_back("cannot write");
     if (::fsync(descriptor) != 0 && errno != EINVAL) take_back("cannot sync");  // EINVAL: a pipe
     size += static_cast<off_t>(queue.size());
     queue.clear();
+    handed = 0;
   }
 
   [[noreturn]] void take_back(const char* what) {
     const int reason = errno;
     if (::ftruncate(descriptor, size) != 0)
       log(LogLevel::warning, path.string() + ": cannot remove a half-written record");
+    handed = 0;
     errno = reason;
     throw_system(path, what);
   }
@@ -306,6 +315,9 @@ void EventWriter::write(std::int64_t step, const Scalars& scalars) {
   const double now = seconds_since_epoch();
   metrics_->queue += line_of(now, step, scalars);
   events_->queue += tfrecord(scalar_event(now, step, scalars));
+  // What cannot be written now stays queued, and flush() says so.
+  metrics_->hand_over();
+  events_->hand_over();
 }
 
 void EventWriter::flush() {

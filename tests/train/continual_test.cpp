@@ -178,6 +178,12 @@ TEST_CASE("recordings that do not fit what learning goes on from are refused bef
       ErrorCategory::invalid_argument,
       [&] { learn_silently(other, few_steps(5), folder / "on", hooks); },
       "two arms: 2 action columns, the model has 1"));
+  auto options = few_steps(5);
+  options.windows.stride = 3;  // the bundle's blocks are 2
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { learn_silently(dataset_of(inverted_square()), options, folder / "on", hooks); },
+      "windows.stride = 3", "action block of the bundle that learning goes on from, 2"));
   CHECK_FALSE(std::filesystem::exists(folder / "on"));
 }
 

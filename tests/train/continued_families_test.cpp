@@ -136,6 +136,24 @@ TEST_CASE("what cannot be learned on is refused by name") {
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
 }
 
+TEST_CASE("windows that are not as far apart as a DINO-WM's action blocks are refused") {
+  const TemporaryFolder folder;
+  const auto families = brief_families(folder.path());
+  REQUIRE(families.front().name == "dino_wm");  // of blocks of two rows
+  const auto first = families.front().learn(brief_recordings(), {folder / "first"}, {});
+  const Continuation from{first.bundle, nullptr};
+  LearnHooks hooks;
+  hooks.continuation = &from;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] {
+        learn(brief_recordings(), briefly(DinoWmLearnOptions::small()), {folder / "on"}, at::kCPU,
+              ProgressStyle::silent, hooks);
+      },
+      "windows.stride = 5", "action block of the bundle that learning goes on from, 2"));
+  CHECK_FALSE(std::filesystem::exists(folder / "on"));
+}
+
 TEST_CASE(
     "a replay with other columns is rehearsed where they are not read, and refused elsewhere") {
   const TemporaryFolder folder;
@@ -176,24 +194,6 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("families change training pictures where that makes sense, and say where it does not") {
-  const TemporaryFolder folder;
-  int runs = 0;
-  const auto loss_with = [&](double brightness, double flip) {
-    auto options = brief_vjepa2();
-    options.training.steps = 1;
-    options.augmentation.brightness = brightness;
-    options.augmentation.flip = flip;
-    if (flip > 0) options.augmentation.flip_signs = {1.0};
-    return learn(brief_recordings(), options, {folder / std::to_string(++runs)}, at::kCPU,
-                 ProgressStyle::silent)
-        .world_model.loss;
-  };
-  CHECK(loss_with(0, 0) != loss_with(0.9, 0));
-  CHECK(loss_with(0, 0) != loss_with(0, 1));  // always mirrored
-
-  // On a frozen encoder, whose features change with the pictures: nothing is cached.
-  const auto families = brief_families(folder.path());
 TEST_CASE("a replay whose frames have another size is refused before a run begins") {
   const TemporaryFolder folder;
   auto recordings = moving_gripper(kBriefSide);
@@ -216,6 +216,24 @@ TEST_CASE("a replay whose frames have another size is refused before a run begin
   }
 }
 
+TEST_CASE("families change training pictures where that makes sense, and say where it does not") {
+  const TemporaryFolder folder;
+  int runs = 0;
+  const auto loss_with = [&](double brightness, double flip) {
+    auto options = brief_vjepa2();
+    options.training.steps = 1;
+    options.augmentation.brightness = brightness;
+    options.augmentation.flip = flip;
+    if (flip > 0) options.augmentation.flip_signs = {1.0};
+    return learn(brief_recordings(), options, {folder / std::to_string(++runs)}, at::kCPU,
+                 ProgressStyle::silent)
+        .world_model.loss;
+  };
+  CHECK(loss_with(0, 0) != loss_with(0.9, 0));
+  CHECK(loss_with(0, 0) != loss_with(0, 1));  // always mirrored
+
+  // On a frozen encoder, whose features change with the pictures: nothing is cached.
+  const auto families = brief_families(folder.path());
   DinoWmLearnOptions dino_wm = briefly(DinoWmLearnOptions::small());
   dino_wm.backbone = (folder / "image_encoder").string();
   dino_wm.training.steps = 1;

@@ -82,10 +82,10 @@ TEST_CASE("metrics that do not fit are named, and a record is whole or absent") 
     metrics.write(1, {{"loss", 0.5}});
     metrics.flush();
     const auto size = fs::file_size(folder / "metrics.jsonl");
-    for (int64_t step = 2; step < 40; ++step)
-      metrics.write(step, {{"loss", 1.0 / static_cast<double>(step)}});
     {
       const FileSizeLimit limit(size + 100);
+      for (int64_t step = 2; step < 40; ++step)
+        metrics.write(step, {{"loss", 1.0 / static_cast<double>(step)}});
       CHECK(fails_with(
           ErrorCategory::io_failure, [&] { metrics.flush(); }, "metrics.jsonl", "File too large"));
     }

@@ -3,6 +3,8 @@
 // and metrics.jsonl through kills and resumes.
 #include "foresight/train/event_writer.hpp"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,7 +122,6 @@ TEST_CASE("rows are on the disk after flush, in both files") {
   EventWriter writer(folder.path() / "run");
   writer.write(0, {{"train/loss", 0.1}, {"lr", 5e-5}});
   writer.write(10, {{"train/loss", 1.0 / 3.0}});
-  CHECK(read_text(folder.path() / "run" / "metrics.jsonl").empty());
   writer.flush();
 
   const auto text = read_text(folder.path() / "run" / "metrics.jsonl");
@@ -140,6 +141,25 @@ TEST_CASE("rows are on the disk after flush, in both files") {
   REQUIRE(events.size() == 3);
   CHECK(events[0].find("brain.Event:2") != std::string::npos);
   CHECK(events[2] == train::scalar_event(rows[1].wall_time, 10, {{"train/loss", 1.0 / 3.0}}));
+}
+
+TEST_CASE("rows can be followed while a run goes on, and a killed run leaves them behind") {
+  const TemporaryFolder folder;
+  const auto process = ::fork();
+  REQUIRE(process >= 0);
+  if (process == 0) {
+    EventWriter writer(folder.path());
+    writer.write(20, {{"loss", 0.5}});
+    writer.write(40, {{"loss", 0.25}});
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(process, &status, 0) == process);
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(steps_in(folder.path() / "metrics.jsonl") == std::vector<std::int64_t>{20, 40});
+  for (const auto& entry : fs::directory_iterator(folder.path()))
+    if (entry.path().filename() != "metrics.jsonl")
+      CHECK(payloads(read_text(entry.path())).size() == 3);  // the version and two rows
 }
 
 TEST_CASE("values that are not finite survive in valid JSON") {

@@ -48,15 +48,15 @@ class FORESIGHT_API EventWriter {
   EventWriter(const EventWriter&) = delete;
   EventWriter& operator=(const EventWriter&) = delete;
 
-  /// Queues one row: a line {"step":..,"wall_time":..,"name":value,...} and one Event. NaN and
-  /// infinities are kept: as the strings "NaN", "Infinity", "-Infinity" in JSON. Throws
-  /// Error(invalid_argument) for step < 0, a name that is empty, repeated, or "step" or
-  /// "wall_time".
+  /// Appends one row: a line {"step":..,"wall_time":..,"name":value,...} and one Event. Readers see
+  /// it at once and it outlives this process; a power cut it survives after flush() only. What the
+  /// files do not take is queued, and left to flush(). NaN and infinities are kept: as the strings
+  /// "NaN", "Infinity", "-Infinity" in JSON. Throws Error(invalid_argument) for step < 0, a name
+  /// that is empty, repeated, or "step" or "wall_time".
   void write(std::int64_t step, const Scalars& scalars);
 
-  /// Writes what is queued and waits until it is on the disk (fsync). Throws Error(io_failure); the
-  /// queue is then kept, and what reached the file is taken back, so that a later flush() can
-  /// succeed.
+  /// Waits until all rows are on the disk (fsync). Throws Error(io_failure); the rows since the
+  /// last flush() are then taken back from the file and kept, so that a later one can succeed.
   void flush();
 
   /// TensorBoard's file; empty for one that writes nowhere.
