@@ -22,10 +22,10 @@ namespace foresight::cli {
 namespace {
 
 struct EvalFlags {
-  std::string bundle, data, env = "two_room", out, problems;
+  std::string bundle, data, env = "two_room", env_options, out, problems;
   std::vector<std::string> states;
   CameraFlag camera;
-  std::vector<std::string> protocols = {"25/50", "50/100"};
+  std::vector<std::string> protocols;  // none: see chosen_protocols()
   int64_t instances = 50, seed = 42, horizon = 10;
   bool baselines = true, trade_off = false;
   MachineFlags machine;
@@ -39,18 +39,24 @@ struct Setting : PlanningGround {
   eval::ObservationView view = {};  // of the environment; none without one
 };
 
-// Instead of an environment's name.
-constexpr const char* kNoEnvironment = "none";
-
 eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
                                 const std::string& name) {
   if (!flags.problems.empty()) return eval::read_planning_protocol(flags.problems, name);
   return drawn_protocol(setting, name, flags.instances, flags.seed);
 }
 
+// Those named; else what there is: problems of the file, of the recordings, of the environment.
+std::vector<std::string> chosen_protocols(const EvalFlags& flags, const Setting& setting) {
+  if (!flags.protocols.empty()) return flags.protocols;
+  if (!flags.problems.empty()) return eval::planning_protocol_names(flags.problems);
+  if (setting.dataset) return {"25/50", "50/100"};
+  return {fmt::format("random/{}", setting.environment()->spec().problem_steps)};
+}
+
 // Recorded frames where the problems have them; else evaluation renders.
 eval::FrameLookup frames_of(const Setting& setting, const eval::PlanningProtocol& problems) {
-  return problems.recorded() ? eval::recorded_frames(setting.dataset) : eval::FrameLookup();
+  return problems.recorded() && setting.dataset ? eval::recorded_frames(setting.dataset)
+                                                : eval::FrameLookup();
 }
 
 // One problem at a time, as a robot plans: milliseconds of a replanning act(), encoding included.
@@ -102,12 +108,16 @@ nlohmann::json baselines(const Setting& setting, const eval::PlanningProtocol& p
     fmt::print("  {}\n", eval::summary(report));
     rows.push_back(eval::to_json(report));
   };
+  const auto env = setting.environment();
+  const auto& spec = env->spec();
+  const bool heads = static_cast<int64_t>(spec.state_names.size()) == spec.action.dim;
   for (const auto* name : {"still", "random", "straight"}) {
+    if (name == std::string_view("straight") && !heads) continue;  // a state that is no position
     eval::ScriptedEvalPolicy policy([name] { return envs::make_policy(name); },
                                     static_cast<std::uint64_t>(seed));
     add(policy);
   }
-  if (problems.recorded()) {
+  if (problems.recorded() && setting.dataset) {
     eval::ReplayEvalPolicy replay(eval::recorded_actions(setting.dataset));
     add(replay);
   }
@@ -154,7 +164,8 @@ nlohmann::json trade_off(const Setting& setting,
 void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& result) {
   setting.view = view_of_ground(setting, setting.agent, flags.states);
   std::vector<eval::PlanningProtocol> protocols;
-  for (const auto& name : flags.protocols) protocols.push_back(protocol(flags, setting, name));
+  for (const auto& name : chosen_protocols(flags, setting))
+    protocols.push_back(protocol(flags, setting, name));
   for (const auto& problems : protocols) {
     const auto report = evaluate_agent(setting, setting.agent, setting.view, problems, "planner");
     fmt::print("{}\n", eval::summary(report));
@@ -176,8 +187,8 @@ void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& 
 
 // Without an environment nothing is planned and solved.
 void require_no_problems(const CLI::App& command) {
-  std::vector<std::string> acting = {"--protocol",     "--problems",  "--instances", "--seed",
-                                     "--no-baselines", "--trade-off", "--config"};
+  std::vector<std::string> acting = {"--protocol",    "--problems",     "--instances", "--seed",
+                                     "--env-options", "--no-baselines", "--trade-off", "--config"};
   std::vector<FieldFlag> planner;
   list_fields(AgentOptions{}, {}, planner);
   for (const auto& field : planner) acting.push_back("--" + field.path);
@@ -188,27 +199,26 @@ void require_no_problems(const CLI::App& command) {
                         name, kNoEnvironment));
 }
 
-void eval_command(const EvalFlags& flags) {
-  const auto device = flags.machine.apply();
-  at::NoGradGuard no_grad;
-  Setting setting{planning_ground(flags.camera.open(flags.data), flags.env),
-                  Agent::load(flags.bundle)};
-  setting.agent.to(device);
-  flags.precision.apply(setting.agent);
-  setting.agent.options = resolve(setting.agent.options, flags.options);
-  const eval::RecordedInput input(setting.agent.model().spec(), *setting.dataset, flags.states,
-                                  setting.agent.config());
+// What belongs to recordings, where there are none.
+void require_no_recordings(const CLI::App& command, const std::string& environment) {
+  require(environment != kNoEnvironment, ErrorCategory::invalid_option,
+          fmt::format("--env {} measures the model on recordings: give --data", kNoEnvironment));
+  for (const auto* name : {"--camera", "--states", "--open-loop"})
+    require(command.count(name) == 0, ErrorCategory::invalid_option,
+            fmt::format("{} is about recordings: give --data, or leave it out", name));
+}
 
-  nlohmann::json result = {{"bundle", flags.bundle},
-                           {"data", setting.dataset->name()},
-                           {"environment", flags.env},
-                           {"observed_columns", input.columns()},
-                           {"machine", machine_description()},
-                           {"precision", flags.precision.told()},
-                           {"agent", write_options(setting.agent.options)},
-                           {"protocols", nlohmann::json::array()}};
-  if (flags.env != kNoEnvironment) measure_planning(flags, setting, result);
+nlohmann::json parsed_env_options(const std::string& text) {
+  if (text.empty()) return nlohmann::json::object();
+  auto options = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  require(options.is_object(), ErrorCategory::invalid_option,
+          fmt::format("--env-options {}: expected a JSON object", text));
+  return options;
+}
 
+// What the model knows, measured on held-out episodes, into `result`.
+void measure_knowledge(const EvalFlags& flags, const Setting& setting,
+                       const eval::RecordedInput& input, nlohmann::json& result) {
   const auto frames = std::make_shared<const data::FrameCache>(setting.dataset);
   const auto measures = measure(setting.agent.model(), input, frames,
                                 split_of(setting.agent.config(), *setting.dataset), flags.horizon);
@@ -223,6 +233,34 @@ void eval_command(const EvalFlags& flags) {
                column.rmse);
   fmt::print("latent: effective rank {:.1f} of {}\n", measures.collapse.effective_rank,
              measures.collapse.channels);
+}
+
+void eval_command(const EvalFlags& flags) {
+  const auto device = flags.machine.apply();
+  at::NoGradGuard no_grad;
+  Setting setting{planning_ground(flags.data.empty() ? nullptr : flags.camera.open(flags.data),
+                                  flags.env, parsed_env_options(flags.env_options)),
+                  Agent::load(flags.bundle)};
+  setting.agent.to(device);
+  flags.precision.apply(setting.agent);
+  setting.agent.options = resolve(setting.agent.options, flags.options);
+  std::optional<eval::RecordedInput> input;
+  if (setting.dataset)
+    input.emplace(setting.agent.model().spec(), *setting.dataset, flags.states,
+                  setting.agent.config());
+
+  nlohmann::json result = {
+      {"bundle", flags.bundle},
+      {"data", setting.dataset ? setting.dataset->name() : std::string()},
+      {"environment", flags.env},
+      {"environment_options", parsed_env_options(flags.env_options)},
+      {"observed_columns", input ? input->columns() : std::vector<std::string>()},
+      {"machine", machine_description()},
+      {"precision", flags.precision.told()},
+      {"agent", write_options(setting.agent.options)},
+      {"protocols", nlohmann::json::array()}};
+  if (flags.env != kNoEnvironment) measure_planning(flags, setting, result);
+  if (input) measure_knowledge(flags, setting, *input, result);
 
   auto out = std::filesystem::path(flags.out);
   if (out.empty())
@@ -237,8 +275,10 @@ void add_eval(CLI::App& app) {
   auto flags = std::make_shared<EvalFlags>();
   auto* command = app.add_subcommand("eval", "Measure planning success, speed and the world model");
   command->add_option("--bundle", flags->bundle, "trained bundle")->required();
-  command->add_option("--data", flags->data, "recordings: start and goal frames, held-out episodes")
-      ->required();
+  command->add_option("--data", flags->data,
+                      "recordings: start and goal frames, held-out episodes; without, start and "
+                      "goal are drawn from the environment and the model is judged by planning "
+                      "alone");
   flags->camera.add(*command);
   command
       ->add_option("--states", flags->states,
@@ -252,12 +292,15 @@ void add_eval(CLI::App& app) {
                    "environment to act in; none: measure the model on the recordings alone")
       ->check(CLI::IsMember(environments))
       ->capture_default_str();
+  command->add_option("--env-options", flags->env_options,
+                      "JSON that changes the environment's options, e.g. "
+                      "'{\"geometry\": {\"wall\": \"fixed\"}}'");
   command
       ->add_option("--protocol", flags->protocols,
                    "goal offset / step budget, drawn from --data; random / step budget: start and "
-                   "goal anywhere; or names in --problems")
-      ->delimiter(',')
-      ->capture_default_str();
+                   "goal anywhere; or names in --problems (default: all of --problems, else "
+                   "25/50,50/100, without --data random/ and the environment's own steps)")
+      ->delimiter(',');
   command->add_option("--problems", flags->problems, "JSON file with planning problems")
       ->check(CLI::ExistingFile);
   command->add_option("--instances", flags->instances, "problems drawn per protocol")
@@ -277,6 +320,7 @@ void add_eval(CLI::App& app) {
   flags->precision.add(*command);
   add_options(*command, AgentOptions{}, flags->options);
   command->callback([flags, command] {
+    if (flags->data.empty()) require_no_recordings(*command, flags->env);
     if (flags->env == kNoEnvironment) require_no_problems(*command);
     eval_command(*flags);
   });

@@ -12,11 +12,15 @@
 namespace foresight::cli {
 
 PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
-                               const std::string& environment) {
+                               const std::string& environment, const nlohmann::json& options) {
   PlanningGround ground;
-  ground.options.image_size = dataset->image_size().width;
+  ground.environment = [environment, options] { return envs::make_env(environment, options); };
+  if (dataset) ground.options.image_size = dataset->image_size().width;
   ground.dataset = std::move(dataset);
-  ground.environment = [environment] { return envs::make_env(environment); };
+  if (environment == kNoEnvironment) return ground;
+  const auto made = ground.environment();
+  if (!ground.dataset || made->spec().picture_planes > 0)
+    ground.options.image_size = made->spec().native_size;
   return ground;
 }
 
@@ -34,6 +38,10 @@ eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::s
                         "random/budget (or, for eval, the name of a protocol in the file of "
                         "--problems)",
                         name));
+    require(ground.dataset != nullptr, ErrorCategory::invalid_option,
+            fmt::format("protocol '{}' is drawn from recordings: give --data, or draw start and "
+                        "goal from the environment with random/{}",
+                        name, budget));
     drawn = eval::sample_planning_protocol(
         eval::recorded_states(*ground.dataset),
         {.goal_offset = offset, .budget = budget, .count = instances, .seed = seed});
@@ -51,6 +59,13 @@ eval::ObservationView view_of_ground(const PlanningGround& ground, const Agent& 
           fmt::format("environment '{}' takes {} actions, the model gives {} (eval --env none "
                       "measures the model on recordings alone)",
                       wanted.name, wanted.action.dim, given.dim));
+  if (!ground.dataset) {
+    const auto& observed = agent.model().spec().observation;
+    require(observed.size() == 1 && observed.front().name == kPixels,
+            ErrorCategory::invalid_argument,
+            "the model observes more than pictures: recordings say which columns; give --data");
+    return [](const Observation& shown) { return Observation(kPixels, shown.at(kPixels)); };
+  }
   const eval::RecordedInput input(agent.model().spec(), *ground.dataset, columns, agent.config());
   return eval::view_of(input, wanted, *ground.dataset);
 }
@@ -67,8 +82,8 @@ eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& a
       },
       name, view);
   // Recorded frames where the problems have them; else evaluation renders.
-  const auto frames =
-      problems.recorded() ? eval::recorded_frames(ground.dataset) : eval::FrameLookup();
+  const auto frames = problems.recorded() && ground.dataset ? eval::recorded_frames(ground.dataset)
+                                                            : eval::FrameLookup();
   return eval::evaluate_planning(policy, ground.environment, problems, frames, ground.options);
 }
 

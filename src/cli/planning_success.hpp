@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "foresight/control/agent.hpp"
@@ -19,24 +20,31 @@ class App;
 
 namespace foresight::cli {
 
+/// Instead of an environment's name.
+inline constexpr const char* kNoEnvironment = "none";
+
 /// Where problems come from and are solved.
 struct PlanningGround {
-  std::shared_ptr<const data::Dataset> dataset;
+  std::shared_ptr<const data::Dataset> dataset;  ///< null: problems are drawn from the environment
   envs::EnvFactory environment;
   eval::EvaluationOptions options;
 };
 
-/// The ground of recordings and a named environment.
+/// The ground of a named environment, with its options, and recordings, which may be null. Pictures
+/// are as large as recorded; else, and where the environment draws one size only, as it draws them.
 PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
-                               const std::string& environment);
+                               const std::string& environment,
+                               const nlohmann::json& options = nlohmann::json::object());
 
 /// Problems that `name` describes: "25/50" for goals 25 steps ahead within 50 steps, "random/50"
-/// for start and goal anywhere. Throws Error(invalid_option) for another name.
+/// for start and goal anywhere. Throws Error(invalid_option) for another name, and for the first
+/// kind without recordings.
 eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::string& name,
                                       int64_t instances, int64_t seed);
 
 /// What the agent's model sees of the ground's environment. `columns`: as of RecordedInput. Throws
-/// Error(invalid_argument) for an environment that takes other actions than the model gives.
+/// Error(invalid_argument) for an environment that takes other actions than the model gives, or,
+/// without recordings, for a model that observes more than pictures.
 eval::ObservationView view_of_ground(const PlanningGround& ground, const Agent& agent,
                                      const std::vector<std::string>& columns = {});
 
@@ -51,6 +59,13 @@ struct SuccessFlags {
   std::string protocol = "25/50", environment = "two_room";
   int64_t instances = 20, seed = 7;
 
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("protocol", self.protocol, "goal offset / step budget, or random / step budget");
+    visit("environment", self.environment, "where problems are solved");
+    visit("instances", self.instances, "number of problems");
+    visit("seed", self.seed, "of the problems");
+  }
   void add(CLI::App& app);
 };
 

@@ -53,7 +53,6 @@ bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::s
   const auto agent = Agent::load(run / "bundle");
   const auto dataset = flags.camera.open(data_path);
   describe_data(report, *dataset);
-  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
   if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 
   const auto frames = std::make_shared<const data::FrameCache>(dataset);
@@ -102,6 +101,7 @@ void report_command(const ReportFlags& flags) {
 }  // namespace
 
 void add_report(CLI::App& app) {
+  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
   auto flags = std::make_shared<ReportFlags>();
   auto* command = app.add_subcommand("report", "Write report.html and a film for a training run");
   command->add_option("--run", flags->run, "run folder, after train (and eval)")

@@ -39,9 +39,7 @@ train::LearnOptions options_of(const TrainFlags& flags) {
   require(!continues || !given.patch.contains("model"), ErrorCategory::invalid_option,
           "--model.* comes from the bundle of --continue: leave it out");
   if (continues) take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
-  auto chosen = resolve(defaults, given, "learn");
-  if (continues) require_stride_of_bundle(chosen, defaults);
-  return chosen;
+  return resolve(defaults, given, "learn");
 }
 
 void train_command(const TrainFlags& flags) {

@@ -71,9 +71,7 @@ Options chosen_options(const FamilyFlags<Options>& flags,
         Options::recipe(steps.template get<int64_t>()).schedule.warmup;
     given.set("training.steps", steps);
   }
-  auto chosen = resolve(defaults, given, "learn");
-  if (!flags.continued.bundle.empty()) require_stride_of_bundle(chosen, defaults);
-  return chosen;
+  return resolve(defaults, given, "learn");
 }
 
 // EB-JEPA makes its data as needed.

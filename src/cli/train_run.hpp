@@ -95,15 +95,4 @@ void take_from_bundle(Options& defaults, const std::string& bundle, const char* 
   if constexpr (requires { defaults.image_size; }) defaults.image_size = 0;  // a preset's
 }
 
-/// Throws Error(invalid_option) for a stride that is not the one in `defaults`, after
-/// take_from_bundle(), where the bundle says which it is.
-template <class Options>
-void require_stride_of_bundle(const Options& chosen, const Options& defaults) {
-  if constexpr (kStrideIsBlock<Options>)
-    require(chosen.windows.stride == defaults.windows.stride, ErrorCategory::invalid_option,
-            "--windows.stride " + std::to_string(chosen.windows.stride) +
-                " comes from the bundle of --continue (" + std::to_string(defaults.windows.stride) +
-                "): leave it out");
-}
-
 }  // namespace foresight::cli

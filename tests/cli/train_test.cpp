@@ -98,7 +98,7 @@ TEST_CASE("train learns on from a bundle with replay, and watches planning succe
       foresight_command("train --data " + fresh + " --out " + (folder / "no").string() + kBrief +
                         " --continue " + bundle + " --windows.stride 3");
   CHECK(other.code != 0);
-  CHECK_THAT(other.output, Catch::Contains("--windows.stride 3 comes from the bundle"));
+  CHECK_THAT(other.output, Catch::Contains("windows.stride = 3 must be the action block"));
   const auto alone = foresight_command("train --data " + fresh + " --out " +
                                        (folder / "no").string() + " --replay " + old);
   CHECK(alone.code != 0);
