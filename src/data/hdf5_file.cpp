@@ -5,11 +5,9 @@
 
 #if FORESIGHT_HAS_HDF5
 
-#include <hdf5.h>
-
 #include <algorithm>
-#include <mutex>
 
+#include "hdf5_handle.hpp"
 #include "recently_used.hpp"
 
 namespace foresight::data {
@@ -19,70 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr H5Z_filter_t kBlosc = 32001;  // registered with the HDF Group
 
-// Where distributions put filters that HDF5 loads when a file needs them; HDF5 itself looks in
-// $HDF5_PLUGIN_PATH and in one folder that was chosen when it was built.
-constexpr const char* kPluginFolders[] = {"/usr/lib/x86_64-linux-gnu/hdf5/serial/plugins",
-                                          "/usr/lib/aarch64-linux-gnu/hdf5/serial/plugins",
-                                          "/usr/lib64/hdf5/plugin", "/usr/lib/hdf5/plugin",
-                                          "/usr/local/hdf5/lib/plugin"};
-
-// One lock for the library. It also keeps HDF5 from printing its errors: they become ours.
-class Hdf5Lock {
- public:
-  Hdf5Lock() : lock_(mutex()) {
-    H5Eget_auto2(H5E_DEFAULT, &print_, &print_data_);
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-    static const bool plugins_known = [] {
-      for (const char* folder : kPluginFolders)
-        if (fs::is_directory(folder)) H5PLappend(folder);
-      return true;
-    }();
-    static_cast<void>(plugins_known);
-  }
-  ~Hdf5Lock() { H5Eset_auto2(H5E_DEFAULT, print_, print_data_); }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex one;
-    return one;
-  }
-  std::lock_guard<std::mutex> lock_;
-  H5E_auto2_t print_ = nullptr;
-  void* print_data_ = nullptr;
-};
-
-// A library object that is closed by its kind's function.
-class Handle {
- public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
-  Handle& operator=(Handle&&) = delete;
-  explicit operator bool() const { return id_ >= 0; }
-  hid_t id() const { return id_; }
-
- private:
-  hid_t id_;
-  herr_t (*close_)(hid_t);
-};
-
-// The message of the call where it went wrong: the outer ones only name who called.
-std::string hdf5_reason() {
-  std::string innermost;
-  const auto take_first = [](unsigned depth, const H5E_error2_t* error, void* out) -> herr_t {
-    if (depth == 0 && error->desc != nullptr) *static_cast<std::string*>(out) = error->desc;
-    return 0;
-  };
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_first, &innermost);
-  H5Eclear2(H5E_DEFAULT);
-  return innermost.empty() ? "unknown reason" : innermost;
-}
-
-// What to do about an object of a later format than this library knows (h5py's libver='latest').
-constexpr const char* kOfNewerHdf5 =
-    ". If a newer HDF5 wrote it, `h5repack --high=2 OLD NEW` of that one helps";
+using Handle = Hdf5Handle;
 
 Handle open_array(hid_t file, const std::string& name) {
   return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
