@@ -14,13 +14,16 @@ class App;
 namespace foresight::cli {
 
 struct CameraFlag {
-  std::string camera;  ///< empty: the first by name
+  std::string camera;  ///< empty: as the run or the bundle was trained on, else the first by name
 
   void add(CLI::App& app);
   /// The recordings at `path`, seen by this camera. Throws what data::open_dataset() throws; for a
-  /// camera that is not there, Error(not_found) with the names of those that are.
+  /// camera that is not there, Error(not_found) with the names of those that are. `usual`: the
+  /// camera where the flag names none, as a model was trained on; where these recordings have none
+  /// of that name, the first by name.
   std::shared_ptr<const data::Dataset> open(const std::string& path,
-                                            data::DatasetOptions options = {}) const;
+                                            data::DatasetOptions options = {},
+                                            const std::string& usual = {}) const;
 };
 
 }  // namespace foresight::cli

@@ -10,6 +10,7 @@
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/eval/mpc_policy.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
@@ -238,9 +239,13 @@ void measure_knowledge(const EvalFlags& flags, const Setting& setting,
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
-  Setting setting{planning_ground(flags.data.empty() ? nullptr : flags.camera.open(flags.data),
-                                  flags.env, parsed_env_options(flags.env_options)),
-                  Agent::load(flags.bundle)};
+  auto agent = Agent::load(flags.bundle);
+  const auto trained_on = data::identity_told(agent.config().provenance);
+  Setting setting{
+      planning_ground(
+          flags.data.empty() ? nullptr : flags.camera.open(flags.data, {}, trained_on.camera),
+          flags.env, parsed_env_options(flags.env_options)),
+      std::move(agent)};
   setting.agent.to(device);
   flags.precision.apply(setting.agent);
   setting.agent.options = resolve(setting.agent.options, flags.options);
@@ -252,6 +257,7 @@ void eval_command(const EvalFlags& flags) {
   nlohmann::json result = {
       {"bundle", flags.bundle},
       {"data", setting.dataset ? setting.dataset->name() : std::string()},
+      {"camera", setting.dataset ? setting.dataset->camera() : std::string()},
       {"environment", flags.env},
       {"environment_options", parsed_env_options(flags.env_options)},
       {"observed_columns", input ? input->columns() : std::vector<std::string>()},

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "foresight/core/log.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/data/loader.hpp"
 #include "foresight/data/windows.hpp"
 #include "foresight/train/learn.hpp"
@@ -63,15 +65,19 @@ Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) 
   const auto& provenance = bundle.provenance;
   const auto count = dataset.num_episodes();
   std::vector<bool> held(static_cast<std::size_t>(count), false);
-  const bool same = provenance.value("data", std::string()) == dataset.name() &&
-                    provenance.value("episodes", int64_t{-1}) == count;
-  if (same && provenance.contains("validation_episodes")) {
+  if (provenance.contains("validation_episodes") &&
+      data::holds(dataset, data::identity_told(provenance))) {
     for (const auto& episode : provenance["validation_episodes"])
       if (episode.is_number_integer() && episode >= 0 && episode < count)
         held[episode.get<std::size_t>()] = true;
   } else {
-    for (int64_t e = count - std::max<int64_t>(count / 10, 1); e < count; ++e)
-      held[static_cast<std::size_t>(e)] = true;
+    const auto first = count - std::max<int64_t>(count / 10, 1);
+    for (int64_t e = first; e < count; ++e) held[static_cast<std::size_t>(e)] = true;
+    log(LogLevel::warning,
+        dataset.name() + ": not as the bundle was trained on" +
+            (provenance.contains("data") ? " (" + provenance["data"].dump() + ")" : "") +
+            ", as far as can be told: measured are its episodes from " + std::to_string(first) +
+            " on. If the model was trained on some of them, they are not held out");
   }
   Episodes episodes;
   for (int64_t e = 0; e < count; ++e)

@@ -12,6 +12,7 @@
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/eval/recorded_input.hpp"
 #include "machine_flags.hpp"
 #include "picture.hpp"
@@ -110,7 +111,8 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
   }
   require(flags.start_values.empty() && flags.goal_values.empty(), ErrorCategory::invalid_option,
           "--start-values and --goal-values come from the recordings of --data: leave them out");
-  const auto dataset = flags.camera.open(flags.data);
+  const auto dataset =
+      flags.camera.open(flags.data, {}, data::identity_told(agent.config().provenance).camera);
   const eval::RecordedInput input(spec, *dataset, flags.states, agent.config());
   const data::FrameCache frames(dataset, {.budget_mb = 0});
   const auto at = [&](const std::string& text, const char* flag) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight report: a run folder as one page with pictures, and the film of one planned episode.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "camera_flag.hpp"
 #include "commands.hpp"
 #include "foresight/control/incident.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
@@ -39,19 +41,33 @@ bool can_be_measured(const io::BundleConfig& bundle) {
   return imagines && seen.size() == 1 && seen.front().shape == std::vector<int64_t>{kAny, kAny, 3};
 }
 
+// The flags that read the same recordings again. "pixels" stands for a camera without a name.
+std::string data_flags(const std::string& path, const std::string& camera,
+                       const std::vector<std::string>& states = {}) {
+  auto text = " --data " + path;
+  if (!camera.empty() && camera != "pixels") text += " --camera " + camera;
+  if (!states.empty()) text += fmt::format(" --states {}", fmt::join(states, ","));
+  return text;
+}
+
 std::string train_command_line(const nlohmann::json& config, const std::string& data,
                                const std::string& run) {
   const auto family = config.value("family", std::string());
+  const auto trained_on = data::identity_told(config);
   return fmt::format("foresight train{}{} --out {} --config {}/config.json",
                      family.empty() ? "" : " " + family,
-                     family == models::kEbJepaFamily ? "" : " --data " + data, run, run);
+                     family == models::kEbJepaFamily
+                         ? ""
+                         : data_flags(data, trained_on.camera, trained_on.observed_columns),
+                     run, run);
 }
 
 // What measuring the model adds to the report. Returns whether there is a film.
 bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::string& data_path) {
   const fs::path run(flags.run);
   const auto agent = Agent::load(run / "bundle");
-  const auto dataset = flags.camera.open(data_path);
+  const auto dataset =
+      flags.camera.open(data_path, {}, data::identity_told(agent.config().provenance).camera);
   describe_data(report, *dataset);
   if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 
@@ -64,8 +80,8 @@ bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::s
   const bool placed = measures.probe && dataset->state_columns().size() >= 2;
   if (placed)
     add_planned_episode(report, agent, *measures.probe, frames, *env, run / "episode.mp4");
-  report.commands.push_back(
-      fmt::format("foresight eval --bundle {}/bundle --data {}", flags.run, data_path));
+  report.commands.push_back(fmt::format("foresight eval --bundle {}/bundle{}", flags.run,
+                                        data_flags(data_path, dataset->camera())));
   return placed;
 }
 
@@ -85,6 +101,7 @@ void report_command(const ReportFlags& flags) {
   describe_training(report, bundle);
   report.commands.push_back(train_command_line(config, data_path, flags.run));
   const bool measured = can_be_measured(bundle.config);
+  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
   const bool film = measured && add_measures(report, flags, data_path);
   report.commands.push_back(fmt::format("foresight report --run {}", flags.run));
   viz::write_run_report(report, run / "report.html");
@@ -101,7 +118,6 @@ void report_command(const ReportFlags& flags) {
 }  // namespace
 
 void add_report(CLI::App& app) {
-  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
   auto flags = std::make_shared<ReportFlags>();
   auto* command = app.add_subcommand("report", "Write report.html and a film for a training run");
   command->add_option("--run", flags->run, "run folder, after train (and eval)")

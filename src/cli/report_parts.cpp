@@ -198,15 +198,15 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
     report.imagination.copy_last = measures.open_loop->copy_mse;
   }
   if (measures.held_states.defined() && measures.held_states.size(1) >= 2) {
-    report.latent = {.axes = axes.project(thinned(measures.held_latents, kMapPoints)),
-                     .position = thinned(measures.held_states, kMapPoints).narrow(1, 0, 2),
-                     .unit = "px",
-                     .explained = axes.explained};
+    report.latent = {
+        .axes = axes.project(thinned(measures.held_latents, kMapPoints)),
+        .position = thinned(measures.held_states, kMapPoints).narrow(1, 0, 2),
+        .explained = axes.explained,
+        .names = {measures.probe_report.columns[0].name, measures.probe_report.columns[1].name}};
     for (std::size_t i = 0; i < measures.probe_report.columns.size(); ++i) {
       const auto column = static_cast<int64_t>(i);
       report.probes.push_back(
           {.target = measures.probe_report.columns[i].name,
-           .unit = "px",
            .truth = doubles(thinned(measures.held_states, kMapPoints).select(1, column)),
            .predicted = doubles(thinned(measures.held_predictions, kMapPoints).select(1, column)),
            .r2 = measures.probe_report.columns[i].r2});

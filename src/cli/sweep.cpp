@@ -2,11 +2,13 @@
 #include "sweep.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "foresight/data/identity.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 
@@ -51,6 +53,22 @@ std::string cell(const nlohmann::json& value) {
   if (value.is_null()) return "-";
   if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
   return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// A sweep of an earlier version tells neither.
+void require_same_setting(const nlohmann::json& setting, const nlohmann::json& started,
+                          const std::filesystem::path& out) {
+  std::vector<std::string> found;
+  if (setting.contains("recordings") && started.contains("recordings"))
+    found = data::differences(data::identity_told(setting["recordings"]),
+                              data::identity_told(started["recordings"]));
+  if (started.contains("success") && started["success"] != setting["success"])
+    found.push_back(fmt::format("success: {} here, {} then", setting["success"].dump(),
+                                started["success"].dump()));
+  require(found.empty(), ErrorCategory::invalid_argument,
+          fmt::format("{} holds a sweep with other recordings or another measure of success ({}); "
+                      "choose another folder",
+                      out.string(), fmt::join(found, "; ")));
 }
 
 }  // namespace
@@ -102,9 +120,18 @@ std::string sweep_table(const nlohmann::json& rows) {
   return text;
 }
 
+nlohmann::json sweep_setting(const data::Dataset* recordings,
+                             const std::vector<std::string>& states, const SuccessFlags& success) {
+  nlohmann::json setting = {{"success", write_options(success)}};
+  if (recordings != nullptr)
+    setting["recordings"] =
+        write_options(data::identity_of(*recordings, recordings->action_columns(), states));
+  return setting;
+}
+
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
-                  const nlohmann::json& base, const std::filesystem::path& out,
-                  const PointTraining& training) {
+                  const nlohmann::json& base, const nlohmann::json& setting,
+                  const std::filesystem::path& out, const PointTraining& training) {
   const auto record = out / "sweep.json";
   if (std::filesystem::exists(record)) {
     const auto started = io::read_json(record);
@@ -114,6 +141,7 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
             fmt::format("{} holds a sweep of another grid or with other options; choose another "
                         "folder",
                         out.string()));
+    require_same_setting(setting, started, out);
   }
   auto rows = nlohmann::json::array();
   const auto write = [&] {
@@ -123,7 +151,9 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
       return rank_of(a, by_success) < rank_of(b, by_success);
     });
-    io::write_json(record, {{"grid", grid}, {"base", base}, {"runs", sorted}});
+    auto whole = setting;
+    whole.update({{"grid", grid}, {"base", base}, {"runs", sorted}});
+    io::write_json(record, whole);
     const auto table = sweep_table(sorted);
     io::write_text(out / "sweep.txt", table);
     return table;

@@ -11,6 +11,7 @@
 
 #include "flags.hpp"
 #include "foresight/train/learn.hpp"
+#include "planning_success.hpp"
 
 namespace foresight::cli {
 
@@ -29,14 +30,19 @@ std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::stri
 using PointTraining =
     std::function<train::LearnResult(std::size_t point, const std::filesystem::path& folder)>;
 
+/// What a sweep is told by besides grid and options: "recordings" (none of null; `states`: the
+/// columns that were chosen) and how "success" is measured.
+nlohmann::json sweep_setting(const data::Dataset* recordings,
+                             const std::vector<std::string>& states, const SuccessFlags& success);
+
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
 /// success where it was measured, else by validation loss. A run that diverges is a row like the
-/// others. `grid` and `base`: what sweep.json tells of the sweep. Returns false when it was
-/// interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a sweep of
-/// another grid or with other options.
+/// others. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns false when it
+/// was interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a sweep
+/// of another grid, or with other options, recordings or success.
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
-                  const nlohmann::json& base, const std::filesystem::path& out,
-                  const PointTraining& training);
+                  const nlohmann::json& base, const nlohmann::json& setting,
+                  const std::filesystem::path& out, const PointTraining& training);
 
 /// `base` with a point's values. Throws Error(invalid_option) naming the point.
 template <OptionStruct Options>
@@ -57,12 +63,12 @@ Options options_at(const Options& base, const SweepPoint& point, const std::stri
 /// each combination. All are checked before the first run.
 template <OptionStruct Options, class Training>
 bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::path& out,
-               const Options& base, const Training& training) {
+               const Options& base, const nlohmann::json& setting, const Training& training) {
   const auto grid = io::read_json(grid_file);
   const auto points = sweep_points(grid, grid_file.string());
   std::vector<Options> options;
   for (const auto& point : points) options.push_back(options_at(base, point, grid_file.string()));
-  return train_points(points, grid, write_options(base), out,
+  return train_points(points, grid, write_options(base), setting, out,
                       [&](std::size_t point, const std::filesystem::path& folder) {
                         return training(options[point], folder);
                       });

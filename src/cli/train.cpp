@@ -48,11 +48,13 @@ void train_command(const TrainFlags& flags) {
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
           "--sweep trains in one process; WORLD_SIZE is more");
   const auto options = options_of(flags);
-  const auto open = [&](const std::string& path) {
-    return flags.camera.open(path, {.unreadable = options.loader.unreadable});
+  const auto open = [&](const std::string& path, const data::DataIdentity& before) {
+    return flags.camera.open(path, {.unreadable = options.loader.unreadable}, before.camera);
   };
-  const auto from = flags.continued.from(open);
-  const auto dataset = open(flags.data);
+  const ResumedData before(flags.run);
+  const auto from =
+      flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
+  const auto dataset = open(flags.data, before.recordings);
   if (speaks) print_data(*dataset);
   if (machine.processes && speaks)
     fmt::print("{} processes share every batch\n", machine.processes->world_size());
@@ -70,11 +72,11 @@ void train_command(const TrainFlags& flags) {
                         hooks);
   };
   if (!flags.sweep.empty()) {
-    const bool done =
-        run_sweep(flags.sweep, flags.run.out, options,
-                  [&](const train::LearnOptions& chosen, const std::filesystem::path& folder) {
-                    return learn(chosen, {folder, /*resume=*/true});
-                  });
+    const bool done = run_sweep(
+        flags.sweep, flags.run.out, options, sweep_setting(dataset.get(), {}, flags.success),
+        [&](const train::LearnOptions& chosen, const std::filesystem::path& folder) {
+          return learn(chosen, {folder, /*resume=*/true});
+        });
     if (done) return;
     fmt::print("interrupted; the same command goes on\n");
     end_interrupted();

@@ -85,15 +85,23 @@ class FamilyTraining {
   FamilyTraining(const FamilyFlags<Options>& flags, const TrainingMachine& machine,
                  data::Unreadable unreadable)
       : flags_(flags), machine_(machine) {
-    const auto open = [&](const std::string& path) {
-      return flags.camera.open(path, {.states = flags.states, .unreadable = unreadable});
+    const auto open = [&](const std::string& path, const data::DataIdentity& before) {
+      const auto& states = flags.states.empty() ? before.observed_columns : flags.states;
+      return flags.camera.open(path, {.states = states, .unreadable = unreadable}, before.camera);
     };
+    const ResumedData before(flags.run);
     if constexpr (kRecorded<Options>) {
-      dataset_ = open(flags.data);
+      dataset_ = open(flags.data, before.recordings);
       if (machine.speaks()) print_data(*dataset_);
       std::fflush(stdout);
     }
-    from_ = flags.continued.from(open);
+    from_ =
+        flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
+  }
+
+  /// What a sweep is compared by besides its options.
+  nlohmann::json setting() const {
+    return sweep_setting(dataset_.get(), flags_.states, flags_.success);
   }
 
   train::LearnResult operator()(const Options& options, const train::RunFolder& folder) const {
@@ -132,7 +140,7 @@ void train_family(const FamilyFlags<Options>& flags, const Options& options) {
     print_run(training(options, {flags.run.out, flags.run.resume}), flags.run, machine);
     return;
   }
-  const bool done = run_sweep(flags.sweep, flags.run.out, options,
+  const bool done = run_sweep(flags.sweep, flags.run.out, options, training.setting(),
                               [&](const Options& chosen, const std::filesystem::path& folder) {
                                 return training(chosen, {folder, /*resume=*/true});
                               });

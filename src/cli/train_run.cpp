@@ -44,6 +44,16 @@ void RunFlags::add(CLI::App& command) {
   machine.add(command);
 }
 
+ResumedData::ResumedData(const RunFlags& flags) {
+  const auto file = std::filesystem::path(flags.out) / "config.json";
+  if (!flags.resume || !std::filesystem::exists(file)) return;
+  const auto config = io::read_json(file);
+  recordings = data::identity_told(config);
+  const auto origin = config.value("learn_on", nlohmann::json::object());
+  if (const auto told = origin.find("replay"); told != origin.end() && told->is_object())
+    replay = data::identity_told(*told);
+}
+
 void ContinueFlags::add(CLI::App& command) {
   command
       .add_option("--continue", bundle,
@@ -93,6 +103,11 @@ void print_data(const data::Dataset& dataset) {
              dataset.total_rows(), dataset.image_size().width, dataset.image_size().height);
 }
 
+void end_interrupted() {
+  const int signal = train::InterruptGuard::signal();
+  throw CLI::RuntimeError(128 + (signal != 0 ? signal : SIGTERM));
+}
+
 void print_run(const train::LearnResult& result, const RunFlags& flags,
                const TrainingMachine& machine) {
   if (machine.speaks()) print_stages(result);
@@ -103,11 +118,6 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
     end_interrupted();
   }
   require(result.outcome == train::Outcome::finished, ErrorCategory::non_finite, result.message);
-void end_interrupted() {
-  const int signal = train::InterruptGuard::signal();
-  throw CLI::RuntimeError(128 + (signal != 0 ? signal : SIGTERM));
-}
-
   if (!machine.speaks()) return;
   if (result.continual) fmt::print("{}", train::summary(*result.continual));
   fmt::print("bundle: {} ({:.1f} s in all, {:.1f} s of it decoding)\n", result.bundle.string(),

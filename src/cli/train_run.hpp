@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "foresight/core/options_json.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/train/data_parallel.hpp"
 #include "foresight/train/learn_family.hpp"
@@ -28,6 +29,14 @@ struct RunFlags {
   MachineFlags machine;
 
   void add(CLI::App& command);
+};
+
+/// What the run in --out learned from, where --resume goes on with it: what flags leave out is as
+/// it was. Nothing known of a new run.
+struct ResumedData {
+  data::DataIdentity recordings, replay;
+
+  explicit ResumedData(const RunFlags& flags);
 };
 
 /// Where learning goes on, and what is rehearsed.

@@ -19,7 +19,8 @@ void add_losses(Report& report, const RunReport& run) {
     return;
   }
   report.prose(
-      "One plot per loss term, as weighted in the total. Validation uses held-out episodes.");
+      "One plot per loss term, before its weight; the loss is their weighted sum. Validation uses "
+      "held-out episodes.");
   std::vector<Figure> figures;
   const FigureSize size = run.losses.size() <= 2 ? FigureSize{} : kThird;
   for (const auto& curve : run.losses) {
@@ -52,9 +53,8 @@ void add_latent(Report& report, const RunReport& run) {
     return;
   }
   report.prose(
-      "Latents of held-out frames on their first two principal axes, coloured by the true "
-      "position. Smooth colours mean "
-      "that the latent space is laid out like the world, although training never saw a position.");
+      "Latents of held-out frames on their first two principal axes, coloured by recorded numbers. "
+      "Smooth colours mean that the latent space is laid out like the world.");
   auto axis = [&](std::size_t index) {
     const auto& explained = run.latent.explained;
     return Axis{fmt::format("principal axis {}", index + 1),
@@ -62,10 +62,10 @@ void add_latent(Report& report, const RunReport& run) {
   };
   std::vector<Figure> figures;
   for (std::size_t c = 0; c < 2; ++c) {
-    ScatterPlot plot{c == 0 ? "Coloured by x" : "Coloured by y", axis(0), axis(1), axes[0],
-                     axes[1]};
+    const auto& name = run.latent.names[c];
+    ScatterPlot plot{"Coloured by " + name, axis(0), axis(1), axes[0], axes[1]};
     plot.value = position[c];
-    plot.colour = {c == 0 ? "true x" : "true y", run.latent.unit};
+    plot.colour = {"true " + name, run.latent.unit};
     plot.size = {560, 400};
     figures.push_back({draw(plot)});
   }

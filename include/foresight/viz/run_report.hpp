@@ -23,12 +23,14 @@ struct LossCurve {
   std::vector<double> val = {};
 };
 
-/// Latents along their first two principal axes, with the true position that each belongs to.
+/// Latents along their first two principal axes, with two recorded numbers that each belongs to,
+/// e.g. a position.
 struct LatentMap {
   Tensor axes = {};      ///< [N,2]
   Tensor position = {};  ///< [N,2] in `unit`
   std::string unit = {};
-  std::vector<double> explained = {};  ///< fraction of variance of each axis
+  std::vector<double> explained = {};             ///< fraction of variance of each axis
+  std::array<std::string, 2> names = {"x", "y"};  ///< of the two numbers
 };
 
 /// One imagined future next to what happened, in the same two principal axes.
