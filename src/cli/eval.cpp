@@ -239,12 +239,15 @@ void measure_knowledge(const EvalFlags& flags, const Setting& setting,
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
+  // A camera that was asked for is looked for first; another is the bundle's to say.
+  auto dataset =
+      flags.data.empty() || flags.camera.camera.empty() ? nullptr : flags.camera.open(flags.data);
   auto agent = Agent::load(flags.bundle);
-  const auto trained_on = data::identity_told(agent.config().provenance);
+  if (!flags.data.empty() && !dataset)
+    dataset =
+        flags.camera.open(flags.data, {}, data::identity_told(agent.config().provenance).camera);
   Setting setting{
-      planning_ground(
-          flags.data.empty() ? nullptr : flags.camera.open(flags.data, {}, trained_on.camera),
-          flags.env, parsed_env_options(flags.env_options)),
+      planning_ground(std::move(dataset), flags.env, parsed_env_options(flags.env_options)),
       std::move(agent)};
   setting.agent.to(device);
   flags.precision.apply(setting.agent);
