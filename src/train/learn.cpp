@@ -72,7 +72,8 @@ SurpriseCalibration surprise_on(const WorldModel& model, const data::FrameCache&
     for (int64_t t = 0; t <= blocks; ++t)
       window.frames.emplace_back(kPixels, frames.frames(episode, {t * action.block}));
     const auto raw = dataset.read_rows(dataset.action_columns(), episode, 0, blocks * action.block);
-    window.blocks = action.normalise(raw.to(at::kFloat).reshape({blocks, 1, -1})).unbind(0);
+    window.blocks =
+        action.normalise(raw.to(at::kFloat).reshape({blocks, -1})).unsqueeze(1).unbind(0);
   }
   PhiloxNoise noise(0);
   return calibrate_surprise(model, windows, noise);

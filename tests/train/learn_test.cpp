@@ -89,7 +89,9 @@ TEST_CASE("learn() makes a bundle that plans, from frames and actions alone") {
 
 TEST_CASE("learn() keeps how surprising the held-out episodes were") {
   const TemporaryFolder folder;
-  const auto result = run(brief_learning(), folder.path() / "run");
+  auto options = brief_learning();
+  options.windows.stride = GENERATE(2, 1);
+  const auto result = run(options, folder.path() / "run");
   REQUIRE(result.outcome == Outcome::finished);
   const auto agent = Agent::load(result.bundle);
   REQUIRE(agent.calibration().has_value());
