@@ -172,7 +172,7 @@ void Mpc::Loop::set_pinned(const Tensor& pinned) {
                 shared ? "[H,A]" : "[B,H,A]");
     require(at::isFloatingType(pinned.scalar_type()) && !pinned.isinf().any().item<bool>(),
             ErrorCategory::non_finite, "pinned must be floating, finite where it is not NaN");
-    rows = rows.expand({options_.batch, -1, -1}).clone();
+    rows = rows.to(at::kCPU).expand({options_.batch, -1, -1}).clone();  // rows are picked there
   }
   pinned_ = rows;
   replan();

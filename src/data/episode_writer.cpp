@@ -262,8 +262,9 @@ void remove_abandoned_files(const fs::path& folder) {
   std::vector<fs::path> abandoned, targets;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const fs::path path = entry.path();
-    if (const auto at = path.string().rfind(".tmp-"); at != std::string::npos)
-      targets.emplace_back(path.string().substr(0, at));
+    const auto name = path.filename().string();
+    if (const auto at = name.rfind(".tmp-"); at != std::string::npos)
+      targets.push_back(path.parent_path() / name.substr(0, at));
     if (path.extension() == ".staged") abandoned.push_back(path);  // there is one writer a folder
     if (path.extension() != ".tmp") continue;
     const std::string number = path.stem().extension().string();  // ".12345"

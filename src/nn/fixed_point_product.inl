@@ -52,8 +52,13 @@ inline Eight size_of(Eight x) {
   return reinterpret_cast<Eight>(reinterpret_cast<EightIntegers>(x) & INT32_MAX);
 }
 inline float sum_of(Eight x) {
+#ifdef __clang__
+  x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+  x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+#else  // GCC 11 has only this one
   x += __builtin_shuffle(x, EightIntegers{4, 5, 6, 7, 0, 1, 2, 3});
   x += __builtin_shuffle(x, EightIntegers{2, 3, 0, 1, 6, 7, 4, 5});
+#endif
   return x[0] + x[1];
 }
 inline float largest_of(Eight x) {

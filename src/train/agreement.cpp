@@ -52,7 +52,8 @@ std::vector<std::string> gathered(const Replicas& processes, const std::string& 
 
 void require_agreement(const nlohmann::json& options, const Replicas* processes) {
   if (processes == nullptr || processes->count() == 1) return;
-  const auto texts = gathered(*processes, options.dump());
+  const auto texts =
+      gathered(*processes, options.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   const auto first = nlohmann::json::parse(texts.front());
   for (std::size_t rank = 1; rank < texts.size(); ++rank) {
     Differences found;

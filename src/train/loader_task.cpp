@@ -69,10 +69,14 @@ data::Batch LoaderTask::next_batch(data::StagedLoader& loader, const Augmentatio
 }
 
 void LoaderTask::name_skipped(const data::Batch& batch) {
-  for (const auto& window : batch.skipped)
-    if (unreadable_.emplace(window.name, window.reason).second)
+  for (const auto& window : batch.skipped) {
+    // As files keep it: names of files need not be UTF-8.
+    auto told = read_names(write_names({{window.name, window.reason}}));
+    if (!told.empty() && !unreadable_.contains(told.begin()->first))
       log(LogLevel::warning, "task '" + name_ + "' skips windows of " + window.name +
                                  " that cannot be read: " + window.reason);
+    unreadable_.merge(told);
+  }
 }
 
 void LoaderTask::add_skipped(int64_t windows, const Replicas* processes) {

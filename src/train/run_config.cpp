@@ -45,12 +45,18 @@ void compare_data(const data::DataIdentity& now, data::DataIdentity then, data::
             then.data, now.data));
 }
 
-// Options that change no number may differ between machines, and recordings lie where they lie.
+// What changes no number may differ between machines, and files lie where they lie.
 nlohmann::json shared_by_processes(nlohmann::json config) {
-  config.erase("data");
-  if (config.contains("learn") && config["learn"].is_object()) config["learn"].erase("cache");
-  if (config.contains("learn_on") && config["learn_on"].contains("replay"))
-    config["learn_on"]["replay"].erase("data");
+  const auto leave_out = [&](const char* where, std::initializer_list<const char*> names) {
+    const nlohmann::json::json_pointer place(where);
+    if (!config.contains(place) || !config[place].is_object()) return;
+    for (const auto* name : names) config[place].erase(name);
+  };
+  leave_out("", {"data"});
+  leave_out("/learn", {"cache", "features", "backbone"});
+  leave_out("/learn/loader", {"threads", "queue", "memory"});
+  leave_out("/learn_on", {"bundle"});
+  leave_out("/learn_on/replay", {"data"});
   return config;
 }
 
