@@ -246,9 +246,8 @@ void eval_command(const EvalFlags& flags) {
   if (!flags.data.empty() && !dataset)
     dataset =
         flags.camera.open(flags.data, {}, data::identity_told(agent.config().provenance).camera);
-  Setting setting{
-      planning_ground(std::move(dataset), flags.env, parsed_env_options(flags.env_options)),
-      std::move(agent)};
+  const auto env_options = parsed_env_options(flags.env_options);
+  Setting setting{planning_ground(std::move(dataset), flags.env, env_options), std::move(agent)};
   setting.agent.to(device);
   flags.precision.apply(setting.agent);
   setting.agent.options = resolve(setting.agent.options, flags.options);
@@ -262,7 +261,7 @@ void eval_command(const EvalFlags& flags) {
       {"data", setting.dataset ? setting.dataset->name() : std::string()},
       {"camera", setting.dataset ? setting.dataset->camera() : std::string()},
       {"environment", flags.env},
-      {"environment_options", parsed_env_options(flags.env_options)},
+      {"environment_options", env_options},
       {"observed_columns", input ? input->columns() : std::vector<std::string>()},
       {"machine", machine_description()},
       {"precision", flags.precision.told()},
