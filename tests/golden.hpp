@@ -11,8 +11,8 @@
 //   }
 //
 // Files are looked for in $FORESIGHT_GOLDENS, or tests/data/goldens where that is unset. Where
-// $FORESIGHT_PARITY_OUT names a file, every comparison of real numbers is appended to it as one
-// line of JSON: what was compared, the largest differences, the tolerance.
+// $FORESIGHT_PARITY_OUT names a file, every comparison is appended to it as one line of JSON: what
+// was compared, the largest differences, the tolerance.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -51,7 +51,7 @@ struct Tolerance {
 inline Tolerance bfloat16_tolerance(int64_t roundings) {
   return {0, 0, 4 * 0x1p-8 * std::sqrt(static_cast<double>(roundings) / 3)};
 }
-/// The same in fixed point of 16 bits (nn/fixed_point_linear.hpp): a number is rounded by up to
+/// The same in fixed point of 16 bits (nn/packed_linear.hpp): a number is rounded by up to
 /// half a step of its block, a block of 256 numbers being scaled to a norm of 46330: by sqrt(256) /
 /// (2 * 46330) of the block's root mean square.
 inline Tolerance fixed_point_tolerance(int64_t roundings) {
@@ -217,6 +217,14 @@ class Golden {
     compared_ = seen;
   }
 
+  /// Compares a statistic of our own random draws with the reference's of its draws, where `where`
+  /// (bool, same shape; undefined: everywhere) is true. `atol`: what two samples may differ by.
+  void compare_sampled(std::string_view key, const Tensor& actual, double atol,
+                       const Tensor& where = {}) {
+    const Tolerance tolerance{atol, 0, 0};
+    compare(key, actual, where, &tolerance, "sampled");
+  }
+
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
   /// none.
   std::vector<std::string> uncompared(std::string_view section = "outputs") const {
@@ -228,6 +236,8 @@ class Golden {
   }
 
  private:
+  static constexpr double kBeyond = 1e6;
+
   std::string full_key(std::string_view key, const Tensor& actual) const {
     if (file_.has(key)) return std::string(key);
     const bool is_double = actual.defined() && actual.scalar_type() == at::kDouble;
@@ -262,8 +272,9 @@ class Golden {
     if (!at::isFloatingType(expected.scalar_type()) && !at::isComplexType(expected.scalar_type())) {
       const bool both = at::isIntegralType(actual.scalar_type(), /*includeBool=*/true);
       const auto wide = both ? at::kLong : at::kDouble;  // int64 does not fit a double
-      const Tensor different = actual.detach().to(at::kCPU, wide).ne(expected.to(wide));
-      const auto wrong = different.logical_and(mask).sum().item<int64_t>();
+      const Tensor integers = actual.detach().to(at::kCPU, wide), right = expected.to(wide);
+      const auto wrong = integers.ne(right).logical_and(mask).sum().item<int64_t>();
+      record(key, "integers", integers.to(at::kDouble), right.to(at::kDouble), mask, {}, {});
       INFO(wrong << " of " << expected.numel() << " integers differ");
       CHECK(wrong == 0);
       return;
@@ -277,8 +288,8 @@ class Golden {
   }
 
   // Appends the differences to $FORESIGHT_PARITY_OUT. max_rel is relative to the largest value of
-  // the tensor; of_tolerance is the largest share of the tolerance that an element used; reason is
-  // the file's for its tolerance, empty where the test chose one.
+  // the tensor; of_tolerance is the largest share of the tolerance that an element used, kBeyond
+  // where none is allowed; reason is the file's for its tolerance, empty where the test chose one.
   void record(const std::string& key, const char* dtype, const Tensor& actual,
               const Tensor& expected, const Tensor& mask, const Tolerance& tolerance,
               const std::string& reason) const {
@@ -301,7 +312,7 @@ class Golden {
         {"atol", tolerance.atol},
         {"rtol", tolerance.rtol},
         {"of_max", tolerance.of_max},
-        {"of_tolerance", (error / allowed).nan_to_num(0.0).max().item<double>()},
+        {"of_tolerance", (error / allowed).nan_to_num(0.0, kBeyond).max().item<double>()},
         {"reason", reason}};
     std::ofstream(path, std::ios::app) << line.dump() + "\n";
   }

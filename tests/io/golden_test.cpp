@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <regex>
+#include <sstream>
 
 #include "catch.hpp"
 #include "temporary_folder.hpp"
@@ -119,6 +121,35 @@ TEST_CASE("a difference outside the compared elements is not a failure") {
   golden.compare_where("recipe_like_grad", gradient, where);
 }
 
+// The families "source/name" that the tests name anywhere.
+std::vector<std::string> golden_families_in_tests(const std::string& source) {
+  const std::regex name("\"(" + source + "/[a-z0-9_]+)\"");
+  std::vector<std::string> families;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(FORESIGHT_SOURCE_DIR "/tests")) {
+    if (entry.path().extension() != ".cpp" || entry.path().filename() == "golden_test.cpp")
+      continue;
+    const auto text = io::read_text(entry.path());
+    for (std::sregex_iterator match(text.begin(), text.end(), name), end; match != end; ++match)
+      families.push_back((*match)[1]);
+  }
+  return families;
+}
+
+TEST_CASE("every fixture of a source that is reproduced as a whole is of a family in a test") {
+  for (const std::string source :
+       {"lewm", "losses", "vjepa2", "hf", "dino_wm", "eb_jepa", "planners", "mppi"}) {
+    std::set<std::filesystem::path> named;
+    for (const auto& family : golden_families_in_tests(source))
+      for (const auto& file : golden_files(family)) named.insert(file);
+    for (const auto& entry : std::filesystem::directory_iterator(goldens_folder() / source)) {
+      if (entry.path().extension() != ".safetensors") continue;
+      INFO(entry.path() << ": no test compares it");
+      CHECK(named.contains(entry.path()));
+    }
+  }
+}
+
 TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names") {
   const TemporaryFolder folder;
   const auto path = folder / "figures.jsonl";
@@ -129,12 +160,21 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
     const auto expected = golden.at("outputs64/few_knots_loss");
     golden.compare_within("outputs64/few_knots_loss", expected + 0.25, {0.5, 0, 0});
     golden.compare("outputs64/few_knots_loss", expected);
+    golden.compare_sampled("outputs64/few_knots_loss", expected + 0.25, 0.5);
   });
+  Golden planner(golden_files("planners/planners_cem").at(0));
+  for (const auto& key : planner.file().names())
+    if (planner.file().dtype(key) == at::kLong && key.starts_with("outputs/")) {
+      planner.compare(key, planner.at(key));
+      break;
+    }
   ::setenv("FORESIGHT_PARITY_OUT", before.c_str(), /*overwrite=*/1);
   const auto text = io::read_text(path);
-  REQUIRE(std::count(text.begin(), text.end(), '\n') == 2);
-  const auto first = nlohmann::json::parse(text.substr(0, text.find('\n')));
-  const auto second = nlohmann::json::parse(text.substr(text.find('\n') + 1));
+  std::vector<nlohmann::json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
+  REQUIRE(lines.size() == 4);
+  const auto &first = lines[0], &second = lines[1];
   CHECK(first.at("folder") == "losses");
   CHECK(first.at("fixture") == "losses_sigreg");
   CHECK(first.at("key") == "outputs64/few_knots_loss");
@@ -144,6 +184,10 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
   CHECK(std::abs(first.at("of_tolerance").get<double>() - 0.5) < 1e-9);
   CHECK(second.at("max_abs") == 0.0);
   CHECK(second.at("of_tolerance") == 0.0);
+  CHECK(lines[2].at("dtype") == "sampled");
+  CHECK(std::abs(lines[2].at("of_tolerance").get<double>() - 0.5) < 1e-9);
+  CHECK(lines[3].at("dtype") == "integers");
+  CHECK(lines[3].at("of_tolerance") == 0.0);
 }
 
 }  // namespace foresight::golden_test
