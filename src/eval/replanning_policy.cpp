@@ -18,12 +18,14 @@ std::vector<std::string> ReplanningOptions::validate() const {
 
 ReplanningPolicy::ReplanningPolicy(std::shared_ptr<const WorldModel> model, Objective objective,
                                    std::shared_ptr<const Planner> planner,
-                                   ReplanningOptions options, std::string name)
+                                   ReplanningOptions options, std::string name,
+                                   ObservationView view)
     : model_(std::move(model)),
       objective_(std::move(objective)),
       planner_(std::move(planner)),
       options_(options),
       name_(std::move(name)),
+      view_(std::move(view)),
       noise_(static_cast<std::uint64_t>(options.seed)) {
   require_valid(options_);
   require(model_ && planner_, ErrorCategory::invalid_argument,
@@ -38,7 +40,7 @@ ReplanningPolicy::ReplanningPolicy(std::shared_ptr<const WorldModel> model, Obje
 }
 
 void ReplanningPolicy::begin(const EvalProblems& problems) {
-  goal_ = model_->encode(problems.goal, noise_);
+  goal_ = model_->encode(seen(problems.goal), noise_);
   step_ = 0;
 }
 
@@ -48,14 +50,17 @@ EvalActions ReplanningPolicy::act(const Observation& observation, const Tensor& 
           "ReplanningPolicy: asked for step " + std::to_string(step_ + 1) +
               ", but episode_steps = " + std::to_string(options_.episode_steps));
   const auto& spec = model_->spec();
-  const auto state = model_->observe(model_->initial(batch), {}, observation, noise_);
+  const auto state = model_->observe(model_->initial(batch), {}, seen(observation), noise_);
   Problem problem;
   problem.batch = batch;
   problem.horizon = std::min(options_.horizon, left);
   problem.action = spec.action;
   problem.cost = objective_.cost_function(*model_, state, noise_, Task(1).set(kGoal, goal_),
                                           {options_.candidate_bytes});
-  problem.options = goal_.options();
+  // Candidates are drawn in float32 at least: the mean of elites needs its bits.
+  problem.options = at::isReducedFloatingType(goal_.scalar_type())
+                        ? goal_.options().dtype(at::kFloat)
+                        : goal_.options();
   const auto plan = planner_->solve(problem, noise_);
   ++step_;
 

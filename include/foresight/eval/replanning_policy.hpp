@@ -11,6 +11,7 @@
 #include "foresight/core/options.hpp"
 #include "foresight/core/world_model.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
+#include "foresight/eval/recorded_input.hpp"
 #include "foresight/planning/objective.hpp"
 #include "foresight/planning/planner.hpp"
 
@@ -35,24 +36,29 @@ struct FORESIGHT_API ReplanningOptions {
 
 /// Plans all N problems at once at every step, over min(horizon, steps left) actions, and executes
 /// the first. The goal's latent is the task field "goal". The model must take one raw action a step
-/// (block 1) and need no history.
+/// (block 1) and need no history. Candidates are bounded by the planner alone, as upstream's are:
+/// no limits of the action space are applied to what is executed.
 class FORESIGHT_API ReplanningPolicy final : public EvalPolicy {
  public:
-  /// Throws Error(invalid_argument) for null pointers, Error(invalid_option), or Error(unsupported)
-  /// for action blocks and for models that look at more than one observation.
+  /// `view`: what the model sees of what the evaluation shows; empty: all of it. Throws
+  /// Error(invalid_argument) for null pointers, Error(invalid_option), or Error(unsupported) for
+  /// action blocks and for models that look at more than one observation.
   ReplanningPolicy(std::shared_ptr<const WorldModel> model, Objective objective,
                    std::shared_ptr<const Planner> planner, ReplanningOptions options,
-                   std::string name);
+                   std::string name, ObservationView view = {});
   std::string name() const override { return name_; }
   void begin(const EvalProblems& problems) override;
   EvalActions act(const Observation& observation, const Tensor& active) override;
 
  private:
+  Observation seen(const Observation& shown) const { return view_ ? view_(shown) : shown; }
+
   std::shared_ptr<const WorldModel> model_;
   Objective objective_;
   std::shared_ptr<const Planner> planner_;
   ReplanningOptions options_;
   std::string name_;
+  ObservationView view_;
   PhiloxNoise noise_;
   Tensor goal_;  // [N,P,D]
   int64_t step_ = 0;
