@@ -37,10 +37,12 @@ void OpenLoopError::add(const WorldModel& model, const OpenLoopWindows& windows,
     return state.at(latent).detach().to(at::kDouble).reshape({batch, -1});
   };
   State state = model.initial(batch), last_observed;
+  // Models bring observations to their device, but not actions.
+  const auto actions = windows.actions.to(state.at(latent).device());
   Tensor last;
   std::vector<Tensor> targets;
   for (int64_t t = 0; t < steps; ++t) {
-    const auto action = t == 0 ? Tensor() : windows.actions.select(1, t - 1);
+    const auto action = t == 0 ? Tensor() : actions.select(1, t - 1);
     state = model.observe(state, action, windows.observations[static_cast<std::size_t>(t)], noise);
     if (t == context_ - 1) {
       last_observed = state;
@@ -48,7 +50,7 @@ void OpenLoopError::add(const WorldModel& model, const OpenLoopWindows& windows,
     }
     if (t >= context_) targets.push_back(latent_of(state));
   }
-  const auto future = windows.actions.narrow(1, context_ - 1, horizon_).unsqueeze(1);
+  const auto future = actions.narrow(1, context_ - 1, horizon_).unsqueeze(1);
   const auto imagined = model.rollout(last_observed, future, noise).states.at(latent);
   const auto predicted = imagined.detach().to(at::kDouble).reshape({batch, horizon_, -1});
   const auto target = at::stack(targets, 1);

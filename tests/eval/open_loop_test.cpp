@@ -42,6 +42,39 @@ class PointModel final : public WorldModel {
   double gain_;
 };
 
+// Stands for a model on another device than the recordings: as every family does, it takes actions
+// from its own alone. Its numbers stay on the CPU, where this test can compute.
+class DistantPointModel final : public WorldModel {
+ public:
+  const ModelSpec& spec() const override { return point_.spec(); }
+  State initial(int64_t batch) const override {
+    return State(1).set("latent", at::empty({batch, 1, 2}, at::kMeta));
+  }
+  State observe(const State& previous, const Tensor& action, const Observation& seen,
+                Noise& noise) const override {
+    if (action.defined()) require_here(action);
+    return point_.observe(previous, {}, seen, noise);
+  }
+  Transition step(const State& state, const Tensor&, Noise&) const override {
+    return {state, {}, {}};
+  }
+  Trajectory rollout(const State& state, const Tensor& actions, Noise&) const override {
+    require_here(actions);
+    const auto latents = state.at("latent").unsqueeze(1).unsqueeze(1);
+    Trajectory still;
+    still.states = State(3);
+    still.states.set("latent", latents.expand({-1, -1, actions.size(2), -1, -1}));
+    return still;
+  }
+
+ private:
+  static void require_here(const Tensor& actions) {
+    require(actions.device().is_meta(), ErrorCategory::invalid_argument,
+            "actions are on " + actions.device().str());
+  }
+  PointModel point_{1.0};
+};
+
 // Windows of a true point that moves by its actions.
 OpenLoopWindows true_windows(int64_t batch, int64_t steps, std::uint64_t seed) {
   PhiloxNoise noise(seed);
@@ -92,6 +125,13 @@ TEST_CASE(
       CHECK(report.ratio[at] == Approx(0.0625).epsilon(1e-5));
     }
   }
+}
+
+TEST_CASE("Recorded actions are brought to the model's device") {
+  PhiloxNoise noise(0);
+  OpenLoopError error(2, 3);
+  error.add(DistantPointModel(), true_windows(6, 5, 1), noise);
+  for (const double value : error.report().ratio) CHECK(value == Approx(1));
 }
 
 TEST_CASE("The latent variance is that of the observed targets") {

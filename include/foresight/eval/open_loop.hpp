@@ -38,7 +38,8 @@ class FORESIGHT_API OpenLoopError {
 
   /// Adds windows of context + horizon steps. The target of step h is the latent that the model
   /// itself reports once it has observed the true frames up to there (ModelSpec::imagined's first
-  /// field). Throws Error on windows of another length or shape, and on non-finite latents.
+  /// field). Actions go to the model's device. Throws Error on windows of another length or shape,
+  /// and on non-finite latents.
   void add(const WorldModel& model, const OpenLoopWindows& windows, Noise& noise);
 
   /// Throws Error(invalid_argument) if nothing was added.
