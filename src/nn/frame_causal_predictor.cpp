@@ -81,11 +81,13 @@ Tensor FrameCausalPredictor::assemble(const FrameSequence& frames) const {
   const auto rows = frames.tokens.size(0), length = frames.length(), a = options_.action_width;
   check_shape("actions", frames.actions, {rows, length, a}, "[N,F,A]");
   check_shape("states", frames.states, {rows, length, a}, "[N,F,A]");
-  std::vector<Tensor> parts{through(action_, frames.actions).unsqueeze(2),
-                            through(state_, frames.states).unsqueeze(2)};
+  const auto condition = [](const torch::nn::Linear& embedding, const Tensor& numbers) {
+    return through(embedding, numbers.to(embedding->weight.scalar_type())).unsqueeze(2);
+  };
+  std::vector<Tensor> parts{condition(action_, frames.actions), condition(state_, frames.states)};
   if (options_.extrinsics) {
     check_shape("extrinsics", frames.extrinsics, {rows, length, a - 1}, "[N,F,A-1]");
-    parts.push_back(through(extrinsics_, frames.extrinsics).unsqueeze(2));
+    parts.push_back(condition(extrinsics_, frames.extrinsics));
   }
   parts.push_back(through(embed_, frames.tokens));
   return at::cat(parts, 2).flatten(1, 2);

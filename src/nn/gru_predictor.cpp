@@ -42,7 +42,10 @@ Tensor GruPredictor::next(const Tensor& latent, const Tensor& from_action) const
   const auto reset = gates.narrow(-1, 0, width), keep = gates.narrow(-1, width, width);
   const auto candidate = at::tanh(at::addcmul(from_action.narrow(-1, 2 * width, width), reset,
                                               from_latent.narrow(-1, 2 * width, width)));
-  const auto hidden = at::lerp(candidate, latent, keep);
+  // Under autocast the products are bfloat16, while a latent that a norm has left is float32 on
+  // CUDA; lerp() takes one type.
+  const auto type = latent.scalar_type();
+  const auto hidden = at::lerp(candidate.to(type), latent, keep.to(type));
   return norm_ ? through(norm_, hidden) : hidden;
 }
 

@@ -50,7 +50,12 @@ struct Recompute : torch::autograd::Function<Recompute> {
     context->save_for_backward({x, condition});
     context->saved_data["pass"] = c10::IValue::make_capsule(pass);
     at::NoGradGuard no_grad;
-    return pass->block(x, condition);
+    const auto result = pass->block(x, condition);
+    // Up to about version 2.10 LibTorch keeps the narrow copies of weights that autocast makes
+    // here, without gradient, and gives them to what the scope computes later with one, whose
+    // weights then get none (pytorch/pytorch#112583).
+    if (pass->autocast) at::autocast::clear_cache();
+    return result;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,

@@ -10,6 +10,7 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "foresight/nn/gru_predictor.hpp"
 #include "foresight/nn/impala.hpp"
 #include "foresight/nn/mlp.hpp"
@@ -48,6 +49,30 @@ TEST_CASE("a GRU predictor without norm is PyTorch's GRU, stepped and rolled out
   CHECK(at::allclose(imagined.flatten(0, 1).transpose(0, 1), expected, 1e-12, 1e-12));
   const auto one = predictor.forward(start, future.select(1, 0).narrow(1, 0, 1), nn::Mode::infer);
   CHECK(at::allclose(one.squeeze(1), imagined.select(1, 0).select(1, 0), 1e-12, 1e-12));
+}
+
+TEST_CASE(
+    "a GRU predictor takes float32 latents under bfloat16 autocast, as norms leave them on CUDA") {
+  const int64_t width = 16, actions = 2, horizon = 3;
+  nn::GruPredictor predictor({1, width, actions, width},
+                             torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  PhiloxNoise noise(3);
+  predictor.initialise(noise);
+  const auto start = noise.normal({4, 1, width}), future = noise.normal({4, 1, horizon, actions});
+  const auto imagine = [&] {
+    return predictor.rollout(start, future.new_zeros({4, 0, actions}), future,
+                             [](const Tensor& z) { return z; });
+  };
+  const auto exact = imagine();
+  Tensor imagined;
+  {
+    const nn::Autocast autocast(at::kCPU, true);
+    imagined = imagine();
+  }
+  CHECK(imagined.scalar_type() == at::kFloat);
+  CHECK(at::allclose(imagined, exact, 0.0, 0.05));
+  imagined.square().sum().backward();
+  for (const auto& parameter : predictor.parameters()) CHECK(parameter.grad().defined());
 }
 
 TEST_CASE("a shared norm is applied by the predictor and registered by its owner alone") {

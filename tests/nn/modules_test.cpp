@@ -4,6 +4,7 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "foresight/nn/cnn.hpp"
 #include "foresight/nn/hf_vit_keys.hpp"
 #include "foresight/nn/init.hpp"
@@ -38,6 +39,32 @@ TEST_CASE("a product in bfloat16 is exact up to the rounding of its result") {
     const auto allowed = 0x1p-8 * exact.abs() + 1e-4;
     CHECK((wide(product) - exact).abs().le(allowed).all().item<bool>());
     CHECK((wide(product) - exact).abs().max().item<double>() > 0);
+  }
+}
+
+TEST_CASE("a product under bfloat16 autocast is that of its rounded factors, rounded once") {
+  PhiloxNoise noise(13);
+  const auto x = noise.normal({9, 96}).requires_grad_(), weight = noise.normal({33, 96}),
+             bias = noise.normal({33});
+  const auto rounded = [](const Tensor& t) { return t.detach().to(at::kBFloat16).to(at::kDouble); };
+  const auto exact = at::linear(rounded(x), rounded(weight), rounded(bias));
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    Tensor product, untouched;
+    {
+      const nn::Autocast autocast(at::kCPU, true);
+      product = nn::apply_linear(x.to(type), weight, bias);
+      untouched = nn::apply_linear(rounded(x), rounded(weight), rounded(bias));
+    }
+    CHECK(product.scalar_type() == at::kBFloat16);
+    CHECK((product.detach().to(at::kDouble) - exact)
+              .abs()
+              .le(0x1p-8 * exact.abs() + 1e-4)
+              .all()
+              .item<bool>());
+    CHECK(at::equal(untouched, exact));  // float64 is left alone
+    x.mutable_grad() = Tensor();
+    product.sum().backward();
+    CHECK(at::allclose(x.grad(), weight.sum(0).expand({9, 96}), 1e-2, 0.2));
   }
 }
 

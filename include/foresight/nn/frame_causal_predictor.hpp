@@ -45,7 +45,8 @@ struct FORESIGHT_API FrameCausalPredictorOptions {
   int64_t condition_tokens() const { return extrinsics ? 3 : 2; }
 };
 
-/// F consecutive frames of N sequences. The action of a frame is the one that leaves it.
+/// F consecutive frames of N sequences. The action of a frame is the one that leaves it. Tokens are
+/// of the network's type; the others may be wider.
 struct FrameSequence {
   Tensor tokens;      ///< [N,F,P,D]
   Tensor actions;     ///< [N,F,A]
