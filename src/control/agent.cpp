@@ -84,15 +84,40 @@ Agent Agent::load(const std::filesystem::path& folder) {
   return agent;
 }
 
+std::shared_ptr<const WorldModel> Agent::lend() const {
+  std::lock_guard lock(lent_->mutex);
+  if (auto model = lent_->model.lock()) return model;
+  const auto owner = std::make_shared<std::shared_ptr<const WorldModel>>(loaded_.model);
+  std::shared_ptr<const WorldModel> model(owner, owner->get());
+  lent_->model = model;
+  return model;
+}
+
+void Agent::require_nothing_lent(const char* change) const {
+  std::lock_guard lock(lent_->mutex);
+  require(lent_->model.expired(), ErrorCategory::invalid_argument,
+          std::string(change) +
+              " would change the weights under a controller, monitor or objective that was made "
+              "from this agent or a copy of it: call it before they are made, or load the bundle "
+              "anew");
+}
+
 void Agent::to(const at::Device& device) {
+  require_nothing_lent("Agent::to");
   loaded_.module->to(device);
   if (critic_) critic_->to(device);
 }
 
 void Agent::compute_in(models::InferencePrecision precision) {
+  const bool copies = precision == models::InferencePrecision::fixed16;
+  const auto critic_type =
+      precision == models::InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const bool converts_critic =
+      critic_ && critic_->parameters().front().scalar_type() != critic_type;
+  if (!copies || converts_critic) require_nothing_lent("Agent::compute_in");
   loaded_ = models::in_precision(loaded_, precision);
-  if (critic_)
-    critic_->to(precision == models::InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat);
+  if (copies) lent_ = std::make_shared<Lent>();  // of another model from here on
+  if (converts_critic) critic_->to(critic_type);
 }
 
 Objective Agent::objective() const {
@@ -102,12 +127,13 @@ Objective Agent::objective() const {
   if (weights.cost_to_go > 0) {
     require(critic_ != nullptr, ErrorCategory::unsupported,
             "objective.cost_to_go needs a bundle with a critic; this one has none");
-    objective.add("cost_to_go", weights.cost_to_go,
-                  foresight::cost_to_go(
-                      [critic = critic_](const Tensor& latents, const Tensor& goals) {
-                        return critic->forward(latents, goals);
-                      },
-                      {.steps = weights.cost_to_go_steps}));
+    objective.add(
+        "cost_to_go", weights.cost_to_go,
+        foresight::cost_to_go(
+            [critic = critic_, lent = lend()](const Tensor& latents, const Tensor& goals) {
+              return critic->forward(latents, goals);
+            },
+            {.steps = weights.cost_to_go_steps}));
   }
   if (weights.goal_distance > 0)
     objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));
@@ -119,7 +145,7 @@ Objective Agent::objective() const {
 }
 
 Mpc Agent::controller() const {
-  return Mpc(loaded_.model, objective(), std::make_shared<SamplingPlanner>(options.sampling),
+  return Mpc(lend(), objective(), std::make_shared<SamplingPlanner>(options.sampling),
              options.control);
 }
 
@@ -127,7 +153,7 @@ std::shared_ptr<SafetyMonitor> Agent::monitor(const SafetyMonitorOptions& settin
   require(calibration_.has_value(), ErrorCategory::unsupported,
           "Agent::monitor: this bundle has no head 'surprise': calibrate_surprise() makes one from "
           "recorded episodes, and SafetyMonitor takes it");
-  return std::make_shared<SafetyMonitor>(loaded_.model, *calibration_, settings);
+  return std::make_shared<SafetyMonitor>(lend(), *calibration_, settings);
 }
 
 }  // namespace foresight

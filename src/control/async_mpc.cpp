@@ -10,6 +10,7 @@
 #include "async_mpc_worker.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/core/without_gradients.hpp"
+#include "mpc_loop.hpp"
 
 namespace foresight {
 namespace {
@@ -52,6 +53,7 @@ void AsyncMpc::set_goal(const Observation& goal, const std::vector<int64_t>& row
 void AsyncMpc::set_task(std::string_view field, const Tensor& value) {
   worker_->set_task(field, value);
 }
+void AsyncMpc::set_pinned(const Tensor& pinned) { worker_->set_pinned(pinned); }
 void AsyncMpc::reset() { worker_->reset(worker_->all_rows()); }
 void AsyncMpc::reset(const std::vector<int64_t>& rows) { worker_->reset(rows); }
 AsyncPlan AsyncMpc::plan(int64_t row) const { return worker_->plan(row); }
@@ -168,11 +170,11 @@ void AsyncMpc::Worker::drop_superseded(double time) {
   drop_overtaken();
 }
 
-// Goals and task fields that a later one replaces before any observation could use them: a planner
-// that is busy for long must not collect them.
+// Goals, task fields and pinned plans that a later one replaces before any observation could use
+// them: a planner that is busy for long must not collect them.
 void AsyncMpc::Worker::drop_overtaken() {
   const auto overtaken = [&](std::deque<Event>::const_iterator event) {
-    if (event->kind != Event::Kind::goal && event->kind != Event::Kind::task) return false;
+    if (event->kind == Event::Kind::observation || event->kind == Event::Kind::reset) return false;
     for (auto later = std::next(event); later != events_.end(); ++later) {
       if (later->kind == Event::Kind::observation) return false;
       if (later->kind == event->kind && later->rows == event->rows && later->field == event->field)
@@ -190,6 +192,13 @@ void AsyncMpc::Worker::push(Event event) {
   wake_.notify_one();
 }
 
+void AsyncMpc::Worker::push_wish(Event event) {
+  std::lock_guard lock(mutex_);
+  if (stopping_) return;
+  push(std::move(event));
+  drop_overtaken();
+}
+
 void AsyncMpc::Worker::set_goal(const Observation& goal, std::vector<int64_t> rows) {
   WithoutGradients no_gradients;
   Event event;
@@ -198,28 +207,22 @@ void AsyncMpc::Worker::set_goal(const Observation& goal, std::vector<int64_t> ro
   spec_.check(goal, static_cast<int64_t>(event.rows.size()));
   for (const auto& [name, value] : goal.fields()) check_finite(name, value);
   event.observation = copy_of(goal);
-  std::lock_guard lock(mutex_);
-  if (stopping_) return;
-  push(std::move(event));
-  drop_overtaken();
+  push_wish(std::move(event));
 }
 
 void AsyncMpc::Worker::set_task(std::string_view field, const Tensor& value) {
-  require(
-      value.defined() && value.dim() >= 1 && value.size(0) == mpc_options_.batch,
-      ErrorCategory::invalid_argument,
-      fmt::format("task field '{}' must have a first axis of B = {}", field, mpc_options_.batch));
-  if (at::isFloatingType(value.scalar_type()))
-    check_finite(fmt::format("task field '{}'", field), value);
-  WithoutGradients no_gradients;
   Event event;
   event.kind = Event::Kind::task;
   event.field = std::string(field);
-  event.value = value.clone();
-  std::lock_guard lock(mutex_);
-  if (stopping_) return;
-  push(std::move(event));
-  drop_overtaken();
+  event.value = detail::checked_task_value(field, value, mpc_options_.batch);
+  push_wish(std::move(event));
+}
+
+void AsyncMpc::Worker::set_pinned(const Tensor& pinned) {
+  Event event;
+  event.kind = Event::Kind::pinned;
+  event.value = detail::checked_pinned(pinned, mpc_options_, spec_.action);
+  push_wish(std::move(event));
 }
 
 void AsyncMpc::Worker::reset(std::vector<int64_t> rows) {

@@ -167,7 +167,7 @@ void AsyncMpc::Worker::answer(AsyncDecision& decision, double time) {
     if (slot.watched) decision.safety.push_back(slot.safety);
   }
   if (static_cast<int64_t>(decision.safety.size()) != batch) decision.safety.clear();
-  append_once(decision.message, goal_problem_);
+  append_once(decision.message, wish_problem_);
   decision.planned.assign(static_cast<std::size_t>(batch), false);
   if (decision.message.empty()) decision.message = "ok";
 

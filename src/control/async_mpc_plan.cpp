@@ -75,6 +75,8 @@ void AsyncMpc::Worker::apply(const Event& event) {
   try {
     if (event.kind == Event::Kind::task)
       mpc_.set_task(event.field, event.value);
+    else if (event.kind == Event::Kind::pinned)
+      mpc_.set_pinned(event.value);
     else if (event.rows == all_rows())
       mpc_.set_goal(event.observation);
     else
@@ -85,7 +87,7 @@ void AsyncMpc::Worker::apply(const Event& event) {
     problem = "goal rejected: an unknown exception";
   }
   std::lock_guard lock(mutex_);
-  goal_problem_ = problem;
+  wish_problem_ = problem;
 }
 
 bool AsyncMpc::Worker::bridge_gap(double time) {

@@ -26,6 +26,7 @@ class AsyncMpc::Worker {
   AsyncDecision action(double time);
   void set_goal(const Observation& goal, std::vector<int64_t> rows);
   void set_task(std::string_view field, const Tensor& value);
+  void set_pinned(const Tensor& pinned);
   void reset(std::vector<int64_t> rows);
   AsyncPlan plan(int64_t row) const;
   bool wait_idle(double seconds);
@@ -39,14 +40,14 @@ class AsyncMpc::Worker {
  private:
   // What the planning thread is told, in order.
   struct Event {
-    enum class Kind { observation, goal, task, reset };
+    enum class Kind { observation, goal, task, pinned, reset };
     Kind kind = Kind::observation;
     Observation observation;    // or goal
     double time = 0;            // of an observation
     Tensor executed;            // before an observation; undefined: unknown
     std::vector<int64_t> rows;  // of a goal or reset
     std::string field;          // of a task
-    Tensor value;               // of a task
+    Tensor value;               // of a task, or what is pinned
     std::uint64_t number = 0;   // position among all events
   };
 
@@ -114,6 +115,7 @@ class AsyncMpc::Worker {
   Tensor within_rate(const Tensor& wanted, double time);
   Problem::Clock::time_point now() const noexcept;
   void push(Event event);
+  void push_wish(Event event);  // what drop_overtaken() looks at
   void drop_superseded(double time);
   void drop_overtaken();
   Tensor answer_before(double time) const;
@@ -139,7 +141,7 @@ class AsyncMpc::Worker {
   std::vector<Slot> slots_;
   Tensor last_;  // [B,dim] float or [B,1] int64, the last answers; NaN or -1: unknown
   std::deque<Answer> answers_;  // newest last
-  std::string goal_problem_;
+  std::string wish_problem_;    // what the last goal, task or pinned plan was rejected for
   std::uint64_t number_ = 0;
   AsyncStatistics statistics_;
   bool busy_ = false;

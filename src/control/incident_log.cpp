@@ -108,7 +108,7 @@ bool IncidentLog::write(Incident incident) noexcept {
   return write([&] { return std::move(incident); });
 }
 
-bool IncidentLog::write(const std::function<Incident()>& make) noexcept {
+bool IncidentLog::write_made(const std::function<Incident()>& make) noexcept {
   try {
     std::lock_guard lock(file_->mutex);
     auto& file = *file_;

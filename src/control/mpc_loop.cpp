@@ -45,6 +45,28 @@ std::vector<bool> finite_rows(const std::vector<std::pair<std::string, Tensor>>&
   return std::vector<bool>(row, row + finite.numel());
 }
 
+Tensor checked_task_value(std::string_view field, const Tensor& value, int64_t batch) {
+  require(value.defined() && value.dim() >= 1 && value.size(0) == batch,
+          ErrorCategory::invalid_argument,
+          fmt::format("task field '{}' must have a first axis of B = {}", field, batch));
+  if (at::isFloatingType(value.scalar_type()))
+    check_finite(fmt::format("task field '{}'", field), value);
+  WithoutGradients no_gradients;
+  return value.clone();
+}
+
+Tensor checked_pinned(const Tensor& pinned, const MpcOptions& options, const ActionSpace& space) {
+  if (!pinned.defined()) return {};
+  WithoutGradients no_gradients;
+  const bool shared = pinned.dim() == 2;
+  const auto rows = shared ? pinned.unsqueeze(0) : pinned;
+  check_shape("pinned", rows, {shared ? 1 : options.batch, options.horizon, space.width()},
+              shared ? "[H,A]" : "[B,H,A]");
+  require(at::isFloatingType(pinned.scalar_type()) && !pinned.isinf().any().item<bool>(),
+          ErrorCategory::non_finite, "pinned must be floating, finite where it is not NaN");
+  return rows.to(at::kCPU).expand({options.batch, -1, -1}).clone();  // rows are picked there
+}
+
 }  // namespace detail
 
 namespace {
@@ -152,29 +174,12 @@ void Mpc::Loop::set_goal(const Observation& goal, const std::vector<int64_t>& ro
 }
 
 void Mpc::Loop::set_task(std::string_view field, const Tensor& value) {
-  require(value.defined() && value.dim() >= 1 && value.size(0) == options_.batch,
-          ErrorCategory::invalid_argument,
-          fmt::format("task field '{}' must have a first axis of B = {}", field, options_.batch));
-  if (at::isFloatingType(value.scalar_type()))
-    check_finite(fmt::format("task field '{}'", field), value);
-  WithoutGradients no_gradients;
-  task_.set(field, value.clone());
+  task_.set(field, detail::checked_task_value(field, value, options_.batch));
   replan();
 }
 
 void Mpc::Loop::set_pinned(const Tensor& pinned) {
-  WithoutGradients no_gradients;
-  Tensor rows;
-  if (pinned.defined()) {
-    const bool shared = pinned.dim() == 2;
-    rows = shared ? pinned.unsqueeze(0) : pinned;
-    check_shape("pinned", rows, {shared ? 1 : options_.batch, options_.horizon, space().width()},
-                shared ? "[H,A]" : "[B,H,A]");
-    require(at::isFloatingType(pinned.scalar_type()) && !pinned.isinf().any().item<bool>(),
-            ErrorCategory::non_finite, "pinned must be floating, finite where it is not NaN");
-    rows = rows.to(at::kCPU).expand({options_.batch, -1, -1}).clone();  // rows are picked there
-  }
-  pinned_ = rows;
+  pinned_ = detail::checked_pinned(pinned, options_, space());
   replan();
 }
 

@@ -32,6 +32,11 @@ std::string current_error();
 /// Rows [N] of whose floating fields every element is finite.
 std::vector<bool> finite_rows(const std::vector<std::pair<std::string, Tensor>>& fields);
 
+/// Copies of what Mpc::set_task() and set_pinned() take, [B,...] and [B,H,A] on the CPU (or
+/// undefined). They throw as those do.
+Tensor checked_task_value(std::string_view field, const Tensor& value, int64_t batch);
+Tensor checked_pinned(const Tensor& pinned, const MpcOptions& options, const ActionSpace& space);
+
 }  // namespace detail
 
 class Mpc::Loop {

@@ -32,27 +32,19 @@ Tensor shares(int64_t block, int64_t steps) {
   return result;
 }
 
-// (1 - f) early + f late for `fraction` [rows]. A shorter tensor goes on with zeros, which is what
-// a shifted plan ends with.
-Tensor blend(Tensor early, Tensor late, const Tensor& fraction) {
-  if (!late.defined()) late = at::zeros_like(early);
-  if (early.dim() > 1 && late.size(1) < early.size(1)) {
-    auto shape = early.sizes().vec();
-    shape[1] = early.size(1) - late.size(1);
-    late = at::cat({late, at::zeros(shape, late.options())}, 1);
-  }
-  std::vector<int64_t> view(static_cast<std::size_t>(early.dim()), 1);
-  view[0] = -1;
-  return at::lerp(early, late, fraction.to(early.options()).view(view));
-}
-
+// (1 - f) early + f late for `fraction` [rows].
 WarmStart blend(const WarmStart& early, const WarmStart& late, const Tensor& fraction) {
+  const auto between = [&](const Tensor& from, const Tensor& to) {
+    std::vector<int64_t> view(static_cast<std::size_t>(from.dim()), 1);
+    view[0] = -1;
+    return at::lerp(from, to, fraction.to(from.options()).view(view));
+  };
   WarmStart result;
-  result.mean = blend(early.mean, late.mean, fraction);
-  for (const auto& [name, value] : early.memory) {
-    const auto later = find_term(late.memory, name);
-    const bool blends = later.defined() && value.is_floating_point();
-    result.memory.emplace_back(name, blends ? blend(value, later, fraction) : value);
+  result.mean = between(early.mean, late.mean);
+  for (std::size_t i = 0; i < early.memory.size(); ++i) {
+    const auto& [name, value] = early.memory[i];
+    result.memory.emplace_back(
+        name, value.is_floating_point() ? between(value, late.memory[i].second) : value);
   }
   return result;
 }
@@ -104,6 +96,7 @@ void RecedingHorizon::check_rows(const std::vector<int64_t>& rows) const {
 void RecedingHorizon::flush(int64_t row) {
   check_rows({row});
   rows_[static_cast<std::size_t>(row)] = Row{};
+  // Nothing of the last episode stays; what the row starts from then is the planner's to say.
   if (last_.mean.defined()) last_.mean[row].zero_();
   for (auto& [name, tensor] : last_.memory) tensor[row].zero_();
 }
@@ -232,9 +225,8 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
   check_rows(rows);
   const auto is_planned = [&](const Row& row) { return row.planned; };
   if (!options_.warm_start || std::none_of(rows_.begin(), rows_.end(), is_planned)) return {};
-  // Rows without a plan are zero at any shift; they follow the others so that equal shifts stay
-  // equal.
-  std::vector<int64_t> steps(rows.size(), options_.replan_steps);
+  // Rows without a plan go with the others, so that equal shifts stay equal, and are renewed then.
+  std::vector<int64_t> steps(rows.size(), options_.replan_steps), places;
   for (const auto row : rows)
     if (const auto& entry = rows_[static_cast<std::size_t>(row)]; entry.planned) {
       std::fill(steps.begin(), steps.end(), entry.taken);
@@ -243,11 +235,18 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
   for (std::size_t r = 0; r < rows.size(); ++r)
     if (const auto& entry = rows_[static_cast<std::size_t>(rows[r])]; entry.planned)
       steps[r] = entry.taken;
+    else
+      places.push_back(static_cast<int64_t>(r));
   auto left = last_.select(row_index(rows));
-  const bool any_own = std::any_of(rows.begin(), rows.end(), [&](int64_t row) {
-    return rows_[static_cast<std::size_t>(row)].planned;
-  });
-  if (!any_own) left.memory.clear();
+  if (places.size() == rows.size()) left.memory.clear();
+  auto next = advanced(left, steps, planner);
+  if (!next.mean.defined()) return {};
+  if (!places.empty()) renew(next, places, planner);
+  return next;
+}
+
+WarmStart RecedingHorizon::advanced(const WarmStart& left, const std::vector<int64_t>& steps,
+                                    const Planner& planner) const {
   std::vector<int64_t> whole;
   std::vector<double> fractions;
   for (const auto taken : steps) {
@@ -255,12 +254,41 @@ WarmStart RecedingHorizon::warm_start(const std::vector<int64_t>& rows,
     fractions.push_back(static_cast<double>(taken * space_.block % block_steps_) /
                         static_cast<double>(block_steps_));
   }
-  auto next = planner.advance(left, whole, space_.block);
-  if (!next.mean.defined()) return {};
-  if (std::all_of(fractions.begin(), fractions.end(), [](double f) { return f == 0; })) return next;
-  // Advancing is linear in the plan, so a fraction of a raw action is a blend of two whole ones.
-  for (auto& raw_steps : whole) ++raw_steps;
-  return blend(next, planner.advance(left, whole, space_.block), at::tensor(fractions));
+  if (std::all_of(fractions.begin(), fractions.end(), [](double f) { return f == 0; }))
+    return planner.advance(left, whole, space_.block);
+  // Advancing is linear in the plan, so a fraction of a raw action is a blend of two whole shifts.
+  // Both in one call, because shifts that differ come back at full length, the ends filled in by
+  // the planner's own rule.
+  const auto count = static_cast<int64_t>(steps.size());
+  for (int64_t r = 0; r < count; ++r) whole.push_back(whole[static_cast<std::size_t>(r)] + 1);
+  const auto index = at::arange(count, at::kLong);
+  const auto both = planner.advance(left.select(at::cat({index, index})), whole, space_.block);
+  if (!both.mean.defined()) return {};
+  return blend(both.select(index), both.select(index + count), at::tensor(fractions));
+}
+
+void RecedingHorizon::renew(WarmStart& next, const std::vector<int64_t>& places,
+                            const Planner& planner) const {
+  // A plan that ended long ago; beside one that did not, so that the row comes back.
+  const auto beyond = options_.horizon * space_.block + 1;
+  const auto fresh =
+      planner.advance(last_.select(at::zeros({2}, at::kLong)), {0, beyond}, space_.block);
+  const auto put = [&](Tensor& target, const Tensor& pair) {
+    auto row = pair.defined() ? pair.narrow(0, 1, 1) : Tensor();
+    if (row.defined() && row.dim() == target.dim() && row.dim() > 1 && row.size(1) > target.size(1))
+      row = row.narrow(1, 0, target.size(1));  // the planner fills in the rest
+    auto shape = target.sizes().vec();
+    shape[0] = 1;
+    const bool fits = row.defined() && row.sizes() == at::IntArrayRef(shape);
+    for (const auto place : places) {
+      if (fits)
+        target[place].copy_(row[0]);
+      else
+        target[place].zero_();
+    }
+  };
+  put(next.mean, fresh.mean);
+  for (auto& [name, value] : next.memory) put(value, find_term(fresh.memory, name));
 }
 
 void RecedingHorizon::store(const std::vector<int64_t>& rows, const Plan& plan) {

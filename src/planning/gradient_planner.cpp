@@ -11,6 +11,7 @@
 #include "foresight/core/without_gradients.hpp"
 #include "gradient_search.hpp"
 #include "verdict.hpp"
+#include "warm_start.hpp"
 
 namespace foresight {
 namespace {
@@ -74,7 +75,7 @@ Plan GradientPlanner::solve(const Problem& problem, Noise& noise) const {
 WarmStart GradientPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
                                    int64_t block) const {
   WarmStart next;
-  next.mean = advance_plan(last.mean, raw_steps, block, options_.tail);
+  next.mean = detail::advance_mean(last.mean, raw_steps, block, options_.tail, {0.0});
   return next;
 }
 
@@ -139,8 +140,11 @@ Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
 WarmStart LagrangianPlanner::advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
                                      int64_t block) const {
   WarmStart next;
-  next.mean = advance_plan(last.mean, raw_steps, block, options_.inner.tail);
-  next.memory = last.memory;
+  next.mean = detail::advance_mean(last.mean, raw_steps, block, options_.inner.tail, {0.0});
+  const auto length = last.mean.defined() ? last.mean.size(1) * block : 0;
+  for (const auto& [name, value] : last.memory)  // multipliers
+    next.memory.emplace_back(
+        name, detail::renewed(value, at::zeros({}, value.options()), raw_steps, length));
   return next;
 }
 

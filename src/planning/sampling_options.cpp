@@ -49,6 +49,15 @@ std::vector<std::string> SamplingOptions::validate() const {
       .within("exploration", exploration, 0)
       .all_within("dead_zone", dead_zone, 0)
       .at_least("max_candidates", number(max_candidates), 0);
+  // What SamplingPlanner fills the first slots with; proposals of a problem come on top.
+  const bool mean = mean_candidate == MeanCandidate::every_iteration ||
+                    (mean_candidate == MeanCandidate::last_iteration && iterations == 1);
+  const auto joining = std::min(elites, iterations > 1 ? kept_elites : carried_elites);
+  const int64_t given = (mean ? 1 : 0) + (zero_candidate ? 1 : 0) + joining;
+  rules.check(samples < 1 || samples > given, "samples", number(samples),
+              "must be > " + std::to_string(given) +
+                  ": the mean, the zero plan and kept elites take that many, and nothing would be "
+                  "searched (see mean_candidate)");
   if (proposal == ProposalKind::categorical) {
     rules.check(control_cost == 0, "control_cost", control_cost, "must be 0 for categorical");
     rules.check(exploration == 0, "exploration", exploration, "must be 0 for categorical");

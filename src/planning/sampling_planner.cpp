@@ -118,16 +118,22 @@ class Solve {
         (options_.mean_candidate == MeanCandidate::last_iteration && last))
       actions.select(1, slot++).copy_(proposal_->mean());
     if (options_.zero_candidate && slot < samples) actions.select(1, slot++).zero_();
-    const auto fill = [&](const Tensor& plans, int64_t wanted) {
-      const auto count = std::min({wanted, plans.size(1), samples - slot});
-      if (count <= 0) return;
-      actions.narrow(1, slot, count).copy_(plans.narrow(1, 0, count));
+    const auto slots_for = [&](const Tensor& plans, int64_t wanted) {  // as many as fit
+      const auto count = std::max<int64_t>(0, std::min({wanted, plans.size(1), samples - slot}));
       slot += count;
+      return actions.narrow(1, slot - count, count);
     };
-    if (proposals_.defined()) fill(proposals_, proposals_.size(1));
+    if (proposals_.defined()) {
+      auto place = slots_for(proposals_, proposals_.size(1));
+      place.copy_(proposals_.narrow(1, 0, place.size(1)));
+    }
     const bool usable = kept_.defined() && kept_.dim() == 4 && kept_.size(0) == actions.size(0) &&
                         kept_.size(2) == actions.size(2) && kept_.size(3) == actions.size(3);
-    if (usable) fill(kept_, iteration == 0 ? options_.carried_elites : options_.kept_elites);
+    if (!usable) return;
+    auto place = slots_for(kept_, iteration == 0 ? options_.carried_elites : options_.kept_elites);
+    const auto elites = kept_.narrow(1, 0, place.size(1));
+    // A problem that has none of before (NaN), while others have, keeps its draws.
+    place.copy_(iteration == 0 ? at::where(elites.isnan(), place, elites) : elites);
   }
 
   Costs evaluate(const Tensor& actions) {

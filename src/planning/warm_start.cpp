@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/without_gradients.hpp"
@@ -38,12 +39,24 @@ Tensor advance_rates(const Tensor& rates, const std::vector<int64_t>& raw_steps,
 
 }  // namespace
 
+Tensor detail::renewed(const Tensor& value, const Tensor& fresh,
+                       const std::vector<int64_t>& raw_steps, int64_t length) {
+  if (std::all_of(raw_steps.begin(), raw_steps.end(), [&](int64_t v) { return v <= length; }))
+    return value;
+  std::vector<int64_t> view(static_cast<std::size_t>(value.dim()), 1);
+  view[0] = -1;
+  const auto ended = at::tensor(raw_steps, at::kLong).gt(length);
+  return at::where(ended.to(value.device()).view(view), fresh, value);
+}
+
 Tensor detail::advance_mean(const Tensor& plan, const std::vector<int64_t>& raw_steps,
                             int64_t block, Tail tail, const std::vector<double>& prior) {
   const auto moved = advance_plan(plan, raw_steps, block, tail);
-  const bool zero = std::all_of(prior.begin(), prior.end(), [](double v) { return v == 0; });
   // Whole blocks left a shorter plan, whose end is still to come.
-  if (!moved.defined() || tail != Tail::prior || zero || moved.size(1) < plan.size(1)) return moved;
+  if (!moved.defined() || moved.size(1) < plan.size(1)) return moved;
+  if (tail == Tail::repeat_last)
+    return renewed(moved, prior_row(prior, plan), raw_steps, plan.size(1) * block);
+  if (std::all_of(prior.begin(), prior.end(), [](double v) { return v == 0; })) return moved;
   // Of rows of ones only the end that was filled in has become zero.
   const auto kept = advance_plan(at::ones_like(plan), raw_steps, block, tail);
   return at::where(kept.ne(0), moved, prior_row(prior, plan));
@@ -101,16 +114,18 @@ WarmStart SamplingPlanner::advance(const WarmStart& last, const std::vector<int6
                           options_.proposal != ProposalKind::action_rates;
   next.mean = detail::advance_mean(last.mean, raw_steps, block, options_.tail,
                                    of_actions ? options_.initial_mean : std::vector<double>{0.0});
+  const auto length = last.mean.defined() ? last.mean.size(1) * block : 0;
   for (const auto& [name, tensor] : last.memory) {
     if (name == "elites") {
-      // Elites keep H rows: their end repeats the last action.
+      // Elites keep H rows: their end repeats the last action. NaN: none, a draw keeps its place.
       const auto batch = tensor.size(0), count = tensor.size(1);
       std::vector<int64_t> steps;
       for (const auto row : raw_steps)
         steps.insert(steps.end(), static_cast<std::size_t>(count), row);
-      next.memory.emplace_back(name,
-                               advance_plan(tensor.flatten(0, 1), steps, block, Tail::repeat_last)
-                                   .unflatten(0, {batch, count}));
+      const auto moved = advance_plan(tensor.flatten(0, 1), steps, block, Tail::repeat_last)
+                             .unflatten(0, {batch, count});
+      const auto none = at::full({}, std::nan(""), moved.options());
+      next.memory.emplace_back(name, detail::renewed(moved, none, raw_steps, length));
     } else if (name == "rates") {
       next.memory.emplace_back(name,
                                advance_rates(tensor, raw_steps, block, options_.initial_mean));
@@ -122,7 +137,8 @@ WarmStart SamplingPlanner::advance(const WarmStart& last, const std::vector<int6
             static_cast<double>(raw_steps[b]) / static_cast<double>(block));
         rows.push_back(at::matmul(shift.to(tensor.options()), tensor[static_cast<int64_t>(b)]));
       }
-      next.memory.emplace_back(name, at::stack(rows));
+      const auto prior = prior_row(options_.initial_mean, tensor);
+      next.memory.emplace_back(name, detail::renewed(at::stack(rows), prior, raw_steps, length));
     } else {
       next.memory.emplace_back(name, tensor);
     }

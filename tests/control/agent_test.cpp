@@ -134,6 +134,36 @@ TEST_CASE("a bundle keeps what its model's surprise was, and an agent watches wi
   CHECK(judged);
 }
 
+TEST_CASE("weights stay as they are while something that was made from an agent is left") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto jepa =
+      jepa_under_test(tiny_jepa_options(models::EncoderKind::vit, models::PredictorKind::adaln, 2));
+  models::write_jepa(folder / "jepa", *jepa, models::jepa_bundle_config(*jepa));
+  auto agent = Agent::load(folder / "jepa");
+  auto copy = agent;
+  agent.options = quick_planning();
+  const auto refused = [&](Agent& which) {
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument, [&] { which.to(at::kCPU); }, "Agent::to", "controller"));
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument,
+        [&] { which.compute_in(models::InferencePrecision::bfloat16); }, "Agent::compute_in"));
+  };
+  {
+    const auto mpc = agent.controller();
+    refused(agent);
+    refused(copy);  // it shares the weights
+    CHECK_NOTHROW(copy.compute_in(models::InferencePrecision::fixed16));
+    CHECK_NOTHROW(copy.to(at::kCPU));  // of weights of its own from here on
+    refused(agent);
+  }
+  CHECK_NOTHROW(agent.to(at::kCPU));
+  agent.compute_in(models::InferencePrecision::bfloat16);
+  CHECK(agent.module().parameters().front().scalar_type() == at::kBFloat16);
+  CHECK(jepa->parameters().front().scalar_type() == at::kFloat);
+}
+
 TEST_CASE("without a calibration there is no monitor, and a broken one is named") {
   const TemporaryFolder folder;
   const auto model =

@@ -86,6 +86,13 @@ TEST_CASE("incidents come back from their file as they were") {
       ErrorCategory::not_found, [&] { read_incidents(folder / "absent"); }, "absent"));
 }
 
+TEST_CASE("an incident of which nothing is known is one line too") {
+  const TemporaryFolder folder;
+  CHECK(IncidentLog(folder / "log").write({}));
+  const auto file = read_incidents(folder / "log");
+  CHECK(file.malformed + static_cast<int64_t>(file.incidents.size()) == 1);
+}
+
 TEST_CASE("a record without a time gets the present one in UTC") {
   const TemporaryFolder folder;
   auto incident = example();

@@ -172,6 +172,36 @@ TEST_CASE("pinned values and proposed plans reach the planner, row by row") {
   CHECK(decision.message.find("no idea") != std::string::npos);
 }
 
+TEST_CASE("what is pinned in a running loop reaches the plans of later observations") {
+  const auto planner = std::make_shared<Recorder>();
+  AsyncMpc loop(Mpc(std::make_shared<PointMass>(1), async_mpc_test::anything(), planner,
+                    {.batch = 2, .horizon = 3, .replan_steps = 1}),
+                {.period = 0.1});
+  const auto step = [&](double time) {
+    loop.observe(goal_at(0, 0, 2), time);
+    REQUIRE(loop.wait_idle(async_mpc_test::kPatience));
+    return planner->asked.back().pinned;
+  };
+  CHECK_FALSE(step(0.0).defined());
+  auto pinned = at::full({3, 2}, std::nan(""));
+  pinned[1][0] = 0.5;
+  loop.set_pinned(at::zeros({3, 2}));  // replaced before anybody used it
+  loop.set_pinned(pinned);
+  const auto expected = pinned.clone();
+  pinned.zero_();  // the caller's memory is its own
+  const auto told = step(0.1);
+  CHECK(told.sizes() == at::IntArrayRef({2, 3, 2}));
+  CHECK(at::equal(told[1].nan_to_num(9), expected.nan_to_num(9)));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] {
+        loop.set_pinned(at::zeros({2, 2}));
+      },
+      "pinned", "[H,A]"));
+  loop.set_pinned({});
+  CHECK_FALSE(step(0.2).defined());
+}
+
 TEST_CASE("what is pinned is executed") {
   Mpc mpc(std::make_shared<PointMass>(1), reach(), quick_planner(),
           {.horizon = 4, .replan_steps = 1});

@@ -89,6 +89,21 @@ TEST_CASE("what is shifted in at the end of a plan is the planner's tail, in par
                      at::tensor({1.25F, 2.25F, 3.25F, 3.F})));  // 3/4 of 4 and 1/4 of nothing
 }
 
+TEST_CASE("a fraction of a step blends the end of a plan with the planner's prior") {
+  const SamplingPlanner planner({.initial_mean = {0.5}});
+  auto single = books(1, 2, Interpolation::hold);
+  single.accept({0}, ramp(4, 1));
+  single.next();
+  CHECK(at::allclose(single.warm_start({0}, planner).mean.flatten(),
+                     at::tensor({1.5F, 2.5F, 3.5F, 2.25F})));
+  // One whole block and a quarter of the next: 2.5 raw actions.
+  auto blocks = books(2, 2, Interpolation::hold);
+  blocks.accept({0}, ramp(4, 2));
+  for (int k = 0; k < 5; ++k) blocks.next();
+  CHECK(at::allclose(blocks.warm_start({0}, planner).mean.flatten(),
+                     at::tensor({3.5F, 4.5F, 5.5F, 6.5F, 7.5F, 4.25F, 0.5F, 0.5F})));
+}
+
 TEST_CASE("a fraction of a step moves across block borders, and with it what a planner remembers") {
   auto options = icem();
   options.tail = Tail::repeat_last;

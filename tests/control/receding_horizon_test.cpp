@@ -186,6 +186,51 @@ TEST_CASE("rows that were executed for different lengths are shifted each by the
   CHECK(at::equal(warm[1].flatten(), at::tensor({7.F, 8.F, 9.F, 10.F, 11.F, 0.F})));
 }
 
+// Two problems whose plans [2,3,1] were executed for one step; the second was then reset.
+RecedingHorizon half_reset(const Plan& plan) {
+  auto horizon = counting(1, 1, 2);
+  horizon.record(Observation("x", at::zeros({2, 1})), at::zeros({2, 1}));
+  horizon.accept({0, 1}, plan);
+  horizon.next();
+  horizon.flush(1);
+  return horizon;
+}
+
+TEST_CASE("a problem that was reset starts from the planner's prior beside one that was not") {
+  const auto plan = plan_of(at::arange(6, at::kFloat).reshape({2, 3, 1}));
+  for (const auto tail : {Tail::prior, Tail::repeat_last}) {
+    INFO(enum_name(tail));
+    const SamplingPlanner planner({.initial_mean = {0.5}, .tail = tail});
+    const auto horizon = half_reset(plan);
+    const auto warm = horizon.warm_start({1, 0}, planner).mean;
+    CHECK(warm[0].eq(0.5).all().item<bool>());
+    CHECK(at::equal(warm[1].flatten().narrow(0, 0, 2), at::tensor({1.F, 2.F})));
+    // Also alone, while its neighbour goes on.
+    const auto own = horizon.warm_start({1}, planner).mean;
+    CHECK(own.eq(0.5).all().item<bool>());
+  }
+}
+
+TEST_CASE("what a planner remembers of a problem that was reset is what it would start with") {
+  auto plan = plan_of(at::arange(6, at::kFloat).reshape({2, 3, 1}));
+  plan.warm_start.mean = plan.actions;
+  plan.warm_start.memory.emplace_back("rates", at::full({2, 3, 1}, 7.0));
+  plan.warm_start.memory.emplace_back("knots", at::full({2, 2, 1}, 7.0));
+  plan.warm_start.memory.emplace_back("elites", at::full({2, 4, 3, 1}, 7.0));
+  const auto warm = half_reset(plan).warm_start(
+      {0, 1}, SamplingPlanner({.initial_mean = {0.5}, .knot_kernel = KnotKernel::linear}));
+  for (const char* name : {"rates", "knots"}) {
+    INFO(name);
+    const auto value = find_term(warm.memory, name);
+    REQUIRE(value.defined());
+    CHECK(value[0][0].item<double>() == 7.0);
+    CHECK(value[1].eq(0.5).all().item<bool>());
+  }
+  const auto elites = find_term(warm.memory, "elites");
+  CHECK(elites[0].eq(7.0).all().item<bool>());
+  CHECK(elites[1].isnan().all().item<bool>());
+}
+
 TEST_CASE("recorded frames are copies") {
   ActionSpace space;
   RecedingHorizon horizon({.horizon = 2, .history = 2}, space, 1);

@@ -181,6 +181,7 @@ TEST_CASE("MPPI with one candidate still plans") {
 TEST_CASE("categorical CEM with one candidate still plans") {
   auto options = categorical_cem();
   options.samples = options.elites = 1;
+  options.mean_candidate = MeanCandidate::never;
   single_candidate_conformance(SamplingPlanner(options), Actions::discrete);
 }
 
@@ -191,6 +192,7 @@ TEST_CASE("gradient planning with one candidate still plans") {
 TEST_CASE("refinement with one candidate still plans") {
   RefinedOptions options;
   options.search.samples = options.search.elites = 1;
+  options.search.mean_candidate = MeanCandidate::never;
   options.polish.samples = 1;
   single_candidate_conformance(RefinedPlanner(options));
 }

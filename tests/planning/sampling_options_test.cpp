@@ -46,6 +46,27 @@ TEST_CASE("options that would silently do nothing are refused") {
           "covariance");
 }
 
+TEST_CASE("a search that would draw no candidate is refused") {
+  const auto refused = [](const SamplingOptions& options, const char* least) {
+    CHECK(fails_with(
+        ErrorCategory::invalid_option, [&] { SamplingPlanner{options}; }, "samples", least,
+        "mean_candidate"));
+  };
+  refused({.samples = 1, .elites = 1}, "> 1");
+  refused({.samples = 2, .elites = 1, .zero_candidate = true}, "> 2");
+  refused({.samples = 4, .elites = 3, .kept_elites = 3}, "> 4");
+  refused(
+      {.samples = 1, .iterations = 1, .elites = 1, .mean_candidate = MeanCandidate::last_iteration},
+      "> 1");
+  CHECK_NOTHROW(SamplingPlanner({.samples = 2, .elites = 1}));
+  CHECK_NOTHROW(
+      SamplingPlanner({.samples = 1, .elites = 1, .mean_candidate = MeanCandidate::never}));
+  CHECK_NOTHROW(SamplingPlanner({.samples = 1,
+                                 .iterations = 2,
+                                 .elites = 1,
+                                 .mean_candidate = MeanCandidate::last_iteration}));
+}
+
 TEST_CASE("every preset is valid and survives a round trip through JSON") {
   for (const auto& name : sampling_preset_names()) {
     INFO("preset " << name);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plans shifted by what was executed.
-#include "catch.hpp"
 #include "foresight/planning/cma_es_planner.hpp"
+#include "foresight/planning/gradient_planner.hpp"
+#include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
+#include "planner_conformance.hpp"
 
 namespace foresight::warm_start_test {
 namespace {
@@ -39,6 +41,35 @@ TEST_CASE("what is shifted in is the prior mean, also behind blocks that were ex
     // Whole blocks leave the end to the next search.
     CHECK(at::equal(planner->advance({plan, {}}, {2}, 2).mean, plan.narrow(1, 1, 2)));
   }
+}
+
+TEST_CASE("beyond the end of its plan a problem starts anew, whatever the others carry over") {
+  auto options = icem();
+  options.samples = 24;
+  options.elites = 6;
+  options.iterations = 2;
+  options.initial_mean = {0.25};
+  options.returned = Returned::best_ever;
+  for (const auto tail : {Tail::prior, Tail::repeat_last}) {
+    INFO(enum_name(tail));
+    options.tail = tail;
+    const SamplingPlanner planner(options);
+    auto problem = testing::quadratic_problem(2, 3);
+    PhiloxNoise first(1), second(2), fresh(2);
+    const auto plan = planner.solve(problem, first);
+    REQUIRE(find_term(plan.warm_start.memory, "elites").defined());
+    const auto without = planner.solve(problem, fresh);
+    problem.warm_start = planner.advance(plan.warm_start, {1, 4}, 1);
+    const auto with = planner.solve(problem, second);
+    CHECK(at::equal(with.actions[1], without.actions[1]));
+    CHECK_FALSE(at::equal(with.actions[0], without.actions[0]));
+    CHECK(with.diagnostics.non_finite.eq(0).all().item<bool>());
+  }
+  // A multiplier belongs to the plan that it was found with.
+  const WarmStart left{at::ones({2, 3, 1}), {{"multipliers", at::full({2, 2}, 7.0)}}};
+  const auto next = LagrangianPlanner().advance(left, {3, 4}, 1);
+  CHECK(at::equal(find_term(next.memory, "multipliers"),
+                  at::tensor({7.0, 7.0, 0.0, 0.0}).reshape({2, 2}).to(at::kFloat)));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include "foresight/control/mpc.hpp"
@@ -83,13 +84,14 @@ class FORESIGHT_API Agent {
   /// do, and for planner settings or a calibration that it does not know.
   static Agent load(const std::filesystem::path& bundle);
 
-  /// Moves the weights, observations may stay on the CPU. Of all copies, and under the controllers
-  /// made so far: before the first of them runs.
+  /// Moves the weights, observations may stay on the CPU. Of all copies; throws
+  /// Error(invalid_argument) while a controller, monitor or learned objective made from one of them
+  /// is left, which would find its weights elsewhere.
   void to(const at::Device& device);
 
   /// Infers in another precision from now on; see models::in_precision(). A critic in bfloat16 with
-  /// the model, else in float32. float32 and bfloat16 convert the weights that copies and earlier
-  /// controllers share, as to() does; fixed16 leaves them and copies.
+  /// the model, else in float32. float32 and bfloat16 convert the weights that copies share, and
+  /// throw as to() does; fixed16 leaves them and copies.
   void compute_in(models::InferencePrecision precision);
 
   const WorldModel& model() const noexcept { return *loaded_.model; }
@@ -115,8 +117,18 @@ class FORESIGHT_API Agent {
   std::shared_ptr<SafetyMonitor> monitor(const SafetyMonitorOptions& settings = {}) const;
 
  private:
+  // What was made from this agent and its copies holds the model through one pointer, so that it is
+  // known whether any of it is left.
+  struct Lent {
+    std::mutex mutex;
+    std::weak_ptr<const WorldModel> model;
+  };
+  std::shared_ptr<const WorldModel> lend() const;
+  void require_nothing_lent(const char* change) const;
+
   models::LoadedWorldModel loaded_;
   std::shared_ptr<models::ValueCritic> critic_;
+  std::shared_ptr<Lent> lent_ = std::make_shared<Lent>();
   std::optional<SurpriseCalibration> calibration_;
   io::BundleConfig config_;
 };

@@ -97,8 +97,9 @@ struct AsyncStatistics {
 /// as does a clock that jumps back.
 class FORESIGHT_API AsyncMpc {
  public:
-  /// Takes over a controller, best after Mpc::warm_up() and with a goal. MpcOptions::replan_steps
-  /// is the shortest distance between two plans; 1 plans as often as there is time. `now` measures
+  /// Takes over a controller, best after Mpc::warm_up() and with a goal. A safety monitor and
+  /// proposals are given to it before: its planning thread calls them. MpcOptions::replan_steps is
+  /// the shortest distance between two plans; 1 plans as often as there is time. `now` measures
   /// how long answers take; several threads call it. Throws Error(invalid_option).
   explicit AsyncMpc(Mpc mpc, AsyncMpcOptions options = {},
                     std::function<Problem::Clock::time_point()> now = Problem::Clock::now);
@@ -116,13 +117,14 @@ class FORESIGHT_API AsyncMpc {
   /// The action of every problem at `time`, at once. Never throws.
   AsyncDecision action(double time) noexcept;
 
-  /// As Mpc::set_goal() and set_task(), in order with the observations: plans made from later ones
-  /// pursue the new goal, the present plan goes on until then. Throws Error on a wrong field or
-  /// shape and on NaN or infinity; what only the model can find wrong is told in the answers'
-  /// message, and the old goal stays.
+  /// As Mpc::set_goal(), set_task() and set_pinned(), in order with the observations: plans made
+  /// from later ones pursue the new goal, the present plan goes on until then. Throws Error on a
+  /// wrong field or shape and on NaN or infinity; what only the model can find wrong is told in the
+  /// answers' message, and the old goal stays.
   void set_goal(const Observation& goal);
   void set_goal(const Observation& goal, const std::vector<int64_t>& rows);
   void set_task(std::string_view field, const Tensor& value);
+  void set_pinned(const Tensor& pinned);
 
   /// The plan that is in execution or comes next, whichever is newer, for displays and logs;
   /// AsyncPlan::known() is false before the first and after reset(). The tensor is a copy. Throws

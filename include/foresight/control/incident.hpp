@@ -3,6 +3,7 @@
 // appended to, for a person with a pager as well as for `foresight report`.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -83,13 +84,18 @@ class FORESIGHT_API IncidentLog {
   bool write(Incident incident) noexcept;
   /// The same for an incident that is only put together if the rate admits it: hashing an
   /// observation and reading a plan back take time in a control step.
-  bool write(const std::function<Incident()>& incident) noexcept;
+  template <std::invocable Make>
+  bool write(const Make& incident) noexcept {
+    return write_made(std::cref(incident));
+  }
 
   int64_t written() const;
   int64_t suppressed() const;  ///< held back by rate or limit
   int64_t failed() const;      ///< refused by the system, e.g. disk full
 
  private:
+  bool write_made(const std::function<Incident()>& make) noexcept;
+
   struct File;
   std::unique_ptr<File> file_;
 };

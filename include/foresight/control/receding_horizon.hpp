@@ -96,7 +96,8 @@ class FORESIGHT_API RecedingHorizon {
   /// raw action is the mean of the commands sent during it (discrete: the symbol sent longest).
   Tensor as_block(const Tensor& commands) const;
   /// What the planner may start from. Empty while no row has a plan, with warm_start off, or when
-  /// everything was executed. Rows without a plan are zero beside rows that have one.
+  /// everything was executed. Rows without a plan, beside rows that have one, are what `planner`
+  /// starts from without a warm start.
   ///
   /// After k control steps a plan u has advanced by k / steps_per_action raw actions. A fraction f
   /// of one blends neighbours, (1 - f) u[n + i] + f u[n + i + 1]: the mean of a held plan over the
@@ -132,6 +133,11 @@ class FORESIGHT_API RecedingHorizon {
   };
   void check_rows(const std::vector<int64_t>& rows) const;
   void check_lag(int64_t lag) const;
+  // `left` [rows,...] after `steps[r]` control steps.
+  WarmStart advanced(const WarmStart& left, const std::vector<int64_t>& steps,
+                     const Planner& planner) const;
+  // Makes the rows `places` of `next` what `planner` starts from without a warm start.
+  void renew(WarmStart& next, const std::vector<int64_t>& places, const Planner& planner) const;
   void store(const std::vector<int64_t>& rows, const Plan& plan);
   // A plan's raw actions [rows,H*block,dim] as commands [rows,H*G,dim].
   Tensor commands(const Tensor& raw, const Tensor& previous) const;

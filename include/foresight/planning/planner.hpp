@@ -18,7 +18,9 @@ class FORESIGHT_API Planner {
   virtual Plan solve(const Problem& problem, Noise& noise) const = 0;
 
   /// The warm start after `raw_steps[b]` raw actions of problem b were executed; `block` raw
-  /// actions make one action block. Default: the mean is shifted, memory is dropped.
+  /// actions make one action block. raw_steps[b] beyond the end of the plan (more than it has):
+  /// problem b has no plan, its row becomes what the planner would start from without a warm start.
+  /// Default: the mean is shifted, its end is zero, memory is dropped.
   virtual WarmStart advance(const WarmStart& last, const std::vector<int64_t>& raw_steps,
                             int64_t block) const;
 };
