@@ -12,7 +12,7 @@
 #include "foresight/control/agent.hpp"
 #include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
-#include "foresight/eval/mpc_policy.hpp"
+#include "foresight/eval/agent_policy.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
 #include "foresight/eval/recorded_sources.hpp"
 #include "machine_flags.hpp"
@@ -170,7 +170,10 @@ void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& 
   for (const auto& problems : protocols) {
     const auto report = evaluate_agent(setting, setting.agent, setting.view, problems, "planner");
     fmt::print("{}\n", eval::summary(report));
+    const bool within = eval::plans_within_episode(setting.agent, problems);
+    if (within) fmt::print("  plans end with the episode, as EB-JEPA evaluates them\n");
     nlohmann::json entry = {{"planner", eval::to_json(report)},
+                            {"plans_end_with_episode", within},
                             {"latency", single_problem_latency(setting, problems)}};
     fmt::print(
         "  one problem at a time: {:.1f} ms median, {:.1f} ms worst per decision (encoding "

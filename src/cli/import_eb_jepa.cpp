@@ -23,6 +23,9 @@ struct EbJepaImportOptions {
   std::vector<double> image_mean = models::EbJepaOptions().image_mean;
   std::vector<double> image_std = models::EbJepaOptions().image_std;
   ActionSpace action = models::EbJepaOptions().action;
+  int64_t predicted_steps = models::EbJepaOptions().predicted_steps;
+  double prediction = models::EbJepaOptions().prediction;
+  losses::LatentRegulariserOptions regulariser;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -30,6 +33,9 @@ struct EbJepaImportOptions {
     visit("image_mean", self.image_mean, "mean per channel of values scaled to [0, 1]");
     visit("image_std", self.image_std, "standard deviation per channel");
     visit("action", self.action, "dimensions, limits and statistics of actions");
+    visit("predicted_steps", self.predicted_steps, "steps imagined in training on");
+    visit("prediction", self.prediction, "weight in training on: imagined latents");
+    visit("regulariser", self.regulariser, "the other terms in training on");
   }
   std::vector<std::string> validate() const { return base().validate(); }
 
@@ -39,6 +45,9 @@ struct EbJepaImportOptions {
     options.image_mean = image_mean;
     options.image_std = image_std;
     options.action = action;
+    options.predicted_steps = predicted_steps;
+    options.prediction = prediction;
+    options.regulariser = regulariser;
     return options;
   }
 };
@@ -46,13 +55,17 @@ struct EbJepaImportOptions {
 struct EbJepaFlags {
   ImportFlags shared;
   OptionFlags options;
-  std::string inverse_dynamics_view;
 };
 
-std::optional<losses::LatentView> given_view(const std::string& name) {
-  for (const auto& [text, view] : EnumNames<losses::LatentView>::names)
-    if (name == text) return view;
-  return std::nullopt;
+// `view` where a flag or the file of --config says regulariser.<name>.
+std::optional<losses::LatentView> told_view(const OptionFlags& flags, const char* name,
+                                            losses::LatentView view) {
+  const auto tells = [&](const nlohmann::json& options) {
+    return options.is_object() && options.contains("regulariser") &&
+           options["regulariser"].contains(name);
+  };
+  const bool told = tells(flags.patch) || (!flags.file.empty() && tells(io::read_json(flags.file)));
+  return told ? std::optional(view) : std::nullopt;
 }
 
 void import_eb_jepa_command(const EbJepaFlags& flags) {
@@ -65,8 +78,18 @@ void import_eb_jepa_command(const EbJepaFlags& flags) {
     shared.group = models::kEbJepaGroup;
   const auto tensors = shared.tensors(weights);
   const auto source = weights.path.string();
-  const auto options = models::eb_jepa_options(tensors, given.base(), source,
-                                               given_view(flags.inverse_dynamics_view));
+  const auto& terms = given.regulariser;
+  const auto options = models::eb_jepa_options(
+      tensors, given.base(), source,
+      told_view(flags.options, "inverse_dynamics_view", terms.inverse_dynamics_view));
+  // Only a training that goes on needs it, and would do something else without a word.
+  require(options.projector.empty() || terms.temporal == 0 ||
+              told_view(flags.options, "temporal_view", terms.temporal_view),
+          ErrorCategory::invalid_option,
+          source +
+              ": has a projector, and no shape tells whether the temporal term looked through it: "
+              "say --regulariser.temporal_view direct (sim_t_after_proj false, upstream's default) "
+              "or projected_upstream (true: clips are mixed up as there), or projected");
   require(options.action.width() == given.action.width(), ErrorCategory::invalid_option,
           source + ": actions of width " + std::to_string(options.action.width()) +
               ", but --action.dim and --action.block make " + std::to_string(given.action.width()));
@@ -82,11 +105,6 @@ void import_eb_jepa_command(const EbJepaFlags& flags) {
 void add_eb_jepa_import(CLI::App& command) {
   auto flags = std::make_shared<EbJepaFlags>();
   flags->shared.add(command);
-  command
-      .add_option("--inverse_dynamics_view", flags->inverse_dynamics_view,
-                  "what the inverse-dynamics head reads, where latents and projections are equally "
-                  "wide")
-      ->check(CLI::IsMember({"direct", "projected", "projected_upstream"}));
   add_options(command, EbJepaImportOptions(), flags->options);
   command.callback([flags] { import_eb_jepa_command(*flags); });
 }

@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
-#include "foresight/eval/mpc_policy.hpp"
+#include "foresight/eval/agent_policy.hpp"
 #include "foresight/eval/recorded_sources.hpp"
 
 namespace foresight::cli {
@@ -74,17 +74,11 @@ eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& a
                                     const eval::ObservationView& view,
                                     const eval::PlanningProtocol& problems,
                                     const std::string& name) {
-  eval::MpcEvalPolicy policy(
-      [&](int64_t batch) {
-        auto sized = agent;
-        sized.options.control.batch = batch;
-        return std::make_unique<Mpc>(sized.controller());
-      },
-      name, view);
+  const auto policy = eval::agent_policy(agent, problems, name, view);
   // Recorded frames where the problems have them; else evaluation renders.
   const auto frames = problems.recorded() && ground.dataset ? eval::recorded_frames(ground.dataset)
                                                             : eval::FrameLookup();
-  return eval::evaluate_planning(policy, ground.environment, problems, frames, ground.options);
+  return eval::evaluate_planning(*policy, ground.environment, problems, frames, ground.options);
 }
 
 void SuccessFlags::add(CLI::App& app) {

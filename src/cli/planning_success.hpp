@@ -48,7 +48,7 @@ eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::s
 eval::ObservationView view_of_ground(const PlanningGround& ground, const Agent& agent,
                                      const std::vector<std::string>& columns = {});
 
-/// Runs the agent's controller on every problem.
+/// Runs the agent on every problem, by eval::agent_policy().
 eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& agent,
                                     const eval::ObservationView& view,
                                     const eval::PlanningProtocol& problems,

@@ -52,12 +52,22 @@ void require_no_flags(const CLI::App& parent, const char* family) {
                 " " + option->get_name());
 }
 
+// Whether the file of --config is a run's config.json, which lists every option that there was when
+// the run began. What it lacks came later: it is off in a plain Options(), and presets turn it on,
+// so that no preset of today must fill the gaps.
+bool tells_a_run(const std::string& file) {
+  if (file.empty()) return false;
+  const auto config = io::read_json(file);
+  return config.is_object() && config.contains("learn");
+}
+
 template <class Options>
 Options chosen_options(const FamilyFlags<Options>& flags,
                        const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
   Options defaults;
+  const bool began = tells_a_run(flags.options.file);
   for (const auto& preset : presets)
-    if (flags.preset == preset.name) defaults = preset.make();
+    if (!began && flags.preset == preset.name) defaults = preset.make();
   auto given = flags.options;
   if (!flags.continued.bundle.empty()) {
     require(!given.patch.contains("model"), ErrorCategory::invalid_option,
@@ -174,7 +184,9 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   std::vector<std::string> names;
   for (const auto& preset : presets) names.emplace_back(preset.name);
   flags->preset = names.front();
-  command->add_option("--preset", flags->preset, "what the options below start from")
+  command
+      ->add_option("--preset", flags->preset,
+                   "what the options below start from; not those of a run's config.json")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   add_options(*command, presets.front().make(), flags->options);

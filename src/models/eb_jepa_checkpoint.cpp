@@ -104,7 +104,7 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
             std::string(source) + ": latents and projections are both " +
                 std::to_string(options.latent()) +
                 " wide, so no shape tells which of them the inverse-dynamics head reads: say it "
-                "(--inverse_dynamics_view direct, projected or projected_upstream)");
+                "(--regulariser.inverse_dynamics_view direct, projected or projected_upstream)");
     options.regulariser.inverse_dynamics_view = inverse_dynamics_view.value_or(
         shapes.size(idm, 1) == 2 * options.projector.back() ? losses::LatentView::projected
                                                             : losses::LatentView::direct);

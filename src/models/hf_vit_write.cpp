@@ -9,7 +9,7 @@
 namespace foresight::models {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 void need_of_vit(bool holds, const std::string& what) {
   require(holds, ErrorCategory::unsupported, "write_hf_vit: no transformers class has " + what);
@@ -46,9 +46,9 @@ double mlp_ratio(const nn::VitOptions& o) {
   return 0;
 }
 
-Json common(const char* class_name, const char* type, const nn::Vit& vit, int64_t channels) {
+OrderedJson common(const char* class_name, const char* type, const nn::Vit& vit, int64_t channels) {
   const auto& o = vit.options();
-  return {{"architectures", Json::array({class_name})},
+  return {{"architectures", OrderedJson::array({class_name})},
           {"attention_probs_dropout_prob", 0.0},
           {"dtype", "float32"},
           {"hidden_act", activation_name(o.activation)},
@@ -65,7 +65,7 @@ Json common(const char* class_name, const char* type, const nn::Vit& vit, int64_
           {"qkv_bias", o.qkv_bias}};
 }
 
-Json dinov2_config(const nn::Vit& vit, int64_t channels) {
+OrderedJson dinov2_config(const nn::Vit& vit, int64_t channels) {
   const auto& o = vit.options();
   const bool registers = o.registers > 0;
   need_of_vit(o.class_token, "layer scales without class token");
@@ -89,7 +89,7 @@ Json dinov2_config(const nn::Vit& vit, int64_t channels) {
   return config;
 }
 
-Json vit_config(const nn::Vit& vit, int64_t channels) {
+OrderedJson vit_config(const nn::Vit& vit, int64_t channels) {
   const auto& o = vit.options();
   need_of_vit(o.registers == 0 && !o.gated,
               "registers or a gated feed-forward without layer scales");

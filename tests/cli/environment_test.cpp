@@ -8,7 +8,6 @@
 #include "catch.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/core/options_json.hpp"
 #include "foresight/envs/eb_two_rooms.hpp"
 #include "foresight/eval/planning_protocol.hpp"
 #include "foresight/io/json_file.hpp"
@@ -51,6 +50,7 @@ TEST_CASE("eval judges a model in its environment by that environment's rule, wi
   CHECK(planner["success_distance"] == 4.5);
   CHECK(planner["frames"] == "rendered");
   CHECK(planner["fallbacks"] == 0);
+  CHECK(entry["plans_end_with_episode"] == true);
   CHECK(entry["baselines"].size() == 2);  // still and random: nobody heads straight for a layout
   envs::EbTwoRooms rooms;
   const auto problems = eval::sample_environment_protocol(rooms, 5, 2, /*seed=*/7);
@@ -72,6 +72,14 @@ TEST_CASE("eval judges a model in its environment by that environment's rule, wi
   CHECK(again["protocol"] == "random/4");
   CHECK(again["successes"] == 1);  // the whole picture is near enough
   CHECK(again["instances"][0]["start_state"][2] == envs::EbTwoRoomsGeometry().fixed_wall_x);
+
+  // A robot's settings are a robot's control loop.
+  const auto robot = foresight_command(given +
+                                       " --instances 1 --no-baselines --protocol random/3 "
+                                       "--control.warm_start true");
+  INFO(robot.output);
+  REQUIRE(robot.code == 0);
+  CHECK(io::read_json(folder / "eval.json")["protocols"][0]["plans_end_with_episode"] == false);
 }
 
 TEST_CASE("eval without recordings names what needs them") {

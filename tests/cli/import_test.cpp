@@ -196,6 +196,49 @@ TEST_CASE("an EB-JEPA comes from a compiled model's weights and goes back under 
   CHECK_FALSE(fs::exists(folder / "other"));
 }
 
+TEST_CASE("an EB-JEPA's terms of training are asked for where no shape tells them, and kept") {
+  const TemporaryFolder folder;
+  models::EbJepaOptions options;
+  options.image_size = 13;
+  options.encoder.channels = {3};
+  options.encoder.width = 6;
+  options.inverse_dynamics_hidden = 5;
+  options.projector = {8, 6};
+  io::write_safetensors(folder / "own.safetensors",
+                        models::eb_jepa_tensors(models::EbJepa(options, 3)));
+  const auto imported = [&](const std::string& flags) {
+    return foresight_command("import eb_jepa " + (folder / "own.safetensors").string() + " --out " +
+                             (folder / "bundle").string() + " --image_size 13" + flags);
+  };
+  CHECK_THAT(imported(" --regulariser.temporal_view direct").output,
+             Catch::Contains("--regulariser.inverse_dynamics_view"));
+  const std::string head = " --regulariser.inverse_dynamics_view projected";
+  const auto unsaid = imported(head);
+  CHECK(unsaid.code == 2);
+  CHECK_THAT(unsaid.output, Catch::Contains("--regulariser.temporal_view"));
+  CHECK_FALSE(fs::exists(folder / "bundle"));
+
+  const auto said = imported(head +
+                             " --regulariser.temporal_view projected_upstream"
+                             " --regulariser.frames first --regulariser.std 4 --predicted_steps 3");
+  INFO(said.output);
+  REQUIRE(said.code == 0);
+  const auto read = models::read_eb_jepa(io::read_bundle(folder / "bundle"))->options();
+  CHECK(read.regulariser.temporal_view == losses::LatentView::projected_upstream);
+  CHECK(read.regulariser.inverse_dynamics_view == losses::LatentView::projected);
+  CHECK(read.regulariser.frames == losses::SampledFrames::first);
+  CHECK(read.regulariser.std == 4);
+  CHECK(read.regulariser.cov == losses::LatentRegulariserOptions().cov);
+  CHECK(read.predicted_steps == 3);
+
+  // A file says it as well; without the term nobody asks.
+  fs::remove_all(folder / "bundle");
+  io::write_json(folder / "terms.json", {{"regulariser", {{"temporal_view", "direct"}}}});
+  CHECK(imported(head + " --config " + (folder / "terms.json").string()).code == 0);
+  fs::remove_all(folder / "bundle");
+  CHECK(imported(head + " --regulariser.temporal 0").code == 0);
+}
+
 TEST_CASE("a V-JEPA 2 comes from a Hugging Face folder and goes back bit by bit") {
   const TemporaryFolder folder;
   const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";

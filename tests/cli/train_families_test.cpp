@@ -174,6 +174,45 @@ TEST_CASE("I-JEPA and EB-JEPA train from the command line") {
   CHECK_THAT(done("inspect " + path("rooms/bundle")), Catch::Contains("family 'eb_jepa'"));
 }
 
+TEST_CASE("a run that an earlier version began goes on without what presets turn on today") {
+  const TemporaryFolder folder;
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  // As if options had not been known when the run began, and it had stopped after one step.
+  const auto aged = [&](const char* run, const char* family, const std::string& option) {
+    auto config = io::read_json(folder / run / "config.json");
+    const nlohmann::json::json_pointer place("/learn" + option);
+    REQUIRE(config.contains(place));
+    config[place.parent_pointer()].erase(place.back());
+    io::write_json(folder / run / "config.json", config);
+    fs::remove_all(folder / run / "bundle");
+    fs::remove(folder / run / "checkpoints" / family / "step_00000002.safetensors");
+  };
+  const auto going_on = [&](const char* run) {
+    return " --out " + path(run) + " --resume --config " + path(run) + "/config.json";
+  };
+
+  const std::string rooms = "train eb_jepa --preset two_rooms";
+  done(rooms + " --out " + path("rooms") +
+       " --steps 2 --task.batch 2 --task.validation_clips 2 --training.checkpoint_every 1"
+       " --task.probe_hidden 0 --walks.window 3 --model.predicted_steps 2");
+  const auto whole = tensors_of(folder / "rooms" / "bundle");
+  aged("rooms", "eb_jepa", "/task/probe_hidden");
+  CHECK_THAT(done(rooms + going_on("rooms")), Catch::Contains("does not know task.probe_hidden"));
+  check_equal(tensors_of(folder / "rooms" / "bundle"), whole);
+
+  const auto data = gripper(folder);
+  done("train vjepa2 --data " + data + " --out " + path("clips") +
+       " --steps 1 --loader.batch 2 --validation_batches 1 --model.encoder.depth 1");
+  const auto arm = "train vjepa2_ac --data " + data + " --backbone " + path("clips/bundle");
+  done(arm + " --out " + path("arm") +
+       " --steps 2 --loader.batch 4 --validation_batches 1 --training.checkpoint_every 1"
+       " --model.image.max_aspect 0");
+  aged("arm", "vjepa2_ac", "/model/image/max_aspect");
+  done(arm + going_on("arm"));
+  const auto bundle = io::read_json(folder / "arm" / "bundle" / "config.json");
+  CHECK(bundle["options"]["image"]["max_aspect"] == 0.0);
+}
+
 TEST_CASE("what does not fit a family is named, and no run folder is left") {
   const TemporaryFolder folder;
   const auto data = gripper(folder), out = " --out " + (folder / "run").string();

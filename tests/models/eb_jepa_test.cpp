@@ -230,7 +230,7 @@ TEST_CASE("what the inverse-dynamics head reads is asked for where no shape tell
   base.image_size = 13;
   CHECK(fails_with(
       ErrorCategory::invalid_option, [&] { models::eb_jepa_options(tensors, base, "file.pt"); },
-      "file.pt", "both 6 wide", "--inverse_dynamics_view"));
+      "file.pt", "both 6 wide", "--regulariser.inverse_dynamics_view"));
   for (const auto view : {LatentView::direct, LatentView::projected})
     CHECK(
         models::eb_jepa_options(tensors, base, "file.pt", view).regulariser.inverse_dynamics_view ==
