@@ -59,6 +59,7 @@ Tensor AdamW::step(double factor, double decay_factor) {
     return at::zeros({}, parameters_.front().options()).detach();
 
   const auto norm = clip_gradient_norm(parameters_, options_.clip);
+  if (!at::isfinite(norm).item<bool>()) return norm;
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;
     at::_foreach_add_(group->steps, 1);

@@ -23,6 +23,7 @@ DataParallel::DataParallel(std::shared_ptr<ProcessGroup> group, const DataParall
 DataParallel::~DataParallel() = default;
 
 void DataParallel::synchronise(int64_t step, const std::vector<Tensor>& state) {
+  buckets_.reset();  // those of a run that ended amid an update are filled
   // The same number of tensors and elements first: a broadcast of other shapes would be undefined.
   double elements = 0;
   for (const auto& tensor : state) elements += static_cast<double>(tensor.numel());

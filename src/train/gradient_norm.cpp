@@ -12,7 +12,11 @@ Tensor clip_gradient_norm(const std::vector<Tensor>& parameters, double largest)
     if (parameter.grad().defined()) gradients.push_back(parameter.grad());
   if (gradients.empty()) return at::zeros({});
   const auto norm = at::stack(at::_foreach_norm(gradients)).norm();
-  if (largest > 0) at::_foreach_mul_(gradients, at::clamp_max(largest / (norm + 1e-6), 1.0));
+  if (largest > 0) {
+    const auto factor = at::clamp_max(largest / (norm + 1e-6), 1.0);
+    // Times NaN or 0 all gradients would hide which of them is to blame.
+    at::_foreach_mul_(gradients, at::where(at::isfinite(norm), factor, at::ones_like(factor)));
+  }
   return norm;
 }
 

@@ -6,7 +6,9 @@
 #include <ATen/Context.h>
 
 #include <mutex>
+#include <string_view>
 
+#include "foresight/core/fnv1a.hpp"
 #include "foresight/core/tensor.hpp"
 
 namespace foresight::train {
@@ -23,12 +25,22 @@ inline void set_random_state(const Tensor& state) {
   generator.set_state(state.clone());
 }
 
-/// A state of its own for each process and step.
-inline void seed_generator(at::Device device, int64_t rank, int64_t step) {
+/// A state of its own for each seed, stage, process and step.
+struct GeneratorSeed {
+  std::uint64_t seed = 0;
+  std::string_view stage;
+  int64_t rank = 0, step = 0;
+};
+
+inline void seed_generator(at::Device device, const GeneratorSeed& from) {
+  // Of a CPU's seed only the lower 32 bits count, which a hash fills.
+  Fnv1a hash;
+  for (const auto number : {static_cast<int64_t>(from.seed), from.rank, from.step})
+    hash.add(number);
+  hash.add(from.stage);
   auto generator = at::globalContext().defaultGenerator(device);
   std::lock_guard lock(generator.mutex());
-  generator.set_current_seed(static_cast<std::uint64_t>(step) * 65536 +
-                             static_cast<std::uint64_t>(rank));
+  generator.set_current_seed(hash.value());
 }
 
 /// Whatever draws while it exists has drawn nothing afterwards: evaluation must not change

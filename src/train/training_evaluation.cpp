@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Validation, by loss and by planning success, and the weights that are kept for it.
+#include <fmt/format.h>
+
+#include "foresight/core/log.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "loss_values.hpp"
 #include "training_run.hpp"
@@ -56,14 +59,20 @@ void TrainingRun::end_with_kept_weights() {
   result_.kept_step = result_.step;
   if (options_.keep != Keep::last && writes() && best_weights_.exists()) {
     result_.kept_step = best_weights_.load(task_.module());
-  } else if (average_) {
-    average_->exchange();
+  } else {
+    if (options_.keep != Keep::last && writes())
+      log(LogLevel::warning,
+          fmt::format(
+              "TrainOptions.keep = {}: task '{}' has nothing to choose by, so that the last "
+              "weights are kept",
+              enum_name(options_.keep), task_.name()));
+    if (average_) average_->exchange();
   }
   if (hooks_.reducer == nullptr) return;
-  std::vector<Tensor> weights;
-  for (const auto& [name, tensor] : nn::state_dict(task_.module()))
-    weights.push_back(tensor.detach());
-  hooks_.reducer->synchronise(result_.step, weights);
+  std::vector<Tensor> kept{at::full({}, result_.kept_step, at::dtype(at::kLong).device(device_))};
+  for (const auto& [name, tensor] : nn::state_dict(task_.module())) kept.push_back(tensor.detach());
+  hooks_.reducer->synchronise(result_.step, kept);
+  result_.kept_step = kept.front().item<int64_t>();
 }
 
 }  // namespace foresight::train

@@ -11,6 +11,19 @@
 #include "loss_values.hpp"
 
 namespace foresight::train {
+namespace {
+
+// ", first in 'encoder.norm.weight'"; nothing where each is finite and their squares are not.
+std::string first_non_finite_gradient(const torch::nn::Module& module) {
+  for (const auto& item : module.named_parameters()) {
+    const auto& gradient = item.value().grad();
+    if (gradient.defined() && !at::isfinite(gradient).all().item<bool>())
+      return fmt::format(", first in '{}'", item.key());
+  }
+  return "";
+}
+
+}  // namespace
 
 void TrainingRun::log_step(const StepLoss& loss, double factor) {
   Scalars scalars;
@@ -19,15 +32,18 @@ void TrainingRun::log_step(const StepLoss& loss, double factor) {
   scalars.emplace_back(prefix + "lr", options_.optimizer.lr * factor);
   for (const auto& [name, value] : task_.counters()) scalars.emplace_back(prefix + name, value);
   scalars.emplace_back(prefix + "grad_norm", norm_.item<double>());
-  const auto elapsed = seconds_since(logged_at_);
-  const auto processes = hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
-  const auto samples =
-      (result_.step - logged_step_) * task_.samples() * options_.accumulate * processes;
+  const auto elapsed = stepping_ - logged_stepping_;
+  const auto samples = (result_.step - logged_step_) * samples_per_step();
   scalars.emplace_back(prefix + "samples_per_second",
                        elapsed > 0 ? static_cast<double>(samples) / elapsed : 0.0);
   metrics_.write(first_step_ + result_.step, scalars);
   logged_step_ = result_.step;
-  logged_at_ = Clock::now();
+  logged_stepping_ = stepping_;
+}
+
+int64_t TrainingRun::samples_per_step() const {
+  const auto processes = hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
+  return task_.samples() * options_.accumulate * processes;
 }
 
 bool TrainingRun::agree_to_stop(std::vector<double>& values) {
@@ -49,11 +65,12 @@ bool TrainingRun::agree_to_stop(std::vector<double>& values) {
 }
 
 // Of the random state a checkpoint holds that of rank 0's CPU. All else starts anew at every step,
-// from rank and step: other processes drop other units, and go on exactly.
+// from seed, rank and step: other processes drop other units, and go on exactly.
 void TrainingRun::seed_step() {
   const auto rank = hooks_.reducer == nullptr ? 0 : hooks_.reducer->rank();
-  if (rank > 0) seed_generator(at::kCPU, rank, result_.step);
-  if (device_.is_cuda()) seed_generator(device_, rank, result_.step);
+  const auto seed = task_.seed().value_or(0);
+  if (rank > 0) seed_generator(at::kCPU, {seed, task_.name(), rank, result_.step});
+  if (device_.is_cuda()) seed_generator(device_, {seed, task_.name(), rank, result_.step});
 }
 
 // Gradients of the mean loss of `accumulate` batches. Each batch's graph is freed before the next.
@@ -85,25 +102,29 @@ StepLoss TrainingRun::accumulate() {
   return loss;
 }
 
-void TrainingRun::update(double rate) {
+// Equal in all processes, as the mean gradient is.
+std::string TrainingRun::update(double rate) {
   if (hooks_.reducer != nullptr) hooks_.reducer->reduce(optimizer_.parameters());
   task_.clip_gradients();
   const auto progress = static_cast<double>(result_.step) / static_cast<double>(options_.steps);
   norm_ = optimizer_.step(rate, 1 + (options_.final_decay - 1) * progress);
+  if (const auto norm = norm_.item<double>(); !std::isfinite(norm))
+    return fmt::format("the loss is finite, its gradient is not (norm {}{})", norm,
+                       first_non_finite_gradient(task_.module()));
   if (average_) average_->update(result_.step + 1);
   task_.updated();
   remember();
+  return {};
 }
 
-bool TrainingRun::diverged(const StepLoss& loss) {
-  const auto problem = non_finite_term(loss.terms, loss.values);
+bool TrainingRun::diverged(const std::string& problem) {
   if (problem.empty()) return false;
   optimizer_.zero_grad();
   restore_buffers();
   result_.outcome = Outcome::diverged;
   result_.message = fmt::format(
       "stopped at step {}: {}. The weights of step {} are kept; a lower learning "
-      "rate or a smaller weight of that term may help",
+      "rate or a smaller weight of the term to blame may help",
       result_.step + 1, problem, result_.step);
   return true;
 }
@@ -112,7 +133,6 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   Progress progress(task_.name(), options_.steps, result_.step,
                     writes() ? style : ProgressStyle::silent);
   task_.module().train();
-  double stepping = 0;
   const int64_t first = result_.step;
   result_.outcome = Outcome::finished;
   result_.message = "finished";
@@ -129,18 +149,18 @@ TrainResult TrainingRun::run(ProgressStyle style) {
       const auto step_start = Clock::now();
       auto loss = accumulate();
       stop = agree_to_stop(loss.values);
-      if (diverged(loss)) break;
+      if (diverged(non_finite_term(loss.terms, loss.values))) break;
       const auto factor = learning_rate_factor(options_.schedule, result_.step, options_.steps);
-      update(factor);
+      if (diverged(update(factor))) break;
       ++result_.step;
       result_.loss = loss.values[0];
-      stepping += seconds_since(step_start);
+      stepping_ += seconds_since(step_start);
       result_.seconds = earlier_seconds_ + seconds_since(start_);
       const bool logs = due(options_.log_every) || result_.step == options_.steps;
       if (writes() && (logs || result_.step == 1)) log_step(loss, factor);
       evaluate(due(options_.validate_every), due(options_.success_every));
       if (due(options_.checkpoint_every)) save();
-      progress.update(result_.step, task_.samples(), fmt::format("loss {:.4g}", result_.loss));
+      progress.update(result_.step, samples_per_step(), fmt::format("loss {:.4g}", result_.loss));
     }
     if (result_.outcome == Outcome::finished) evaluate(true, options_.success_every > 0);
   } catch (...) {
@@ -155,7 +175,7 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   }
   result_.seconds = earlier_seconds_ + seconds_since(start_);
   result_.step_ms =
-      result_.step > first ? 1e3 * stepping / static_cast<double>(result_.step - first) : 0.0;
+      result_.step > first ? 1e3 * stepping_ / static_cast<double>(result_.step - first) : 0.0;
   save();
   task_.module().eval();
   if (result_.outcome == Outcome::finished) end_with_kept_weights();

@@ -58,11 +58,15 @@ class TrainingRun {
   // Means of the loss values over all processes, and whether any was asked to stop. Counts the
   // windows that they skipped.
   bool agree_to_stop(std::vector<double>& values);
-  void update(double rate);
-  bool diverged(const StepLoss& loss);
+  // What keeps the gradient from being applied; empty: it was.
+  std::string update(double rate);
+  // Ends the run at the last good step, unless `problem` is empty.
+  bool diverged(const std::string& problem);
   void evaluate(bool loss_due, bool success_due);
   void keep_if_best(Keep measure, double value, double score);
   void log_step(const StepLoss& loss, double factor);
+  // Of all processes.
+  int64_t samples_per_step() const;
   void end_with_kept_weights();
 
   Task& task_;
@@ -83,7 +87,8 @@ class TrainingRun {
   std::vector<std::pair<Tensor, Tensor>> buffers_;  // of the module, and their values then
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
   int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
-  Clock::time_point start_ = Clock::now(), logged_at_ = Clock::now();
+  double stepping_ = 0, logged_stepping_ = 0;  // seconds of steps, nothing else
+  Clock::time_point start_ = Clock::now();
 };
 
 }  // namespace foresight::train

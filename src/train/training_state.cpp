@@ -35,6 +35,8 @@ TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolde
       best_weights_(folder_),
       device_(device_of(task.module())) {
   if (options.average > 0) average_.emplace(task.module(), options.average);
+  // Whatever this process drew before; a checkpoint brings a state of its own.
+  if (task.seed()) seed_generator(at::kCPU, {*task.seed(), task.name()});
   if (folder.resume) restore(folder.path / "metrics.jsonl");
   join();
   remember();
@@ -95,13 +97,7 @@ void TrainingRun::restore_task(const Checkpoint& checkpoint, const std::string& 
   const auto extra = task_.extra_tensors();
   if (extra.empty()) return;
   c10::NoGradGuard no_grad;
-  const auto saved = checkpoint.section("task/");
-  require(saved.size() == extra.size(), ErrorCategory::bad_file,
-          fmt::format("{}: holds {} tensors of task '{}', expected {}", source, saved.size(),
-                      task_.name(), extra.size()));
-  for (const auto& [name, target] : extra)
-    for (const auto& [saved_name, value] : saved)
-      if (name == saved_name) target.copy_(value);
+  io::load_into(extra, checkpoint.section("task/"), source);
 }
 
 void TrainingRun::join() {

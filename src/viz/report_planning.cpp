@@ -143,15 +143,20 @@ void add_trade_offs(Report& report, const RunReport& run) {
   auto rows = run.trade_offs;
   std::stable_sort(rows.begin(), rows.end(),
                    [](const auto& a, const auto& b) { return a.milliseconds < b.milliseconds; });
+  bool any_interval = false;
   for (const auto& row : rows) {
+    const bool measured = std::isfinite(row.low) && std::isfinite(row.high);
+    any_interval = any_interval || measured;
     table.rows.push_back({row.setting, std::to_string(row.samples), std::to_string(row.iterations),
                           std::to_string(row.horizon), number(row.milliseconds, 3),
-                          percent(row.success), percent_range(row.low, row.high)});
+                          percent(row.success),
+                          measured ? percent_range(row.low, row.high) : std::string("–")});
     points.x.push_back(row.milliseconds);
     points.y.push_back(100 * row.success);
     points.low.push_back(100 * row.low);
     points.high.push_back(100 * row.high);
   }
+  if (!any_interval) points.low = points.high = {};
   points.marker = Marker::dot;
   LinePlot plot{"Success against solve time",
                 {"median solve", "ms", scale_for({&points.x})},
@@ -160,7 +165,7 @@ void add_trade_offs(Report& report, const RunReport& run) {
                 {400, 290}};
   plot.y.low = 0;
   plot.y.high = 100;
-  report.figures({{draw(plot), "Band: confidence interval."}}, table);
+  report.figures({{draw(plot), any_interval ? "Band: " + run.success.interval + "." : ""}}, table);
 }
 
 }  // namespace foresight::viz

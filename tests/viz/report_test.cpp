@@ -171,6 +171,24 @@ TEST_CASE("a run report of numbers that are not finite is still well-formed") {
   CHECK(contains(html, "no value is finite"));
 }
 
+TEST_CASE("a trade-off whose interval is not known shows none") {
+  auto run = DemoRun().make();
+  const auto band = "Band: " + run.success.interval + ".";
+  CHECK(contains(make_run_report(run).html(), band));
+  run.trade_offs = {{.setting = "small", .samples = 64, .milliseconds = 2, .success = 0.5},
+                    {.setting = "large", .samples = 300, .milliseconds = 9, .success = 0.75}};
+  const auto unknown = make_run_report(run).html();
+  CHECK_FALSE(contains(unknown, band));
+  CHECK_FALSE(contains(unknown, "0.0 to 100.0 %"));
+  CHECK(markup_problem(unknown) == "");
+  run.trade_offs[1].low = 0.61;
+  run.trade_offs[1].high = 0.87;
+  const auto one = make_run_report(run).html();
+  CHECK(contains(one, band));
+  CHECK(contains(one, "61.0 to 87.0 %"));
+  CHECK(markup_problem(one) == "");
+}
+
 TEST_CASE("members that disagree are refused by name") {
   auto run = DemoRun().make();
   run.latent.position = at::zeros({3, 2});

@@ -70,6 +70,7 @@ class FORESIGHT_API CriticTask final : public Task {
 
   const std::string& name() const override { return name_; }
   torch::nn::Module& module() override { return *critic_; }
+  std::optional<std::uint64_t> seed() const override { return seed_; }
   int64_t samples() const override { return samples_; }
   /// Several processes draw the same pairs, and each takes its part of them.
   losses::Terms loss() override;

@@ -50,6 +50,9 @@ class FORESIGHT_API EbJepaTask final : public Task {
   torch::nn::Module& module() override { return *all_; }
   /// Null without one.
   const models::PositionProbe* probe() const { return probe_.get(); }
+  std::optional<std::uint64_t> seed() const override {
+    return static_cast<std::uint64_t>(options_.seed);
+  }
   int64_t samples() const override { return samples_; }
   /// Every step sees trajectories that were never seen before, every process its part of them.
   losses::Terms loss() override;

@@ -3,6 +3,8 @@
 // and knows no model; a task knows no optimiser, file or clock.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +27,9 @@ class FORESIGHT_API Task {
   virtual const std::string& name() const = 0;
   /// What is trained. Its parameters are in checkpoints.
   virtual torch::nn::Module& module() = 0;
+  /// What the random numbers that torch itself draws during training (dropout) follow from; without
+  /// one they go on from wherever torch's generator stands.
+  virtual std::optional<std::uint64_t> seed() const { return std::nullopt; }
   /// Samples of the last batch, of this process's part of it, for samples/s.
   virtual int64_t samples() const = 0;
 

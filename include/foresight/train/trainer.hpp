@@ -45,7 +45,8 @@ struct FORESIGHT_API TrainOptions {
   int64_t success_every = 0;       ///< steps between measurements of planning success, and at
                                    ///< the end; 0: none. Planning costs minutes
   int64_t checkpoint_every = 500;  ///< steps between checkpoints; 0: only at the end
-  int64_t keep_checkpoints = 2;    ///< newest ones kept; two survive a damaged disk block
+  int64_t keep_checkpoints = 2;    ///< newest ones kept; an older one is gone on from where the
+                                   ///< newest is cut short or its header damaged
   Precision precision = Precision::fp32;  ///< bf16 pays on CPUs with AVX512-BF16 or AMX and on GPUs
   Activations activations = Activations::keep;  ///< recompute where memory is short
   AdamWOptions optimizer;
@@ -85,7 +86,8 @@ struct FORESIGHT_API TrainOptions {
 enum class Outcome {
   finished,
   interrupted,  ///< asked to stop (Ctrl-C); a checkpoint of the last step was written
-  diverged,     ///< a loss term was NaN or infinite; weights are those of the last good step
+  diverged,     ///< a loss term or the gradient was NaN or infinite; weights are those of the last
+                ///< good step
 };
 
 struct TrainResult {
@@ -130,8 +132,8 @@ struct FORESIGHT_API TrainHooks {
 ///
 /// Resuming restores weights, their average, optimiser, schedule, random state and the task's
 /// position: on a CPU the loss curve is that of an uninterrupted run, bit for bit, at the same
-/// number of threads, with any of the options. The run stops at a non-finite loss before the
-/// weights are touched, and on SIGINT or SIGTERM while an InterruptGuard exists.
+/// number of threads, with any of the options. The run stops at a non-finite loss or gradient before
+/// the weights are touched, and on SIGINT or SIGTERM while an InterruptGuard exists.
 ///
 /// A finished run leaves the module in inference mode with the weights that `keep` and `average`
 /// ask for. Frozen layers get no update, but the statistics of a batch norm among them still follow

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -108,7 +109,9 @@ struct TradeOffRow {
   int64_t horizon = 0;
   double milliseconds = 0;  ///< median of one solve
   double success = 0;       ///< rate in [0,1]
-  double low = 0, high = 1;
+  /// Bound the success rate, as Success::interval says; NaN: not known.
+  double low = std::numeric_limits<double>::quiet_NaN();
+  double high = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Whether the latent space kept its dimensions.
