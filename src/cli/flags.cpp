@@ -2,14 +2,29 @@
 #include "flags.hpp"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
 #include <sstream>
 
 namespace foresight::cli {
 namespace {
 
+constexpr const char* kEmptyList = "none";
+
+// Null for what is no number. Digits may be missing on one side of the point, unlike in JSON.
+nlohmann::json parsed_number(const std::string& text) {
+  auto parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (parsed.is_number()) return parsed;
+  double value = 0;
+  const auto* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && rest == end && std::isfinite(value) ? nlohmann::json(value)
+                                                                     : nlohmann::json();
+}
+
 nlohmann::json number(const nlohmann::json& like, const std::string& text,
                       const std::string& flag) {
-  const auto parsed = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto parsed = parsed_number(text);
   const bool fits = like.is_number_integer() ? parsed.is_number_integer() : parsed.is_number();
   require(
       fits, ErrorCategory::invalid_option,
@@ -29,10 +44,11 @@ nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
   if (like.is_number()) return number(like, text, flag);
   if (!like.is_array()) return text;
   auto list = nlohmann::json::array();
+  if (text == kEmptyList) return list;
   std::istringstream stream(text);
   for (std::string item; std::getline(stream, item, ',');) {
     // An empty default does not tell its kind: what reads as a number is one.
-    auto parsed = nlohmann::json::parse(item, nullptr, /*allow_exceptions=*/false);
+    auto parsed = parsed_number(item);
     list.push_back(parsed.is_number() && (like.empty() || like.front().is_number())
                        ? parsed
                        : nlohmann::json(item));
@@ -45,7 +61,7 @@ std::string flag_text(const nlohmann::json& value) {
   if (!value.is_array()) return value.dump();
   std::string text;
   for (const auto& item : value) text += (text.empty() ? "" : ",") + flag_text(item);
-  return text.empty() ? "none" : text;
+  return text.empty() ? kEmptyList : text;
 }
 
 void OptionFlags::set(const std::string& path, const nlohmann::json& value) {
@@ -53,8 +69,13 @@ void OptionFlags::set(const std::string& path, const nlohmann::json& value) {
   std::istringstream stream(path);
   std::string key;
   std::getline(stream, key, '.');
-  for (std::string next; std::getline(stream, next, '.'); key = next) object = &(*object)[key];
-  (*object)[key] = value;
+  const auto below = [&]() -> nlohmann::json& {
+    require(object->is_object() || object->is_null(), ErrorCategory::invalid_option,
+            "option '" + path + "': what stands before '." + key + "' was given a value");
+    return (*object)[key];
+  };
+  for (std::string next; std::getline(stream, next, '.'); key = next) object = &below();
+  below() = value;
 }
 
 void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {

@@ -61,10 +61,10 @@ void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags) {
   add_fields(app, fields, flags);
 }
 
-/// `defaults`, then the file, then the flags; validated. Throws Error(invalid_option).
+/// `defaults`, then the file, then the flags; not yet validated. Throws Error(invalid_option).
 template <OptionStruct Options>
-Options resolve(const Options& defaults, const OptionFlags& flags,
-                const std::string& file_key = {}) {
+Options overlaid(const Options& defaults, const OptionFlags& flags,
+                 const std::string& file_key = {}) {
   Options options = defaults;
   if (!flags.file.empty()) {
     auto object = io::read_json(flags.file);
@@ -74,6 +74,14 @@ Options resolve(const Options& defaults, const OptionFlags& flags,
     read_options(options, object, flags.file);
   }
   read_options(options, flags.patch, "flags");
+  return options;
+}
+
+/// The same, validated.
+template <OptionStruct Options>
+Options resolve(const Options& defaults, const OptionFlags& flags,
+                const std::string& file_key = {}) {
+  auto options = overlaid(defaults, flags, file_key);
   require_valid(options);
   return options;
 }

@@ -31,7 +31,9 @@ std::vector<std::string> numbered(const char* stem, int64_t count) {
 // Of an episode that is added: to go on behind others, by hand or with another seed, must not
 // record any of them again.
 std::uint64_t seed_of(const RecordFlags& flags, int64_t first, int64_t i) {
-  if (first == 0) return static_cast<std::uint64_t>(flags.seed * flags.episodes + i);
+  if (first == 0)
+    return static_cast<std::uint64_t>(flags.seed) * static_cast<std::uint64_t>(flags.episodes) +
+           static_cast<std::uint64_t>(i);
   Fnv1a hash;
   hash.add(flags.seed);
   hash.add(first + i);
@@ -88,7 +90,11 @@ void add_record(CLI::App& app) {
   command->add_option("--episodes", flags->episodes, "number of episodes")
       ->check(CLI::Range(int64_t{1}, int64_t{1000000}))
       ->capture_default_str();
-  command->add_option("--seed", flags->seed, "seed of starts, goals and actions")
+  command
+      ->add_option(
+          "--seed", flags->seed,
+          "seed of starts, goals and actions; with the same --episodes another seed shares "
+          "no episode")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--size", flags->size, "side of the frames, pixels (even)")

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
+#include "foresight/core/options_json.hpp"
 #include "foresight/eval/planning_protocol.hpp"
 #include "foresight/eval/recorded_sources.hpp"
 #include "foresight/viz/episode_film.hpp"
@@ -68,6 +70,7 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
   auto agent = given;
   agent.options.control.batch = 1;
   agent.options.sampling.record = PlannerRecord::everything;
+  const auto weights = write_options(agent.options.objective);  // by the terms' names
   auto mpc = agent.controller();
   const auto problem = far_problem(dataset);
   const auto state = [&](const std::vector<double>& values) {
@@ -116,7 +119,9 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
       }
       if (report.costs.empty())
         for (const auto& [name, value] : plan.terms)
-          report.costs.push_back({.term = name, .weight = 1.0, .value = value[0].item<double>()});
+          report.costs.push_back({.term = name,
+                                  .weight = weights.value(name, 1.0),
+                                  .value = value[0].item<double>()});
     }
     pictures.push_back(picture);
     plans.push_back(plan_path.defined()

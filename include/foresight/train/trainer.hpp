@@ -132,8 +132,8 @@ struct FORESIGHT_API TrainHooks {
 ///
 /// Resuming restores weights, their average, optimiser, schedule, random state and the task's
 /// position: on a CPU the loss curve is that of an uninterrupted run, bit for bit, at the same
-/// number of threads, with any of the options. The run stops at a non-finite loss or gradient before
-/// the weights are touched, and on SIGINT or SIGTERM while an InterruptGuard exists.
+/// number of threads, with any of the options. The run stops at a non-finite loss or gradient
+/// before the weights are touched, and on SIGINT or SIGTERM while an InterruptGuard exists.
 ///
 /// A finished run leaves the module in inference mode with the weights that `keep` and `average`
 /// ask for. Frozen layers get no update, but the statistics of a batch norm among them still follow

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command_lines.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "foresight/core/options_json.hpp"
+#include "foresight/data/identity.hpp"
+#include "foresight/envs/registry.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "planning_success.hpp"
+
+namespace foresight::cli {
+namespace {
+
+std::string flag(std::string_view name, const std::string& value) {
+  return fmt::format(" --{} {}", name, shell_word(value));
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  return fmt::format("{}", fmt::join(words, ","));
+}
+
+// The flags that read the same recordings again. "pixels" stands for a camera without a name.
+std::string data_flags(const std::string& path, const std::string& camera,
+                       const std::vector<std::string>& states) {
+  auto text = flag("data", path);
+  if (!camera.empty() && camera != "pixels") text += flag("camera", camera);
+  if (!states.empty()) text += flag("states", joined(states));
+  return text;
+}
+
+std::string replay_flags(const nlohmann::json& origin) {
+  const auto replay = origin.value("replay", nlohmann::json());
+  // Earlier versions told its name alone.
+  const auto path = replay.is_string()   ? replay.get<std::string>()
+                    : replay.is_object() ? data::identity_told(replay).data
+                                         : std::string();
+  if (path.empty()) return {};
+  return flag("replay", path) +
+         flag("replay-share", origin.value("share", nlohmann::json()).dump());
+}
+
+// How success was measured meanwhile.
+std::string success_flags(const nlohmann::json& config) {
+  if (!config.contains("success")) return {};
+  SuccessFlags success;
+  read_options(success, config["success"], "config.json: success");
+  return flag("success-protocol", success.protocol) + flag("success-env", success.environment) +
+         flag("success-instances", std::to_string(success.instances)) +
+         flag("success-seed", std::to_string(success.seed));
+}
+
+}  // namespace
+
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=+@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
+std::filesystem::path folder_path(const std::string& path) {
+  auto whole = std::filesystem::absolute(path).lexically_normal();
+  if (!whole.has_filename() && whole.has_relative_path()) whole = whole.parent_path();
+  return whole;
+}
+
+std::string train_again(const nlohmann::json& config, const std::string& data,
+                        const std::string& run) {
+  const auto family = config.value("family", std::string());
+  const auto trained_on = data::identity_told(config);
+  auto line = "foresight train" + (family.empty() ? "" : " " + family);
+  if (family != models::kEbJepaFamily)
+    line += data_flags(data, trained_on.camera, trained_on.observed_columns);
+  if (const auto origin = config.value("learn_on", nlohmann::json()); origin.is_object())
+    line += flag("continue", origin.value("bundle", std::string())) + replay_flags(origin);
+  const auto folder = std::filesystem::path(run).has_filename()
+                          ? std::filesystem::path(run)
+                          : std::filesystem::path(run).parent_path();
+  return line + success_flags(config) + flag("out", folder.string() + "-again") +
+         flag("config", (folder / "config.json").string());
+}
+
+std::string eval_again(const nlohmann::json& evaluation, const std::string& data,
+                       const std::string& camera, const std::string& run) {
+  auto line = "foresight eval" + flag("bundle", (std::filesystem::path(run) / "bundle").string());
+  if (!evaluation.is_object()) return line + data_flags(data, camera, {});
+  const auto text = [&](const char* name) { return evaluation.value(name, std::string()); };
+  // One that was given no recordings drew its problems from the environment.
+  if (!text("data").empty())
+    line += data_flags(data, text("camera"),
+                       evaluation.value("observed_columns", std::vector<std::string>()));
+  line += flag("env", text("environment"));
+  if (const auto options = evaluation.value("environment_options", nlohmann::json::object());
+      !options.empty())
+    line += flag("env-options", options.dump());
+  if (!text("problems").empty()) line += flag("problems", text("problems"));
+  std::vector<std::string> protocols;
+  for (const auto& entry : evaluation.value("protocols", nlohmann::json::array()))
+    protocols.push_back(entry.at("planner").at("protocol").get<std::string>());
+  if (protocols.empty()) return line;
+  line += flag("protocol", joined(protocols));
+  for (const auto* number : {"instances", "seed"})
+    if (evaluation.contains(number)) line += flag(number, evaluation[number].dump());
+  if (!evaluation["protocols"].front().contains("baselines")) line += " --no-baselines";
+  return line + (evaluation.contains("trade_off") ? " --trade-off" : "");
+}
+
+}  // namespace foresight::cli
