@@ -9,7 +9,6 @@
 #include "flags.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
-#include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
@@ -31,8 +30,8 @@ struct VJepa2Flags {
 
 // As the folder says, else as published; flags overrule both.
 template <class Options>
-void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options options,
-                  models::ImageOptions image) {
+void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options options) {
+  auto& image = options.image;
   if (!flags.image_mean.empty()) image.mean = flags.image_mean;
   if (!flags.image_std.empty()) image.std = flags.image_std;
   if (!flags.image_resize.empty()) {
@@ -42,19 +41,8 @@ void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options op
     image.max_aspect = 0;
   }
   if (flags.image_resize_edge > 0) image.resize_edge = flags.image_resize_edge;
-  options.image = image;
   require_valid(options);
   config.options["image"] = write_options(image);
-}
-
-models::ImageOptions evaluation_pictures(int64_t size, const io::HfFolder& folder) {
-  const auto published = models::vjepa2_evaluation_pictures(size);
-  auto told = models::read_hf_preprocessing(folder);
-  if (!told) return published;
-  if (told->size == 0) told->size = size;
-  if (told->mean.empty()) told->mean = published.mean;
-  if (told->std.empty()) told->std = published.std;
-  return *told;
 }
 
 bool has_part(const io::Weights& weights, const std::string& part) {
@@ -87,7 +75,6 @@ models::EncoderWeights chosen_encoder(const VJepa2Flags& flags, const io::Weight
 void import_vjepa2_command(const VJepa2Flags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   std::shared_ptr<models::VJepa2> model;
-  models::ImageOptions image;
   nlohmann::json provenance;
   auto read = weights.tensors;
   if (weights.config.is_object() && weights.config.contains("model_type")) {
@@ -99,7 +86,6 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
                 "--image_size, --encoder_heads and --predictor_heads");
     const auto folder = io::read_hf_folder(flags.shared.from);
     model = models::load_hf_vjepa2(folder, io::Placement::share);
-    image = evaluation_pictures(model->options().image.size, folder);
     provenance[kSourceLayout] = "transformers";
   } else {
     const auto source = weights.path.string();
@@ -108,7 +94,6 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
         models::describe_vjepa2(weights.tensors, flags.image_size, source, flags.heads),
         std::nullopt);
     models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
-    image = models::vjepa2_evaluation_pictures(model->options().image.size);
     const bool target = encoder == models::EncoderWeights::target;
     read = parts_read(weights.tensors, target ? "target_encoder" : "encoder");
     provenance[kSourceLayout] = "original";
@@ -117,7 +102,7 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
   }
   auto config = models::vjepa2_bundle_config(*model);
   config.provenance.update(provenance);
-  set_pictures(config, flags, model->options(), image);
+  set_pictures(config, flags, model->options());
   write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights, read);
 }
 
@@ -129,9 +114,7 @@ void import_vjepa2_ac_command(const VJepa2Flags& flags) {
       std::nullopt);
   models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
   auto config = models::vjepa2_ac_bundle_config(model);
-  auto image = model.options().image;
-  image.max_aspect = models::kVJepa2AcAspect;
-  set_pictures(config, flags, model.options(), image);
+  set_pictures(config, flags, model.options());
   write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
                  parts_read(weights.tensors, "encoder"));
 }

@@ -146,4 +146,14 @@ ImageOptions vjepa2_evaluation_pictures(int64_t size) {
   return {.size = size, .resize = ResizeRule::crop, .resize_edge = size * 256 / 224};
 }
 
+ImageOptions vjepa2_evaluation_pictures(int64_t size, const io::HfFolder& folder) {
+  const auto published = vjepa2_evaluation_pictures(size);
+  auto told = read_hf_preprocessing(folder);
+  if (!told) return published;
+  if (told->size == 0) told->size = size;
+  if (told->mean.empty()) told->mean = published.mean;
+  if (told->std.empty()) told->std = published.std;
+  return *told;
+}
+
 }  // namespace foresight::models

@@ -9,6 +9,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_config.hpp"
+#include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
 #include "foresight/nn/state_dict.hpp"
 
@@ -53,7 +54,7 @@ Description read_config(const io::HfFolder& folder) {
   p.mask_tokens = config.positive("pred_num_mask_tokens", 10);
   p.qkv_bias = e.qkv_bias;
   p.norm_epsilon = e.norm_epsilon;
-  d.options.image.size = e.image_height;
+  d.options.image = vjepa2_evaluation_pictures(e.image_height, folder);
   // The pooler's feed-forward parts are four times the width whatever mlp_ratio says.
   d.pooler = {config.count("num_pooler_layers", 3), e.heads, 4 * e.width, e.norm_epsilon};
   config.ignore({"attention_dropout", "attention_probs_dropout_prob", "drop_path_rate",

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "foresight/core/log.hpp"
+#include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/nn/state_dict.hpp"
 
 namespace foresight::models {
@@ -220,7 +221,7 @@ VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_
   p.mask_tokens = count_below(predictor, "mask_tokens.");
   const auto given = pictures && heads.predictor == 0 ? e.heads : heads.predictor;
   p.heads = heads_of("predictor", p.width, given, kPredictorHeads, source);
-  options.image.size = e.image_height;
+  options.image = vjepa2_evaluation_pictures(e.image_height);
   require_valid(options);
   return options;
 }
@@ -240,6 +241,7 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
   p.action_width = extent(predictor, "action_encoder.weight", 2, 1, source);
   p.heads = heads_of("predictor", p.width, heads.predictor, kPredictorHeads, source);
   options.image.size = image_size;
+  options.image.max_aspect = kVJepa2AcAspect;
   require_valid(options);
   return options;
 }

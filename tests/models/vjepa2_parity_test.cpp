@@ -222,6 +222,21 @@ TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
   }
   CHECK(models::describe_hf_vjepa2(written).predictor.mask_tokens ==
         model->options().predictor.mask_tokens);
+
+  // Pictures as the published evaluation cuts them, unless the folder's processor says otherwise.
+  const auto side = model->options().encoder.image_height;
+  CHECK(model->options().image.resize == models::ResizeRule::crop);
+  CHECK(model->options().image.resize_edge == side * 256 / 224);
+  const auto wide = at::zeros({1, 2, side, 3 * side, 3}, at::kByte);
+  CHECK(model->preprocess(wide).sizes() == at::IntArrayRef({1, 3, 2, side, side}));
+  io::write_json(written.path / "video_preprocessor_config.json",
+                 {{"size", {{"shortest_edge", side + 3}}},
+                  {"crop_size", {{"height", side}, {"width", side}}},
+                  {"image_mean", {0.5, 0.5, 0.5}}});
+  const auto told = models::load_hf_vjepa2(written)->options().image;
+  CHECK(told.resize_edge == side + 3);
+  CHECK(told.mean == std::vector<double>{0.5, 0.5, 0.5});
+  CHECK(told.std == model->options().image.std);
 }
 
 namespace {
@@ -271,7 +286,9 @@ TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features"
     nn::MaskedVideoPredictorOptions small{.width = 16, .depth = 1, .heads = 2, .mlp_width = 24};
     small.mask_tokens = 1;
     small.positions = nn::PositionKind::sincos;
-    const nn::MaskedVideoPredictor predictor(small, width, {1, side / patch, side / patch});
+    nn::MaskedVideoPredictor predictor(small, width, {1, side / patch, side / patch});
+    PhiloxNoise noise(1);
+    predictor.initialise(noise);
     for (auto [name, tensor] : nn::state_dict(predictor)) {
       if (name == "mask_tokens.0") name = "mask_token";
       checkpoint.emplace_back("predictor.module." + name, tensor);

@@ -23,4 +23,8 @@ FORESIGHT_API std::optional<ImageOptions> read_hf_preprocessing(const io::HfFold
 /// scaled to size * 256 / 224 (292 for 256, 438 for 384), then the centre square.
 FORESIGHT_API ImageOptions vjepa2_evaluation_pictures(int64_t size);
 
+/// The same as the folder of a V-JEPA 2 has it: read_hf_preprocessing(), and what that leaves open,
+/// or all of it, as published. Throws as read_hf_preprocessing().
+FORESIGHT_API ImageOptions vjepa2_evaluation_pictures(int64_t size, const io::HfFolder& folder);
+
 }  // namespace foresight::models

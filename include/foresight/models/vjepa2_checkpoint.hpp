@@ -71,13 +71,15 @@ struct AttentionHeads {
 /// Options of an original checkpoint of V-JEPA 2 or I-JEPA from the shapes of its tensors and, for
 /// what shapes do not tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22;
 /// predictor 384: 12; I-JEPA 1280 and 1408: 16, its predictor as many). `image_size` in pixels; 0:
-/// as I-JEPA's positions tell. Throws Error: unsupported for a width that was never published where
+/// as I-JEPA's positions tell. Pictures are cut as the published evaluations cut them
+/// (hf_preprocessing.hpp). Throws Error: unsupported for a width that was never published where
 /// `heads` does not say; invalid_option for heads that do not divide it and for clips without
 /// `image_size`.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                                             std::string_view source,
                                             const AttentionHeads& heads = {});
-/// The same for V-JEPA 2-AC (predictor 1024: 16 heads).
+/// The same for V-JEPA 2-AC (predictor 1024: 16 heads), which sees the middle of wide pictures
+/// (kVJepa2AcAspect).
 FORESIGHT_API VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint,
                                                  int64_t image_size, std::string_view source,
                                                  const AttentionHeads& heads = {});
