@@ -7,6 +7,7 @@
 #include "foresight/losses/straightening.hpp"
 #include "foresight/losses/temporal.hpp"
 #include "foresight/losses/vicreg.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "lewm_golden.hpp"
 
 namespace foresight::lewm_training_parity_test {
@@ -46,6 +47,8 @@ models::JepaOptions training_options(const Golden& golden) {
   return options;
 }
 
+enum class Precision { fp32, bf16 };
+
 // A training fixture's model, batch and optimisers.
 struct TrainingRun {
   explicit TrainingRun(Golden& golden)
@@ -66,12 +69,17 @@ struct TrainingRun {
       optimizers.push_back(std::make_unique<torch::optim::AdamW>(group, settings));
   }
 
-  losses::Terms backward(int64_t step) {
+  // With bf16 as TrainOptions.precision = bf16 makes it: weights, sums and the loss in float32.
+  losses::Terms backward(int64_t step, Precision precision = Precision::fp32) {
     RecordedNoise noise;
     if (const auto key = "inputs/sigreg_A_raw_" + std::to_string(step); golden.has(key))
       noise.push(golden.at(key));
     for (const auto& optimizer : optimizers) optimizer->zero_grad();
-    auto terms = model->loss_of_images(images, blocks, noise);
+    losses::Terms terms;
+    {
+      const nn::Autocast autocast(at::kCPU, precision == Precision::bf16);
+      terms = model->loss_of_images(images, blocks, noise);
+    }
     terms.total().backward();
     for (const auto& group : groups)
       for (const auto& parameter : group)
@@ -138,11 +146,59 @@ void compare_gradients(Golden& golden, const TrainingRun& run) {
   CHECK(golden.uncompared("grads").empty());
 }
 
+// One training step under bfloat16 autocast: latents, losses, gradients, the step's direction. The
+// loss is behind encoder and predictor, a projection after each counting as a block. `names`: the
+// reference's of our terms.
+void check_bfloat16_step(Golden& golden, const std::map<std::string, std::string>& names) {
+  INFO("bfloat16 autocast");
+  TrainingRun run(golden);
+  const auto& options = run.model->options();
+  const auto encoder = (options.vit.depth + 1) * kRoundingsOfBlock;
+  const auto forward = encoder + (options.adaln.depth + 1) * kRoundingsOfBlock;
+  {
+    at::NoGradGuard no_grad;
+    const auto copy = run.model->copy();
+    const nn::Autocast autocast(at::kCPU, /*enabled=*/true);
+    const auto latents = copy->encode_images(run.images, nn::Mode::train);
+    CHECK(latents.scalar_type() == at::kBFloat16);
+    golden.compare_bfloat16("emb", latents, encoder);
+  }
+  const auto terms = run.backward(0, Precision::bf16);
+  // Squares have twice the error, hence four times the roundings.
+  golden.compare_bfloat16("loss", terms.total().to(at::kBFloat16), 4 * forward);
+  for (const auto& [ours, theirs] : names)
+    golden.compare_bfloat16(theirs, terms.at(ours).value.to(at::kBFloat16), 4 * forward);
+  // A gradient has the errors of what it starts from, a difference of the prediction and a target
+  // that is learned along; of the activations that it is multiplied with; and its own roundings
+  // where the forward pass rounded.
+  const auto tolerance = bfloat16_tolerance(forward + encoder + forward + forward);
+  std::map<std::string, Tensor> sure;
+  for (const auto& [key, gradient] : run.gradients()) {
+    const auto full = "grads/" + reference_name(golden, key);
+    golden.compare_within(full, gradient.to(at::kBFloat16), tolerance);
+    const auto reference = golden.at(full).abs();
+    sure[key] = reference.gt(2 * tolerance.of_max * reference.max() + 1e-6);
+  }
+  // AdamW's first step goes by the gradient's sign, which must be right where the gradient is more
+  // than its tolerance; then the step is the reference's.
+  const double rate = golden.config().at("optimizer").at("lr");
+  run.apply(rate);
+  for (const auto& parameter : run.model->named_parameters()) {
+    const auto full = "after_step/" + reference_name(golden, parameter.key());
+    if (golden.excluded(full)) continue;
+    INFO(full);
+    const auto off = (parameter.value().detach() - golden.at(full)).abs();
+    const auto wrong = off.gt(0.02 * rate).logical_and(sure.at(parameter.key()));
+    CHECK_FALSE(wrong.any().item<bool>());
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a LeWM training step has the reference's losses, gradients and updated weights",
           "[parity]") {
   for_each_golden("lewm/lewm_train_step", [](Golden& golden) {
+    check_bfloat16_step(golden, {{"prediction", "pred_loss"}, {"sigreg", "sigreg_loss"}});
     const double lr = golden.config().at("optimizer").at("lr");
     {
       TrainingRun run(golden);
@@ -185,6 +241,7 @@ TEST_CASE("a LeWM training step has the reference's losses, gradients and update
 TEST_CASE("a PLDM training step has the reference's losses, gradients and updated weights",
           "[parity]") {
   for_each_golden("lewm/pldm_train_step", [](Golden& golden) {
+    check_bfloat16_step(golden, {{"prediction", "pred_loss"}, {"std", "std_loss"}});
     TrainingRun run(golden);
     {
       at::NoGradGuard no_grad;
