@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "agreement.hpp"
 #include "foresight/core/error.hpp"
 #include "gradient_buckets.hpp"
 
@@ -25,23 +26,15 @@ DataParallel::~DataParallel() = default;
 void DataParallel::synchronise(int64_t step, const std::vector<Tensor>& state) {
   buckets_.reset();  // those of a run that ended amid an update are filled
   // The same number of tensors and elements first: a broadcast of other shapes would be undefined.
-  double elements = 0;
-  for (const auto& tensor : state) elements += static_cast<double>(tensor.numel());
-  const auto mine = at::tensor(
-      {static_cast<double>(step), static_cast<double>(state.size()), elements}, at::kDouble);
-  auto all = at::zeros({world_size(), mine.numel()}, at::kDouble);  // whole numbers, exact
-  all[rank()].copy_(mine);
-  group_->all_reduce_sum({all});
-  const auto told = [&](int64_t process) {
-    const auto* numbers = all[process].const_data_ptr<double>();
-    return fmt::format("rank {} is at step {:.0f} with {:.0f} tensors of {:.0f} elements", process,
-                       numbers[0], numbers[1], numbers[2]);
-  };
-  for (int64_t other = 1; other < world_size(); ++other)
-    require(at::equal(all[other], all[0]), ErrorCategory::invalid_argument,
-            fmt::format("data-parallel training: {}, {}. All must have the same options, and see "
-                        "the same run folder",
-                        told(other), told(0)));
+  int64_t elements = 0;
+  for (const auto& tensor : state) elements += tensor.numel();
+  const auto told = gathered(*replicas_, fmt::format("step {} with {} tensors of {} elements", step,
+                                                     state.size(), elements));
+  for (std::size_t other = 1; other < told.size(); ++other)
+    require(told[other] == told[0], ErrorCategory::invalid_argument,
+            fmt::format("data-parallel training: rank {} is at {}, rank 0 is at {}. All must have "
+                        "the same options, and see the same run folder",
+                        other, told[other], told[0]));
   group_->broadcast(state);
 }
 
