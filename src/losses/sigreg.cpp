@@ -74,8 +74,7 @@ Tensor sigreg_along(const Tensor& z, const Tensor& directions, const SigRegOptio
 
 Tensor sigreg(const Tensor& z, const SigRegOptions& options, Noise& noise) {
   check_shape("z", z, {kAny, kAny, kAny}, "[T,B,D]");
-  const auto type = at::isReducedFloatingType(z.scalar_type()) ? at::kFloat : z.scalar_type();
-  const auto like = z.options().dtype(type).requires_grad(false);
+  const auto like = z.options().dtype(widened_type(z)).requires_grad(false);
   return sigreg_along(z, noise.normal({z.size(2), options.projections}, like), options);
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "constant_row.hpp"
 #include "copies.hpp"
 #include "foresight/nn/init.hpp"
 #include "history.hpp"
@@ -139,10 +140,12 @@ Tensor DinoWm::encode_proprio(const Tensor& proprio) const {
               (proprio.defined() ? shape_string(proprio.sizes()) : std::string("undefined")) +
               ", expected [..., " + std::to_string(options_.proprio.dim) + "]");
   const auto to = tensor_options();
-  auto x = proprio.to(to);
-  if (!options_.proprio.mean.empty()) x = x - at::tensor(options_.proprio.mean, at::kDouble).to(to);
-  if (!options_.proprio.std.empty()) x = x / at::tensor(options_.proprio.std, at::kDouble).to(to);
-  return per_row(proprio_encoder_, x);
+  // In half precision measurements far from zero would not tell neighbours apart.
+  const auto wide = to.dtype() == at::kDouble ? to : to.dtype(at::kFloat);
+  auto x = proprio.to(wide);
+  if (!options_.proprio.mean.empty()) x = x - constant_row(options_.proprio.mean, wide);
+  if (!options_.proprio.std.empty()) x = x / constant_row(options_.proprio.std, wide);
+  return per_row(proprio_encoder_, x.to(to));
 }
 
 Tensor DinoWm::embed_actions(const Tensor& blocks) const {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/eb_jepa.hpp"
 
+#include "constant_row.hpp"
 #include "copies.hpp"
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/losses/prediction.hpp"
+#include "foresight/losses/widened.hpp"
 #include "preconditions.hpp"
 #include "state_names.hpp"
 
@@ -26,7 +28,7 @@ ModelSpec eb_jepa_spec(const EbJepaOptions& options) {
 
 // [C] -> [C,1,1] to broadcast over a picture.
 Tensor eb_jepa_planes(const std::vector<double>& values, const at::TensorOptions& to) {
-  return at::tensor(values, at::kDouble).to(to).view({-1, 1, 1});
+  return constant_row(values, to).view({-1, 1, 1});
 }
 
 }  // namespace
@@ -203,6 +205,7 @@ losses::Terms EbJepa::loss_of_latents(const Tensor& latents, const Tensor& block
       "clips of T = " + std::to_string(latents.size(1)) +
           " frames, expected more than EbJepaOptions.predicted_steps = " + std::to_string(steps));
   const auto given = checked_actions(blocks, {latents.size(0), latents.size(1) - 1}, latents);
+  const auto targets = blocks.to(losses::widened_type(latents));
   losses::Terms terms;
   terms.add("prediction", options_.prediction,
             losses::prediction(unroll(latents.select(1, 0), given.narrow(1, 0, steps)),
@@ -217,7 +220,7 @@ losses::Terms EbJepa::loss_of_latents(const Tensor& latents, const Tensor& block
       return inverse_dynamics_->forward(pairs);
     };
   const auto regulariser =
-      losses::latent_regulariser(latents.unsqueeze(2), given, options_.regulariser, heads);
+      losses::latent_regulariser(latents.unsqueeze(2), targets, options_.regulariser, heads);
   for (const auto& term : regulariser.terms()) terms.add(term.name, term.weight, term.value);
   return terms;
 }

@@ -128,10 +128,12 @@ void load_eb_jepa(EbJepa& model, const io::NamedTensors& tensors, std::string_vi
     }
     const auto owned = std::string(kOwnedNorm) + key.substr(kNormAlias.size());
     const auto other = find(owned);
-    require(other.defined() && at::equal(other, tensor), ErrorCategory::bad_file,
-            std::string(source) + ": '" + key + "' and '" + owned +
-                "' are one tensor in EB-JEPA, but " +
-                (other.defined() ? "differ here" : "the second is missing"));
+    require(
+        other.defined() && other.scalar_type() == tensor.scalar_type() && at::equal(other, tensor),
+        ErrorCategory::bad_file,
+        std::string(source) + ": '" + key + "' and '" + owned +
+            "' are one tensor in EB-JEPA, but " +
+            (other.defined() ? "differ here" : "the second is missing"));
   }
   nn::load_state_dict(model, own, source);
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "constant_row.hpp"
+
 namespace foresight::models {
 
 std::vector<std::string> ImageOptions::validate() const {
@@ -70,7 +72,7 @@ Tensor preprocess_images(const Tensor& pixels, const ImageOptions& options,
   const auto channels = [&](auto&& of_channel) {
     std::vector<double> values;
     for (std::size_t c = 0; c < options.mean.size(); ++c) values.push_back(of_channel(c));
-    return at::tensor(values, at::kDouble).to(compute).view({1, 3, 1, 1});
+    return constant_row(values, compute).view({1, 3, 1, 1});
   };
   const auto factor = channels([&](std::size_t c) { return options.scale / options.std[c]; });
   const auto shift = channels([&](std::size_t c) { return -options.mean[c] / options.std[c]; });

@@ -8,6 +8,7 @@
 #include "foresight/losses/straightening.hpp"
 #include "foresight/losses/temporal.hpp"
 #include "foresight/losses/vicreg.hpp"
+#include "foresight/losses/widened.hpp"
 #include "foresight/models/jepa.hpp"
 #include "history.hpp"
 
@@ -34,6 +35,7 @@ losses::Terms Jepa::loss_of_latents(const Tensor& latents, const Tensor& blocks,
               std::to_string(options_.predicted_steps));
   const auto given = checked_actions(blocks, {latents.size(0), latents.size(1) - 1}, latents);
   const auto conditions = embed_actions(given);
+  const auto targets = blocks.to(losses::widened_type(latents));
   const auto& weight = options_.loss;
   losses::Terms terms;
   const auto add = [&](const char* name, double w, auto&& value) {
@@ -51,7 +53,7 @@ losses::Terms Jepa::loss_of_latents(const Tensor& latents, const Tensor& blocks,
   add("cov_t", weight.cov_t, [&] { return losses::vicreg_cov_t(latents); });
   add("temporal", weight.temporal, [&] { return losses::temporal_similarity(latents); });
   add("inverse_dynamics", weight.inverse_dynamics,
-      [&] { return losses::inverse_dynamics(infer_actions(latents), given); });
+      [&] { return losses::inverse_dynamics(infer_actions(latents), targets); });
   return terms;
 }
 

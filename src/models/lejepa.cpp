@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/lejepa.hpp"
 
+#include "constant_row.hpp"
 #include "foresight/losses/prediction.hpp"
 
 namespace foresight::models {
@@ -46,7 +47,7 @@ Tensor LeJepa::normalise(const Tensor& images) const {
   check_shape("images", images, {kAny, 3, kAny, kAny}, "[N,3,h,w]");
   const auto like = encoder_->parameters().front().options().requires_grad(false);
   const auto channel = [&](const std::vector<double>& values) {
-    return at::tensor(values, at::kDouble).to(like).view({1, 3, 1, 1});
+    return constant_row(values, like).view({1, 3, 1, 1});
   };
   return (images.to(like) - channel(options_.image.mean)) / channel(options_.image.std);
 }

@@ -14,6 +14,40 @@ namespace {
 constexpr const char* kLayoutKey = "key_layout";
 constexpr const char* kPositions = "predictor.pos_embedding";
 
+// Whether these weights, or those that their training began with, came from a LeWM's file.
+bool came_from_lewm(const nlohmann::json& provenance) {
+  if (!provenance.is_object()) return false;
+  const auto origin = provenance.find("continued_from");
+  return provenance.contains(kLayoutKey) || (origin != provenance.end() && came_from_lewm(*origin));
+}
+
+// Throws unless stable-worldmodel's class computes what a network of these options does. Most of
+// it changes no name and no shape: the file would load, and every feature be wrong. What an import
+// takes from a file or its config.json may differ from the published network.
+void require_lewm(const JepaOptions& options, bool imported, const std::string& source) {
+  const auto& vit = options.vit;
+  const nn::VitOptions published;
+  const auto needs = [&](bool holds, const std::string& what) {
+    require(holds, ErrorCategory::unsupported,
+            source + ": is not exported as a LeWM: its class has no " + what);
+  };
+  needs(options.encoder == EncoderKind::vit, "encoder but a ViT");
+  needs(options.predictor == PredictorKind::adaln, "predictor but an AdaLN transformer");
+  needs(options.action_encoder.width > 0, "action blocks that are not embedded");
+  needs(vit.class_token, "encoder without class token");
+  needs(vit.registers == 0, "registers");
+  needs(!vit.mask_token, "mask token");
+  needs(!vit.layer_scale, "layer scales");
+  needs(!vit.gated, "gated feed-forward");
+  needs(vit.activation == published.activation, "activation in its encoder but the exact GELU");
+  needs(vit.positions == published.positions,
+        "way to resample positions but " + std::string(enum_name(published.positions)));
+  if (imported) return;
+  needs(vit.qkv_bias, "attention without bias");
+  needs(!vit.pooler, "pooler");
+  needs(vit.norm_epsilon == published.norm_epsilon, "epsilon in its encoder's norms but 1e-12");
+}
+
 }  // namespace
 
 ActionSpace LewmImportOptions::unknown_actions() {
@@ -61,14 +95,8 @@ HfKeyLayout imported_layout(const io::BundleConfig& config) {
 
 io::NamedTensors export_lewm(const io::Bundle& bundle, HfKeyLayout layout) {
   const auto model = read_jepa(bundle);  // checks the bundle as a whole
-  const auto& options = model->options();
-  const bool published_class =
-      options.encoder == EncoderKind::vit && options.predictor == PredictorKind::adaln &&
-      options.action_encoder.width > 0 && !options.vit.layer_scale && options.vit.registers == 0;
-  require(published_class, ErrorCategory::unsupported,
-          bundle.tensors.path().string() +
-              ": only a Jepa with a plain ViT encoder, an action encoder and an AdaLN predictor is "
-              "a LeWM; this one is not");
+  require_lewm(model->options(), came_from_lewm(bundle.config.provenance),
+               bundle.tensors.path().string());
   auto tensors = bundle.model_tensors();
   if (layout == HfKeyLayout::newer)
     for (auto& [key, tensor] : tensors) key = nn::newer_hf_vit_key(key);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "constant_row.hpp"
 #include "foresight/losses/prediction.hpp"
 
 namespace foresight::models {
@@ -40,7 +41,7 @@ Tensor PositionProbe::normalised(const Tensor& latents) const {
 Tensor PositionProbe::positions(const Tensor& latents) const {
   const auto z = normalised(latents);
   const auto row = [&](const std::vector<double>& values) {
-    return at::tensor(values, at::kDouble).to(z.options());
+    return constant_row(values, z.options().requires_grad(false));
   };
   return z * row(options_.std) + row(options_.mean);
 }

@@ -43,6 +43,12 @@ at::TensorOptions VJepa2Ac::tensor_options() const {
   return predictor_->parameters().front().options().requires_grad(false);
 }
 
+// Poses are added up, and small moves must not vanish: float32 at least.
+at::TensorOptions VJepa2Ac::pose_options() const {
+  const auto network = tensor_options();
+  return network.dtype() == at::kDouble ? network : network.dtype(at::kFloat);
+}
+
 Tensor VJepa2Ac::normalised(const Tensor& tokens) const {
   return options_.normalise_latents ? nn::normalise_tokens(tokens) : tokens;
 }
@@ -50,20 +56,21 @@ Tensor VJepa2Ac::normalised(const Tensor& tokens) const {
 State VJepa2Ac::initial(int64_t batch) const {
   require(batch >= 1, ErrorCategory::invalid_argument,
           "initial: batch = " + std::to_string(batch) + " must be >= 1");
-  const auto zeros = [&](std::vector<int64_t> shape) {
+  const auto zeros = [&](std::vector<int64_t> shape, const at::TensorOptions& like) {
     shape.insert(shape.begin(), batch);
-    return at::zeros(shape, tensor_options());
+    return at::zeros(shape, like);
   };
+  const auto network = tensor_options(), measured = pose_options();
   const auto past = options_.window - 1;
   State state;
-  state.set(kLatent, zeros({spec_.tokens, spec_.channels}));
-  state.set(ac::kPose, zeros({kPoseWidth}));
-  if (options_.predictor.extrinsics) state.set(ac::kCamera, zeros({6}));
+  state.set(kLatent, zeros({spec_.tokens, spec_.channels}, network));
+  state.set(ac::kPose, zeros({kPoseWidth}, measured));
+  if (options_.predictor.extrinsics) state.set(ac::kCamera, zeros({6}, measured));
   if (past == 0) return state;
-  state.set(ac::kPastLatents, zeros({past, spec_.tokens, spec_.channels}));
-  state.set(ac::kPastPoses, zeros({past, kPoseWidth}));
-  state.set(ac::kPastActions, zeros({past, kPoseWidth}));
-  if (options_.predictor.extrinsics) state.set(ac::kPastCameras, zeros({past, 6}));
+  state.set(ac::kPastLatents, zeros({past, spec_.tokens, spec_.channels}, network));
+  state.set(ac::kPastPoses, zeros({past, kPoseWidth}, measured));
+  state.set(ac::kPastActions, zeros({past, kPoseWidth}, measured));
+  if (options_.predictor.extrinsics) state.set(ac::kPastCameras, zeros({past, 6}, measured));
   return state;
 }
 
@@ -72,11 +79,9 @@ State VJepa2Ac::observe(const State& previous, const Tensor& last_action,
   const auto batch = previous.batch_shape();
   check_batch(previous, "observe");
   spec_.check(observation, batch[0]);
-  const auto& like = tensor_options();
-  return observe_latent(
-      previous, last_action, encode_images(preprocess(observation.at(kPixels))),
-      observation.at(kProprio).to(like),
-      options_.predictor.extrinsics ? observation.at(ac::kCamera).to(like) : Tensor());
+  return observe_latent(previous, last_action, encode_images(preprocess(observation.at(kPixels))),
+                        observation.at(kProprio),
+                        options_.predictor.extrinsics ? observation.at(ac::kCamera) : Tensor());
 }
 
 State VJepa2Ac::observe_latent(const State& previous, const Tensor& last_action,
@@ -93,16 +98,16 @@ State VJepa2Ac::observe_latent(const State& previous, const Tensor& last_action,
     if (!first) state = pushed(previous, action);
   }
   state.set(kLatent, latent);
-  state.set(ac::kPose, pose);
+  state.set(ac::kPose, pose.to(pose_options()));
   if (options_.predictor.extrinsics) {
     check_shape("camera", camera, {batch[0], 6}, "[B,6]");
-    state.set(ac::kCamera, camera);
+    state.set(ac::kCamera, camera.to(pose_options()));
   }
   return state.set_filled(std::min(previous.filled() + 1, options_.history));
 }
 
 Tensor VJepa2Ac::checked_actions(const Tensor& actions, at::IntArrayRef batch) const {
-  return models::checked_actions(actions, batch, kPoseWidth, tensor_options());
+  return models::checked_actions(actions, batch, kPoseWidth, pose_options());
 }
 
 // The state [N] whose newest frame and its action have gone into the rings; the newest frame's own

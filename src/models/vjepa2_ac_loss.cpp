@@ -48,8 +48,7 @@ losses::Terms VJepa2Ac::loss_of_latents(const Tensor& latents, const Tensor& act
               " for VJepa2AcOptions.auto_steps = " + std::to_string(options_.auto_steps));
   check_shape("poses", poses, {batch, length, kPoseWidth}, "[B,T,7]");
   const auto predictions = training_predictions(
-      {latents, checked_actions(actions, {batch, length - 1}), poses.to(latents.scalar_type()),
-       cameras.defined() ? cameras.to(latents.scalar_type()) : Tensor()});
+      {latents, checked_actions(actions, {batch, length - 1}), poses, cameras});
   const auto distance = [&](const Tensor& predicted) {
     return losses::power_distance(predicted, latents.narrow(1, 1, predicted.size(1)),
                                   options_.loss_exponent);

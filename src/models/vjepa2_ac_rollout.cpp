@@ -111,8 +111,8 @@ Trajectory VJepa2Ac::rollout(const State& state, const Tensor& actions, Noise&) 
     if (options_.predictor.extrinsics)
       imagination.shared.extrinsics = ac::newest(state, ac::kPastCameras, observed - 1);
   }
-  const auto slice =
-      imagination.slice(batch[0], samples, horizon, static_cast<int64_t>(given.element_size()));
+  const auto slice = imagination.slice(batch[0], samples, horizon,
+                                       static_cast<int64_t>(imagination.newest.element_size()));
   std::vector<Tensor> latents;
   for (int64_t first = 0; first < samples; first += slice) {
     const auto count = std::min(slice, samples - first);

@@ -77,6 +77,19 @@ TEST_CASE("a goal needs pixels alone, and proprioception is compared by its own 
   CHECK(at::allclose(embedding, expected, 1e-5, 1e-6));
 }
 
+TEST_CASE("proprioception is normalised before it is rounded to the network's type") {
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 3);
+  options.proprio.mean.assign(3, 1000.0);  // bfloat16 has steps of 8 there, no 1003
+  options.proprio.std.assign(3, 1.0);
+  const auto model = dino_wm_under_test(options);
+  const auto proprio = at::tensor({1001.0F, 999.5F, 1003.0F}).expand({2, 3});
+  const auto exact = model->encode_proprio(proprio);
+  model->to(at::kBFloat16);
+  const auto narrow = model->encode_proprio(proprio);
+  CHECK(narrow.scalar_type() == at::kBFloat16);
+  CHECK(at::allclose(narrow.to(at::kFloat), exact, 0.02, 0.02));
+}
+
 TEST_CASE("the backbone is frozen: it gets no gradient, everything else does") {
   for (const auto conditioning : kConditionings) {
     INFO(enum_name(conditioning));

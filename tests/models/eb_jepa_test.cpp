@@ -7,6 +7,7 @@
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 #include "foresight/models/eb_jepa_video.hpp"
 #include "foresight/models/world_models.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
 
@@ -110,6 +111,29 @@ TEST_CASE("the latents of a rollout are those that the loss compares") {
   for (const auto& term : terms.terms()) total += term.weight * term.value.item<double>();
   CHECK(terms.total().item<double>() == Approx(total));
   CHECK(model.infer_actions(latents).sizes() == at::IntArrayRef({4, 4, 2}));
+}
+
+TEST_CASE(
+    "under bfloat16 autocast latents may be float32, and actions to be inferred are not rounded") {
+  auto options = tiny_eb_jepa();
+  options.regulariser.inverse_dynamics_view = losses::LatentView::direct;
+  const models::EbJepa model(options, 3);
+  const auto blocks = PhiloxNoise(2).normal({4, 4, 2});
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    INFO("latents of " << c10::toString(type));
+    const auto latents = PhiloxNoise(3).normal({4, 5, 6}).to(type).requires_grad_();
+    losses::Terms terms;
+    Tensor inferred;
+    {
+      const nn::Autocast autocast(at::kCPU, true);
+      terms = model.loss_of_latents(latents, blocks);
+      inferred = model.infer_actions(latents);
+    }
+    const auto expected = (inferred.to(at::kDouble) - blocks).square().mean().item<double>();
+    CHECK(terms.at("inverse_dynamics").value.item<double>() == Approx(expected).epsilon(1e-5));
+    terms.total().backward();
+    CHECK(latents.grad().isfinite().all().item<bool>());
+  }
 }
 
 TEST_CASE("gradients of the loss reach everything, through the targets too") {
@@ -251,6 +275,12 @@ TEST_CASE("checkpoints that contradict themselves or lack a part are refused, no
     if (key == "predictor.final_ln.bias") tensor = tensor + 1;
   CHECK(fails_with(
       bad_file, [&] { models::load_eb_jepa(model, tensors, "file.pt"); }, "file.pt",
+      "predictor.final_ln.bias", "differ"));
+  auto narrowed = models::eb_jepa_tensors(source);
+  for (auto& [key, tensor] : narrowed)
+    if (key == "predictor.final_ln.bias") tensor = tensor.to(at::kBFloat16);
+  CHECK(fails_with(
+      bad_file, [&] { models::load_eb_jepa(model, narrowed, "file.pt"); },
       "predictor.final_ln.bias", "differ"));
   auto missing = models::eb_jepa_tensors(source);
   std::erase_if(missing, [](const auto& item) { return item.first == "encoder.mlp.weight"; });

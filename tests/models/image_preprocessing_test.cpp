@@ -3,12 +3,18 @@
 // transformers' image processors say of it.
 #include "foresight/models/image_preprocessing.hpp"
 
+#include <ATen/record_function.h>
+
 #include <nlohmann/json.hpp>
 
 #include "catch.hpp"
+#include "dino_wm_under_test.hpp"
 #include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/eb_jepa.hpp"
 #include "foresight/models/hf_preprocessing.hpp"
+#include "foresight/models/lejepa.hpp"
+#include "foresight/models/position_probe.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::models::image_preprocessing_test {
@@ -40,7 +46,55 @@ ImageOptions told_by(const TemporaryFolder& folder, const Json& config,
   return read_hf_preprocessing(model).value();
 }
 
+// Counts rows of float64 that are converted while it exists: numbers from the host, for which on a
+// GPU a stream must wait. (Single numbers are arguments of kernels there.)
+class HostNumbers {
+ public:
+  HostNumbers() {
+    converted = 0;
+    handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&count).needsInputs(true));
+  }
+  ~HostNumbers() { at::removeCallback(handle_); }
+  HostNumbers(const HostNumbers&) = delete;
+  HostNumbers& operator=(const HostNumbers&) = delete;
+  int64_t seen() const { return converted; }
+
+ private:
+  static std::unique_ptr<at::ObserverContext> count(const at::RecordFunction& call) {
+    const auto inputs = call.inputs();
+    if (std::string_view(call.name()) == "aten::_to_copy" && !inputs.empty() &&
+        inputs[0].isTensor() && inputs[0].toTensor().scalar_type() == at::kDouble &&
+        inputs[0].toTensor().dim() > 0)
+      ++converted;
+    return nullptr;
+  }
+  static inline thread_local int64_t converted = 0;
+  at::CallbackHandle handle_;
+};
+
 }  // namespace
+
+TEST_CASE("no picture or measurement waits for statistics from the host") {
+  const DinoWm dino_wm(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 2));
+  EbJepaOptions planes;
+  planes.image_size = 13;
+  planes.encoder.channels = {3};
+  const EbJepa eb_jepa(planes);
+  const LeJepa lejepa(LeJepaOptions::tiny());
+  const PositionProbe probe({.latent = 4, .hidden = 3});
+  const auto picture = at::zeros({1, 16, 16, 3}, at::kByte);
+  const auto measured = at::ones({1, 2}), latent = at::ones({1, 4});
+  const auto views = at::zeros({1, 3, 32, 32}), rooms = at::zeros({1, 2, 13, 13}, at::kByte);
+  const HostNumbers numbers;
+  measured.to(at::kDouble).to(at::kFloat);
+  CHECK(numbers.seen() == 1);  // the counter counts
+  dino_wm.preprocess(picture);
+  dino_wm.encode_proprio(measured);
+  eb_jepa.preprocess(rooms);
+  lejepa.normalise(views);
+  probe.positions(latent);
+  CHECK(numbers.seen() == 1);
+}
 
 TEST_CASE("a crop may be cut from a picture that was scaled to a larger edge") {
   // No resampling: the shorter edge is 8 already.

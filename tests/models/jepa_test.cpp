@@ -7,6 +7,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "jepa_under_test.hpp"
 
@@ -161,6 +162,20 @@ TEST_CASE("every weighted loss term reaches the total, zero weights are not comp
             .loss(random_pixels({3, 4}, 1), normal({3, 3, 4}, 2), noise)
             .terms()
             .size() == 1);
+}
+
+TEST_CASE("actions to be inferred are not rounded to the latents' type") {
+  auto options = tiny_jepa_options(EncoderKind::cnn, PredictorKind::mlp, 1);
+  options.inverse_dynamics_hidden = 8;
+  options.loss.inverse_dynamics = 1;
+  const auto model = jepa_under_test(options);
+  const auto latents = normal({3, 4, 6}, 1).to(at::kBFloat16), blocks = normal({3, 3, 4}, 2);
+  PhiloxNoise noise(1);
+  const nn::Autocast autocast(at::kCPU, true);
+  const auto terms = model->loss_of_latents(latents, blocks, noise);
+  const auto inferred = model->infer_actions(latents).to(at::kDouble);
+  CHECK(terms.at("inverse_dynamics").value.item<double>() ==
+        Approx((inferred - blocks).square().mean().item<double>()).epsilon(1e-5));
 }
 
 TEST_CASE("losses in training mode move batch statistics, in inference mode they do not") {

@@ -210,7 +210,53 @@ TEST_CASE("a Jepa that stable-worldmodel's classes cannot be is not exported") {
   const auto bundle = io::read_bundle(folder / "bundle");
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { models::export_lewm(bundle, HfKeyLayout::older); },
-      "ViT encoder"));
+      "encoder but a ViT"));
+}
+
+TEST_CASE(
+    "a Jepa that stable-worldmodel's classes would load and compute otherwise is not exported") {
+  const TemporaryFolder folder;
+  auto options = models::JepaOptions::lewm();
+  options.image.size = 14;
+  options.vit = {.patch = 7, .width = 6, .depth = 1, .heads = 1, .mlp_width = 8};
+  options.latent = 6;
+  options.projector.hidden = options.pred_proj.hidden = 8;
+  options.action_encoder.width = 6;
+  options.adaln = {.depth = 1, .width = 6, .heads = 1, .head_width = 4, .mlp_width = 8};
+  int folders = 0;
+  const auto written = [&](const models::JepaOptions& o, const nlohmann::json& provenance) {
+    const auto path = folder / std::to_string(++folders);
+    const models::Jepa model(o);
+    auto config = models::jepa_bundle_config(model);
+    config.provenance = provenance;
+    models::write_jepa(path, model, config);
+    return io::read_bundle(path);
+  };
+  const auto own = nlohmann::json::object();
+  CHECK(!models::export_lewm(written(options, own), HfKeyLayout::older).empty());
+  const auto named = [&](auto change, const std::string& words) {
+    auto changed = options;
+    change(changed.vit);
+    const auto bundle = written(changed, own);
+    return fails_with(
+        ErrorCategory::unsupported, [&] { models::export_lewm(bundle, HfKeyLayout::older); },
+        words);
+  };
+  CHECK(named([](auto& vit) { vit.activation = nn::Activation::relu; }, "exact GELU"));
+  CHECK(named([](auto& vit) { vit.norm_epsilon = 1e-6; }, "1e-12"));
+  CHECK(named([](auto& vit) { vit.positions = nn::PositionResize::bicubic_offset; }, "bicubic"));
+  CHECK(named([](auto& vit) { vit.gated = true; }, "gated"));
+  CHECK(named([](auto& vit) { vit.class_token = false; }, "class token"));
+  CHECK(named([](auto& vit) { vit.mask_token = true; }, "mask token"));
+  CHECK(named([](auto& vit) { vit.pooler = true; }, "pooler"));
+  CHECK(named([](auto& vit) { vit.qkv_bias = false; }, "without bias"));
+
+  INFO("what a file or its config.json said goes back");
+  auto imported = options;
+  imported.vit.norm_epsilon = 1e-6;
+  const nlohmann::json origin = {{"key_layout", "newer"}};
+  for (const auto& provenance : {origin, nlohmann::json{{"continued_from", origin}}})
+    CHECK(!models::export_lewm(written(imported, provenance), HfKeyLayout::newer).empty());
 }
 
 }  // namespace foresight::lewm_import_test

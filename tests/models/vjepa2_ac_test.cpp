@@ -187,6 +187,28 @@ TEST_CASE("a pose in gimbal lock keeps its rotation, and its gradient is finite"
   }
 }
 
+TEST_CASE("a network in bfloat16 keeps poses in float32: small moves add up") {
+  const auto model = under_test(tiny_options(2, 3));
+  model->to(at::kBFloat16);
+  const auto observed = [](double x) {
+    auto seen = observations(false)(1, 5);
+    seen.set(kProprio, at::tensor({x, 0.1, 0.2, 3.1, 0.0, 0.0, 0.5}, at::kFloat).unsqueeze(0));
+    return seen;
+  };
+  PhiloxNoise noise(1);
+  auto state = model->observe(model->initial(1), {}, observed(0.5485), noise);
+  const auto move = at::tensor({0.0015, 0.0, 0.0, 0.003, 0.0, 0.0, 0.001}, at::kFloat);
+  state = model->observe(state, move.unsqueeze(0), observed(0.55), noise);
+  const int64_t steps = 10;
+  const auto end = at::tensor({0.55 + 0.015, 0.1, 0.2, 3.1 + 0.03, 0.0, 0.0, 0.51}, at::kFloat);
+  const auto path = model->rollout(state, move.expand({1, 1, steps, 7}), noise);
+  CHECK(path.states.at("latent").scalar_type() == at::kBFloat16);
+  CHECK(at::allclose(path.states.at("pose").select(2, -1).flatten(), end, 0, 1e-5));
+  for (int64_t t = 0; t < steps; ++t) state = model->step(state, move.unsqueeze(0), noise).next;
+  CHECK(at::allclose(state.at("pose").flatten(), end, 0, 1e-5));
+  CHECK(state.at("past_poses").scalar_type() == at::kFloat);
+}
+
 TEST_CASE("an action read from two poses leads from one to the other") {
   PhiloxNoise noise(9);
   auto from = noise.normal({20, 7}, at::TensorOptions().dtype(at::kDouble));

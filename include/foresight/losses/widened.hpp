@@ -7,9 +7,12 @@
 
 namespace foresight::losses {
 
-/// `x` in float32 if it is of a half-width type, otherwise `x` itself.
-inline Tensor widened(const Tensor& x) {
-  return at::isReducedFloatingType(x.scalar_type()) ? x.to(at::kFloat) : x;
+/// The type of widened(x).
+inline at::ScalarType widened_type(const Tensor& x) {
+  return at::isReducedFloatingType(x.scalar_type()) ? at::kFloat : x.scalar_type();
 }
+
+/// `x` in float32 if it is of a half-width type, otherwise `x` itself.
+inline Tensor widened(const Tensor& x) { return x.to(widened_type(x)); }
 
 }  // namespace foresight::losses

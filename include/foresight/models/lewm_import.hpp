@@ -60,8 +60,8 @@ FORESIGHT_API UnwrittenBundle import_lewm(const io::NamedTensors& tensors,
                                           const nlohmann::json& upstream, std::string_view source);
 
 /// The weights of a bundle under the names of stable-worldmodel's LeWM or PLDM, unchanged, so that
-/// load_state_dict(strict=True) takes them. Throws Error(unsupported) for a Jepa that those classes
-/// cannot be (another encoder or predictor).
+/// load_state_dict(strict=True) takes them. Throws Error(unsupported), naming the setting, for a
+/// Jepa that those classes cannot be, or that they would load and compute otherwise.
 FORESIGHT_API io::NamedTensors export_lewm(const io::Bundle& bundle, HfKeyLayout layout);
 
 /// The layout that a bundle was imported from; older for one that was trained here.

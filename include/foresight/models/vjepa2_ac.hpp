@@ -21,7 +21,8 @@ namespace foresight::models {
 /// State fields: "latent" [B,P,D] (normalised tokens of the newest frame), "pose" [B,7], with
 /// extrinsics "camera" [B,6]; with window W > 1 also the rings "past_latents" [B,W-1,P,D],
 /// "past_poses" and "past_actions" [B,W-1,7] ("past_cameras"), oldest first, of which the last
-/// filled()-1 count. filled() is the number of frames in the window.
+/// filled()-1 count. Poses, actions and cameras are kept in float32 at least, whatever the network
+/// computes in. filled() is the number of frames in the window.
 ///
 /// The WorldModel functions change nothing, so one model serves several threads. They record
 /// gradients as the caller's grad mode says. State-dict keys: encoder.*, predictor.*, below them
@@ -75,6 +76,7 @@ class FORESIGHT_API VJepa2Ac : public WorldModel, public torch::nn::Module {
  private:
   struct Imagination;
   at::TensorOptions tensor_options() const;
+  at::TensorOptions pose_options() const;
   Tensor checked_actions(const Tensor& actions, at::IntArrayRef batch) const;
   Tensor normalised(const Tensor& tokens) const;
   nn::FrameSequence window(const State& state, const Tensor& action) const;
