@@ -2,11 +2,14 @@
 // Question: how much memory does loading large weights take, and how long? Writes a file of 1 GiB
 // (or takes a checkpoint by torch.save as argument), loads it into parameters that were allocated
 // but not filled, once copied and once shared with the mapped file, and reads every number once.
+// Then what it costs that LibTorch's linear layers draw their numbers as they are made: 1 GiB of
+// them beside as many of nn::unfilled_linear(), and a whole V-JEPA 2 (ViT-L and predictor).
 // Each way runs in a process of its own. Memory in GiB as /proc/self/status has it: "anonymous" is
 // what the process really occupies, "file" can be dropped by the system at any time. Prints one
 // JSON object; does nothing on a machine with too little memory or disk.
 #include <ATen/Parallel.h>
 #include <sys/wait.h>
+#include <torch/nn/modules/container/sequential.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -19,6 +22,8 @@
 
 #include "foresight/io/load_tensors.hpp"
 #include "foresight/io/weights.hpp"
+#include "foresight/models/vjepa2.hpp"
+#include "foresight/nn/unfilled_linear.hpp"
 #include "measurement.hpp"
 
 namespace {
@@ -70,6 +75,26 @@ nlohmann::json load(const fs::path& path, io::Placement placement) {
           {"sum", sum}};
 }
 
+// What is made, and stays, before any file is read.
+nlohmann::json make(const std::string& what) {
+  const auto start = std::chrono::steady_clock::now();
+  torch::nn::Sequential layers;
+  std::shared_ptr<models::VJepa2> model;
+  const torch::nn::LinearOptions size(kWidth, kWidth);
+  for (int64_t i = 0; i < kLayers && what != "vjepa2"; ++i)
+    layers->push_back(what == "unfilled" ? nn::unfilled_linear(size) : torch::nn::Linear(size));
+  if (what == "vjepa2")
+    model = std::make_shared<models::VJepa2>(models::VJepa2Options::large(), std::nullopt);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  const auto parameters = model ? model->parameters() : layers->parameters();
+  double numbers = 0;
+  for (const auto& parameter : parameters) numbers += static_cast<double>(parameter.numel());
+  return {{"made", what},
+          {"gib", numbers * 4 / kGiB},
+          {"seconds", took.count()},
+          {"anonymous", memory_line("/proc/self/status", "RssAnon:")}};
+}
+
 /// Runs `body` in a process of its own and returns what it reports.
 nlohmann::json in_child(const std::function<nlohmann::json()>& body) {
   int ends[2];
@@ -113,6 +138,8 @@ int main(int count, char** arguments) {
   if (!given) in_child([&] { return write_weights(path), nlohmann::json(true); });
   for (const auto placement : {io::Placement::copy, io::Placement::share})
     result["ways"].push_back(in_child([&] { return load(path, placement); }));
+  for (const auto* what : {"torch::nn::Linear", "unfilled", "vjepa2"})
+    result["made"].push_back(in_child([&] { return make(what); }));
   if (!given) fs::remove(path);
   std::cout << result.dump(2) << "\n";
 }

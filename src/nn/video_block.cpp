@@ -6,6 +6,7 @@
 
 #include "foresight/nn/activation.hpp"
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/unfilled_linear.hpp"
 
 namespace foresight::nn {
 namespace {
@@ -38,12 +39,12 @@ VideoBlock::VideoBlock(const VideoBlockSizes& sizes) : sizes_(sizes) {
         torch::nn::LayerNorm(torch::nn::LayerNormOptions({sizes.width}).eps(sizes.norm_epsilon)));
   };
   const auto linear = [&](const char* path, int64_t in, int64_t out) {
-    return place(*this, path, torch::nn::Linear(in, out));
+    return place(*this, path, unfilled_linear({in, out}));
   };
   norm1_ = norm("norm1");
-  qkv_ = place(*this, "attn.qkv",
-               torch::nn::Linear(
-                   torch::nn::LinearOptions(sizes.width, 3 * sizes.width).bias(sizes.qkv_bias)));
+  qkv_ = place(
+      *this, "attn.qkv",
+      unfilled_linear(torch::nn::LinearOptions(sizes.width, 3 * sizes.width).bias(sizes.qkv_bias)));
   proj_ = linear("attn.proj", sizes.width, sizes.width);
   norm2_ = norm("norm2");
   fc1_ = linear("mlp.fc1", sizes.width, sizes.mlp_width);

@@ -8,6 +8,7 @@
 #include "foresight/nn/frozen.hpp"
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/recompute.hpp"
+#include "foresight/nn/unfilled_linear.hpp"
 
 namespace foresight::nn {
 
@@ -47,7 +48,7 @@ class VitLayer : public torch::nn::Module {
   explicit VitLayer(const VitOptions& o)
       : heads_(o.heads), gated_(o.gated), activation_(o.activation) {
     const auto linear = [&](const char* path, int64_t in, int64_t out, bool bias) {
-      return place(*this, path, torch::nn::Linear(torch::nn::LinearOptions(in, out).bias(bias)));
+      return place(*this, path, unfilled_linear(torch::nn::LinearOptions(in, out).bias(bias)));
     };
     query_ = linear("attention.attention.query", o.width, o.width, o.qkv_bias);
     key_ = linear("attention.attention.key", o.width, o.width, o.qkv_bias);

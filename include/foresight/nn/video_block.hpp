@@ -43,6 +43,7 @@ struct Attention {
 /// State-dict keys: norm1.*, attn.qkv.*, attn.proj.*, norm2.*, mlp.fc1.*, mlp.fc2.*, (mlp.fc3.*).
 class FORESIGHT_API VideoBlock : public torch::nn::Module {
  public:
+  /// Linear layers hold no numbers until initialise() or a file fills them: nn/unfilled_linear.hpp.
   explicit VideoBlock(const VideoBlockSizes& sizes);
 
   /// [N,n,width] -> [N,wanted,width]; undefined for wanted = 0.

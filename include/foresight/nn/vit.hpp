@@ -68,7 +68,8 @@ class FORESIGHT_API VitLayer;
 
 class FORESIGHT_API Vit : public ImageEncoder {
  public:
-  /// `image_size`: native side of the square position table, pixels. Throws Error(invalid_option).
+  /// `image_size`: native side of the square position table, pixels. Layers hold no numbers until
+  /// initialise() or a file fills them (nn/unfilled_linear.hpp). Throws Error(invalid_option).
   Vit(const VitOptions& options, int64_t image_size, int64_t channels = 3);
 
   /// One vector per image, [N, width], after the last norm: the class token, of which alone the
