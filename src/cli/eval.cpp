@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "camera_flag.hpp"
+#include "command_lines.hpp"
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
@@ -151,7 +152,9 @@ nlohmann::json trade_off(const Setting& setting,
     std::string line;
     for (const auto& problems : protocols) {
       const auto report = evaluate_agent(changed, agent, setting.view, problems, "planner");
-      row["success"][problems.name] = {{"successes", report.successes}, {"trials", report.trials}};
+      row["success"][problems.name] = {{"successes", report.successes},
+                                       {"trials", report.trials},
+                                       {"interval", {report.interval.low, report.interval.high}}};
       line += fmt::format("  {} {}/{}", problems.name, report.successes, report.trials);
     }
     fmt::print("  {} samples x {} iterations x {} blocks: {:.1f} ms{}\n", samples, iterations,
@@ -265,6 +268,9 @@ void eval_command(const EvalFlags& flags) {
       {"camera", setting.dataset ? setting.dataset->camera() : std::string()},
       {"environment", flags.env},
       {"environment_options", env_options},
+      {"problems", flags.problems},
+      {"instances", flags.instances},
+      {"seed", flags.seed},
       {"observed_columns", input ? input->columns() : std::vector<std::string>()},
       {"machine", machine_description()},
       {"precision", flags.precision.told()},
@@ -274,8 +280,7 @@ void eval_command(const EvalFlags& flags) {
   if (input) measure_knowledge(flags, setting, *input, result);
 
   auto out = std::filesystem::path(flags.out);
-  if (out.empty())
-    out = std::filesystem::absolute(flags.bundle).lexically_normal().parent_path() / "eval.json";
+  if (out.empty()) out = folder_path(flags.bundle).parent_path() / "eval.json";
   io::write_json(out, result);
   fmt::print("written: {}\n", out.string());
 }

@@ -9,15 +9,16 @@
 #include <memory>
 
 #include "camera_flag.hpp"
+#include "command_lines.hpp"
 #include "commands.hpp"
 #include "foresight/control/incident.hpp"
 #include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/json_file.hpp"
-#include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "foresight/viz/run_report.hpp"
 #include "machine_flags.hpp"
+#include "planning_success.hpp"
 #include "report_parts.hpp"
 
 namespace foresight::cli {
@@ -26,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ReportFlags {
-  std::string run, data, env = "two_room";
+  std::string run, data, env;
   CameraFlag camera;
   MachineFlags machine;
 };
@@ -41,75 +42,102 @@ bool can_be_measured(const io::BundleConfig& bundle) {
   return imagines && seen.size() == 1 && seen.front().shape == std::vector<int64_t>{kAny, kAny, 3};
 }
 
-// The flags that read the same recordings again. "pixels" stands for a camera without a name.
-std::string data_flags(const std::string& path, const std::string& camera,
-                       const std::vector<std::string>& states = {}) {
-  auto text = " --data " + path;
-  if (!camera.empty() && camera != "pixels") text += " --camera " + camera;
-  if (!states.empty()) text += fmt::format(" --states {}", fmt::join(states, ","));
-  return text;
+// The world in which `foresight record` recorded; empty where the recordings do not tell.
+std::string recorded_environment(const std::string& data_path) {
+  const auto file = fs::path(data_path) / "dataset.json";
+  if (!fs::exists(file)) return {};
+  const auto told = io::read_json(file);
+  const auto name =
+      told.is_object() ? told.value("environment", nlohmann::json()) : nlohmann::json();
+  return name.is_string() ? name.get<std::string>() : std::string();
 }
 
-std::string train_command_line(const nlohmann::json& config, const std::string& data,
-                               const std::string& run) {
-  const auto family = config.value("family", std::string());
-  const auto trained_on = data::identity_told(config);
-  return fmt::format("foresight train{}{} --out {} --config {}/config.json",
-                     family.empty() ? "" : " " + family,
-                     family == models::kEbJepaFamily
-                         ? ""
-                         : data_flags(data, trained_on.camera, trained_on.observed_columns),
-                     run, run);
+// Where the film is made: in the environment that was asked for, else in that of the recordings.
+// Null where it cannot be, and why not.
+std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data::Dataset& dataset,
+                                            const std::string& data_path, std::string& why_not) {
+  const auto name = flags.env.empty() ? recorded_environment(data_path) : flags.env;
+  const auto known = envs::env_names();
+  const auto states = std::ssize(dataset.state_columns()),
+             actions = std::ssize(dataset.action_columns());
+  if (states == 0)
+    why_not = "the recordings name no states to start the environment from";
+  else if (name.empty())
+    why_not = "the recordings do not say which environment they are of; --env does";
+  else if (name == kNoEnvironment)
+    why_not = fmt::format("--env {}", name);
+  else if (std::find(known.begin(), known.end(), name) == known.end())
+    why_not = fmt::format("the recordings are of '{}', and known environments are {}", name,
+                          fmt::join(known, ", "));
+  if (!why_not.empty()) return nullptr;
+  auto env = envs::make_env(name);
+  const auto& spec = env->spec();
+  if (spec.picture_planes > 0)
+    why_not = fmt::format("environment '{}' draws no pictures that a film can show", name);
+  else if (states != std::ssize(spec.state_names) || actions != spec.action.dim)
+    why_not = fmt::format(
+        "the recordings have {} state and {} action columns, environment '{}' has {} and {}",
+        states, actions, name, spec.state_names.size(), spec.action.dim);
+  return why_not.empty() ? std::move(env) : nullptr;
 }
 
-// What measuring the model adds to the report. Returns whether there is a film.
-bool add_measures(viz::RunReport& report, const ReportFlags& flags, const std::string& data_path) {
+// What measuring the model adds to the report. Returns why there is no film; empty: there is one.
+std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
+                         const std::string& data_path, at::Device device) {
   const fs::path run(flags.run);
-  const auto agent = Agent::load(run / "bundle");
+  auto agent = Agent::load(run / "bundle");
+  agent.to(device);
   const auto dataset =
       flags.camera.open(data_path, {}, data::identity_told(agent.config().provenance).camera);
   describe_data(report, *dataset);
   if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 
   const auto frames = std::make_shared<const data::FrameCache>(dataset);
-  const auto env = envs::make_env(flags.env);
+  std::string why_not;
+  const auto env = film_environment(flags, *dataset, data_path, why_not);
   const auto episodes = split_of(agent.config(), *dataset);
   const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
   const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
   add_world_model(report, agent, frames, episodes, measures);
-  const bool placed = measures.probe && dataset->state_columns().size() >= 2;
-  if (placed)
+  if (env && measures.probe)
     add_planned_episode(report, agent, *measures.probe, frames, *env, run / "episode.mp4");
-  report.commands.push_back(fmt::format("foresight eval --bundle {}/bundle{}", flags.run,
-                                        data_flags(data_path, dataset->camera())));
-  return placed;
+  else if (env)
+    why_not = "no episode is left to fit the probe on that finds states in latents";
+  return why_not;
 }
 
 void report_command(const ReportFlags& flags) {
-  flags.machine.apply();
+  const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
   const fs::path run(flags.run);
   const auto config = io::read_json(run / "config.json");
   const auto data_path = flags.data.empty() ? config.value("data", std::string()) : flags.data;
 
   viz::RunReport report;
-  report.title = "Training run " + fs::absolute(run).lexically_normal().filename().string();
+  report.title = "Training run " + folder_path(flags.run).filename().string();
   report.configuration = config.dump(2);
   report.machine = machine_description();
   report.losses = loss_curves(train::read_metrics(run / "metrics.jsonl"));
   const auto bundle = io::read_bundle(run / "bundle");
   describe_training(report, bundle);
-  report.commands.push_back(train_command_line(config, data_path, flags.run));
+  report.commands.push_back(train_again(config, data_path, flags.run));
   const bool measured = can_be_measured(bundle.config);
-  if (fs::exists(run / "eval.json")) add_evaluation(report, io::read_json(run / "eval.json"));
-  const bool film = measured && add_measures(report, flags, data_path);
-  report.commands.push_back(fmt::format("foresight report --run {}", flags.run));
+  nlohmann::json evaluation;
+  if (fs::exists(run / "eval.json")) {
+    evaluation = io::read_json(run / "eval.json");
+    add_evaluation(report, evaluation);
+  }
+  const auto no_film = measured ? add_measures(report, flags, data_path, device) : std::string();
+  if (measured || evaluation.is_object())
+    report.commands.push_back(eval_again(
+        evaluation, data_path, data::identity_told(bundle.config.provenance).camera, flags.run));
+  report.commands.push_back("foresight report --run " + shell_word(flags.run));
   viz::write_run_report(report, run / "report.html");
   fmt::print("report: {}\n", fs::absolute(run / "report.html").string());
-  if (film)
+  if (measured && no_film.empty())
     fmt::print("film:   {}\n", fs::absolute(run / "episode.mp4").string());
   else if (measured)
-    fmt::print("no film: the recordings name no states to start the environment from\n");
+    fmt::print("no film: {}\n", no_film);
   else
     fmt::print("losses alone: family '{}' is no world model of camera pictures alone\n",
                bundle.config.family);
@@ -125,9 +153,13 @@ void add_report(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--data", flags->data, "recordings (default: those the run names)");
   flags->camera.add(*command);
-  command->add_option("--env", flags->env, "environment of the film")
-      ->check(CLI::IsMember(envs::env_names()))
-      ->capture_default_str();
+  auto environments = envs::env_names();
+  environments.emplace_back(kNoEnvironment);
+  command
+      ->add_option("--env", flags->env,
+                   "environment of the film; none: no film (default: the one that the recordings "
+                   "say they are of)")
+      ->check(CLI::IsMember(environments));
   flags->machine.add(*command);
   command->callback([flags] { report_command(*flags); });
 }

@@ -119,9 +119,8 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
       }
       if (report.costs.empty())
         for (const auto& [name, value] : plan.terms)
-          report.costs.push_back({.term = name,
-                                  .weight = weights.value(name, 1.0),
-                                  .value = value[0].item<double>()});
+          report.costs.push_back(
+              {.term = name, .weight = weights.value(name, 1.0), .value = value[0].item<double>()});
     }
     pictures.push_back(picture);
     plans.push_back(plan_path.defined()

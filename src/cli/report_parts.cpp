@@ -23,17 +23,17 @@ Tensor thinned(const Tensor& rows, int64_t count) {
   return rows.slice(0, 0, rows.size(0), std::max<int64_t>(1, (rows.size(0) + count - 1) / count));
 }
 
-// The two principal axes of centred latents.
+// The two principal axes of centred latents, on the CPU.
 struct PrincipalAxes {
   Tensor mean, directions;  // [D], [D,2]
   std::vector<double> explained;
   Tensor project(const Tensor& latents) const {
-    return at::matmul(latents.to(at::kDouble) - mean, directions);
+    return at::matmul(latents.to(at::kCPU, at::kDouble) - mean, directions);
   }
 };
 
 PrincipalAxes principal_axes(const Tensor& latents, Tensor& spectrum) {
-  const auto z = latents.to(at::kDouble);
+  const auto z = latents.to(at::kCPU, at::kDouble);
   const auto mean = z.mean(0);
   const auto centred = z - mean;
   const auto covariance = at::matmul(centred.t(), centred) / static_cast<double>(z.size(0));
@@ -45,8 +45,6 @@ PrincipalAxes principal_axes(const Tensor& latents, Tensor& spectrum) {
     axes.explained.push_back(total > 0 ? spectrum[i].item<double>() / total : 0.0);
   return axes;
 }
-
-std::string percent(double rate) { return fmt::format("{:.0f} %", 100 * rate); }
 
 viz::SuccessRow success_row(const nlohmann::json& report, const std::string& name) {
   return {.planner = name,
@@ -61,6 +59,32 @@ viz::InstanceRow instance_row(const nlohmann::json& report, const std::string& n
   for (const auto& record : report.at("instances"))
     row.outcome.push_back(record.at("success").get<bool>() ? 1.0 : 0.0);
   return row;
+}
+
+// By what tells the published planners apart.
+std::string planner_name(const nlohmann::json& evaluation) {
+  const auto agent = evaluation.value("agent", nlohmann::json::object());
+  const auto sampling = agent.value("sampling", nlohmann::json());
+  if (!sampling.is_object()) return "planner";  // of an earlier version
+  if (sampling.value("weights", "") == enum_name(WeightKind::softmax)) return "MPPI";
+  return sampling.value("proposal", "") == enum_name(ProposalKind::coloured) ? "iCEM" : "CEM";
+}
+
+viz::TradeOffRow trade_off_row(const nlohmann::json& row, const std::string& protocol,
+                               const std::string& planner) {
+  const auto& success = row.at("success").at(protocol);
+  viz::TradeOffRow told{
+      .setting = planner + ", " + protocol,
+      .samples = row.at("samples"),
+      .iterations = row.at("iterations"),
+      .horizon = row.at("horizon"),
+      .milliseconds = row.at("latency").at("median_ms"),
+      .success = success.at("successes").get<double>() / success.at("trials").get<double>()};
+  if (success.contains("interval")) {  // earlier versions told none
+    told.low = success.at("interval").at(0);
+    told.high = success.at("interval").at(1);
+  }
+  return told;
 }
 
 }  // namespace
@@ -166,17 +190,11 @@ void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation) {
     }
     report.success.criterion = success_criterion(evaluation.at("protocols"));
     if (!evaluation.contains("trade_off")) return;
-    for (const auto& row : evaluation.at("trade_off")) {
-      const auto& hardest = row.at("success").back();
+    // Of several protocols the last, which is usually the hardest.
+    const auto& last = evaluation.at("protocols").back().at("planner").at("protocol");
+    for (const auto& row : evaluation.at("trade_off"))
       report.trade_offs.push_back(
-          {.setting = "CEM, " + percent(hardest.at("successes").get<double>() /
-                                        hardest.at("trials").get<double>()),
-           .samples = row.at("samples"),
-           .iterations = row.at("iterations"),
-           .horizon = row.at("horizon"),
-           .milliseconds = row.at("latency").at("median_ms"),
-           .success = hardest.at("successes").get<double>() / hardest.at("trials").get<double>()});
-    }
+          trade_off_row(row, last.get<std::string>(), planner_name(evaluation)));
   } catch (const nlohmann::json::exception& problem) {
     throw Error(ErrorCategory::bad_file,
                 fmt::format("eval.json is not a result of `foresight eval`: {}", problem.what()));
@@ -232,7 +250,8 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
     const auto actions = action.normalise(raw.to(at::kFloat).reshape({blocks, -1}));
     const auto start = agent.model().observe(agent.model().initial(1), {},
                                              {kPixels, frames->frames(episode, {0})}, noise);
-    const auto imagined = agent.model().rollout(start, actions.unsqueeze(0).unsqueeze(0), noise);
+    const auto future = actions.to(start.at("latent").device()).unsqueeze(0).unsqueeze(0);
+    const auto imagined = agent.model().rollout(start, future, noise);
     report.imagination.paths.push_back(
         {.actual = axes.project(latents.narrow(0, 1, blocks)),
          .imagined = axes.project(token_mean(imagined.states.at("latent")).reshape({blocks, -1}))});

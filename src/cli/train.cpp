@@ -36,8 +36,7 @@ train::LearnOptions options_of(const TrainFlags& flags) {
     given.set("training.steps", flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps"));
   train::LearnOptions defaults;
   const bool continues = !flags.continued.bundle.empty();
-  require(!continues || !given.patch.contains("model"), ErrorCategory::invalid_option,
-          "--model.* comes from the bundle of --continue: leave it out");
+  if (continues) require_no_model(given);
   if (continues) take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
   return resolve(defaults, given, "learn");
 }
@@ -93,7 +92,7 @@ void add_train(CLI::App& app) {
       "Train a world model on recorded video and actions: LeWM, PLDM or the small model, or the "
       "family that is named");
   command->add_option("--data", flags->data, "recorded data");
-  flags->run.add(*command);
+  flags->run.add(*command, "the same as --training.steps");
   command->get_option("--out")->required(false);  // a family has its own
   auto* sweep = command->add_option("--sweep", flags->sweep,
                                     "JSON grid {\"option.path\": [values], ...}: trains every "

@@ -36,7 +36,7 @@ struct TrainingPreset {
 template <class Options>
 struct FamilyFlags {
   RunFlags run;
-  std::string data, preset, sweep;
+  std::string data, preset, sweep;  // no preset: the first
   std::vector<std::string> states;
   CameraFlag camera;
   ContinueFlags continued;
@@ -61,27 +61,41 @@ bool tells_a_run(const std::string& file) {
   return config.is_object() && config.contains("learn");
 }
 
+// Warm-up is a part of the run's length: that which the preset made it.
+void scale_warmup(train::TrainOptions& preset, int64_t steps) {
+  auto& warmup = preset.schedule.warmup;
+  warmup = static_cast<int64_t>(static_cast<double>(warmup) * static_cast<double>(steps) /
+                                static_cast<double>(preset.steps));
+}
+
 template <class Options>
 Options chosen_options(const FamilyFlags<Options>& flags,
                        const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
   Options defaults;
   const bool began = tells_a_run(flags.options.file);
+  const auto name = flags.preset.empty() ? presets.front().name : flags.preset;
   for (const auto& preset : presets)
-    if (!began && flags.preset == preset.name) defaults = preset.make();
+    if (!began && preset.name == name) defaults = preset.make();
   auto given = flags.options;
-  if (!flags.continued.bundle.empty()) {
-    require(!given.patch.contains("model"), ErrorCategory::invalid_option,
-            "--model.* comes from the bundle of --continue: leave it out");
+  const bool continues = !flags.continued.bundle.empty();
+  if (continues) {
+    require_no_model(given);
     take_from_bundle(defaults, flags.continued.bundle, bundles);
   }
+  constexpr bool kClips = std::is_same_v<Options, train::VJepa2LearnOptions>;
+  if constexpr (kClips)  // as a preset that was asked for has them, else as the bundle
+    if (continues && flags.preset.empty()) defaults.windows.frames = defaults.model.encoder.frames;
   if (!flags.run.steps.empty()) {
     const auto steps = flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps");
-    // Warm-up is a part of the run's length.
-    defaults.training.schedule.warmup =
-        Options::recipe(steps.template get<int64_t>()).schedule.warmup;
+    scale_warmup(defaults.training, steps.template get<int64_t>());
     given.set("training.steps", steps);
   }
-  return resolve(defaults, given, "learn");
+  auto options = overlaid(defaults, given, "learn");
+  if constexpr (kClips)
+    if (continues && train::takes_any_clip_length(options.model))
+      options.model.encoder.frames = options.windows.frames;
+  require_valid(options);
+  return options;
 }
 
 // EB-JEPA makes its data as needed.
@@ -174,7 +188,7 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
     flags->camera.add(*command);
     if constexpr (kPlansFromPictures<Options>) flags->success.add(*command);
   }
-  flags->run.add(*command);
+  flags->run.add(*command, "training.steps, of which the preset's warm-up stays the same part");
   auto* sweep = command->add_option("--sweep", flags->sweep,
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
                                     "combination in a folder of its own below --out");
@@ -183,12 +197,11 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   command->get_option("--continue")->excludes(sweep);
   std::vector<std::string> names;
   for (const auto& preset : presets) names.emplace_back(preset.name);
-  flags->preset = names.front();
   command
       ->add_option("--preset", flags->preset,
                    "what the options below start from; not those of a run's config.json")
       ->check(CLI::IsMember(names))
-      ->capture_default_str();
+      ->default_str(names.front());
   add_options(*command, presets.front().make(), flags->options);
   command->callback([flags, presets, name, bundles, &parent] {
     require_no_flags(parent, name);

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "command_lines.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/interrupt.hpp"
 
@@ -32,10 +33,10 @@ void print_stages(const train::LearnResult& result) {
 
 }  // namespace
 
-void RunFlags::add(CLI::App& command) {
+void RunFlags::add(CLI::App& command, const char* steps_help) {
   command.add_option("--out", out, "run folder to write")->required();
   command.add_flag("--resume", resume, "go on where the run in --out stopped");
-  command.add_option("--steps", steps, "the same as --training.steps");
+  command.add_option("--steps", steps, steps_help);
   command
       .add_option("--process-timeout", processes.timeout,
                   "seconds to wait for other processes (RANK, WORLD_SIZE, MASTER_ADDR, "
@@ -63,18 +64,31 @@ void ContinueFlags::add(CLI::App& command) {
                      "with --continue: earlier recordings, rehearsed in every batch");
   command.add_option("--replay-share", share, "part of every batch that is replayed")
       ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+      ->default_str(fmt::format("{}", train::Continuation().share));
 }
 
 std::optional<train::Continuation> ContinueFlags::from(
     const std::function<std::shared_ptr<const data::Dataset>(const std::string&)>& open) const {
   require(replay.empty() || !bundle.empty(), ErrorCategory::invalid_option,
           "--replay belongs to --continue: there is nothing to forget otherwise");
+  require(!share || !replay.empty(), ErrorCategory::invalid_option,
+          "--replay-share is a part of batches with replayed recordings: name them with --replay");
   if (bundle.empty()) return std::nullopt;
-  train::Continuation from{bundle, nullptr, share};
+  train::Continuation from{bundle, nullptr};
+  if (share) from.share = *share;
   if (!replay.empty()) from.replay = open(replay);
   from.check();
   return from;
+}
+
+void require_no_model(const OptionFlags& given) {
+  constexpr const char* kRule = " comes from the bundle of --continue: leave it out";
+  require(!given.patch.contains("model"), ErrorCategory::invalid_option,
+          std::string("--model.*") + kRule);
+  if (given.file.empty()) return;
+  const auto file = io::read_json(given.file);
+  require(!file.is_object() || !file.contains("model"), ErrorCategory::invalid_option,
+          given.file + ": 'model'" + kRule);
 }
 
 io::BundleConfig bundle_config_of(const std::string& bundle, const char* family) {
@@ -113,8 +127,8 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
   if (machine.speaks()) print_stages(result);
   if (result.outcome == train::Outcome::interrupted) {
     if (machine.speaks())
-      fmt::print("{}; go on with the same command and --resume --config {}/config.json\n",
-                 result.message, flags.out);
+      fmt::print("{}; go on with the same command and --resume --config {} (in place of another)\n",
+                 result.message, shell_word(flags.out + "/config.json"));
     end_interrupted();
   }
   require(result.outcome == train::Outcome::finished, ErrorCategory::non_finite, result.message);

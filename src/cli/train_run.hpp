@@ -9,6 +9,7 @@
 #include <string>
 #include <type_traits>
 
+#include "flags.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/data/identity.hpp"
 #include "foresight/io/bundle.hpp"
@@ -28,7 +29,8 @@ struct RunFlags {
   train::ProcessGroupOptions processes;
   MachineFlags machine;
 
-  void add(CLI::App& command);
+  /// `steps_help`: what --steps does besides setting training.steps.
+  void add(CLI::App& command, const char* steps_help);
 };
 
 /// What the run in --out learned from, where --resume goes on with it: what flags leave out is as
@@ -42,7 +44,7 @@ struct ResumedData {
 /// Where learning goes on, and what is rehearsed.
 struct ContinueFlags {
   std::string bundle, replay;
-  double share = train::Continuation().share;
+  std::optional<double> share;  ///< none: as Continuation has it
 
   void add(CLI::App& command);
   /// Nothing without --continue. `open`: recordings from a path. Throws Error(invalid_option).
@@ -82,13 +84,20 @@ template <class Options>
 constexpr bool kStrideIsBlock = std::is_same_v<Options, train::LearnOptions> ||
                                 std::is_same_v<Options, train::DinoWmLearnOptions>;
 
-/// The options of the model in a bundle over `defaults`, and what its training said of its windows;
-/// the weights are not read. Throws Error(unsupported) for a bundle of another family than
-/// `family`.
+/// Throws Error(invalid_option) where flags or the file of --config name options of a model that
+/// comes from the bundle of --continue. A run's config.json tells those that the run went on from.
+void require_no_model(const OptionFlags& given);
+
+/// The options of the model in a bundle over `defaults`, and what its training said of its windows,
+/// but for their frames: clips stay as long as they are. The weights are not read. Throws
+/// Error(unsupported) for a bundle of another family than `family`.
 template <class Options>
 void take_from_bundle(Options& defaults, const std::string& bundle, const char* family) {
   const auto config = bundle_config_of(bundle, family);
-  read_options(defaults.model, config.options, bundle + ": options");
+  // What a bundle of an earlier version lacks is not a preset's to fill.
+  std::decay_t<decltype(defaults.model)> model;
+  read_options(model, config.options, bundle + ": options");
+  defaults.model = model;
   if constexpr (requires { defaults.model.action; }) defaults.model.action = config.action;
   if constexpr (requires { defaults.model.history; }) defaults.model.history = config.history;
   if constexpr (requires { defaults.backbone; }) defaults.backbone = bundle;
@@ -96,9 +105,6 @@ void take_from_bundle(Options& defaults, const std::string& bundle, const char* 
     const auto& told = config.provenance;
     if (told.is_object() && told.contains("stride") && told["stride"].is_number_integer())
       defaults.windows.stride = told["stride"].template get<int64_t>();
-    if constexpr (
-        requires { defaults.model.encoder.frames; } && !requires { defaults.backbone; })
-      defaults.windows.frames = defaults.model.encoder.frames;
   }
   if constexpr (kStrideIsBlock<Options>) defaults.windows.stride = defaults.model.action.block;
   if constexpr (requires { defaults.image_size; }) defaults.image_size = 0;  // a preset's

@@ -7,8 +7,10 @@
 
 #include "elapsed.hpp"
 #include "family_run.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/data/statistics.hpp"
+#include "foresight/io/json_file.hpp"
 #include "learning_data.hpp"
 #include "without_actions.hpp"
 
@@ -20,11 +22,12 @@ FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
   require(dataset != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
   options_.loader.seed = options_.seed;
   options_.loader.states = reads_.states;
-  fresh_ = opened(std::move(dataset));
+  fresh_.split = new_split(*dataset);
+  fresh_.dataset = std::move(dataset);
   learned_from_.recordings = identity(*fresh_.dataset);
   if (hooks.continuation == nullptr || !hooks.continuation->replay) return;
   require_replayable(*hooks.continuation->replay, *fresh_.dataset, reads_);
-  old_ = opened(hooks.continuation->replay);
+  old_ = {hooks.continuation->replay, kept_split(*hooks.continuation->replay)};
   learned_from_.replay = identity(*old_.dataset);
 }
 
@@ -34,10 +37,34 @@ data::DataIdentity FamilyData::identity(const data::Dataset& dataset) const {
                            reads_.states ? dataset.state_columns() : none);
 }
 
-FamilyData::Part FamilyData::opened(std::shared_ptr<const data::Dataset> dataset) const {
-  auto split = data::split_episodes(dataset->num_episodes(), options_.validation,
-                                    static_cast<std::uint64_t>(options_.seed));
-  return {std::move(dataset), std::move(split)};
+data::EpisodeSplit FamilyData::new_split(const data::Dataset& dataset) const {
+  return data::split_episodes(dataset.num_episodes(), options_.validation,
+                              static_cast<std::uint64_t>(options_.seed));
+}
+
+data::EpisodeSplit FamilyData::kept_split(const data::Dataset& replay) const {
+  const auto& bundle = hooks_.continuation->bundle;
+  const auto file = bundle / io::kBundleConfigFile;
+  const auto told = io::read_bundle_config(io::read_json(file), file.string()).provenance;
+  const auto held =
+      told.is_object() ? told.value("validation_episodes", nlohmann::json()) : nlohmann::json();
+  if (!held.is_array() || held.empty() || !data::holds(replay, data::identity_told(told))) {
+    if (options_.validation > 0)
+      log(LogLevel::warning,
+          fmt::format("replay: as far as can be told, {} is not what {} was trained on, or nothing "
+                      "of it was held out: losses on its held-out episodes may be of some that the "
+                      "model knows by heart",
+                      replay.name(), bundle.string()));
+    return new_split(replay);
+  }
+  std::vector<bool> held_out(static_cast<std::size_t>(replay.num_episodes()), false);
+  for (const auto& episode : held)
+    if (episode.is_number_integer() && episode >= 0 && episode < replay.num_episodes())
+      held_out[episode.get<std::size_t>()] = true;
+  data::EpisodeSplit split;
+  for (int64_t e = 0; e < replay.num_episodes(); ++e)
+    (held_out[static_cast<std::size_t>(e)] ? split.validation : split.train).push_back(e);
+  return split;
 }
 
 void FamilyData::show(const models::ImageOptions* image) {

@@ -119,7 +119,9 @@ class FamilyData {
 
  private:
   data::DataIdentity identity(const data::Dataset& dataset) const;
-  Part opened(std::shared_ptr<const data::Dataset> dataset) const;
+  data::EpisodeSplit new_split(const data::Dataset& dataset) const;
+  // What the bundle that learning goes on from held out stays so: the rest it has learned by heart.
+  data::EpisodeSplit kept_split(const data::Dataset& replay) const;
   std::unique_ptr<data::Loader> training_loader(const Part& part, int64_t batch) const;
   Tensor features_of(const Part& part, const Features& features) const;
 

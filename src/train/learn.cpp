@@ -54,6 +54,10 @@ std::vector<std::string> LearnOptions::validate() const {
       .check(windows.frames > model.predicted_steps, "windows.frames",
              static_cast<double>(windows.frames),
              fmt::format("must be > model.predicted_steps = {}", model.predicted_steps))
+      .check(validation > 0 || training.keep != Keep::lowest_loss, "validation", validation,
+             "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
+      .check(validation > 0 || critic_training.keep != Keep::lowest_loss, "validation", validation,
+             "must be > 0 for critic_training.keep = lowest_loss")
       .problems();
 }
 
@@ -323,15 +327,14 @@ void Learning::write(const fs::path& path, nlohmann::json provenance, bool calib
 }
 
 LearnResult Learning::run() {
-  // Metrics continue after the newest checkpoint of the latest stage that has one.
   const RunFolder world_model_run{folder_.path, folder_.resume, 0};
   const RunFolder critic_run{folder_.path, folder_.resume, options_.training.steps};
   JepaTask task(model_, data_.task_data(options_.model.action, device_));
   std::optional<int64_t> metrics_from;
   if (folder_.resume) {
-    const auto critic_done = resume_step(critic_run, "critic");
-    metrics_from = critic_done > 0 ? options_.training.steps + critic_done
-                                   : resume_step(world_model_run, task.name());
+    // The critic's rows come after the world model's last: what is trained again is logged again.
+    metrics_from = resume_step(world_model_run, task.name());
+    if (metrics_from == options_.training.steps) *metrics_from += resume_step(critic_run, "critic");
   }
   auto metrics = open_metrics(folder_, hooks_, metrics_from);
   if (hooks_.continuation != nullptr) measure_before();

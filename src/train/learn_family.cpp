@@ -34,15 +34,12 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
   io::write_bundle(path, config, tensors);
 }
 
-// The model that learning goes on from. Rotary positions need no table, so that clips may have
-// another length than those before, as in V-JEPA 2's cool-down.
+// The model that learning goes on from, for clips of `frames` where it takes any.
 std::shared_ptr<models::VJepa2> continued_model(io::Bundle origin, int64_t frames) {
   if (origin.config.family != models::kVJepa2Family) return models::read_vjepa2(origin);
   models::VJepa2Options trained;
   read_options(trained, origin.config.options, origin.tensors.path().string());
-  constexpr auto kRope = nn::PositionKind::rope;
-  if (trained.encoder.positions == kRope && trained.predictor.positions == kRope &&
-      !trained.encoder.is_picture() && frames > 1)
+  if (takes_any_clip_length(trained) && frames > 1)
     origin.config.options["encoder"]["frames"] = frames;
   return models::read_vjepa2(origin);
 }
@@ -99,6 +96,12 @@ OnlineProbeOptions with_statistics(OnlineProbeOptions probe, const FamilyData& d
 }
 
 }  // namespace
+
+bool takes_any_clip_length(const models::VJepa2Options& model) {
+  constexpr auto kRope = nn::PositionKind::rope;
+  return model.encoder.positions == kRope && model.predictor.positions == kRope &&
+         !model.encoder.is_picture();
+}
 
 LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2LearnOptions& options,
                   const RunFolder& folder, at::Device device, ProgressStyle progress,

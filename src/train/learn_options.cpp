@@ -70,6 +70,8 @@ std::vector<std::string> RecordedTraining::validate() const {
       .nested("augmentation", augmentation.validate())
       .nested("training", training.validate())
       .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
+      .check(validation > 0 || training.keep != Keep::lowest_loss, "validation", validation,
+             "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
       .at_least("validation_batches", static_cast<double>(validation_batches), 1)
       .at_least("seed", static_cast<double>(seed), 0)
       .problems();

@@ -133,6 +133,10 @@ struct FORESIGHT_API VJepa2LearnOptions : RecordedTraining {
   static VJepa2LearnOptions cool_down();
 };
 
+/// Whether learning may go on from this model with clips of another length, as in the cool-down:
+/// rotary positions need no table.
+FORESIGHT_API bool takes_any_clip_length(const models::VJepa2Options& model);
+
 /// I-JEPA pre-training on single frames. task.momentum_steps = 0 means training.steps here.
 struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
   models::VJepa2Options model = ijepa_tiny();

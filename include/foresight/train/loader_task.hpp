@@ -40,6 +40,7 @@ struct TaskData {
 class FORESIGHT_API LoaderTask : public Task {
  public:
   const std::string& name() const final { return name_; }
+  std::optional<std::uint64_t> seed() const final { return data_.seed; }
   int64_t samples() const final { return samples_; }
   losses::Terms loss() final;
   /// Every batch draws from a place of its own in the noise, so that a batch's loss does not

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight report: of recordings of a user's own world, and what its page says of budgets and of
+// how to repeat the run.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "catch.hpp"
+#include "foresight/data/folder_writer.hpp"
+#include "foresight/io/files.hpp"
+#include "foresight/io/json_file.hpp"
+#include "run_command.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::report_command_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string done(const std::string& arguments) {
+  const auto result = foresight_command(arguments);
+  INFO("foresight " << arguments << "\n" << result.output);
+  REQUIRE(result.code == 0);
+  return result.output;
+}
+
+// A square that moves by what is pushed. Its states, three or two numbers, are no places of a
+// picture of the built-in rooms.
+void record_own_world(const fs::path& path, int64_t states) {
+  constexpr int64_t kRows = 30, kSide = 32;
+  data::FolderWriterOptions options;
+  options.video.fps = 10;
+  options.actions = {"push", "lift"};
+  for (int64_t i = 0; i < states; ++i) options.states.push_back("joint_" + std::to_string(i));
+  data::FolderWriter writer(path, options);
+  for (int64_t e = 0; e < 10; ++e) {
+    auto frames = at::full({kRows, kSide, kSide, 3}, 40, at::kByte);
+    auto table = at::zeros({kRows, 2 + states}, at::kDouble);
+    int64_t place = 2 * e;
+    for (int64_t r = 0; r < kRows; ++r) {
+      frames[r].narrow(0, 12, 6).narrow(1, place, 6).fill_(220);
+      const int64_t push = (r + e) % 3 - 1;
+      table[r][0] = push;
+      table[r][1] = (r * e) % 2;
+      for (int64_t i = 0; i < states; ++i) table[r][2 + i] = -50.0 + static_cast<double>(place + i);
+      place = std::clamp<int64_t>(place + 2 * push, 0, kSide - 6);
+    }
+    writer.write_episode(frames, table);
+  }
+}
+
+constexpr const char* kBrief =
+    " --steps 4 --loader.batch 16 --critic_training.steps 4 --windows.stride 2";
+
+// The text of a page without its entities.
+std::string shown(const std::string& html) {
+  std::string text;
+  for (std::size_t i = 0; i < html.size();) {
+    static const std::pair<const char*, char> kEntities[] = {
+        {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&#39;", '\''}};
+    bool found = false;
+    for (const auto& [entity, character] : kEntities)
+      if (!found && html.compare(i, std::string(entity).size(), entity) == 0) {
+        text += character;
+        i += std::string(entity).size();
+        found = true;
+      }
+    if (!found) text += html[i++];
+  }
+  return text;
+}
+
+// The command line that begins with `words`, without "foresight ".
+std::string command_line(const fs::path& page, const std::string& words) {
+  const auto html = io::read_text(page);
+  const auto begin = html.find(words);
+  REQUIRE(begin != std::string::npos);
+  return shown(html.substr(begin, html.find_first_of("<\n", begin) - begin))
+      .substr(std::string("foresight ").size());
+}
+
+}  // namespace
+
+TEST_CASE("a run on recordings of one's own world is reported, without a film of another") {
+  for (const int64_t states : {3, 2}) {
+    INFO(states << " states");
+    const TemporaryFolder folder;
+    record_own_world(folder / "own world", states);
+    const auto run = (folder / "run").string();
+    done("train --data '" + (folder / "own world").string() + "' --out " + run + kBrief);
+    CHECK_THAT(done("report --run " + run + "/"),
+               Catch::Contains("no film: the recordings do not say which environment they are of"));
+    CHECK(fs::exists(folder / "run" / "report.html"));
+    CHECK_FALSE(fs::exists(folder / "run" / "episode.mp4"));
+    CHECK_THAT(io::read_text(folder / "run" / "report.html"),
+               Catch::Contains("probe of joint_0") && Catch::Contains("Training run run<"));
+    if (states == 2) continue;  // as many as the built-in rooms have
+    CHECK_THAT(done("report --run " + run + " --env two_room"),
+               Catch::Contains("3 state and 2 action columns, environment 'two_room' has 2 and 2"));
+
+    // The lines on the page repeat the run, blanks in paths and all.
+    const auto again = command_line(folder / "run" / "report.html", "foresight train --data");
+    done(again);
+    CHECK(io::read_json(folder / "run-again" / "config.json")["learn"] ==
+          io::read_json(folder / "run" / "config.json")["learn"]);
+    CHECK_THAT(command_line(folder / "run" / "report.html", "foresight eval --bundle"),
+               Catch::Contains("--data '"));
+  }
+}
+
+TEST_CASE("the page says how sure success is of every budget, or that it is not known") {
+  const TemporaryFolder folder;
+  const auto data = (folder / "data").string(), run = (folder / "run").string();
+  done("record --env two_room --episodes 8 --seed 3 --out " + data);
+  done("train --data " + data + " --out " + run + kBrief);
+  // Its names sort otherwise than its problems are hard.
+  const auto output =
+      done("eval --bundle " + run + "/bundle/ --data " + data +
+           " --protocol 5/6,10/8 --instances 2 --no-baselines --open-loop 2 --trade-off");
+  CHECK_THAT(output, Catch::Contains(run + "/eval.json"));  // never into the bundle
+  CHECK_FALSE(fs::exists(folder / "run" / "bundle" / "eval.json"));
+  auto result = io::read_json(folder / "run" / "eval.json");
+  for (const auto& row : result["trade_off"])
+    CHECK(row["success"]["10/8"]["interval"][1].get<double>() < 1.01);
+  done("report --run " + run);
+  const auto page = io::read_text(folder / "run" / "report.html");
+  CHECK_THAT(page, Catch::Contains("CEM, 10/8") && !Catch::Contains("CEM, 5/6") &&
+                       Catch::Contains("Band: 95 % Wilson interval."));
+  const auto line = command_line(folder / "run" / "report.html", "foresight eval --bundle");
+  CHECK_THAT(line, Catch::Contains("--protocol 5/6,10/8 --instances 2 --seed 42 --no-baselines "
+                                   "--trade-off"));
+
+  for (auto& row : result["trade_off"])  // as earlier versions wrote it
+    for (auto& success : row["success"]) success.erase("interval");
+  io::write_json(folder / "run" / "eval.json", result);
+  done("report --run " + run);
+  const auto older = io::read_text(folder / "run" / "report.html");
+  CHECK_THAT(older, Catch::Contains("CEM, 10/8") && !Catch::Contains("0.0 to 100.0 %") &&
+                        !Catch::Contains("Band: "));
+}
+
+}  // namespace foresight::report_command_test
