@@ -37,6 +37,14 @@ bool any_gated(const VJepa2Options& o) {
          o.predictor.feed_forward != nn::FeedForward::gelu;
 }
 
+// No tensor tells the epsilon, and the original codes have none but this.
+template <class Options>
+void require_own_epsilon(const Options& o, const LayoutNeeds& needs) {
+  constexpr double kOwn = 1e-6;
+  needs(o.encoder.norm_epsilon == kOwn && o.predictor.norm_epsilon == kOwn,
+        "epsilon in its norms but 1e-6");
+}
+
 void require_ijepa(const VJepa2Options& o, const LayoutNeeds& needs) {
   needs(both_have(o, nn::PositionKind::sincos), "positions but added sine-cosine ones");
   needs(!any_gated(o), "gated feed-forward");
@@ -54,11 +62,14 @@ void require_layout(const VJepa2Options& o, VJepa2Layout layout) {
       const LayoutNeeds needs("I-JEPA's own code");
       require_ijepa(o, needs);
       needs(p.mask_tokens == 1, "second mask token");
-    } else {
-      LayoutNeeds("V-JEPA 2's own code")(!interleaved(e) && !interleaved(p),
-                                         "interleaved rotary positions");
+      return require_own_epsilon(o, needs);
     }
-    return;
+    const LayoutNeeds needs("V-JEPA 2's own code");
+    needs(!interleaved(e) && !interleaved(p), "interleaved rotary positions");
+    needs(p.positions != nn::PositionKind::rope || p.grid == nn::PredictorGrid::square ||
+              e.image_height == e.image_width,
+          "predictor that counts rows and columns of pictures that are not square");
+    return require_own_epsilon(o, needs);
   }
   if (picture) return require_ijepa(o, LayoutNeeds("transformers' IJepaModel"));
   const LayoutNeeds needs("transformers' VJEPA2Model");
@@ -71,9 +82,10 @@ void require_layout(const VJepa2Options& o, VJepa2Layout layout) {
 }
 
 void require_layout(const VJepa2AcOptions& options) {
-  LayoutNeeds("V-JEPA 2-AC's own code")(
-      !interleaved(options.encoder) && !interleaved(options.predictor),
-      "interleaved rotary positions");
+  const LayoutNeeds needs("V-JEPA 2-AC's own code");
+  needs(!interleaved(options.encoder) && !interleaved(options.predictor),
+        "interleaved rotary positions");
+  require_own_epsilon(options, needs);
 }
 
 io::NamedTensors published_vjepa2(const VJepa2Options& options, const io::NamedTensors& own,

@@ -185,6 +185,22 @@ TEST_CASE("weights go by a published name only where that code computes the same
       transformers, [](auto& o) { o.predictor.qkv_bias = false; }, "of its own"));
   CHECK_FALSE(refused(transformers, picture));
   CHECK(refused(original, picture, "second mask token"));
+  const auto actual = [](auto& o) { o.predictor.grid = nn::PredictorGrid::actual; };
+  const auto wide = [&](auto& o) {
+    actual(o);
+    o.encoder.image_width = 32;
+  };
+  const auto epsilon = [](auto& o) { o.encoder.norm_epsilon = o.predictor.norm_epsilon = 1e-5; };
+  CHECK_FALSE(refused(original, actual));
+  CHECK(refused(original, wide, "not square"));
+  CHECK(refused(original, epsilon, "1e-6"));
+  CHECK_FALSE(refused(transformers, epsilon));  // its config.json tells
+
+  models::VJepa2AcOptions robot;
+  CHECK_NOTHROW(models::require_layout(robot));
+  robot.predictor.norm_epsilon = 1e-5;
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { models::require_layout(robot); }, "1e-6"));
 }
 
 TEST_CASE("published sizes have the published numbers of parameters") {
