@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight report: of recordings of a user's own world, and what its page says of budgets and of
 // how to repeat the run.
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
