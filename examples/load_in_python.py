@@ -59,17 +59,22 @@ def image_encoder(tensors):
 
 
 def vjepa2(tensors):
-    from transformers import VJEPA2Config, VJEPA2Model
+    from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
+    classifier = {"num_labels": tensors["classifier.weight"].shape[0],
+                  "num_pooler_layers": depth(tensors, "pooler.self_attention_layers.")} \
+        if "classifier.weight" in tensors else {}
+    kind = VJEPA2ForVideoClassification if classifier else VJEPA2Model
+    tensors = part(tensors, "vjepa2") or tensors
     width, channels, tubelet, patch, _ = tensors["encoder.embeddings.patch_embeddings.proj.weight"].shape
     inside = tensors["predictor.embeddings.predictor_embeddings.weight"].shape[0]
-    return VJEPA2Model(VJEPA2Config(
+    return kind(VJEPA2Config(
         hidden_size=width, in_chans=channels, tubelet_size=tubelet, patch_size=patch, num_attention_heads=heads(width),
         num_hidden_layers=depth(tensors, "encoder.layer."),
         mlp_ratio=tensors["encoder.layer.0.mlp.fc1.weight"].shape[0] / width + 1e-9,
         pred_hidden_size=inside, pred_num_attention_heads=heads(inside),
         pred_num_hidden_layers=depth(tensors, "predictor.layer."),
         pred_mlp_ratio=tensors["predictor.layer.0.mlp.fc1.weight"].shape[0] / inside + 1e-9,
-        pred_num_mask_tokens=tensors["predictor.embeddings.mask_tokens"].shape[0]))
+        pred_num_mask_tokens=tensors["predictor.embeddings.mask_tokens"].shape[0], **classifier))
 
 
 def lewm(tensors):
@@ -116,7 +121,7 @@ def load_strictly(tensors):
     """The model that the names belong to, with these weights; nothing missing, nothing left over."""
     if "embeddings.patch_embeddings.projection.weight" in tensors:
         model = image_encoder(tensors)
-    elif "encoder.embeddings.patch_embeddings.proj.weight" in tensors:
+    elif any(key.endswith("encoder.embeddings.patch_embeddings.proj.weight") for key in tensors):
         model = vjepa2(tensors)
     else:
         kind = lewm if "pred_proj.net.0.weight" in tensors else \

@@ -5,10 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <optional>
 
+#include "described_probe.hpp"
 #include "flags.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
+#include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
@@ -26,6 +29,8 @@ struct VJepa2Flags {
   std::vector<double> image_mean, image_std;
   std::string image_resize;
   int64_t image_resize_edge = 0;
+  std::string probe, labels;
+  std::optional<int64_t> probe_index, probe_heads;
 };
 
 // As the folder says, else as published; flags overrule both.
@@ -72,9 +77,54 @@ models::EncoderWeights chosen_encoder(const VJepa2Flags& flags, const io::Weight
   return use_target ? models::EncoderWeights::target : models::EncoderWeights::online;
 }
 
+// The names of the classes that the user has in a file.
+void name_classes(models::AttentiveProbeOptions& options, const std::string& file) {
+  if (file.empty()) return;
+  require(options.reading == models::ProbeReading::classes, ErrorCategory::invalid_option,
+          "--labels names classes, and this probe reads values");
+  options.names = models::class_names(io::read_json(file), options.outputs, file);
+}
+
+// The probe beside or behind the encoder; null if there is none. Its tensors are added to `read`.
+std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
+                                                       const models::VJepa2& model,
+                                                       const std::optional<io::HfFolder>& folder,
+                                                       nlohmann::json& provenance,
+                                                       io::NamedTensors& read) {
+  auto probe = folder ? models::load_hf_vjepa2_probe(*folder) : nullptr;
+  require(!probe || flags.probe.empty(), ErrorCategory::invalid_option,
+          flags.shared.from + ": has a classifier already; leave out --probe");
+  require(!flags.probe.empty() || (!flags.probe_index && !flags.probe_heads),
+          ErrorCategory::invalid_option,
+          "--probe_index and --probe_heads belong to --probe: leave them out");
+  if (!flags.probe.empty()) {
+    const auto file = io::open_weights(flags.probe);
+    models::ProbeFileOptions options;
+    if (flags.probe_index) options.which = *flags.probe_index;
+    if (flags.probe_heads) options.heads = *flags.probe_heads;
+    probe = models::load_vjepa2_probe(file.tensors, file.path.string(), options);
+    const auto width = model.options().encoder.width;
+    require(probe->width() == width, ErrorCategory::bad_file,
+            fmt::format("{}: a probe of tokens of width {}, the encoder's have {}",
+                        file.path.string(), probe->width(), width));
+    provenance["probe"] = {{"file", file.path.filename().string()}};
+    if (flags.probe_index) provenance["probe"]["index"] = *flags.probe_index;
+    for (const auto& item : nn::state_dict(*probe)) read.push_back(item);
+  }
+  require(probe || flags.labels.empty(), ErrorCategory::invalid_option,
+          "--labels names the classes of a probe, and there is none: give --probe");
+  if (!probe || flags.labels.empty()) return probe;
+  auto options = probe->options();
+  name_classes(options, flags.labels);
+  auto named = std::make_shared<models::AttentiveProbe>(probe->width(), options, std::nullopt);
+  nn::copy_state(*probe, *named);
+  return named;
+}
+
 void import_vjepa2_command(const VJepa2Flags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   std::shared_ptr<models::VJepa2> model;
+  std::optional<io::HfFolder> folder;
   nlohmann::json provenance;
   auto read = weights.tensors;
   if (weights.config.is_object() && weights.config.contains("model_type")) {
@@ -84,8 +134,8 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
             flags.shared.from +
                 ": a Hugging Face folder has one encoder and tells its sizes; leave out --encoder, "
                 "--image_size, --encoder_heads and --predictor_heads");
-    const auto folder = io::read_hf_folder(flags.shared.from);
-    model = models::load_hf_vjepa2(folder, io::Placement::share);
+    folder = io::read_hf_folder(flags.shared.from);
+    model = models::load_hf_vjepa2(*folder, io::Placement::share);
     provenance[kSourceLayout] = "transformers";
   } else {
     const auto source = weights.path.string();
@@ -100,10 +150,16 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
     provenance["encoder"] = std::string(enum_name(encoder));
     fmt::print("encoder: {}\n", enum_name(encoder));
   }
+  const auto probe = imported_probe(flags, *model, folder, provenance, read);
   auto config = models::vjepa2_bundle_config(*model);
   config.provenance.update(provenance);
   set_pictures(config, flags, model->options());
-  write_imported({std::move(config), nn::state_dict(*model)}, flags.shared, weights, read);
+  auto tensors = nn::state_dict(*model);
+  if (probe) {
+    fmt::print("{}\n", described(probe->options()));
+    models::add_attentive_probe(config, tensors, *probe);
+  }
+  write_imported({std::move(config), std::move(tensors)}, flags.shared, weights, read);
 }
 
 void import_vjepa2_ac_command(const VJepa2Flags& flags) {
@@ -156,6 +212,17 @@ std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
 
 void add_vjepa2_import(CLI::App& command) {
   auto flags = add_shared(command);
+  command.add_option("--probe", flags->probe,
+                     "file of attentive probes of V-JEPA 2's own evaluation code; a classifier's "
+                     "folder has its own");
+  command.add_option("--probe_index", flags->probe_index, "which of several probes, from 0")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--probe_heads", flags->probe_heads,
+                  "attention heads of the probe; default: 16, as published")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--labels", flags->labels,
+                     "JSON file with the names of the classes: a list, or {\"0\": \"name\", ...}");
   command
       .add_option("--encoder", flags->encoder,
                   "online (\"encoder\") or target (\"target_encoder\", its moving average)")

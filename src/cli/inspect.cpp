@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "commands.hpp"
+#include "described_probe.hpp"
 #include "flags.hpp"
 #include "foresight/control/safety_monitor.hpp"
 #include "foresight/core/options_json.hpp"
@@ -15,6 +16,7 @@
 #include "foresight/io/json_file.hpp"
 #include "foresight/io/weights.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/world_models.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "inspect_data.hpp"
@@ -85,6 +87,8 @@ void inspect_bundle(const std::string& path) {
   fmt::print("bundle of family '{}': {} tensors, history of {} frames\n", config.family,
              bundle.tensors.names().size(), config.history);
   if (is_world_model(bundle)) describe_world_model(bundle);
+  if (const auto probe = models::attentive_probe_options(config, path))
+    fmt::print("{}\n", described(*probe));
   for (const auto& field : config.observation)
     fmt::print("observes '{}' {}\n", field.name, shape_string(field.shape));
   fmt::print("actions: {}\n", write_options(config.action).dump());

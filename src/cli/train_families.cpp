@@ -111,9 +111,9 @@ class FamilyTraining {
       : flags_(flags), machine_(machine) {
     const auto open = [&](const std::string& path, const data::DataIdentity& before) {
       const auto& states = flags.states.empty() ? before.observed_columns : flags.states;
-      return flags.camera.open(path, {.states = states, .unreadable = unreadable}, before.camera);
+      return flags.camera.open_as(before, path, {.states = states, .unreadable = unreadable});
     };
-    const ResumedData before(flags.run);
+    const ResumedData before(flags.run, flags.continued.bundle);
     if constexpr (kRecorded<Options>) {
       dataset_ = open(flags.data, before.recordings);
       if (machine.speaks()) print_data(*dataset_);
@@ -137,9 +137,11 @@ class FamilyTraining {
       return train::learn(options, folder, machine_.device, kProgress, hooks);
     } else {
       if constexpr (kPlansFromPictures<Options>)
-        if (options.training.success_every > 0)
+        if (options.training.success_every > 0) {
           hooks.success = success_of_bundles(planning_ground(dataset_, flags_.success.environment),
                                              flags_.success, machine_.device);
+          hooks.success_setting = write_options(flags_.success).dump();
+        }
       return train::learn(dataset_, options, folder, machine_.device, kProgress, hooks);
     }
   }
@@ -225,6 +227,11 @@ void add_train_families(CLI::App& app) {
                                   {"huge", VJepa2LearnOptions::huge},
                                   {"giant", VJepa2LearnOptions::giant},
                                   {"cool_down", VJepa2LearnOptions::cool_down}});
+  add_family<VJepa2ProbeLearnOptions>(
+      app, "vjepa2_probe", models::kVJepa2Family,
+      "an attentive probe on a frozen V-JEPA 2: a class or numbers, from labelled clips",
+      {{"small", VJepa2ProbeLearnOptions::small},
+       {"published", VJepa2ProbeLearnOptions::published}});
   add_family<VJepa2AcLearnOptions>(
       app, "vjepa2_ac", models::kVJepa2AcFamily,
       "V-JEPA 2-AC on a frozen video encoder, from a gripper's poses",

@@ -45,9 +45,17 @@ void RunFlags::add(CLI::App& command, const char* steps_help) {
   machine.add(command);
 }
 
-ResumedData::ResumedData(const RunFlags& flags) {
+ResumedData::ResumedData(const RunFlags& flags, const std::string& bundle) {
   const auto file = std::filesystem::path(flags.out) / "config.json";
-  if (!flags.resume || !std::filesystem::exists(file)) return;
+  if (!flags.resume || !std::filesystem::exists(file)) {
+    const auto origin = std::filesystem::path(bundle) / io::kBundleConfigFile;
+    if (bundle.empty() || !std::filesystem::exists(origin)) return;
+    const auto told = io::read_bundle_config(io::read_json(origin), origin.string()).provenance;
+    if (!told.is_object()) return;
+    recordings.action_columns = data::identity_told(told).action_columns;
+    replay.action_columns = recordings.action_columns;
+    return;
+  }
   const auto config = io::read_json(file);
   recordings = data::identity_told(config);
   const auto origin = config.value("learn_on", nlohmann::json::object());
@@ -133,6 +141,7 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
   }
   require(result.outcome == train::Outcome::finished, ErrorCategory::non_finite, result.message);
   if (!machine.speaks()) return;
+  if (!result.held_out.empty()) fmt::print("{}\n", result.held_out);
   if (result.continual) fmt::print("{}", train::summary(*result.continual));
   fmt::print("bundle: {} ({:.1f} s in all, {:.1f} s of it decoding)\n", result.bundle.string(),
              result.seconds, result.decode_seconds);

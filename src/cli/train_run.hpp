@@ -34,11 +34,12 @@ struct RunFlags {
 };
 
 /// What the run in --out learned from, where --resume goes on with it: what flags leave out is as
-/// it was. Nothing known of a new run.
+/// it was. Of a new run that learns on from a bundle, the action columns of that one alone; of
+/// another, nothing is known.
 struct ResumedData {
   data::DataIdentity recordings, replay;
 
-  explicit ResumedData(const RunFlags& flags);
+  ResumedData(const RunFlags& flags, const std::string& bundle);
 };
 
 /// Where learning goes on, and what is rehearsed.
@@ -94,10 +95,18 @@ void require_no_model(const OptionFlags& given);
 template <class Options>
 void take_from_bundle(Options& defaults, const std::string& bundle, const char* family) {
   const auto config = bundle_config_of(bundle, family);
-  // What a bundle of an earlier version lacks is not a preset's to fill.
-  std::decay_t<decltype(defaults.model)> model;
-  read_options(model, config.options, bundle + ": options");
-  defaults.model = model;
+  if constexpr (requires { defaults.model; }) {
+    // What a bundle of an earlier version lacks is not a preset's to fill.
+    std::decay_t<decltype(defaults.model)> model;
+    read_options(model, config.options, bundle + ": options");
+    defaults.model = model;
+  }
+  if constexpr (std::is_same_v<Options, train::VJepa2ProbeLearnOptions>) {
+    models::VJepa2Options network;
+    read_options(network, config.options, bundle + ": options");
+    defaults.windows.frames = network.encoder.frames;
+    train::take_probe(defaults, config, bundle);
+  }
   if constexpr (requires { defaults.model.action; }) defaults.model.action = config.action;
   if constexpr (requires { defaults.model.history; }) defaults.model.history = config.history;
   if constexpr (requires { defaults.backbone; }) defaults.backbone = bundle;

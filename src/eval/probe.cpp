@@ -120,14 +120,24 @@ ProbeReport evaluate_probe(const LinearProbe& probe, const Tensor& latents, cons
   require(probe.bias.defined() && y.size(1) == probe.bias.size(0), ErrorCategory::invalid_argument,
           "evaluate_probe: targets have " + std::to_string(y.size(1)) +
               " columns, which differs from the probe's");
-  const auto predicted = probe.predict(z);
+  return evaluate_predictions(probe.predict(z), y, probe.names);
+}
+
+ProbeReport evaluate_predictions(const Tensor& predictions, const Tensor& wanted,
+                                 std::vector<std::string> given_names) {
+  const at::NoGradGuard no_grad;
+  const auto predicted = rows_of("evaluate_predictions: predictions", predictions);
+  const auto y = rows_of("evaluate_predictions: targets", wanted);
+  require(predicted.sizes() == y.sizes(), ErrorCategory::invalid_argument,
+          "evaluate_predictions: predictions " + shape_string(predictions.sizes()) +
+              " of targets " + shape_string(wanted.sizes()));
   const auto squared_error = (predicted - y).square();
 
   ProbeReport report;
   report.rows = y.size(0);
   report.rmse = std::sqrt(squared_error.sum(1).mean().item<double>());
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-  const auto names = column_names(probe.names, y.size(1));
+  const auto names = column_names(std::move(given_names), y.size(1));
   for (int64_t column = 0; column < y.size(1); ++column) {
     const auto target = y.select(1, column) - y.select(1, column).mean();
     const auto guess = predicted.select(1, column) - predicted.select(1, column).mean();

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "foresight/core/log.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_config.hpp"
 #include "foresight/models/hf_preprocessing.hpp"
@@ -16,12 +15,13 @@
 namespace foresight::models {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+using Ordered = nlohmann::ordered_json;
 
 // The network that a configuration describes, and the numbers of its probe.
 struct Description {
   VJepa2Options options;
-  nn::AttentivePoolerOptions pooler;
+  AttentiveProbeOptions probe;
 };
 
 int64_t scaled(int64_t width, double ratio) {
@@ -55,8 +55,9 @@ Description read_config(const io::HfFolder& folder) {
   p.qkv_bias = e.qkv_bias;
   p.norm_epsilon = e.norm_epsilon;
   d.options.image = vjepa2_evaluation_pictures(e.image_height, folder);
-  // The pooler's feed-forward parts are four times the width whatever mlp_ratio says.
-  d.pooler = {config.count("num_pooler_layers", 3), e.heads, 4 * e.width, e.norm_epsilon};
+  d.probe.pooler.self_attention = config.count("num_pooler_layers", 3);
+  d.probe.pooler.heads = e.heads;
+  d.probe.pooler.norm_epsilon = e.norm_epsilon;
   config.ignore({"attention_dropout", "attention_probs_dropout_prob", "drop_path_rate",
                  "initializer_range", "pred_zero_init_mask_tokens", "image_size",
                  "attention_probs_dropout"});
@@ -126,6 +127,22 @@ double ratio(int64_t wide, int64_t width) {
               "transformers' VJEPA2Model has no feed-forward width of " + std::to_string(wide));
 }
 
+// What VJEPA2ForVideoClassification has beyond VJEPA2Model.
+void describe_classifier(Ordered& config, const AttentiveProbe& probe) {
+  const auto& o = probe.options();
+  config["architectures"] = {"VJEPA2ForVideoClassification"};
+  config["num_pooler_layers"] = o.pooler.self_attention;
+  if (o.reading == ProbeReading::values) config["problem_type"] = "regression";
+  auto names = Ordered::object(), numbers = Ordered::object();
+  for (int64_t i = 0; i < o.outputs; ++i) {
+    const auto name = o.names.empty() ? "LABEL_" + std::to_string(i) : o.name_of(i);
+    names[std::to_string(i)] = name;
+    numbers[name] = i;
+  }
+  config["id2label"] = std::move(names);
+  config["label2id"] = std::move(numbers);
+}
+
 }  // namespace
 
 VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder) {
@@ -140,57 +157,93 @@ std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder, io::Placement
   check_sizes(options, tensors.network, folder);
   auto model = std::make_shared<VJepa2>(options, std::nullopt);
   nn::load_state_dict(*model, tensors.network, folder.tensors_name(), placement);
-  if (!tensors.probe.empty())
-    log(LogLevel::info, folder.tensors_name() +
-                            ": encoder and predictor were loaded without pooler and classifier");
   model->eval();
   return model;
 }
 
+std::vector<std::string> class_names(const Json& table, int64_t classes,
+                                     const std::string& source) {
+  require((table.is_array() || table.is_object()) && static_cast<int64_t>(table.size()) == classes,
+          ErrorCategory::bad_file,
+          source + ": names " +
+              (table.is_structured() ? std::to_string(table.size()) : std::string("no")) +
+              " classes, the weights are those of " + std::to_string(classes));
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < classes; ++i) {
+    const auto number = std::to_string(i);
+    require(table.is_array() || table.contains(number), ErrorCategory::bad_file,
+            source + ": no name of class " + number);
+    const auto& name = table.is_array() ? table[static_cast<std::size_t>(i)] : table[number];
+    require(name.is_string(), ErrorCategory::bad_file,
+            source + ": class " + number + " is called " + name.dump() + ", expected a text");
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
 std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder) {
-  const auto d = read_config(folder);
+  auto d = read_config(folder);
   const auto tensors = our_tensors(folder);
   if (tensors.probe.empty()) return nullptr;
   check_sizes(d.options, tensors.network, folder);
-  int64_t classes = 0;
+  d.probe.outputs = 0;
   for (const auto& [name, tensor] : tensors.probe)
-    if (name == "linear.weight" && tensor.dim() == 2) classes = tensor.size(0);
-  require(classes >= 1, ErrorCategory::bad_file,
+    if (name == "linear.weight" && tensor.dim() == 2) d.probe.outputs = tensor.size(0);
+  require(d.probe.outputs >= 1, ErrorCategory::bad_file,
           folder.tensors_name() + ": lacks tensor 'classifier.weight' of shape [classes, width]");
-  auto probe = std::make_shared<AttentiveProbe>(d.options.encoder.width, classes, d.pooler);
+  HfConfig config(folder.config, folder.config_name());
+  const auto problem = config.text("problem_type", "single_label_classification");
+  require(problem == "single_label_classification" || problem == "regression",
+          ErrorCategory::unsupported,
+          folder.config_name() + ": problem_type = '" + problem +
+              "' is not supported, only single_label_classification and regression");
+  if (problem == "regression") d.probe.reading = ProbeReading::values;
+  if (const auto told = folder.config.find("id2label");
+      told != folder.config.end() && !told->is_null())
+    d.probe.names = class_names(*told, d.probe.outputs, folder.config_name() + ": id2label");
+  auto probe = std::make_shared<AttentiveProbe>(d.options.encoder.width, d.probe, std::nullopt);
   nn::load_state_dict(*probe, tensors.probe, folder.tensors_name());
   probe->eval();
   return probe;
 }
 
-void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model) {
+void write_hf_vjepa2(const std::filesystem::path& folder, const VJepa2& model,
+                     const AttentiveProbe* probe) {
   const auto& e = model.options().encoder;
   const auto& p = model.options().predictor;
   require(!e.is_picture(), ErrorCategory::unsupported,
           "write_hf_vjepa2: transformers' VJEPA2Model has no encoder of single pictures");
   require_layout(model.options(), VJepa2Layout::transformers);
-  const Json config = {{"architectures", {"VJEPA2Model"}},
-                       {"model_type", "vjepa2"},
-                       {"crop_size", e.image_height},
-                       {"frames_per_clip", e.frames},
-                       {"hidden_act", "gelu"},
-                       {"hidden_size", e.width},
-                       {"in_chans", e.channels},
-                       {"layer_norm_eps", e.norm_epsilon},
-                       {"mlp_ratio", ratio(e.mlp_width, e.width)},
-                       {"num_attention_heads", e.heads},
-                       {"num_hidden_layers", e.depth},
-                       {"patch_size", e.patch},
-                       {"pred_hidden_size", p.width},
-                       {"pred_mlp_ratio", ratio(p.mlp_width, p.width)},
-                       {"pred_num_attention_heads", p.heads},
-                       {"pred_num_hidden_layers", p.depth},
-                       {"pred_num_mask_tokens", p.mask_tokens},
-                       {"qkv_bias", e.qkv_bias},
-                       {"tubelet_size", e.tubelet}};
-  io::write_hf_folder(
-      folder, config,
-      published_vjepa2(model.options(), nn::state_dict(model), VJepa2Layout::transformers));
+  require(probe == nullptr || probe->width() == e.width, ErrorCategory::invalid_argument,
+          "write_hf_vjepa2: a probe of tokens of width " +
+              std::to_string(probe == nullptr ? 0 : probe->width()) +
+              " behind an encoder of width " + std::to_string(e.width));
+  Ordered config = {{"architectures", {"VJEPA2Model"}},
+                    {"model_type", "vjepa2"},
+                    {"crop_size", e.image_height},
+                    {"frames_per_clip", e.frames},
+                    {"hidden_act", "gelu"},
+                    {"hidden_size", e.width},
+                    {"in_chans", e.channels},
+                    {"layer_norm_eps", e.norm_epsilon},
+                    {"mlp_ratio", ratio(e.mlp_width, e.width)},
+                    {"num_attention_heads", e.heads},
+                    {"num_hidden_layers", e.depth},
+                    {"patch_size", e.patch},
+                    {"pred_hidden_size", p.width},
+                    {"pred_mlp_ratio", ratio(p.mlp_width, p.width)},
+                    {"pred_num_attention_heads", p.heads},
+                    {"pred_num_hidden_layers", p.depth},
+                    {"pred_num_mask_tokens", p.mask_tokens},
+                    {"qkv_bias", e.qkv_bias},
+                    {"tubelet_size", e.tubelet}};
+  if (probe != nullptr) describe_classifier(config, *probe);
+  const auto own = nn::state_dict(model);
+  constexpr auto kLayout = VJepa2Layout::transformers;
+  io::write_hf_folder(folder, config,
+                      probe == nullptr ? published_vjepa2(model.options(), own, kLayout)
+                                       : published_vjepa2(model.options(), own, probe->options(),
+                                                          nn::state_dict(*probe), kLayout));
 }
 
 }  // namespace foresight::models

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/vjepa2.hpp"
 
-#include "foresight/nn/init.hpp"
-
 namespace foresight::models {
 
 std::vector<std::string> VJepa2Options::validate() const {
@@ -70,21 +68,6 @@ Tensor VJepa2::preprocess(const Tensor& pixels) const {
   if (pixels.size(1) == 1 && !options_.encoder.is_picture())
     clips = clips.expand({-1, -1, options_.encoder.tubelet, -1, -1});
   return options_.encoder.is_picture() ? clips.squeeze(2) : clips;
-}
-
-AttentiveProbe::AttentiveProbe(int64_t width, int64_t outputs,
-                               const nn::AttentivePoolerOptions& options, std::uint64_t seed) {
-  require(outputs >= 1, ErrorCategory::invalid_option,
-          "AttentiveProbe: outputs = " + std::to_string(outputs) + " must be >= 1");
-  pooler_ = register_module("pooler", std::make_shared<nn::AttentivePooler>(width, options));
-  linear_ = register_module("linear", torch::nn::Linear(width, outputs));
-  PhiloxNoise noise(seed);
-  pooler_->initialise(noise);
-  nn::init_uniform_fan_in(linear_->weight, linear_->bias, noise);
-}
-
-Tensor AttentiveProbe::forward(const Tensor& tokens) const {
-  return nn::through(linear_, pooler_->forward(tokens));
 }
 
 }  // namespace foresight::models

@@ -14,10 +14,25 @@ io::BundleConfig vjepa2_bundle_config(const VJepa2& model) {
 
 io::BundleConfig vjepa2_ac_bundle_config(const VJepa2Ac& model) { return family_config(model); }
 
-void write_vjepa2(const std::filesystem::path& folder, const VJepa2& model,
-                  const io::BundleConfig& config) {
+void add_attentive_probe(io::BundleConfig& config, io::NamedTensors& tensors,
+                         const AttentiveProbe& probe) {
   check_family_to_write(config, kVJepa2Family);
-  io::write_bundle(folder, config, nn::state_dict(model));
+  VJepa2Options network;
+  read_options(network, config.options, "the configuration to write");
+  require(probe.width() == network.encoder.width, ErrorCategory::invalid_argument,
+          "a probe of tokens of width " + std::to_string(probe.width()) +
+              " cannot read an encoder's of width " + std::to_string(network.encoder.width));
+  config.heads[kAttentiveProbeHead] = write_options(probe.options());
+  const auto own = io::with_head_prefix(kAttentiveProbeHead, nn::state_dict(probe));
+  tensors.insert(tensors.end(), own.begin(), own.end());
+}
+
+void write_vjepa2(const std::filesystem::path& folder, const VJepa2& model, io::BundleConfig config,
+                  const AttentiveProbe* probe) {
+  check_family_to_write(config, kVJepa2Family);
+  auto tensors = nn::state_dict(model);
+  if (probe != nullptr) add_attentive_probe(config, tensors, *probe);
+  io::write_bundle(folder, config, tensors);
 }
 
 void write_vjepa2_ac(const std::filesystem::path& folder, const VJepa2Ac& model,
@@ -33,6 +48,24 @@ std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle) {
   return model;
 }
 
+std::optional<AttentiveProbeOptions> attentive_probe_options(const io::BundleConfig& config,
+                                                             const std::string& source) {
+  if (!config.heads.contains(kAttentiveProbeHead)) return std::nullopt;
+  AttentiveProbeOptions options;
+  read_options(options, config.heads.at(kAttentiveProbeHead), source + ": heads.attentive_probe");
+  require_valid(options);
+  return options;
+}
+
+std::shared_ptr<AttentiveProbe> read_attentive_probe(const io::Bundle& bundle) {
+  const auto options = attentive_probe_options(bundle.config, bundle_name(bundle));
+  if (!options) return nullptr;
+  const auto width = encoder_options<VJepa2Options>(bundle, kVJepa2Family).encoder.width;
+  auto probe = std::make_shared<AttentiveProbe>(width, *options, std::nullopt);
+  fill_from_bundle(*probe, bundle.head_tensors(kAttentiveProbeHead), bundle_name(bundle));
+  return probe;
+}
+
 std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle) {
   auto model = std::make_shared<VJepa2Ac>(family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily),
                                           std::nullopt);
@@ -41,8 +74,11 @@ std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle) {
 }
 
 io::NamedTensors export_vjepa2(const io::Bundle& bundle, VJepa2Layout layout) {
-  return published_vjepa2(encoder_options<VJepa2Options>(bundle, kVJepa2Family),
-                          bundle.model_tensors(), layout);
+  const auto options = encoder_options<VJepa2Options>(bundle, kVJepa2Family);
+  const auto probe = attentive_probe_options(bundle.config, bundle_name(bundle));
+  if (!probe) return published_vjepa2(options, bundle.model_tensors(), layout);
+  return published_vjepa2(options, bundle.model_tensors(), *probe,
+                          bundle.head_tensors(kAttentiveProbeHead), layout);
 }
 
 io::NamedTensors export_vjepa2_ac(const io::Bundle& bundle) {

@@ -2,12 +2,18 @@
 // V-JEPA 2 and I-JEPA under the names of their own code and of transformers, where that code
 // computes what our network does.
 #include "foresight/models/vjepa2_checkpoint.hpp"
+
+#include <sstream>
+
+#include "foresight/core/log.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 
 namespace foresight::models {
 namespace {
 
 constexpr std::string_view kOwnMaskToken = "predictor.mask_tokens.0";
+// A classifier of transformers has the network below this, and the probe beside it.
+constexpr std::string_view kClassifierPrefix = "vjepa2.";
 constexpr std::string_view kIJepaMaskToken = "predictor.mask_token";
 
 // Throws for the settings that the class or code `whose` lacks.
@@ -101,6 +107,52 @@ io::NamedTensors published_vjepa2(const VJepa2Options& options, const io::NamedT
   for (auto& [name, tensor] : tensors)
     if (picture && name == kOwnMaskToken) name = kIJepaMaskToken;
   return tensors;
+}
+
+namespace {
+
+// What the class of a probe in `layout` fixes, which options leave open.
+void require_probe_layout(const VJepa2Options& options, const AttentiveProbeOptions& probe,
+                          VJepa2Layout layout) {
+  constexpr double kOwnEpsilon = 1e-5;  // torch's default
+  const auto& pooler = probe.pooler;
+  const auto width = options.encoder.width;
+  const bool own = layout == VJepa2Layout::original;
+  const LayoutNeeds needs(own ? "V-JEPA 2's own AttentiveClassifier"
+                              : "transformers' VJEPA2ForVideoClassification");
+  needs(pooler.hidden(width) == 4 * width,
+        "feed-forward parts but those four times as wide as the tokens");
+  const double epsilon = own ? kOwnEpsilon : options.encoder.norm_epsilon;
+  if (!own) {
+    needs(!options.encoder.is_picture(), "encoder of single pictures");
+    needs(pooler.heads == options.encoder.heads,
+          "probe of another number of attention heads (" + std::to_string(pooler.heads) +
+              ") than its encoder's (" + std::to_string(options.encoder.heads) + ")");
+  }
+  if (pooler.norm_epsilon != epsilon) {
+    std::ostringstream text;
+    text << "the probe's norms add " << pooler.norm_epsilon << " to variances, "
+         << (own ? "V-JEPA 2's own class " : "the class of transformers ") << epsilon
+         << ": its outputs will differ by about as much";
+    log(LogLevel::warning, text.str());
+  }
+}
+
+}  // namespace
+
+io::NamedTensors published_vjepa2(const VJepa2Options& options, const io::NamedTensors& own,
+                                  const AttentiveProbeOptions& probe,
+                                  const io::NamedTensors& probe_tensors, VJepa2Layout layout) {
+  require_layout(options, layout);
+  require_probe_layout(options, probe, layout);
+  if (layout == VJepa2Layout::original) {
+    auto tensors = published_vjepa2(options, own, layout);
+    tensors.insert(tensors.end(), probe_tensors.begin(), probe_tensors.end());
+    return tensors;
+  }
+  auto all = own;
+  all.insert(all.end(), probe_tensors.begin(), probe_tensors.end());
+  return vjepa2_to_hf(all, kClassifierPrefix);
 }
 
 }  // namespace foresight::models

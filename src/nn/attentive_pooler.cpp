@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/attentive_pooler.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "foresight/nn/activation.hpp"
@@ -14,7 +15,7 @@ std::vector<std::string> AttentivePoolerOptions::validate() const {
   rules.check(self_attention >= 0, "self_attention", static_cast<double>(self_attention),
               "must be >= 0");
   rules.check(heads >= 1, "heads", static_cast<double>(heads), "must be >= 1");
-  rules.check(mlp_width >= 1, "mlp_width", static_cast<double>(mlp_width), "must be >= 1");
+  rules.check(mlp_width >= 0, "mlp_width", static_cast<double>(mlp_width), "must be >= 0");
   rules.check(std::isfinite(norm_epsilon) && norm_epsilon > 0, "norm_epsilon", norm_epsilon,
               "must be positive");
   return rules.problems();
@@ -28,9 +29,10 @@ AttentivePooler::AttentivePooler(int64_t width, const AttentivePoolerOptions& op
                        " must divide the token width = " + std::to_string(width));
   throw_if_any(problems);
   query_ = register_parameter("query_tokens", at::zeros({1, 1, width}));
+  const auto hidden = options.hidden(width);
   const VideoBlockSizes sizes{.width = width,
                               .heads = options.heads,
-                              .mlp_width = options.mlp_width,
+                              .mlp_width = hidden,
                               .norm_epsilon = options.norm_epsilon};
   blocks_ = video_blocks(*this, "blocks", sizes, options.self_attention);
   const auto norm = [&](const char* path) {
@@ -45,16 +47,18 @@ AttentivePooler::AttentivePooler(int64_t width, const AttentivePoolerOptions& op
   q_ = linear("cross_attention_block.xattn.q", width, width);
   kv_ = linear("cross_attention_block.xattn.kv", width, 2 * width);
   norm2_ = norm("cross_attention_block.norm2");
-  fc1_ = linear("cross_attention_block.mlp.fc1", width, options.mlp_width);
-  fc2_ = linear("cross_attention_block.mlp.fc2", options.mlp_width, width);
+  fc1_ = linear("cross_attention_block.mlp.fc1", width, hidden);
+  fc2_ = linear("cross_attention_block.mlp.fc2", hidden, width);
 }
 
 void AttentivePooler::initialise(Noise& noise) {
   constexpr double kStd = 0.02;
   init_normal(query_, kStd, noise);
   initialise_video_blocks(blocks_, noise);
+  const auto depth = static_cast<double>(std::max<std::size_t>(blocks_.size(), 1));
   for (const auto& linear : {q_, kv_, fc1_, fc2_}) {
-    init_normal(linear->weight, kStd, noise);
+    const bool residual = linear.get() == fc2_.get();
+    init_normal(linear->weight, residual ? kStd / std::sqrt(2 * depth) : kStd, noise);
     init_constant(linear->bias, 0.0);
   }
   for (const auto& norm : {norm1_, norm2_}) {

@@ -143,6 +143,24 @@ void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::v
     for (const double value : seen.std) std.push_back(value > 0 ? value : 1.0);
 }
 
+ProbeTargetOptions FamilyData::probe_target(ProbeTargetOptions target) const {
+  if (target.outputs() == 0) return target;
+  for (const auto* part : {&fresh_, &old_})
+    if (part->dataset)
+      check_probe_target(*part->dataset, target,
+                         (options_.windows.frames - 1) * options_.windows.stride);
+  if (target.columns == 0 || (!target.mean.empty() && !target.std.empty())) return target;
+  auto columns = fresh_.dataset->state_columns();
+  columns.resize(static_cast<std::size_t>(target.columns));
+  fill_statistics(columns, target.mean, target.std);
+  return target;
+}
+
+RecordedTraining pictures_alone(RecordedTraining options) {
+  if (options.augmentation.flip > 0) options.augmentation.flip_signs = {1.0};
+  return options;
+}
+
 // Of some of the windows that are trained on: as many as a validation looks at.
 Tensor FamilyData::features_of(const Part& part, const Features& features) const {
   const auto loader = measuring_loader(part, part.split.train);

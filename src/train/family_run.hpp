@@ -55,6 +55,7 @@ class FamilyRun {
 
  private:
   bool writes() const { return writes_run(hooks_); }
+  void take_skipped(LearnResult& result, const Task& task) const;
   ContinualReport before(Task& task, const LearningOn& on) const;
   void measure_after(ContinualReport& report, const LearningOn& on) const;
 
@@ -107,6 +108,9 @@ class FamilyData {
   /// a column that never changes has std 1.
   void fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
                        std::vector<double>& std) const;
+  /// `target` with the statistics of what is regressed, where they were not given; checked against
+  /// all recordings, those that are rehearsed included. Throws Error as check_probe_target().
+  ProbeTargetOptions probe_target(ProbeTargetOptions target) const;
   /// How learning on is measured, after task_data(): `drift` of actions and states, and with a
   /// replay that of `features`. `task` and this must outlive it.
   LearningOn learning_on(LoaderTask& task, DataDrift drift, Features features) const;
@@ -134,6 +138,9 @@ class FamilyData {
   at::Device device_ = at::kCPU;
   double decode_seconds_ = 0;
 };
+
+/// For families that look at no actions: mirroring changes none.
+RecordedTraining pictures_alone(RecordedTraining options);
 
 /// The bundle that a run goes on from, read once; nothing for a run from new weights.
 std::optional<io::Bundle> continued_bundle(const LearnHooks& hooks);

@@ -67,6 +67,12 @@ Tensor FeatureCache::features(const data::Batch& batch) {
   return at::stack(features).unflatten(0, {batch.pixels.size(0), frames_each}).to(device_);
 }
 
+Tensor FeatureCache::clip_features(const data::Batch& batch) {
+  auto clips = batch;  // a clip is a single frame of more axes
+  clips.pixels = batch.pixels.unsqueeze(1);
+  return features(clips).squeeze(1);
+}
+
 void FeatureCache::keep(const Frame& frame, const Tensor& features) {
   const auto bytes = static_cast<int64_t>(features.nbytes());
   if (bytes > free_bytes_) return;

@@ -44,12 +44,6 @@ std::shared_ptr<models::VJepa2> continued_model(io::Bundle origin, int64_t frame
   return models::read_vjepa2(origin);
 }
 
-// Where no action is looked at, mirroring changes none.
-RecordedTraining pictures_alone(RecordedTraining options) {
-  if (options.augmentation.flip > 0) options.augmentation.flip_signs = {1.0};
-  return options;
-}
-
 // The training of a masked model, whose task has a target encoder.
 template <class MaskedTask, class Options, class TaskOptions>
 LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset> dataset,
@@ -81,18 +75,6 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
       data.learning_on(task, {}, features));
   result.decode_seconds = data.decode_seconds();
   return result;
-}
-
-// Statistics of what a probe regresses, where they were not given.
-OnlineProbeOptions with_statistics(OnlineProbeOptions probe, const FamilyData& data) {
-  if (probe.columns == 0 || (!probe.mean.empty() && !probe.std.empty())) return probe;
-  auto columns = data.dataset().state_columns();
-  require(static_cast<int64_t>(columns.size()) >= probe.columns, ErrorCategory::invalid_option,
-          "OnlineProbeOptions.columns = " + std::to_string(probe.columns) +
-              " must be <= the recordings' " + std::to_string(columns.size()) + " state columns");
-  columns.resize(static_cast<std::size_t>(probe.columns));
-  data.fill_statistics(columns, probe.mean, probe.std);
-  return probe;
 }
 
 }  // namespace
@@ -132,7 +114,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
   FamilyData data(std::move(dataset), options, hooks,
                   {.states = options.task.probe.classes + options.task.probe.columns > 0});
   auto task_options = options.task;
-  task_options.probe = with_statistics(task_options.probe, data);
+  task_options.probe = data.probe_target(task_options.probe);
   if (!model)
     model =
         std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));

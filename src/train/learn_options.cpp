@@ -120,6 +120,26 @@ std::vector<std::string> VJepa2LearnOptions::validate() const {
   return all_problems(rules.problems(), RecordedTraining::validate());
 }
 
+std::vector<std::string> VJepa2ProbeLearnOptions::validate() const {
+  const auto named = static_cast<int64_t>(labels.size());
+  return all_problems(
+      Rules("VJepa2ProbeLearnOptions")
+          .check(!backbone.empty(), "backbone", backbone, "must be the bundle of a video encoder")
+          .nested("target", target.validate())
+          .check(target.outputs() > 0, "target", 0,
+                 "reads nothing: give target.classes, of one column of class numbers, or "
+                 "target.columns, to be regressed")
+          .check(named == 0 || named == target.classes, "labels", static_cast<double>(named),
+                 "names must be one for each of the " + std::to_string(target.classes) + " classes")
+          .nested("pooler", pooler.validate())
+          .nested("features", features.validate())
+          .check(augmentation.flip == 0 || target.columns == 0, "augmentation.flip",
+                 augmentation.flip,
+                 "must be 0 for regressed columns, whose mirror image is not known")
+          .problems(),
+      RecordedTraining::validate());
+}
+
 std::vector<std::string> IJepaLearnOptions::validate() const {
   Rules rules("IJepaLearnOptions");
   rules.nested("model", model.validate())
@@ -222,6 +242,17 @@ VJepa2LearnOptions VJepa2LearnOptions::cool_down() {
   auto options = giant();
   options.windows.frames = options.model.encoder.frames = 64;
   options.training = vjepa2_cool_down(12'000);
+  return options;
+}
+
+VJepa2ProbeLearnOptions VJepa2ProbeLearnOptions::small() {
+  return brief<VJepa2ProbeLearnOptions>(models::VJepa2Options::tiny().encoder.frames, 2, 16);
+}
+
+VJepa2ProbeLearnOptions VJepa2ProbeLearnOptions::published() {
+  constexpr int64_t kSteps = 13'200;  // 20 epochs of 168,913 clips
+  auto options = ::foresight::train::published<VJepa2ProbeLearnOptions>(16, 4, 256, kSteps);
+  options.augmentation = random_crops({0.08, 1.0}, {3.0 / 4, 4.0 / 3});
   return options;
 }
 

@@ -12,32 +12,7 @@ using losses::TermRole;
 
 constexpr std::uint64_t kProbeStream = 7;  // of the task's seed: the probe's first weights
 
-int64_t outputs_of(const OnlineProbeOptions& probe) {
-  return probe.classes > 0 ? probe.classes : probe.columns;
-}
-
-Tensor per_column(const std::vector<double>& values, int64_t columns, double fallback,
-                  const Tensor& like) {
-  return values.empty() ? at::full({columns}, fallback, like.options())
-                        : at::tensor(values, at::kDouble).to(like);
-}
-
 }  // namespace
-
-std::vector<std::string> OnlineProbeOptions::validate() const {
-  const auto fits = [&](const std::vector<double>& values) {
-    return values.empty() || static_cast<int64_t>(values.size()) == columns;
-  };
-  return Rules("OnlineProbeOptions")
-      .at_least("classes", static_cast<double>(classes), 0)
-      .at_least("columns", static_cast<double>(columns), 0)
-      .check(classes == 0 || columns == 0, "classes", static_cast<double>(classes),
-             "and columns cannot both be given")
-      .check(fits(mean), "mean", static_cast<double>(mean.size()), "values, expected one a column")
-      .check(fits(std), "std", static_cast<double>(std.size()), "values, expected one a column")
-      .all_within("std", std, 1e-12)
-      .problems();
-}
 
 std::vector<std::string> LeJepaTaskOptions::validate() const {
   return Rules("LeJepaTaskOptions")
@@ -59,7 +34,7 @@ LeJepaTask::LeJepaTask(std::shared_ptr<models::LeJepa> model, TaskData data,
             "LeJepaTask: views of " + std::to_string(side) + " pixels, expected a multiple of " +
                 std::to_string(patch));
   all_->register_module("model", model_);
-  if (const auto outputs = outputs_of(options_.probe); outputs > 0) {
+  if (const auto outputs = options_.probe.outputs(); outputs > 0) {
     probe_ =
         all_->register_module("probe", torch::nn::Linear(model_->options().encoder.width, outputs));
     PhiloxNoise noise(0, kProbeStream);
@@ -97,12 +72,6 @@ losses::Terms LeJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
 
 void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
                            const Tensor& pixels) const {
-  const auto& probe = options_.probe;
-  const auto wanted = probe.classes > 0 ? 1 : probe.columns;
-  const auto recorded = batch.states.defined() ? batch.states.size(2) : 0;
-  require(recorded >= wanted, ErrorCategory::invalid_argument,
-          "LeJepaTask: the recordings have " + std::to_string(recorded) +
-              " state columns, the probe reads " + std::to_string(wanted));
   Tensor features;
   {
     c10::NoGradGuard no_grad;
@@ -111,22 +80,10 @@ void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
     features = at::layer_norm(features, {features.size(1)});
   }
   const auto read = losses::widened(nn::through(probe_, features));
-  const auto states = batch.states.select(1, 0).to(read);
-  if (probe.classes > 0) {
-    const auto labels = states.select(1, 0).round().to(at::kLong);
-    require(labels.ge(0).logical_and(labels.lt(probe.classes)).all().item<bool>(),
-            ErrorCategory::bad_file,
-            "LeJepaTask: a class number is outside 0.." + std::to_string(probe.classes - 1));
-    terms.add("probe", 1.0, at::cross_entropy_loss(read, labels), TermRole::probe);
-    terms.add("probe_error", 0.0, read.detach().argmax(1).ne(labels).to(read.dtype()).mean(),
-              TermRole::probe);
-    return;
-  }
-  const auto truth = (states.narrow(1, 0, wanted) - per_column(probe.mean, wanted, 0.0, read)) /
-                     per_column(probe.std, wanted, 1.0, read);
-  const auto error = (read - truth).square().mean();
-  terms.add("probe", 1.0, error, TermRole::probe);
-  terms.add("probe_error", 0.0, error.detach().sqrt(), TermRole::probe);
+  const auto states = batch.states.defined() ? batch.states.select(1, 0) : Tensor();
+  const auto [loss, error] = probe_loss(read, states, options_.probe, "LeJepaTask");
+  terms.add("probe", 1.0, loss, TermRole::probe);
+  terms.add("probe_error", 0.0, error, TermRole::probe);
 }
 
 }  // namespace foresight::train

@@ -60,6 +60,12 @@ TrainOptions vjepa2_ac_training(int64_t steps) {
   return options;
 }
 
+TrainOptions vjepa2_probe_training(int64_t steps) {
+  auto options = adamw_recipe(steps, 1e-3, 0.01, Decay::all, 0.0);
+  options.schedule.warmup = 0;
+  return options;
+}
+
 TrainOptions ijepa_training(int64_t steps) {
   auto options = adamw_recipe(steps, 1e-3, 0.04, Decay::matrices, 0.0);
   options.schedule = {.warmup = part_of(steps, 15, 300), .warmup_start = 0.1, .final_factor = 1e-3};

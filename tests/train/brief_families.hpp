@@ -60,6 +60,15 @@ inline VJepa2LearnOptions brief_vjepa2() {
   return options;
 }
 
+/// A probe of two of the gripper's coordinates.
+inline VJepa2ProbeLearnOptions brief_probe() {
+  auto options = briefly(VJepa2ProbeLearnOptions::small());
+  options.windows = {.frames = 4, .stride = 1};
+  options.target.columns = 2;
+  options.pooler = {.self_attention = 1, .heads = 4, .mlp_width = 48};
+  return options;
+}
+
 /// `folder` holds the bundles of frozen encoders, written where they are missing.
 inline std::vector<BriefFamily> brief_families(const std::filesystem::path& folder) {
   using Recordings = std::shared_ptr<const data::Dataset>;
@@ -99,6 +108,8 @@ inline std::vector<BriefFamily> brief_families(const std::filesystem::path& fold
   auto vjepa2_ac = briefly(VJepa2AcLearnOptions::small());
   vjepa2_ac.backbone = video_encoder;
   vjepa2_ac.model.predictor.depth = 1;
+  auto probe = brief_probe();
+  probe.backbone = video_encoder;
   auto ijepa = briefly(IJepaLearnOptions::tiny());
   ijepa.model.encoder.depth = 1;
   auto lejepa = briefly(LeJepaLearnOptions::tiny());
@@ -107,9 +118,11 @@ inline std::vector<BriefFamily> brief_families(const std::filesystem::path& fold
   auto eb_jepa = briefly(EbJepaLearnOptions::small());
   eb_jepa.task.batch = 4;
   eb_jepa.task.validation_clips = 4;
-  return {family("dino_wm", "dino_wm", dino_wm),      family("vjepa2_ac", "vjepa2_ac", vjepa2_ac),
-          family("vjepa2", "vjepa2", brief_vjepa2()), family("ijepa", "ijepa", ijepa),
-          family("lejepa", "lejepa", lejepa),         family("eb_jepa", "eb_jepa", eb_jepa)};
+  return {
+      family("dino_wm", "dino_wm", dino_wm),         family("vjepa2_ac", "vjepa2_ac", vjepa2_ac),
+      family("vjepa2", "vjepa2", brief_vjepa2()),    family("ijepa", "ijepa", ijepa),
+      family("vjepa2_probe", "vjepa2_probe", probe), family("lejepa", "lejepa", lejepa),
+      family("eb_jepa", "eb_jepa", eb_jepa)};
 }
 
 }  // namespace foresight::train

@@ -53,6 +53,11 @@ struct ProbeReport {
 FORESIGHT_API ProbeReport evaluate_probe(const LinearProbe& probe, const Tensor& latents,
                                          const Tensor& targets);
 
+/// The same of predictions [..., K], however they were made; `names` may be empty. Throws Error for
+/// shapes that differ and for values that are not finite.
+FORESIGHT_API ProbeReport evaluate_predictions(const Tensor& predicted, const Tensor& targets,
+                                               std::vector<std::string> names = {});
+
 /// Indices of the rows, int64, whose entry of `row_episodes` (int64 [N]) is one of `episodes`.
 /// Split rows for fitting and for judging by episode: neighbouring frames are nearly equal, so that
 /// a split by rows would leak.

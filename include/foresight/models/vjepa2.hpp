@@ -12,7 +12,6 @@
 
 #include "foresight/models/image_preprocessing.hpp"
 #include "foresight/models/masked_predictor.hpp"
-#include "foresight/nn/attentive_pooler.hpp"
 #include "foresight/nn/masked_video_predictor.hpp"
 #include "foresight/nn/video_vit.hpp"
 
@@ -69,21 +68,6 @@ class FORESIGHT_API VJepa2 : public MaskedPredictor, public torch::nn::Module {
   VJepa2Options options_;
   std::shared_ptr<nn::VideoVit> encoder_;
   std::shared_ptr<nn::MaskedVideoPredictor> predictor_;
-};
-
-/// Attentive pooling and a linear layer on frozen tokens. State-dict keys: pooler.*, linear.*.
-class FORESIGHT_API AttentiveProbe : public torch::nn::Module {
- public:
-  /// `width`: of the tokens; `outputs`: classes or regressed numbers. Throws Error(invalid_option).
-  AttentiveProbe(int64_t width, int64_t outputs, const nn::AttentivePoolerOptions& options,
-                 std::uint64_t seed = 0);
-
-  /// Tokens [B,n,D] -> [B,outputs].
-  Tensor forward(const Tensor& tokens) const;
-
- private:
-  std::shared_ptr<nn::AttentivePooler> pooler_;
-  torch::nn::Linear linear_{nullptr};
 };
 
 }  // namespace foresight::models

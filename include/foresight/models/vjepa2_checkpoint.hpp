@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "foresight/io/load_tensors.hpp"
+#include "foresight/models/attentive_probe.hpp"
 #include "foresight/models/vjepa2.hpp"
 #include "foresight/models/vjepa2_ac.hpp"
 
@@ -45,6 +46,20 @@ FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& check
                                   std::string_view source,
                                   io::Placement placement = io::Placement::copy);
 
+/// What an original file of probes does not tell, or leaves to choose.
+struct ProbeFileOptions {
+  int64_t which = -1;  ///< of several probes; -1: the only one
+  int64_t heads = 16;  ///< attention heads, as published
+};
+
+/// A probe that V-JEPA 2's own evaluation code trained: a state dict (pooler.*, linear.*, below
+/// "module."), or one of a list under "classifiers", which holds a probe for every pair of rate and
+/// decay that was tried. In inference mode; classes are without names. Strict: throws
+/// Error(bad_file) as nn::load_state_dict(); invalid_option for a list of several where none is
+/// chosen, for a number that is not in it, and for heads that do not divide the width.
+FORESIGHT_API std::shared_ptr<AttentiveProbe> load_vjepa2_probe(
+    const io::NamedTensors& file, std::string_view source, const ProbeFileOptions& options = {});
+
 /// Whose names the tensors of a V-JEPA 2 or an I-JEPA go by.
 enum class VJepa2Layout {
   original,      ///< the checkpoints of their own code, without wrappers
@@ -61,6 +76,18 @@ FORESIGHT_API void require_layout(const VJepa2AcOptions& options);
 /// tokens. Throws Error as require_layout().
 FORESIGHT_API io::NamedTensors published_vjepa2(const VJepa2Options& options,
                                                 const io::NamedTensors& own, VJepa2Layout layout);
+
+/// The same for a network and a probe behind it: the tensors of both, as a
+/// VJEPA2ForVideoClassification has them, or pooler.* and linear.* beside the network's own names.
+/// Throws Error(unsupported) also for a probe that the code would build otherwise: feed-forward
+/// parts that are not four times as wide as the tokens; in transformers another number of heads
+/// than the encoder's, and an encoder of pictures, whose class there has no such probe. An epsilon
+/// of another size than the code's is a warning: it changes outputs by about its own size.
+FORESIGHT_API io::NamedTensors published_vjepa2(const VJepa2Options& options,
+                                                const io::NamedTensors& own,
+                                                const AttentiveProbeOptions& probe,
+                                                const io::NamedTensors& probe_tensors,
+                                                VJepa2Layout layout);
 
 /// Numbers of attention heads, which no tensor's shape tells; 0: the published one of the width.
 struct AttentionHeads {

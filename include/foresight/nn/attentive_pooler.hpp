@@ -10,20 +10,25 @@
 
 namespace foresight::nn {
 
+/// Defaults are the published probes', as their own code has them.
 struct FORESIGHT_API AttentivePoolerOptions {
   int64_t self_attention = 3;  ///< blocks over the tokens before they are read; 0: none
-  int64_t heads = 16;          ///< attention heads
-  int64_t mlp_width = 4096;    ///< hidden width of all feed-forward parts
-  double norm_epsilon = 1e-6;  ///< LayerNorm epsilon
+  int64_t heads = 16;          ///< attention heads, of whatever width the tokens are
+  int64_t mlp_width = 0;  ///< hidden width of all feed-forward parts; 0: four times the tokens'
+  double norm_epsilon = 1e-5;  ///< LayerNorm epsilon; transformers' class has its encoder's, 1e-6
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("self_attention", self.self_attention, "blocks before the reading; 0: none");
     visit("heads", self.heads, "attention heads");
-    visit("mlp_width", self.mlp_width, "hidden width of the feed-forward parts");
+    visit("mlp_width", self.mlp_width,
+          "hidden width of the feed-forward parts; 0: four times the tokens'");
     visit("norm_epsilon", self.norm_epsilon, "LayerNorm epsilon");
   }
   std::vector<std::string> validate() const;
+
+  /// The feed-forward parts' hidden width for tokens of `width`.
+  int64_t hidden(int64_t width) const { return mlp_width > 0 ? mlp_width : 4 * width; }
 };
 
 /// State-dict keys: query_tokens, blocks.{i}.*, cross_attention_block.{norm1,norm2,mlp.fc1,mlp.fc2,
@@ -35,6 +40,8 @@ class FORESIGHT_API AttentivePooler : public torch::nn::Module {
 
   /// Tokens [B,n,D] -> one feature vector [B,D].
   Tensor forward(const Tensor& tokens) const;
+  /// N(0, 0.02^2); layers that write into a residual stream scaled down by depth, as in the
+  /// reference.
   void initialise(Noise& noise);
 
  private:

@@ -44,6 +44,10 @@ class FORESIGHT_API FeatureCache {
 
   /// Features [B,T,...], on the encoder's device, of a batch of the data set's windows.
   Tensor features(const data::Batch& batch);
+  /// Features [B,...] of whole windows, where a frame's depend on those around it: `encode` is
+  /// given clips [N,T,H,W,3], and what is kept and counted is a window by its episode and first
+  /// row. For windows of one length; a cache holds features of frames or of windows.
+  Tensor clip_features(const data::Batch& batch);
 
   /// Frames in memory.
   int64_t frames_held() const noexcept { return static_cast<int64_t>(held_.size()); }

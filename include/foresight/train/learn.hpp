@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "foresight/data/frame_cache.hpp"
 #include "foresight/data/loader.hpp"
@@ -70,6 +71,7 @@ struct LearnResult {
   double seconds = 0;                        ///< this call, decoding included
   double decode_seconds = 0;                 ///< decoding the data set into the cache
   std::optional<ContinualReport> continual;  ///< of a run that went on from a bundle
+  std::string held_out;         ///< of a probe: what it reads off held-out clips, in words
   int64_t skipped_windows = 0;  ///< of the world model's training, see LoaderOptions.unreadable
   /// Episodes with frames that a process could not read, earlier runs included, and what was wrong.
   std::map<std::string, std::string> unreadable_episodes;
@@ -82,6 +84,9 @@ struct FORESIGHT_API LearnHooks {
   /// stages as their TrainOptions.success_every says; the bundle holds what there is by then, so
   /// in the first stage no cost-to-go.
   std::function<double(const std::filesystem::path& bundle)> success = nullptr;
+  /// How `success` measures, a JSON object such as {"protocol": "25/50"}; empty: not told. It is
+  /// kept in config.json, and a run that goes on must be given the same.
+  std::string success_setting = {};
   /// Learn on from a bundle; null: from new weights. The model, its action statistics and limits
   /// and the action block are the bundle's: LearnOptions.model is not looked at, and windows.stride
   /// must be that block. If the bundle has a cost-to-go, that learns on too.

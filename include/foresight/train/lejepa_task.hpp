@@ -9,29 +9,13 @@
 #include "foresight/models/lejepa.hpp"
 #include "foresight/train/image_views.hpp"
 #include "foresight/train/loader_task.hpp"
+#include "foresight/train/probe_target.hpp"
 
 namespace foresight::train {
 
-/// What the probe reads off the features, from the recordings' state columns.
-struct FORESIGHT_API OnlineProbeOptions {
-  int64_t classes = 0;            ///< > 0: the first state column is a class number below it
-  int64_t columns = 0;            ///< > 0: that many state columns are regressed; both 0: no probe
-  std::vector<double> mean = {};  ///< of each regressed column; empty: zeros
-  std::vector<double> std = {};   ///< of each regressed column; empty: ones
-
-  template <class Self, class Visitor>
-  static void fields(Self& self, Visitor&& visit) {
-    visit("classes", self.classes, "> 0: the first state column is a class number below it");
-    visit("columns", self.columns, "> 0: that many state columns are regressed");
-    visit("mean", self.mean, "of each regressed column; empty: zeros");
-    visit("std", self.std, "of each regressed column; empty: ones");
-  }
-  std::vector<std::string> validate() const;
-};
-
 struct FORESIGHT_API LeJepaTaskOptions {
   ImageViewOptions views = {};
-  OnlineProbeOptions probe = {};
+  ProbeTargetOptions probe = {};
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {

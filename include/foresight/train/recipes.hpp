@@ -28,6 +28,12 @@ FORESIGHT_API TrainOptions vjepa2_cool_down(int64_t steps);
 /// epochs up from 7.5e-5, constant, 15 epochs down to 0. Batch 256.
 FORESIGHT_API TrainOptions vjepa2_ac_training(int64_t steps);
 
+/// Attentive probes of V-JEPA 2 (arXiv 2506.09985, its code): AdamW with decay on everything, no
+/// warm-up, cosine to 0, no clipping. Batch 256, 20 epochs. Published are twenty probes, rates of
+/// 1e-4 to 5e-3 times decays of 0.01 to 0.8, of which the best counts; this is the rate in the
+/// middle, 1e-3, with the least decay, 0.01.
+FORESIGHT_API TrainOptions vjepa2_probe_training(int64_t steps);
+
 /// I-JEPA (arXiv 2301.08243, appendix): AdamW, 15 of 300 epochs up from 1e-4 to 1e-3, cosine to
 /// 1e-6; decay on matrices from 0.04 linearly to 0.4; no clipping. Batch 2048. The target's
 /// momentum goes from 0.996 to 1: set IJepaOptions.momentum_steps to the same `steps`.

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attentive probes from the command line: a published classifier comes in, is shown and goes back;
+// a probe is trained on labelled clips.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "catch.hpp"
+#include "foresight/data/folder_writer.hpp"
+#include "foresight/io/bundle.hpp"
+#include "foresight/io/hf_folder.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "run_command.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::probe_test {
+namespace {
+
+namespace fs = std::filesystem;
+
+models::VJepa2Options exportable_network() {
+  auto options = models::VJepa2Options::tiny();
+  options.encoder.rope = options.predictor.rope = nn::RopeConvention::tiled;
+  options.encoder.depth = options.predictor.depth = 1;
+  return options;
+}
+
+models::AttentiveProbeOptions exportable_probe(int64_t classes) {
+  models::AttentiveProbeOptions options;
+  options.outputs = classes;
+  options.pooler = {.self_attention = 1, .heads = 4, .norm_epsilon = 1e-6};
+  return options;
+}
+
+std::string succeeded(const std::string& arguments) {
+  const auto result = foresight_command(arguments);
+  INFO("foresight " << arguments << "\n" << result.output);
+  REQUIRE(result.code == 0);
+  return result.output;
+}
+
+void check_same_bits(const io::NamedTensors& found, const io::NamedTensors& expected) {
+  const std::map<std::string, Tensor> by_name(found.begin(), found.end());
+  REQUIRE(by_name.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    INFO(name);
+    REQUIRE(by_name.contains(name));
+    CHECK(by_name.at(name).scalar_type() == tensor.scalar_type());
+    CHECK(at::equal(by_name.at(name), tensor));
+  }
+}
+
+// Reddish (class 0) or bluish (class 1) episodes, in which a square moves up and down.
+std::string labelled_clips(const TemporaryFolder& folder) {
+  constexpr int64_t kRows = 20, kSide = 64;
+  data::FolderWriterOptions options;
+  options.video.fps = 10;
+  options.actions = {"push"};
+  options.states = {"kind", "height"};
+  data::FolderWriter writer(folder / "clips", options);
+  for (int64_t e = 0; e < 8; ++e) {
+    auto frames = at::full({kRows, kSide, kSide, 3}, 40, at::kByte);
+    frames.select(3, e % 2 == 0 ? 0 : 2).fill_(200);
+    auto table = at::zeros({kRows, 3}, at::kDouble);
+    for (int64_t r = 0; r < kRows; ++r) {
+      const auto y = (3 * r + 7 * e) % (kSide - 16);
+      frames[r].narrow(0, y, 16).narrow(1, 24, 16).fill_(220);
+      table[r][1] = static_cast<double>(e % 2);
+      table[r][2] = static_cast<double>(y);
+    }
+    writer.write_episode(frames, table);
+  }
+  return (folder / "clips").string();
+}
+
+}  // namespace
+
+TEST_CASE("a classifier comes from a Hugging Face folder with its names and goes back bit by bit") {
+  const TemporaryFolder folder;
+  const models::VJepa2 network(exportable_network(), 1);
+  auto options = exportable_probe(7);
+  options.names = {"push", "pull", "lift", "drop", "turn", "open", "close"};
+  const models::AttentiveProbe probe(network.options().encoder.width, options, 2);
+  models::write_hf_vjepa2(folder / "hf", network, &probe);
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto shown = succeeded("import vjepa2 " + path("hf") + " --out " + path("bundle"));
+  CHECK_THAT(shown, Catch::Contains("probe: 7 classes (push, pull, lift, drop, turn, 2 more)"));
+  CHECK_THAT(succeeded("inspect " + path("bundle")),
+             Catch::Contains("probe: 7 classes (push,") && Catch::Contains("family 'vjepa2'"));
+  const auto read = models::read_attentive_probe(io::read_bundle(folder / "bundle"));
+  REQUIRE(read != nullptr);
+  CHECK(read->options().names == options.names);
+  check_same_bits(nn::state_dict(*read), nn::state_dict(probe));
+  succeeded("export " + path("bundle") + " --out " + path("back.safetensors"));
+  const auto back = io::SafeTensors::open(folder / "back.safetensors");
+  CHECK(back.has("vjepa2.encoder.layernorm.weight"));
+  check_same_bits(back.tensors(), io::read_hf_folder(folder / "hf").tensors());
+
+  const auto again = foresight_command("import vjepa2 " + path("hf") + " --out " + path("other") +
+                                       " --probe " + path("back.safetensors"));
+  CHECK(again.code == 2);
+  CHECK_THAT(again.output, Catch::Contains("has a classifier already"));
+  CHECK_FALSE(fs::exists(folder / "other"));
+}
+
+TEST_CASE("an original probe comes beside its encoder, with names from a file, and goes back") {
+  const TemporaryFolder folder;
+  const models::VJepa2 network(exportable_network(), 1);
+  auto options = exportable_probe(3);
+  options.pooler.norm_epsilon = 1e-5;  // V-JEPA 2's own
+  const auto width = network.options().encoder.width;
+  const models::AttentiveProbe probe(width, options, 2), other(width, options, 3);
+  io::NamedTensors encoder, probes, expected;
+  for (const auto& [name, tensor] : nn::state_dict(network)) {
+    const auto dot = name.find('.');
+    encoder.emplace_back(name.substr(0, dot) + ".module.backbone" + name.substr(dot), tensor);
+    expected.emplace_back(name, tensor);
+  }
+  for (const auto& [name, tensor] : nn::state_dict(other))
+    probes.emplace_back("classifiers.0.module." + name, tensor);
+  for (const auto& [name, tensor] : nn::state_dict(probe)) {
+    probes.emplace_back("classifiers.1.module." + name, tensor);
+    expected.emplace_back(name, tensor);
+  }
+  io::write_safetensors(folder / "encoder.safetensors", encoder);
+  io::write_safetensors(folder / "probes.safetensors", probes);
+  io::write_json(folder / "labels.json", {{"0", "up"}, {"1", "down"}, {"2", "still"}});
+  io::write_json(folder / "few.json", {"up", "down"});
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto command = "import vjepa2 " + path("encoder.safetensors") + " --image_size 64" +
+                       " --encoder_heads 4 --predictor_heads 2 --out " + path("bundle");
+  const auto beside = command + " --probe " + path("probes.safetensors");
+  const auto refused = [&](const std::string& arguments, const char* words) {
+    const auto result = foresight_command(arguments);
+    INFO(arguments << "\n" << result.output);
+    CHECK(result.code != 0);
+    CHECK_THAT(result.output, Catch::Contains(words));
+    CHECK_FALSE(fs::exists(folder / "bundle"));
+  };
+  refused(beside + " --probe_heads 4", "--probe_index");
+  refused(beside + " --probe_heads 5 --probe_index 1", "heads = 5");
+  refused(beside + " --probe_heads 4 --probe_index 1 --labels " + path("few.json"),
+          "names 2 classes");
+  refused(command + " --probe_index 1", "belong to --probe");
+  refused(command + " --labels " + path("labels.json"), "--probe");
+  const models::AttentiveProbe narrow(24, options, 3);
+  io::write_safetensors(folder / "narrow.safetensors", nn::state_dict(narrow));
+  refused(command + " --probe_heads 4 --probe " + path("narrow.safetensors"), "width 24");
+
+  succeeded(beside + " --probe_heads 4 --probe_index 1 --labels " + path("labels.json"));
+  CHECK_THAT(succeeded("inspect " + path("bundle")),
+             Catch::Contains("probe: 3 classes (up, down, still), 2 block(s) of 4 heads"));
+  succeeded("export " + path("bundle") + " --out " + path("back.safetensors"));
+  check_same_bits(io::SafeTensors::open(folder / "back.safetensors").tensors(), expected);
+  // The class of transformers has the encoder's epsilon, which is said; the names are all there.
+  CHECK_THAT(succeeded("export " + path("bundle") + " --layout transformers --out " +
+                       path("hf.safetensors")),
+             Catch::Contains("1e-06"));
+  CHECK(io::SafeTensors::open(folder / "hf.safetensors")
+            .has("pooler.self_attention_layers.0.self_attn.q_proj.weight"));
+}
+
+TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is exported") {
+  const TemporaryFolder folder;
+  const auto clips = labelled_clips(folder);
+  const models::VJepa2 network(exportable_network(), 1);
+  models::write_vjepa2(folder / "encoder", network, models::vjepa2_bundle_config(network));
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  const auto command = "train vjepa2_probe --data " + clips + " --backbone " + path("encoder") +
+                       " --loader.batch 8 --validation 0.25 --windows.stride 1" +
+                       " --pooler.self_attention 0 --pooler.heads 4 --training.optimizer.lr 3e-3";
+  const auto told = succeeded(command + " --states kind --target.classes 2 --labels red,blue" +
+                              " --steps 60 --out " + path("kinds"));
+  CHECK_THAT(told, Catch::Contains("held-out clips are classed rightly"));
+  const auto bundle = io::read_bundle(folder / "kinds" / "bundle");
+  CHECK(bundle.config.provenance["held_out"]["accuracy"].get<double>() > 0.9);
+  CHECK_THAT(succeeded("inspect " + path("kinds/bundle")),
+             Catch::Contains("probe: 2 classes (red, blue)"));
+  succeeded("export " + path("kinds/bundle") + " --out " + path("own.safetensors"));
+  CHECK(io::SafeTensors::open(folder / "own.safetensors").has("pooler.query_tokens"));
+
+  const auto again = succeeded("train vjepa2_probe --data " + clips + " --states kind --continue " +
+                               path("kinds/bundle") + " --windows.stride 1 --validation 0.25" +
+                               " --loader.batch 8 --steps 0 --out " + path("again"));
+  CHECK_THAT(again, Catch::Contains("held-out clips are classed rightly"));
+  CHECK_THAT(
+      succeeded(command + " --states height --target.columns 1 --steps 4 --out " + path("heights")),
+      Catch::Contains("height r2"));
+
+  const auto refused = [&](const std::string& more, const char* words) {
+    const auto result = foresight_command(command + more + " --steps 4 --out " + path("no"));
+    INFO(more << "\n" << result.output);
+    CHECK(result.code != 0);
+    CHECK_THAT(result.output, Catch::Contains(words));
+    CHECK_FALSE(fs::exists(folder / "no"));
+  };
+  refused(" --states kind", "target.classes");
+  refused(" --states colour --target.classes 2", "colour");
+  refused(" --states height --target.classes 2", "class number");
+}
+
+}  // namespace foresight::probe_test
