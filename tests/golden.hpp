@@ -217,6 +217,11 @@ class Golden {
     compared_ = seen;
   }
 
+  /// As compare() of what was computed in float32 with packed weights, a row of its own.
+  void compare_packed(std::string_view key, const Tensor& actual) {
+    compare(key, actual, Tensor(), nullptr, "packed");
+  }
+
   /// Compares a statistic of our own random draws with the reference's of its draws, where `where`
   /// (bool, same shape; undefined: everywhere) is true. `atol`: what two samples may differ by.
   void compare_sampled(std::string_view key, const Tensor& actual, double atol,

@@ -245,18 +245,31 @@ Tensor Jepa::infer_actions(const Tensor& latents) const {
 
 std::shared_ptr<Jepa> Jepa::copy() const {
   if (fixed_point_) return fixed_point_copy(*fixed_point_);
-  return copy_of(*this, tensor_options());
+  auto twin = copy_of(*this, tensor_options());
+  if (packed_) twin->pack();
+  return twin;
 }
 
-std::shared_ptr<Jepa> Jepa::fixed_point_copy(nn::FixedPointKernel kernel) const {
+void Jepa::pack() {
+  if (fixed_point_ || !nn::has_fast_packing()) return;
+  const at::NoGradGuard no_grad;
+  use_packed({nn::PackedFormat::float32});
+  packed_ = true;
+}
+
+void Jepa::use_packed(const nn::Packing& packing) {
+  predictor_->use_packed(packing);
+  encoder_->use_packed(packing);
+  for (const auto& head : {projector_, pred_proj_})
+    if (head) head->use_packed(packing);
+}
+
+std::shared_ptr<Jepa> Jepa::fixed_point_copy(nn::PackedKernel kernel) const {
   auto twin = copy_of(*this, at::TensorOptions(at::kCPU).dtype(at::kFloat));
   twin->eval();
   for (auto& parameter : twin->parameters()) parameter.set_requires_grad(false);
   at::NoGradGuard no_grad;
-  twin->predictor_->use_fixed_point(kernel);
-  twin->encoder_->use_fixed_point(kernel);
-  for (const auto& head : {twin->projector_, twin->pred_proj_})
-    if (head) head->use_fixed_point(kernel);
+  twin->use_packed({nn::PackedFormat::fixed16, kernel});
   twin->fixed_point_ = kernel;
   return twin;
 }

@@ -16,7 +16,11 @@ LoadedWorldModel loaded(const io::Bundle& bundle) {
   return {model, model};
 }
 
-std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) { return read_jepa(bundle); }
+std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) {
+  auto model = read_jepa(bundle);
+  model->pack();
+  return model;
+}
 
 }  // namespace
 
@@ -36,6 +40,7 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
     require(!model || !model->in_fixed_point(), ErrorCategory::unsupported,
             "the model is in fixed point, which is not turned back: load its bundle anew");
     loaded.module->to(precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16);
+    if (model && precision == InferencePrecision::float32) model->pack();
     return loaded;
   }
   require(model != nullptr, ErrorCategory::unsupported,

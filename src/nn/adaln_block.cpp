@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/adaln_block.hpp"
 
-#include "foresight/nn/fixed_point_adaln.hpp"
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/packed_adaln.hpp"
 
 namespace foresight::nn {
 namespace {
@@ -34,11 +34,8 @@ void AdaLnBlock::initialise(Noise& noise) {
 
 Tensor AdaLnBlock::forward(const Tensor& x, const Tensor& modulation, const KeyValues* past,
                            KeyValues* present, Outputs outputs, Mode mode) const {
-  if (fixed_point_) {
-    require(mode == Mode::infer, ErrorCategory::unsupported,
-            "a model in fixed point only infers: train the one it was copied from");
-    return fixed_point_->forward(x, modulation, past, present, outputs);
-  }
+  if (packed_ && packed_->computes(x, mode))
+    return packed_->forward(x, modulation, past, present, outputs);
   const auto part = [&x](const Tensor& m, int64_t i) {
     const auto of_frames = m.select(-2, i);
     return x.dim() == 4 ? of_frames.unsqueeze(-2) : of_frames;  // the same for a frame's tokens
@@ -54,8 +51,10 @@ Tensor AdaLnBlock::forward(const Tensor& x, const Tensor& modulation, const KeyV
   return at::addcmul(y, part(m, 5), fed);
 }
 
-void AdaLnBlock::use_fixed_point(FixedPointKernel kernel) {
-  fixed_point_ = std::make_shared<FixedPointAdaLn>(*this, kernel);
+void AdaLnBlock::use_packed(const Packing& packing) {
+  const bool fits = attention_->output() && sizes_.head_width <= kWidestPackedHead;
+  if (packing.format == PackedFormat::float32 && !(fits && can_pack_float32(parameters()))) return;
+  packed_ = std::make_shared<PackedAdaLn>(*this, packing);
 }
 
 // The 1 of (1 + scale) is added to the bias.

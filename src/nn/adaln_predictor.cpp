@@ -51,24 +51,26 @@ void AdaLnPredictor::initialise(Noise& noise) {
 }
 
 // The modulations depend on the condition alone.
-Tensor AdaLnPredictor::modulate(const Tensor& conditions) const {
+Tensor AdaLnPredictor::modulate(const Tensor& conditions, Mode mode) const {
   const auto condition = condition_ ? through(condition_, conditions) : conditions;
-  if (!fixed_modulation_) return modulations(blocks_, condition);
-  fixed_modulation_->frozen.check("fixed-point modulation");
-  return fixed_modulation_->linear.apply(at::silu(condition))
+  const auto* packed = packed_modulation_.get();
+  if (!packed || !packed_computes(packed->frozen, packed->format, mode, "packed modulation"))
+    return modulations(blocks_, condition);
+  return packed->linear.apply(at::silu(condition))
       .unflatten(-1, {static_cast<int64_t>(blocks_.size()), 6, -1});
 }
 
-void AdaLnPredictor::use_fixed_point(FixedPointKernel kernel) {
+void AdaLnPredictor::use_packed(const Packing& packing) {
   std::vector<Tensor> layers;
   for (const auto& block : blocks_) {
-    block->use_fixed_point(kernel);
+    block->use_packed(packing);
     layers.insert(layers.end(),
                   {block->modulation_layer()->weight, block->modulation_layer()->bias});
   }
+  if (packing.format == PackedFormat::float32 && !can_pack_float32(layers)) return;
   const auto [weight, bias] = modulation_weights(blocks_);
-  fixed_modulation_ = std::make_shared<FixedModulation>(
-      FixedModulation{FixedPointLinear(weight, bias, kernel), Frozen(layers)});
+  packed_modulation_ = std::make_shared<PackedModulation>(
+      PackedModulation{PackedLinear(weight, bias, packing), Frozen(layers), packing.format});
 }
 
 Tensor AdaLnPredictor::embed(const Tensor& latents, int64_t first_position) const {
@@ -102,12 +104,14 @@ Tensor AdaLnPredictor::run(Tensor x, const Tensor& modulation, const std::vector
 
 Tensor AdaLnPredictor::forward(const Tensor& latents, const Tensor& conditions, Mode mode) const {
   check_window(latents, conditions);
-  return finish(run(embed(latents, 0), modulate(conditions), nullptr, nullptr, Outputs::all, mode));
+  return finish(
+      run(embed(latents, 0), modulate(conditions, mode), nullptr, nullptr, Outputs::all, mode));
 }
 
 Tensor AdaLnPredictor::last(const Tensor& latents, const Tensor& conditions, Mode mode) const {
   check_window(latents, conditions);
-  return finish(run(embed(latents, 0), modulate(conditions), nullptr, nullptr, Outputs::last, mode))
+  return finish(run(embed(latents, 0), modulate(conditions, mode), nullptr, nullptr, Outputs::last,
+                    mode))
       .select(1, 0);
 }
 

@@ -81,14 +81,15 @@ Tensor AdaLnPredictor::imagine(const Tensor& context, const Tensor& past, const 
   const auto observed = std::min(context.size(1), sizes().frames);
   const auto kept = context.narrow(1, context.size(1) - observed, observed);
   const auto samples = future.size(1), horizon = future.size(2);
-  Rollout rollout{*this,
-                  observed,
-                  sizes().frames,
-                  kept,
-                  modulate(past.narrow(1, past.size(1) - (observed - 1), observed - 1)),
-                  modulate(future.flatten(0, 1)),
-                  {repeat_rows(kept.slice(1, observed - 1), samples)},
-                  {}};
+  Rollout rollout{
+      *this,
+      observed,
+      sizes().frames,
+      kept,
+      modulate(past.narrow(1, past.size(1) - (observed - 1), observed - 1), Mode::infer),
+      modulate(future.flatten(0, 1), Mode::infer),
+      {repeat_rows(kept.slice(1, observed - 1), samples)},
+      {}};
   for (int64_t t = 0; t < horizon; ++t)
     rollout.frames.push_back(head(rollout.predict(t)).unsqueeze(1));
   rollout.frames.erase(rollout.frames.begin());

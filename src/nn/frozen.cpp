@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/frozen.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "foresight/core/error.hpp"
@@ -20,11 +21,18 @@ Frozen::Frozen(const std::vector<Tensor>& tensors) {
     if (tensor.defined()) seen_.push_back({tensor, tensor.const_data_ptr(), version_of(tensor)});
 }
 
+bool Frozen::Seen::unchanged() const {
+  return tensor.const_data_ptr() == data && version_of(tensor) == version;
+}
+
+bool Frozen::unchanged() const {
+  return std::all_of(seen_.begin(), seen_.end(), [](const Seen& seen) { return seen.unchanged(); });
+}
+
 void Frozen::check(std::string_view holder) const {
-  for (const auto& [tensor, data, version] : seen_)
-    require(tensor.const_data_ptr() == data && version_of(tensor) == version,
-            ErrorCategory::invalid_argument,
-            std::string(holder) + ": a weight " + shape_string(tensor.sizes()) +
+  for (const auto& seen : seen_)
+    require(seen.unchanged(), ErrorCategory::invalid_argument,
+            std::string(holder) + ": a weight " + shape_string(seen.tensor.sizes()) +
                 " was written to, converted or moved after it was packed for fixed point; make a "
                 "new fixed-point copy of the model");
 }

@@ -49,7 +49,8 @@ Tensor LatentPredictor::rollout(const Tensor& context, const Tensor& past, const
   return latents.narrow(1, observed, horizon).unflatten(0, {context.size(0), samples});
 }
 
-void LatentPredictor::use_fixed_point(FixedPointKernel) {
+void LatentPredictor::use_packed(const Packing& packing) {
+  if (packing.format == PackedFormat::float32) return;
   throw Error(ErrorCategory::unsupported,
               "this kind of predictor is not computed in fixed point: only the AdaLN transformer "
               "(predictor = adaln) is");

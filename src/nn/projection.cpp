@@ -28,11 +28,7 @@ Projection::Projection(int64_t input, const ProjectionOptions& options, int64_t 
 void Projection::initialise(Noise& noise) { init_layers(*this, noise); }
 
 Tensor Projection::forward(const Tensor& x, Mode mode) const {
-  if (fixed_point_) {
-    require(mode == Mode::infer, ErrorCategory::unsupported,
-            "a model in fixed point only infers: train the one it was copied from");
-    return checked_fixed_point()->apply(x);
-  }
+  if (const auto packed = packed_for(mode)) return packed->apply(x);
   auto hidden = through(first_, x);
   if (batch_norm_) {
     const auto rows = hidden.reshape({-1, hidden.size(-1)});
@@ -44,10 +40,8 @@ Tensor Projection::forward(const Tensor& x, Mode mode) const {
 
 Projection::Folded Projection::fold() const {
   Folded folded;
-  if (fixed_point_) {
-    folded.fixed_point_ = checked_fixed_point();
-    return folded;
-  }
+  folded.packed_ = packed_for(Mode::infer);
+  if (folded.packed_) return folded;
   folded.first_weight_ = first_->weight;
   folded.first_bias_ = first_->bias;
   folded.last_weight_ = last_->weight;
@@ -64,24 +58,28 @@ Projection::Folded Projection::fold() const {
   return folded;
 }
 
-void Projection::use_fixed_point(FixedPointKernel kernel) {
-  if (layer_norm_ || fixed_point_) return;
-  const auto folded = fold();
+void Projection::use_packed(const Packing& packing) {
+  if (layer_norm_) return;
   auto weights = parameters();
+  // The running statistics, and their count: batch norm does not tell that it wrote to the former.
   for (const auto& buffer : buffers()) weights.push_back(buffer);
-  fixed_point_ = std::make_shared<FixedPoint>(FixedPoint{
-      std::make_shared<FixedPointFeedForward>(folded.first_weight_, folded.first_bias_,
-                                              folded.last_weight_, folded.last_bias_, kernel),
-      Frozen(weights)});
+  if (packing.format == PackedFormat::float32 && !can_pack_float32(weights)) return;
+  packed_ = nullptr;
+  const auto folded = fold();
+  packed_ = std::make_shared<Packed>(
+      Packed{std::make_shared<PackedFeedForward>(folded.first_weight_, folded.first_bias_,
+                                                 folded.last_weight_, folded.last_bias_, packing),
+             Frozen(weights), packing.format});
 }
 
-std::shared_ptr<const FixedPointFeedForward> Projection::checked_fixed_point() const {
-  fixed_point_->frozen.check("fixed-point projection");
-  return fixed_point_->layers;
+std::shared_ptr<const PackedFeedForward> Projection::packed_for(Mode mode) const {
+  if (packed_ && packed_computes(packed_->frozen, packed_->format, mode, "packed projection"))
+    return packed_->layers;
+  return nullptr;
 }
 
 Tensor Projection::Folded::forward(const Tensor& x) const {
-  if (fixed_point_) return fixed_point_->apply(x);
+  if (packed_) return packed_->apply(x);
   auto hidden = apply_linear(x, first_weight_, first_bias_);
   if (norm_) hidden = through(norm_, hidden);
   return apply_linear(activate_temporary(std::move(hidden), Activation::gelu), last_weight_,

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <optional>
 
-#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/frozen.hpp"
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/packed_linear.hpp"
 #include "foresight/nn/recompute.hpp"
 #include "foresight/nn/unfilled_linear.hpp"
 
@@ -68,48 +68,59 @@ class VitLayer : public torch::nn::Module {
 
   /// [N,n,D] -> [N,n,D], or [N,1,D] when only the first token is wanted.
   Tensor forward(const Tensor& x, int64_t wanted) const {
-    if (fixed_point_) fixed_point_->frozen.check("fixed-point ViT layer");
+    const auto* packed = packed_ && packed_computes(packed_->frozen, packed_->format, Mode::infer,
+                                                    "packed ViT layer")
+                             ? packed_.get()
+                             : nullptr;
     const auto u = through(before_, x);
-    const auto o = attended(u, wanted).transpose(1, 2).flatten(2);
-    const auto branch = fixed_point_ ? fixed_point_->out.apply(o) : through(out_, o);
+    const auto o = attended(u, wanted, packed).transpose(1, 2).flatten(2);
+    const auto branch = packed ? packed->out.apply(o) : through(out_, o);
     const auto y = add(x.narrow(1, 0, wanted), branch, scale1_);
-    return add(y, feed_forward(through(after_, y)), scale2_);
+    return add(y, feed_forward(through(after_, y), packed), scale2_);
   }
 
-  void use_fixed_point(FixedPointKernel kernel) {
+  void use_packed(const Packing& packing) {
+    if (packing.format == PackedFormat::float32 && !can_pack_float32(parameters())) return;
     const auto joined = [](const Tensor& a, const Tensor& b) {
       return a.defined() ? at::cat({a, b}) : Tensor();
     };
-    FixedPoint layers{
-        {query_->weight, query_->bias, kernel},
-        {joined(key_->weight, value_->weight), joined(key_->bias, value_->bias), kernel},
-        {out_->weight, out_->bias, kernel},
-        {},
-        Frozen(parameters())};
+    Packed layers{{query_->weight, query_->bias, packing},
+                  {joined(key_->weight, value_->weight), joined(key_->bias, value_->bias), packing},
+                  {out_->weight, out_->bias, packing},
+                  {},
+                  Frozen(parameters()),
+                  packing.format};
     if (!gated_ && activation_ == Activation::gelu)
       layers.feed_forward.emplace(mlp_in_->weight, mlp_in_->bias, mlp_out_->weight, mlp_out_->bias,
-                                  kernel);
-    fixed_point_ = std::make_shared<FixedPoint>(std::move(layers));
+                                  packing);
+    packed_ = std::make_shared<Packed>(std::move(layers));
   }
 
  private:
+  struct Packed {
+    PackedLinear query, keys_and_values, out;
+    std::optional<PackedFeedForward> feed_forward;
+    Frozen frozen;
+    PackedFormat format;
+  };
+
   static Tensor add(const Tensor& x, const Tensor& branch, const Tensor& scale) {
     return scale.defined() ? at::addcmul(x, branch, scale) : x + branch;
   }
 
   // [N,heads,wanted,w].
-  Tensor attended(const Tensor& u, int64_t wanted) const {
+  Tensor attended(const Tensor& u, int64_t wanted, const Packed* packed) const {
     const auto asking = u.narrow(1, 0, wanted);
-    if (!fixed_point_)
+    if (!packed)
       return at::scaled_dot_product_attention(split(through(query_, asking)),
                                               split(through(key_, u)), split(through(value_, u)));
-    const auto known = fixed_point_->keys_and_values.apply(u).chunk(2, -1);
-    return at::scaled_dot_product_attention(split(fixed_point_->query.apply(asking)),
-                                            split(known[0]), split(known[1]));
+    const auto known = packed->keys_and_values.apply(u).chunk(2, -1);
+    return at::scaled_dot_product_attention(split(packed->query.apply(asking)), split(known[0]),
+                                            split(known[1]));
   }
 
-  Tensor feed_forward(const Tensor& u) const {
-    if (fixed_point_ && fixed_point_->feed_forward) return fixed_point_->feed_forward->apply(u);
+  Tensor feed_forward(const Tensor& u, const Packed* packed) const {
+    if (packed && packed->feed_forward) return packed->feed_forward->apply(u);
     auto hidden = through(mlp_in_, u);
     if (!gated_) return through(mlp_out_, activate_temporary(std::move(hidden), activation_));
     const auto halves = hidden.chunk(2, -1);
@@ -118,12 +129,6 @@ class VitLayer : public torch::nn::Module {
 
   Tensor split(const Tensor& x) const { return x.unflatten(-1, {heads_, -1}).transpose(1, 2); }
 
-  struct FixedPoint {
-    FixedPointLinear query, keys_and_values, out;
-    std::optional<FixedPointFeedForward> feed_forward;
-    Frozen frozen;
-  };
-
   int64_t heads_;
   bool gated_;
   Activation activation_;
@@ -131,7 +136,7 @@ class VitLayer : public torch::nn::Module {
   torch::nn::Linear mlp_in_{nullptr}, mlp_out_{nullptr};
   torch::nn::LayerNorm before_{nullptr}, after_{nullptr};
   Tensor scale1_, scale2_;
-  std::shared_ptr<const FixedPoint> fixed_point_;
+  std::shared_ptr<const Packed> packed_;
 };
 
 namespace {
@@ -169,8 +174,8 @@ Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
     pooler_ = place(*this, "pooler.dense", torch::nn::Linear(options.width, options.width));
 }
 
-void Vit::use_fixed_point(FixedPointKernel kernel) {
-  for (const auto& layer : layers_) layer->use_fixed_point(kernel);
+void Vit::use_packed(const Packing& packing) {
+  for (const auto& layer : layers_) layer->use_packed(packing);
 }
 
 void Vit::initialise(Noise& noise) {

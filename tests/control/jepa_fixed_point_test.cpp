@@ -83,7 +83,7 @@ TEST_CASE("a fixed-point copy computes the same with the portable kernel and any
   };
   const auto fixed = wide->fixed_point_copy();
   const auto expected = imagined(*fixed);
-  CHECK(at::equal(imagined(*wide->fixed_point_copy(nn::FixedPointKernel::portable)), expected));
+  CHECK(at::equal(imagined(*wide->fixed_point_copy(nn::PackedKernel::portable)), expected));
   CHECK(at::equal(imagined(*fixed->copy()), expected));
   const auto threads = at::get_num_threads();
   at::set_num_threads(threads == 1 ? 3 : 1);

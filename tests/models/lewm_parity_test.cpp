@@ -78,14 +78,14 @@ TEST_CASE("action blocks equal the reference's, there and back", "[parity]") {
 
 namespace {
 
-enum class Narrow { bfloat16, fixed16 };
+enum class Inference { packed, bfloat16, fixed16 };
 
-// One case of a rollout fixture, in bfloat16 or fixed point: latents and costs. The projections
-// count as a block.
-void check_narrow_rollout(Golden& golden, const nlohmann::json& config, Narrow precision) {
-  const bool is_bfloat16 = precision == Narrow::bfloat16;
+// One case of a rollout fixture as only inference computes it: with packed float32 weights, in
+// bfloat16 or in fixed point: latents and costs. The projections count as a block.
+void check_inferred_rollout(Golden& golden, const nlohmann::json& config, Inference precision) {
+  const bool is_bfloat16 = precision == Inference::bfloat16;
   const std::string name = config.at("name");
-  INFO("case " << name << (is_bfloat16 ? " in bfloat16" : " in fixed point"));
+  INFO("case " << name << ", precision " << static_cast<int>(precision));
   at::NoGradGuard no_grad;
   auto options = golden_jepa_options(golden.config());
   options.history = std::min(options.history, config.value("history_size", options.history));
@@ -93,8 +93,10 @@ void check_narrow_rollout(Golden& golden, const nlohmann::json& config, Narrow p
   const auto type = is_bfloat16 ? at::kBFloat16 : at::kFloat;
   if (is_bfloat16)
     model->to(type);
-  else
+  else if (precision == Inference::fixed16)
     model = model->fixed_point_copy();
+  else
+    model->pack();
   PhiloxNoise noise(1);
   const auto input = [&](const std::string& key) {
     return golden.input(name + "_" + key).to(type);
@@ -102,8 +104,10 @@ void check_narrow_rollout(Golden& golden, const nlohmann::json& config, Narrow p
   const auto compare = [&](const std::string& key, const Tensor& actual, int64_t roundings) {
     if (is_bfloat16)
       golden.compare_bfloat16(name + key, actual, roundings);
-    else
+    else if (precision == Inference::fixed16)
       golden.compare_fixed_point(name + key, actual, roundings);
+    else
+      golden.compare_packed(name + key, actual);
   };
   const auto of_frame = (options.vit.depth + 1) * kRoundingsOfBlock;
   const auto of_step = (options.adaln.depth + 1) * kRoundingsOfBlock;
@@ -188,8 +192,8 @@ void check_rollout_case(Golden& golden, const nlohmann::json& config, at::Scalar
 void check_rollouts(Golden& golden) {
   for (const auto& config : golden.config().at("cases")) {
     for (const auto type : kTypes) check_rollout_case(golden, config, type);
-    for (const auto precision : {Narrow::bfloat16, Narrow::fixed16})
-      check_narrow_rollout(golden, config, precision);
+    for (const auto precision : {Inference::packed, Inference::bfloat16, Inference::fixed16})
+      check_inferred_rollout(golden, config, precision);
   }
   CHECK(golden.uncompared("outputs").empty());
   CHECK(golden.uncompared("outputs64").empty());

@@ -44,7 +44,8 @@ FORESIGHT_API LoadedWorldModel in_precision(const LoadedWorldModel& loaded,
 /// All families that read_world_model() knows.
 FORESIGHT_API const std::vector<WorldModelFamily>& world_model_families();
 
-/// The model of a bundle, on the CPU, in the floating type it was saved in, in inference mode.
+/// The model of a bundle, on the CPU, in the floating type it was saved in, in inference mode; LeWM
+/// and PLDM packed for this processor (Jepa::pack()).
 /// Throws Error(unsupported) for an unknown family, naming those that are known; otherwise as the
 /// family's reader does.
 FORESIGHT_API LoadedWorldModel read_world_model(const io::Bundle& bundle);

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "foresight/core/noise.hpp"
-#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/frame_attention.hpp"
+#include "foresight/nn/packed_linear.hpp"
 
 namespace foresight::nn {
 
@@ -27,7 +27,7 @@ struct AdaLnBlockSizes {
   double dropout = 0.0;
 };
 
-class FixedPointAdaLn;
+class PackedAdaLn;
 
 /// State-dict keys: attn.{norm,to_qkv,to_out.0}.*, mlp.net.{0,1,4}.*, adaLN_modulation.1.*. Without
 /// to_out if there is one head as wide as the block.
@@ -47,8 +47,10 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   const AdaLnBlockSizes& sizes() const { return sizes_; }
   const FrameAttention& attention() const { return *attention_; }
   const NormedFeedForward& feed_forward() const { return *feed_forward_; }
-  /// From now on forward() computes in fixed point (nn/fixed_point_adaln.hpp) and only infers.
-  void use_fixed_point(FixedPointKernel kernel);
+  /// From now on forward() computes with packed weights (nn/packed_adaln.hpp): in fixed16 it only
+  /// infers; float32 stands in where packed_computes(), and a block without such a form stays as it
+  /// is.
+  void use_packed(const Packing& packing);
   /// torch's default initial weights; zero modulation, so that the block starts as the identity.
   void initialise(Noise& noise);
 
@@ -57,7 +59,7 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   std::shared_ptr<FrameAttention> attention_;
   std::shared_ptr<NormedFeedForward> feed_forward_;
   torch::nn::Linear modulation_{nullptr};
-  std::shared_ptr<const FixedPointAdaLn> fixed_point_;
+  std::shared_ptr<const PackedAdaLn> packed_;
 };
 
 /// The modulation layers of all blocks as one, the 1 of (1 + scale) in the bias.

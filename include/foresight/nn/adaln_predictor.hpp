@@ -52,11 +52,11 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   /// an earlier step can be reused.
   Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                  const PredictionHead& head) const override;
-  void use_fixed_point(FixedPointKernel kernel) override;
+  void use_packed(const Packing& packing) override;
   void initialise(Noise& noise) override;
 
  private:
-  Tensor modulate(const Tensor& conditions) const;  // [...,C] -> [...,depth,6,width]
+  Tensor modulate(const Tensor& conditions, Mode mode) const;  // [...,C] -> [...,depth,6,width]
   Tensor embed(const Tensor& latents, int64_t first_position) const;
   Tensor finish(const Tensor& x) const;
   Tensor run(Tensor x, const Tensor& modulation, const std::vector<KeyValues>* past,
@@ -71,11 +71,12 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   torch::nn::Linear input_{nullptr}, condition_{nullptr}, output_{nullptr};
   std::vector<std::shared_ptr<AdaLnBlock>> blocks_;
   torch::nn::LayerNorm norm_{nullptr};
-  struct FixedModulation {
-    FixedPointLinear linear;
+  struct PackedModulation {
+    PackedLinear linear;
     Frozen frozen;
+    PackedFormat format;
   };
-  std::shared_ptr<const FixedModulation> fixed_modulation_;
+  std::shared_ptr<const PackedModulation> packed_modulation_;
 };
 
 }  // namespace foresight::nn

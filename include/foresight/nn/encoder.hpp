@@ -5,8 +5,8 @@
 #include <torch/nn/module.h>
 
 #include "foresight/core/noise.hpp"
-#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/module.hpp"
+#include "foresight/nn/packed_linear.hpp"
 
 namespace foresight::nn {
 
@@ -17,9 +17,9 @@ class FORESIGHT_API ImageEncoder : public torch::nn::Module {
   virtual Tensor encode(const Tensor& images, Mode mode) const = 0;
   /// Width of a feature vector.
   virtual int64_t width() const = 0;
-  /// From now on inference computes in fixed point what of it has such a form (nn/
-  /// fixed_point_linear.hpp); the default is nothing.
-  virtual void use_fixed_point(FixedPointKernel) {}
+  /// From now on inference computes with packed weights what of it has such a form (nn/
+  /// packed_linear.hpp); the default is nothing.
+  virtual void use_packed(const Packing&) {}
   /// Draws new initial weights.
   virtual void initialise(Noise& noise) = 0;
 };

@@ -15,8 +15,9 @@ class FORESIGHT_API Frozen {
   /// Undefined tensors are left out.
   explicit Frozen(const std::vector<Tensor>& tensors);
 
-  /// Throws Error(invalid_argument) naming `holder` if a tensor was written to, converted or moved
-  /// since.
+  /// Whether no tensor was written to, converted or moved since.
+  bool unchanged() const;
+  /// Throws Error(invalid_argument) naming `holder` unless unchanged().
   void check(std::string_view holder) const;
 
  private:
@@ -24,6 +25,8 @@ class FORESIGHT_API Frozen {
     Tensor tensor;
     const void* data;
     int64_t version;
+
+    bool unchanged() const;
   };
   std::vector<Seen> seen_;
 };

@@ -7,8 +7,8 @@
 #include <functional>
 
 #include "foresight/core/noise.hpp"
-#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/module.hpp"
+#include "foresight/nn/packed_linear.hpp"
 
 namespace foresight::nn {
 
@@ -43,9 +43,9 @@ class FORESIGHT_API LatentPredictor : public torch::nn::Module {
   virtual Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                          const PredictionHead& head) const;
 
-  /// From now on inference computes in fixed point where the predictor can (nn/
-  /// fixed_point_linear.hpp), and training is refused. The default throws Error(unsupported).
-  virtual void use_fixed_point(FixedPointKernel kernel);
+  /// From now on inference computes with packed weights (nn/packed_linear.hpp); in fixed16 training
+  /// is refused. The default leaves float32 as it is and throws Error(unsupported) for fixed16.
+  virtual void use_packed(const Packing& packing);
 
   /// Longest window that forward() accepts.
   virtual int64_t max_length() const { return sizes_.frames; }

@@ -8,10 +8,10 @@
 #include "foresight/core/noise.hpp"
 #include "foresight/core/options.hpp"
 #include "foresight/nn/batch_norm.hpp"
-#include "foresight/nn/fixed_point_linear.hpp"
 #include "foresight/nn/frozen.hpp"
 #include "foresight/nn/module.hpp"
 #include "foresight/nn/norm.hpp"
+#include "foresight/nn/packed_linear.hpp"
 
 namespace foresight::nn {
 
@@ -46,27 +46,29 @@ class FORESIGHT_API Projection : public torch::nn::Module {
     friend class Projection;
     Tensor first_weight_, first_bias_, last_weight_, last_bias_;
     torch::nn::LayerNorm norm_{nullptr};
-    std::shared_ptr<const FixedPointFeedForward> fixed_point_;
+    std::shared_ptr<const PackedFeedForward> packed_;
   };
   Folded fold() const;
 
-  /// From now on inference computes in fixed point, with the running statistics folded in, and
-  /// training is refused. A head with a layer norm stays as it is.
-  void use_fixed_point(FixedPointKernel kernel);
+  /// From now on inference computes with packed weights (nn/packed_linear.hpp), with the running
+  /// statistics folded in; in fixed16 training is refused. A head with a layer norm stays as it is.
+  void use_packed(const Packing& packing);
 
   void initialise(Noise& noise);
 
  private:
-  struct FixedPoint {
-    std::shared_ptr<const FixedPointFeedForward> layers;
+  struct Packed {
+    std::shared_ptr<const PackedFeedForward> layers;
     Frozen frozen;
+    PackedFormat format;
   };
-  std::shared_ptr<const FixedPointFeedForward> checked_fixed_point() const;
+  // Null where the plain layers compute.
+  std::shared_ptr<const PackedFeedForward> packed_for(Mode mode) const;
 
   torch::nn::Linear first_{nullptr}, last_{nullptr};
   std::shared_ptr<BatchNorm1d> batch_norm_;
   torch::nn::LayerNorm layer_norm_{nullptr};
-  std::shared_ptr<const FixedPoint> fixed_point_;
+  std::shared_ptr<const Packed> packed_;
 };
 
 }  // namespace foresight::nn

@@ -79,7 +79,7 @@ class FORESIGHT_API Vit : public ImageEncoder {
   int64_t width() const override { return options_.width; }
   /// All linear layers but the patch embedding and the pooler; the feed-forward part only with
   /// GELU.
-  void use_fixed_point(FixedPointKernel kernel) override;
+  void use_packed(const Packing& packing) override;
   /// N(0, 0.02^2) weights, tokens and positions; zero biases; layer scales of 1 (the Hugging Face
   /// default).
   void initialise(Noise& noise) override;

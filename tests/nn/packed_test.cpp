@@ -11,18 +11,22 @@
 #include "error_message.hpp"
 #include "foresight/core/noise.hpp"
 #include "foresight/nn/adaln_predictor.hpp"
-#include "foresight/nn/fixed_point_adaln.hpp"
 #include "foresight/nn/init.hpp"
+#include "foresight/nn/packed_adaln.hpp"
 #include "foresight/nn/projection.hpp"
 #include "foresight/nn/vit.hpp"
 
-namespace foresight::fixed_point_test {
+namespace foresight::packed_test {
 
-using nn::FixedPointFeedForward;
-using nn::FixedPointKernel;
-using nn::FixedPointLinear;
+using nn::PackedFeedForward;
+using nn::PackedLinear;
 
 namespace {
+
+constexpr nn::Packing kFixed16{nn::PackedFormat::fixed16};
+constexpr nn::Packing kPortable16{nn::PackedFormat::fixed16, nn::PackedKernel::portable};
+constexpr nn::Packing kFloat32{nn::PackedFormat::float32};
+constexpr nn::Packing kPortable32{nn::PackedFormat::float32, nn::PackedKernel::portable};
 
 Tensor drawn(std::vector<int64_t> shape, std::uint64_t seed, double scale = 1) {
   return scale * PhiloxNoise(seed).normal(shape);
@@ -53,11 +57,11 @@ Tensor exact(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 }
 
 void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const auto y = FixedPointLinear(weight, bias).apply(x);
+  const auto y = PackedLinear(weight, bias, kFixed16).apply(x);
   const auto expected = exact(x, weight, bias);
   const auto allowed = error_bound(x, weight) + 2e-7 * (expected.abs() + bias.abs());
   CHECK((y - expected).abs().le(allowed).all().item<bool>());
-  CHECK(at::equal(y, FixedPointLinear(weight, bias, FixedPointKernel::portable).apply(x)));
+  CHECK(at::equal(y, PackedLinear(weight, bias, kPortable16).apply(x)));
 }
 
 double relative_rms(const Tensor& actual, const Tensor& expected) {
@@ -90,7 +94,7 @@ TEST_CASE("a linear layer in fixed point keeps the bound of its format for every
 TEST_CASE("a typical output errs by 1.4e-4 of its size, a tenth of bfloat16's error") {
   const auto x = drawn({300, 2048}, 1), weight = drawn({192, 2048}, 2), bias = drawn({192}, 3);
   const auto expected = exact(x, weight, bias);
-  const auto error = relative_rms(FixedPointLinear(weight, bias).apply(x), expected);
+  const auto error = relative_rms(PackedLinear(weight, bias, kFixed16).apply(x), expected);
   CHECK(error < 1.5e-4);
   const auto half = [](const Tensor& t) { return t.to(at::kBFloat16); };
   CHECK(error < 0.1 * relative_rms(exact(half(x), half(weight), bias), expected));
@@ -110,7 +114,7 @@ TEST_CASE("sums of the largest blocks that there are do not overflow") {
 
 TEST_CASE("rows with a NaN, an infinity or a huge number come out as NaN, others as ever") {
   const auto weight = drawn({20, 300}, 1), bias = drawn({20}, 2);
-  const FixedPointLinear layer(weight, bias), portable(weight, bias, FixedPointKernel::portable);
+  const PackedLinear layer(weight, bias, kFixed16), portable(weight, bias, kPortable16);
   const auto clean = drawn({9, 300}, 3);
   const auto expected = layer.apply(clean);
   constexpr auto kInfinity = std::numeric_limits<float>::infinity();
@@ -128,19 +132,19 @@ TEST_CASE("rows with a NaN, an infinity or a huge number come out as NaN, others
     }
   auto broken = weight.clone();
   broken[3][5] = NAN;
-  const auto y = FixedPointLinear(broken, bias).apply(clean);
+  const auto y = PackedLinear(broken, bias, kFixed16).apply(clean);
   CHECK(y.select(1, 3).isnan().all().item<bool>());
   CHECK(at::equal(y.slice(1, 4), expected.slice(1, 4)));
 }
 
 TEST_CASE("zeros, tiny and large numbers") {
   const auto weight = drawn({20, 30}, 1), bias = drawn({20}, 2);
-  const FixedPointLinear layer(weight, bias);
+  const PackedLinear layer(weight, bias, kFixed16);
   CHECK(at::equal(layer.apply(at::zeros({3, 30})), bias.expand({3, 20})));
   CHECK(at::equal(layer.apply(at::full({3, 30}, 1e-40)), bias.expand({3, 20})));
-  CHECK(at::equal(FixedPointLinear(at::zeros({20, 30}), bias).apply(drawn({3, 30}, 3)),
+  CHECK(at::equal(PackedLinear(at::zeros({20, 30}), bias, kFixed16).apply(drawn({3, 30}, 3)),
                   bias.expand({3, 20})));
-  const FixedPointLinear plain(weight, Tensor());
+  const PackedLinear plain(weight, Tensor(), kFixed16);
   const auto x = drawn({4, 30}, 5);
   for (const double scale : {0x1p-90, 0x1p-20, 0x1p20, 0x1p96})  // a scale by a power of 2 is exact
     CHECK(at::equal(plain.apply(x * scale), plain.apply(x) * scale));
@@ -148,7 +152,7 @@ TEST_CASE("zeros, tiny and large numbers") {
 
 TEST_CASE("no rows, rows of any shape, and strided rows") {
   const auto weight = drawn({5, 12}, 1), bias = drawn({5}, 2);
-  const FixedPointLinear layer(weight, bias);
+  const PackedLinear layer(weight, bias, kFixed16);
   CHECK(layer.apply(at::zeros({0, 12})).sizes() == at::IntArrayRef({0, 5}));
   CHECK(layer.apply(drawn({12}, 3)).sizes() == at::IntArrayRef({5}));
   const auto x = drawn({2, 12, 3}, 4).transpose(1, 2);
@@ -158,7 +162,7 @@ TEST_CASE("no rows, rows of any shape, and strided rows") {
 }
 
 TEST_CASE("packed weights take two bytes each, and scales") {
-  const FixedPointLinear layer(drawn({192, 2048}, 1), drawn({192}, 2));
+  const PackedLinear layer(drawn({192, 2048}, 1), drawn({192}, 2), kFixed16);
   CHECK(layer.bytes() == 192 * 2048 * 2 + 192 * 8 * 4 + 192 * 4);
 }
 
@@ -167,14 +171,14 @@ TEST_CASE("a feed-forward part in fixed point is the float64 one within its form
     INFO("hidden width " << hidden);
     const auto w1 = drawn({hidden, 48}, 1, 0.3), b1 = drawn({hidden}, 2);
     const auto w2 = drawn({20, hidden}, 3), b2 = drawn({20}, 4), x = drawn({33, 48}, 5);
-    const auto y = FixedPointFeedForward(w1, b1, w2, b2).apply(x);
+    const auto y = PackedFeedForward(w1, b1, w2, b2, kFixed16).apply(x);
     const auto middle = at::gelu(exact(x, w1, b1));
     // GELU's slope is at most 1.13; the second product's own error is that of its exact input.
     const auto before = 1.13 * (error_bound(x, w1) + 1e-6 * (1 + exact(x, w1, b1).abs()));
     const auto allowed = at::matmul(before, w2.t().to(at::kDouble).abs()) * 1.01 +
                          1.01 * error_bound(middle, w2) + 1e-6 * (1 + b2.abs());
     CHECK((y - exact(middle, w2, b2)).abs().le(allowed).all().item<bool>());
-    CHECK(at::equal(y, FixedPointFeedForward(w1, b1, w2, b2, FixedPointKernel::portable).apply(x)));
+    CHECK(at::equal(y, PackedFeedForward(w1, b1, w2, b2, kPortable16).apply(x)));
   }
 }
 
@@ -182,14 +186,14 @@ TEST_CASE("GELU of every size, small and large, by the error function") {
   // One channel is an integer of 15 bits; what is left of the error is that of GELU.
   const auto one = at::ones({1, 1}), none = at::zeros({1});
   const auto x = at::linspace(-12, 12, 4001).unsqueeze(1);
-  const auto y = FixedPointFeedForward(one, none, one, none).apply(x);
+  const auto y = PackedFeedForward(one, none, one, none, kFixed16).apply(x);
   const auto expected = at::gelu(x.to(at::kDouble));
   CHECK((y - expected).abs().le(2e-6 * (1 + x.abs())).all().item<bool>());
 }
 
 TEST_CASE("a result does not depend on the number of threads") {
   const auto weight = drawn({70, 200}, 1), bias = drawn({70}, 2), x = drawn({500, 200}, 3);
-  const FixedPointLinear layer(weight, bias);
+  const PackedLinear layer(weight, bias, kFixed16);
   const Threads one(1);
   const auto expected = layer.apply(x);
   const Threads three(3);
@@ -198,7 +202,7 @@ TEST_CASE("a result does not depend on the number of threads") {
 
 TEST_CASE("fixed point refuses gradients, other types, widths and devices") {
   const auto weight = drawn({5, 12}, 1), bias = drawn({5}, 2);
-  const FixedPointLinear layer(weight, bias);
+  const PackedLinear layer(weight, bias, kFixed16);
   const auto x = drawn({3, 12}, 3).requires_grad_();
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { layer.apply(x); }, "no gradients"));
@@ -214,9 +218,9 @@ TEST_CASE("fixed point refuses gradients, other types, widths and devices") {
   CHECK(fails(drawn({3, 11}, 3), "[...,12]"));
   CHECK_THROWS_AS(layer.apply(Tensor()), Error);
   CHECK_THROWS_AS(layer.apply(at::zeros({3, 12}, at::kMeta)), Error);
-  CHECK_THROWS_AS(FixedPointLinear(weight.to(at::kLong), bias), Error);
-  CHECK_THROWS_AS(FixedPointLinear(weight, drawn({4}, 1)), Error);
-  CHECK_THROWS_AS(FixedPointLinear(at::zeros({0, 4}), Tensor()), Error);
+  CHECK_THROWS_AS(PackedLinear(weight.to(at::kLong), bias, kFixed16), Error);
+  CHECK_THROWS_AS(PackedLinear(weight, drawn({4}, 1), kFixed16), Error);
+  CHECK_THROWS_AS(PackedLinear(at::zeros({0, 4}), Tensor(), kFixed16), Error);
 }
 
 namespace {
@@ -234,8 +238,8 @@ struct Block {
         nn::init_normal(parameter.value(), 1 / std::sqrt(double(fan_in)), noise);
       }
     }
-    fast->use_fixed_point(FixedPointKernel::fastest);
-    portable->use_fixed_point(FixedPointKernel::portable);
+    fast->use_packed(kFixed16);
+    portable->use_packed(kPortable16);
     wide->to(at::kDouble);
   }
   std::shared_ptr<nn::AdaLnBlock> wide, fast, portable;
@@ -352,7 +356,7 @@ TEST_CASE("a ViT and a head in fixed point are the float64 ones within their for
     PhiloxNoise noise(2);
     for (auto& parameter : vit->named_parameters()) nn::init_normal(parameter.value(), 0.3, noise);
   }
-  fixed.use_fixed_point(FixedPointKernel::fastest);
+  fixed.use_packed(kFixed16);
   wide.to(at::kDouble);
   CHECK(relative_rms(fixed.encode(images, nn::Mode::infer),
                      wide.encode(images.to(at::kDouble), nn::Mode::infer)) < 2 * kBlockError);
@@ -364,7 +368,7 @@ TEST_CASE("a ViT and a head in fixed point are the float64 ones within their for
       PhiloxNoise noise(3);
       one->initialise(noise);
     }
-    head.use_fixed_point(FixedPointKernel::fastest);
+    head.use_packed(kFixed16);
     exact_head.to(at::kDouble);
     const auto x = drawn({30, 24}, 4);
     const auto expected = exact_head.forward(x.to(at::kDouble), nn::Mode::infer);
@@ -373,4 +377,4 @@ TEST_CASE("a ViT and a head in fixed point are the float64 ones within their for
   }
 }
 
-}  // namespace foresight::fixed_point_test
+}  // namespace foresight::packed_test

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of float32 rows with frozen weights by 16-bit integers (block floating point): rows are
-// cut into blocks of at most kBlock channels, each of which is written as integers times one scale;
-// so are the weights, per output channel and block. A block's sum is exact in 32 bits, what comes
-// after it is float32, in an order that no processor changes: the kernel for AVX2 and the portable
-// one agree bit for bit. AVX2 multiplies 16 pairs of 16-bit integers where it multiplies 8 pairs of
-// floats.
+// Products of float32 rows with packed weights, in blocks of at most kBlock input channels. What is
+// summed in which order no processor changes: the kernel for AVX2 and the portable one agree bit
+// for bit.
 //
-// Why a sum cannot overflow: both factors of a block are scaled to a Euclidean norm of kNorm, and
-// rounding moves each of at most 256 integers by at most 0.501, the norm by at most 8.1; by Cauchy
-// and Schwarz the sum is at most (kNorm + 8.2)^2 < 46340^2 < 2^31. Sums on the way may wrap around,
-// which leaves the last one as it is.
+// As float32, a block is summed channel by channel with one rounding each (fused multiply-add).
+//
+// As 16-bit integers (block floating point), each row's block is written as integers times one
+// scale; so are the weights, per output channel and block. A block's sum is exact in 32 bits, what
+// comes after it is float32. AVX2 multiplies 16 pairs of 16-bit integers where it multiplies 8 pairs
+// of floats. Why a sum cannot overflow: both factors of a block are scaled to a Euclidean norm of
+// kNorm, and rounding moves each of at most 256 integers by at most 0.501, the norm by at most 8.1;
+// by Cauchy and Schwarz the sum is at most (kNorm + 8.2)^2 < 46340^2 < 2^31. Sums on the way may
+// wrap around, which leaves the last one as it is.
 //
 // Included once for every kind of processor, into a namespace and under target options of its own
-// (fixed_point_tasks.cpp).
+// (packed_tasks.cpp).
 
 typedef float Eight __attribute__((vector_size(32)));
 typedef std::int32_t EightIntegers __attribute__((vector_size(32)));
@@ -163,8 +165,34 @@ inline float quantise_block(const float* x, int64_t n, std::int16_t* to) {
   return quantise_measured(measure, x, n, to);
 }
 
-// Sums of products of kRows rows with a panel, over 4 * quads channels: sums[kRows][kColumns].
-#ifdef FORESIGHT_FIXED_POINT_AVX2
+// A block in the form that is multiplied, padded with zeros to a multiple of kStep. Returns its scale.
+inline float pack_block(const float* x, int64_t n, std::int16_t* to) {
+  return quantise_block(x, n, to);
+}
+inline float pack_block(const float* x, int64_t n, float* to) {
+  std::fill_n(std::copy_n(x, n, to), rounded_up(n, kStep) - n, 0.0F);
+  return 1;
+}
+
+// The same for GELU(x), which it puts into x where it has to look at it twice. x is 0 behind n, up
+// to a multiple of kLanes.
+inline float pack_activated(float* x, int64_t n, std::int16_t* to) {
+  Measure measure;
+  for (int64_t d = 0; d < n; d += kLanes) {
+    const Eight activated = gelu(load(x + d));
+    measure.add(activated);
+    store(activated, x + d);
+  }
+  return quantise_measured(measure, x, n, to);
+}
+inline float pack_activated(float* x, int64_t n, float* to) {
+  for (int64_t d = 0; d < n; d += kLanes) store(gelu(load(x + d)), to + d);
+  return 1;
+}
+
+// Sums of products of kRows rows with a panel, over 4 * quads channels: sums[kRows][kColumns]. Rows
+// are `step` numbers apart.
+#ifdef FORESIGHT_PACKED_AVX2
 
 // In assembly as one piece: written with intrinsics, GCC 12 spills sums in the loop.
 #define FORESIGHT_ROW(ADDRESS, LOW, HIGH)  \
@@ -185,33 +213,62 @@ inline float quantise_block(const float* x, int64_t n, std::int16_t* to) {
 #define FORESIGHT_ZERO(N) "vpxor %%ymm" N ", %%ymm" N ", %%ymm" N "\n\t"
 #define FORESIGHT_KEEP(N, AT) "vmovdqu %%ymm" N ", " AT "(%[sums])\n\t"
 
+#define FORESIGHT_FLOAT_ROW(ADDRESS, LOW, HIGH)  \
+  "vbroadcastss " ADDRESS                        \
+  ", %%ymm2\n\t"                                 \
+  "vfmadd231ps %%ymm0, %%ymm2, %%ymm" LOW "\n\t" \
+  "vfmadd231ps %%ymm1, %%ymm2, %%ymm" HIGH "\n\t"
+#define FORESIGHT_FLOAT_CHANNEL(A, LEFT, RIGHT)                                                \
+  "vmovups " LEFT                                                                              \
+  "(%[panel]), %%ymm0\n\t"                                                                     \
+  "vmovups " RIGHT                                                                             \
+  "(%[panel]), %%ymm1\n\t" FORESIGHT_FLOAT_ROW(A "(%[upper])", "4", "5") FORESIGHT_FLOAT_ROW(  \
+      A "(%[upper],%[step])", "6", "7") FORESIGHT_FLOAT_ROW(A "(%[upper],%[step],2)", "8", "9") \
+      FORESIGHT_FLOAT_ROW(A "(%[lower])", "10", "11")                                          \
+          FORESIGHT_FLOAT_ROW(A "(%[lower],%[step])", "12", "13")                              \
+              FORESIGHT_FLOAT_ROW(A "(%[lower],%[step],2)", "14", "15")
+// BODY: four channels, of ROW_BYTES a row.
+#define FORESIGHT_TILE(BODY, ROW_BYTES, PANEL_BYTES)                                          \
+  asm volatile(                                                                               \
+      FORESIGHT_ZERO("4") FORESIGHT_ZERO("5") FORESIGHT_ZERO("6") FORESIGHT_ZERO("7")         \
+      FORESIGHT_ZERO("8") FORESIGHT_ZERO("9") FORESIGHT_ZERO("10") FORESIGHT_ZERO("11")       \
+      FORESIGHT_ZERO("12") FORESIGHT_ZERO("13") FORESIGHT_ZERO("14") FORESIGHT_ZERO("15")     \
+      ".p2align 5\n\t"                                                                        \
+      "1:\n\t"                                                                                \
+      BODY                                                                                    \
+      "add $" ROW_BYTES ", %[upper]\n\t"                                                      \
+      "add $" ROW_BYTES ", %[lower]\n\t"                                                      \
+      "add $" PANEL_BYTES ", %[panel]\n\t"                                                    \
+      "dec %[quads]\n\t"                                                                      \
+      "jnz 1b\n\t"                                                                            \
+      FORESIGHT_KEEP("4", "0") FORESIGHT_KEEP("5", "32") FORESIGHT_KEEP("6", "64")            \
+      FORESIGHT_KEEP("7", "96") FORESIGHT_KEEP("8", "128") FORESIGHT_KEEP("9", "160")         \
+      FORESIGHT_KEEP("10", "192") FORESIGHT_KEEP("11", "224") FORESIGHT_KEEP("12", "256")     \
+      FORESIGHT_KEEP("13", "288") FORESIGHT_KEEP("14", "320") FORESIGHT_KEEP("15", "352")     \
+      : [upper] "+&r"(rows), [lower] "+&r"(lower), [panel] "+&r"(panel), [quads] "+&r"(quads) \
+      : [step] "r"(bytes), [sums] "r"(sums)                                                   \
+      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",       \
+        "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc")
+
 inline void multiply_tile(const std::int16_t* rows, int64_t step, const std::int16_t* panel,
                           int64_t quads, std::int32_t* sums) {
-  const std::int16_t* lower = rows + 3 * step;
-  int64_t bytes = 2 * step;
-  asm volatile(
-        FORESIGHT_ZERO("4") FORESIGHT_ZERO("5") FORESIGHT_ZERO("6") FORESIGHT_ZERO("7")
-        FORESIGHT_ZERO("8") FORESIGHT_ZERO("9") FORESIGHT_ZERO("10") FORESIGHT_ZERO("11")
-        FORESIGHT_ZERO("12") FORESIGHT_ZERO("13") FORESIGHT_ZERO("14") FORESIGHT_ZERO("15")
-        ".p2align 5\n\t"
-        "1:\n\t"
-        FORESIGHT_PAIR("0", "0", "32")
-        FORESIGHT_PAIR("4", "64", "96")
-        "add $8, %[upper]\n\t"
-        "add $8, %[lower]\n\t"
-        "add $128, %[panel]\n\t"
-        "dec %[quads]\n\t"
-        "jnz 1b\n\t"
-        FORESIGHT_KEEP("4", "0") FORESIGHT_KEEP("5", "32") FORESIGHT_KEEP("6", "64")
-        FORESIGHT_KEEP("7", "96") FORESIGHT_KEEP("8", "128") FORESIGHT_KEEP("9", "160")
-        FORESIGHT_KEEP("10", "192") FORESIGHT_KEEP("11", "224") FORESIGHT_KEEP("12", "256")
-        FORESIGHT_KEEP("13", "288") FORESIGHT_KEEP("14", "320") FORESIGHT_KEEP("15", "352")
-        : [upper] "+&r"(rows), [lower] "+&r"(lower), [panel] "+&r"(panel), [quads] "+&r"(quads)
-        : [step] "r"(bytes), [sums] "r"(sums)
-        : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
+  const auto* lower = rows + 3 * step;
+  const auto bytes = step * static_cast<int64_t>(sizeof(*rows));
+  FORESIGHT_TILE(FORESIGHT_PAIR("0", "0", "32") FORESIGHT_PAIR("4", "64", "96"), "8", "128");
+}
+inline void multiply_tile(const float* rows, int64_t step, const float* panel, int64_t quads,
+                          float* sums) {
+  const auto* lower = rows + 3 * step;
+  const auto bytes = step * static_cast<int64_t>(sizeof(*rows));
+  FORESIGHT_TILE(FORESIGHT_FLOAT_CHANNEL("0", "0", "32") FORESIGHT_FLOAT_CHANNEL("4", "64", "96")
+                     FORESIGHT_FLOAT_CHANNEL("8", "128", "160")
+                         FORESIGHT_FLOAT_CHANNEL("12", "192", "224"),
+                 "16", "256");
 }
 
+#undef FORESIGHT_FLOAT_ROW
+#undef FORESIGHT_FLOAT_CHANNEL
+#undef FORESIGHT_TILE
 #undef FORESIGHT_ROW
 #undef FORESIGHT_PAIR
 #undef FORESIGHT_ZERO
@@ -233,57 +290,39 @@ inline void multiply_tile(const std::int16_t* rows, int64_t step, const std::int
   std::memcpy(sums, sum, sizeof(sum));
 }
 
+inline void multiply_tile(const float* rows, int64_t step, const float* panel, int64_t quads,
+                          float* sums) {
+  std::fill_n(sums, kRows * kColumns, 0.0F);
+  for (int64_t k = 0; k < 4 * quads; ++k)
+    for (int64_t i = 0; i < kRows; ++i)
+      for (int64_t c = 0; c < kColumns; ++c)
+        sums[i * kColumns + c] =
+            std::fma(rows[i * step + k], panel[k * kColumns + c], sums[i * kColumns + c]);
+}
+
 #endif
 
-// Row `i` of a tile: c = from + its sums as floats.
-inline void finish_row(const std::int32_t* sum, Eight left, Eight right, float scale,
-                       const float* from, float* c) {
-  store(load(from) + as_float(sum) * left * scale, c);
-  store(load(from + kLanes) + as_float(sum + kLanes) * right * scale, c + kLanes);
-}
+// Scales of a panel's channels; floats have none.
+template <class Sum>
+struct ScalesOf;
+template <>
+struct ScalesOf<std::int32_t> {
+  explicit ScalesOf(const float* at) : left(load(at)), right(load(at + kLanes)) {}
+  Eight left, right;
+};
+template <>
+struct ScalesOf<float> {
+  explicit ScalesOf(const float*) {}
+};
 
-// c[rows][16] = start + product of block `b` of rows and of a panel, or += if start is null.
-inline void multiply_block(const RowsView& rows, const WeightsView& weights, int64_t panel,
-                           int64_t b, const float* start, float* c, int64_t c_step) {
-  alignas(32) std::int32_t sums[kRows * kColumns];
-  const auto* values = weights.values_of(panel, b);
-  const auto quads = rounded_up(weights.length(b), kStep) / 4;
-  const Eight left = load(weights.scales_of(panel, b)),
-              right = load(weights.scales_of(panel, b) + kLanes);
-  const auto from_step = start ? 0 : c_step;
-  for (int64_t r = 0; r < rows.count; r += kRows) {
-    multiply_tile(rows.values + r * rows.step, rows.step, values, quads, sums);
-    const float* scale = rows.scales + r * rows.scale_step;
-    float* to = c + r * c_step;
-    const float* from = start ? start : to;
-    if (r + kRows <= rows.count) {
-#pragma GCC unroll 6
-      for (int64_t i = 0; i < kRows; ++i)
-        finish_row(sums + i * kColumns, left, right, scale[i * rows.scale_step],
-                   from + i * from_step, to + i * c_step);
-    } else {
-      for (int64_t i = 0; i < rows.count - r; ++i)
-        finish_row(sums + i * kColumns, left, right, scale[i * rows.scale_step],
-                   from + i * from_step, to + i * c_step);
-    }
-  }
+// A row of a tile: c = from + its sums.
+inline void finish_row(const std::int32_t* sum, const ScalesOf<std::int32_t>& of_channels,
+                       float of_row, const float* from, float* c) {
+  store(load(from) + as_float(sum) * of_channels.left * of_row, c);
+  store(load(from + kLanes) + as_float(sum + kLanes) * of_channels.right * of_row, c + kLanes);
 }
-
-// Where block `b` begins: the bias, or what is there already.
-inline const float* start_of(const WeightsView& weights, int64_t panel, int64_t b) {
-  return b == 0 ? weights.bias + panel * kColumns : nullptr;
-}
-
-// Panels [begin, end) of bias + rows * weights, panel `begin` at c; of block `b` alone: of bias +
-// for the first block and added to c for others.
-inline void multiply_with_block(const RowsView& block, const WeightsView& weights, int64_t b,
-                                int64_t begin, int64_t end, float* c, int64_t c_step) {
-  for (int64_t panel = begin; panel < end; ++panel)
-    multiply_block(block, weights, panel, b, start_of(weights, panel, b),
-                   c + (panel - begin) * kColumns, c_step);
-}
-void multiply(const RowsView& rows, const WeightsView& weights, int64_t begin, int64_t end,
-              float* c, int64_t c_step) {
-  for (int64_t b = 0; b < weights.blocks; ++b)
-    multiply_with_block(rows.block(b, weights), weights, b, begin, end, c, c_step);
+inline void finish_row(const float* sum, const ScalesOf<float>&, float, const float* from,
+                       float* c) {
+  store(load(from) + load(sum), c);
+  store(load(from + kLanes) + load(sum + kLanes), c + kLanes);
 }

@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole layers in fixed point, a tile of rows at a time, so that what is between two products stays
-// in the processor's caches. Results depend neither on the tiles nor on the processor.
+// Whole layers with packed weights, a tile of rows at a time, so that what is between two products
+// stays in the processor's caches. Results depend neither on the tiles nor on the processor.
 #pragma once
 
-#include "fixed_point_weights.hpp"
-#include "foresight/nn/fixed_point_linear.hpp"
+#include "packed_weights.hpp"
 
-namespace foresight::nn::fixed_point {
+namespace foresight::nn::packing {
 
+template <class Value>
 struct LinearTask {
-  WeightsView weights;
+  WeightsView<Value> weights;
   const float* x;  // [N, x_step]
   int64_t x_step;
   float* y;  // [N,out]
 };
 /// Rows [begin, end) of y = x W' + b.
-void apply_to_rows(const LinearTask& task, int64_t begin, int64_t end, FixedPointKernel kernel);
+template <class Value>
+void apply_to_rows(const LinearTask<Value>& task, int64_t begin, int64_t end, PackedKernel kernel);
 
+template <class Value>
 struct FeedForwardTask {
-  WeightsView in, out;
+  WeightsView<Value> in, out;
   const float* x;  // [N, x_step]
   int64_t x_step;
   float* y;  // [N,out]
 };
 /// Rows [begin, end) of y = GELU(x W1' + b1) W2' + b2.
-void apply_to_rows(const FeedForwardTask& task, int64_t begin, int64_t end,
-                   FixedPointKernel kernel);
+template <class Value>
+void apply_to_rows(const FeedForwardTask<Value>& task, int64_t begin, int64_t end,
+                   PackedKernel kernel);
 
 /// One layer norm's weight and bias [width].
 struct NormView {
@@ -39,11 +42,8 @@ struct PastView {
   int64_t row = 0, head = 0, token = 0;  // steps
 };
 
-/// nn::AdaLnBlock::forward() for one token a frame.
-struct AdaLnTask {
-  WeightsView qkv;  // a head's channels start at a panel: [3][heads][head_width padded to 16]
-  WeightsView attention_out, hidden, out;
-  WeightsView lone_out;  // values and output projection in one, for a token that sees itself alone
+/// What an AdaLN block with one token a frame reads and writes.
+struct AdaLnRows {
   NormView attention_norm, feed_forward_norm;
   float plain_epsilon;
   int64_t width, heads, head_width;
@@ -57,7 +57,15 @@ struct AdaLnTask {
   float *present_keys, *present_values;  // [N,earlier+tokens,heads,head_width] or null
   float* y;                              // [N,tokens-first_output,width]
 };
+/// nn::AdaLnBlock::forward() of them.
+template <class Value>
+struct AdaLnTask : AdaLnRows {
+  WeightsView<Value> qkv;  // a head's channels start at a panel: [3][heads][head_width, padded]
+  WeightsView<Value> attention_out, hidden, out;
+  WeightsView<Value> lone_out;  // values and output projection in one, for a lone token
+};
 /// Rows [begin, end), all tokens of each.
-void apply_to_rows(const AdaLnTask& task, int64_t begin, int64_t end, FixedPointKernel kernel);
+template <class Value>
+void apply_to_rows(const AdaLnTask<Value>& task, int64_t begin, int64_t end, PackedKernel kernel);
 
-}  // namespace foresight::nn::fixed_point
+}  // namespace foresight::nn::packing

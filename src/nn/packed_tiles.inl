@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tasks of fixed_point_tasks.hpp, tile by tile; included as fixed_point_product.inl is.
+// The tasks of packed_tasks.hpp, tile by tile; included as packed_product.inl is.
 
 // Rows of a tile. Its intermediate values, 4 kB a row for LeWM, stay in half a megabyte.
 constexpr int64_t kTileRows = 48;
 
-void apply_tiles(const LinearTask& t, int64_t begin, int64_t end) {
-  QuantisedRows rows(std::min(kTileRows, end - begin), t.weights);
+void apply_tiles(const LinearTask<Value>& t, int64_t begin, int64_t end) {
+  TileRows rows(std::min(kTileRows, end - begin), t.weights);
   const auto padded = t.weights.panels * kColumns;
   std::vector<float> c(static_cast<std::size_t>(std::min(kTileRows, end - begin) * kColumns));
   for (int64_t first = begin; first < end; first += kTileRows) {
@@ -25,9 +25,9 @@ void apply_tiles(const LinearTask& t, int64_t begin, int64_t end) {
   }
 }
 
-void apply_tiles(const FeedForwardTask& t, int64_t begin, int64_t end) {
+void apply_tiles(const FeedForwardTask<Value>& t, int64_t begin, int64_t end) {
   const auto most = std::min(kTileRows, end - begin), padded = t.out.panels * kColumns;
-  QuantisedRows rows(most, t.in);
+  TileRows rows(most, t.in);
   HiddenRows hidden(most, t.out);
   std::vector<float> c(static_cast<std::size_t>(most * padded));
   for (int64_t first = begin; first < end; first += kTileRows) {
@@ -40,7 +40,7 @@ void apply_tiles(const FeedForwardTask& t, int64_t begin, int64_t end) {
   }
 }
 
-void apply_tiles(const AdaLnTask& t, int64_t begin, int64_t end) {
+void apply_tiles(const AdaLnTask<Value>& t, int64_t begin, int64_t end) {
   const auto step = std::max<int64_t>(1, kTileRows / t.tokens);
   AdaLnTile tile(t, std::min(step, end - begin) * t.tokens);
   for (int64_t first = begin; first < end; first += step)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One tile of AdaLnTask (fixed_point_tasks.hpp): all of a block's layers for a few candidates.
+// One tile of AdaLnTask (packed_tasks.hpp): all of a block's layers for a few candidates.
 // Everything between two products of a tile; made once per task of a thread.
 struct AdaLnTile {
-  AdaLnTile(const AdaLnTask& t, int64_t rows)
+  AdaLnTile(const AdaLnTask<Value>& t, int64_t rows)
       : padded_width(rounded_up(t.width, kColumns)),
         padded_head(rounded_up(t.head_width, kColumns)),
         row(floats(padded_width)),
@@ -27,7 +27,7 @@ struct AdaLnTile {
 
   int64_t padded_width, padded_head;
   std::vector<float> row;
-  QuantisedRows u, asked, alone, attended;
+  TileRows u, asked, alone, attended;
   std::vector<float> query, keys, values, heads, share, attention, lone_attention, y, z;
   HiddenRows hidden;
 };
@@ -92,7 +92,7 @@ inline void softmax(float* scores, int64_t tokens, int64_t step) {
 // Rows [begin, end) of the task, in one tile.
 class AdaLnTileRun {
  public:
-  AdaLnTileRun(const AdaLnTask& task, AdaLnTile& tile, int64_t begin, int64_t end)
+  AdaLnTileRun(const AdaLnTask<Value>& task, AdaLnTile& tile, int64_t begin, int64_t end)
       : t(task), s(tile), begin_(begin), candidates_(end - begin) {}
 
   void run() {
@@ -126,7 +126,7 @@ class AdaLnTileRun {
   }
 
   // One part (0 query, 1 key, 2 value) of a head for rows of u or asked.
-  void project(const RowsView& rows, int64_t part, int64_t head, std::vector<float>& to) {
+  void project(const Rows& rows, int64_t part, int64_t head, std::vector<float>& to) {
     const auto panels = s.padded_head / kColumns, first = (part * t.heads + head) * panels;
     multiply(rows, t.qkv, first, first + panels, to.data(), s.padded_head);
   }
@@ -239,7 +239,7 @@ class AdaLnTileRun {
     });
   }
 
-  const AdaLnTask& t;
+  const AdaLnTask<Value>& t;
   AdaLnTile& s;
   int64_t begin_, candidates_;
   int64_t first_query_ = 0, queries_ = 0, outputs_ = 0;
