@@ -7,6 +7,7 @@
 #include "foresight/models/vjepa2_pretraining.hpp"
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "learned_pictures.hpp"
 #include "target_encoder.hpp"
 
 namespace foresight::train {
@@ -95,7 +96,7 @@ losses::Terms IJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
         .flatten(0, 1);
   };
   blocks = {own(blocks.context), own(blocks.targets)};
-  return loss_of_blocks(model_->preprocess(batch.pixels.to(device)), blocks);
+  return loss_of_blocks(learned_pictures(*model_, batch.pixels.to(device), augmentation()), blocks);
 }
 
 void IJepaTask::updated() {

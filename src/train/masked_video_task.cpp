@@ -6,6 +6,7 @@
 #include "foresight/core/replica_part.hpp"
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "learned_pictures.hpp"
 #include "target_encoder.hpp"
 
 namespace foresight::train {
@@ -48,7 +49,7 @@ losses::Terms MaskedVideoTask::batch_loss(const data::Batch& batch, Noise& noise
   const auto device = model_->parameters().front().device();
   // Masks of all processes' clips are cut to one length, so they are drawn for all of them.
   const auto clips = batch.pixels.size(0), all = clips * replica_count();
-  models::MaskedClips group{model_->preprocess(batch.pixels.to(device)),
+  models::MaskedClips group{learned_pictures(*model_, batch.pixels.to(device), augmentation()),
                             {short_range_.sample(all, noise), long_range_.sample(all, noise)}};
   const auto own = [&](const Tensor& rows) {
     return rows.narrow(0, clips * replica_rank(), clips).to(device);

@@ -94,5 +94,34 @@ TEST_CASE("a task that seeks goes on with the same batches and masks") {
   CHECK_THROWS_AS(second.seek("{}"), Error);
 }
 
+TEST_CASE("a random crop is learned from whole, whatever evaluations of the model cut off") {
+  // One model stretches pictures, as a new one does; the other has an imported one's evaluation.
+  const auto losses = [](const models::ImageOptions& image, const AugmentationOptions& changes) {
+    auto options = tiny_clips();
+    options.image = image;
+    auto model = std::make_shared<models::VJepa2>(options, 1);
+    MaskedVideoTask task(model,
+                         {.training = clip_loader(),
+                          .validation = clip_loader(),
+                          .validation_batches = 1,
+                          .seed = 5,
+                          .augmentation = changes},
+                         {});
+    const auto learned = task.loss().total().item<double>();
+    model->eval();  // as the trainer does
+    return std::pair{learned, task.validate().total().item<double>()};
+  };
+  const models::ImageOptions stretched = tiny_clips().image;
+  auto cut = stretched;
+  cut.resize = models::ResizeRule::crop;
+  cut.resize_edge = kClipSide + 6;
+  const AugmentationOptions crops{.crop_scale = {0.3, 1.0}};
+  const auto [learned, held_out] = losses(cut, crops);
+  const auto [learned_stretched, held_out_stretched] = losses(stretched, crops);
+  CHECK(learned == learned_stretched);
+  CHECK(held_out != held_out_stretched);
+  CHECK(losses(cut, {}).first != losses(stretched, {}).first);  // nothing was cropped before
+}
+
 }  // namespace
 }  // namespace foresight::train::masked_video_task_test

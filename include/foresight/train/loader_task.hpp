@@ -85,6 +85,8 @@ class FORESIGHT_API LoaderTask : public Task {
 
   /// Updates so far, earlier runs included: for what follows a schedule, e.g. a target's momentum.
   int64_t updates() const noexcept { return updates_; }
+  /// Random changes of training windows.
+  const AugmentationOptions& augmentation() const noexcept { return data_.augmentation; }
 
  private:
   data::Batch next_batch(data::StagedLoader& loader, const Augmentation& change);
