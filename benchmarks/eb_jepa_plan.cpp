@@ -11,8 +11,6 @@
 // are not. Prints one JSON object.
 #include <ATen/Parallel.h>
 
-#include <iostream>
-
 #include "../tests/temporary_folder.hpp"
 #include "compared_search.hpp"
 #include "foresight/io/safetensors.hpp"
@@ -179,23 +177,18 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  const auto number = [&](int index, int otherwise) {
-    return argc > index ? std::stoi(argv[index]) : otherwise;
-  };
-  const std::string python = argc > 1 ? argv[1] : "python3";
-  const Settings settings{number(2, 1), number(3, 3), number(4, 90), number(5, 200), number(6, 20)};
-  at::set_num_threads(settings.threads);
-  std::unique_ptr<Peer> peer;
-  if (python != "-") peer = std::make_unique<Peer>(python, "peer_eb_jepa.py");
-  nlohmann::json report{{"benchmark", "eb_jepa_plan"}, {"machine", machine()},
-                        {"threads", settings.threads}, {"horizon", settings.horizon},
-                        {"samples", settings.samples}, {"iterations", settings.iterations}};
-  if (peer) report["peer"] = peer->about;
-  report.update(measure(peer.get(), settings));
-  std::cout << report.dump(2) << "\n";
-  return 0;
-} catch (const std::exception& error) {
-  std::cerr << "benchmark_eb_jepa_plan: " << error.what() << "\n";
-  return 1;
+int main(int argc, char** argv) {
+  return report_beside_peer("eb_jepa_plan", {argc, argv}, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.number(2, 1), arguments.number(3, 3), arguments.number(4, 90),
+                            arguments.number(5, 200), arguments.number(6, 20)};
+    at::set_num_threads(settings.threads);
+    const auto peer = arguments.start("peer_eb_jepa.py");
+    nlohmann::json report{{"threads", settings.threads},
+                          {"horizon", settings.horizon},
+                          {"samples", settings.samples},
+                          {"iterations", settings.iterations}};
+    if (peer) report["peer"] = peer->about;
+    report.update(measure(peer.get(), settings));
+    return report;
+  });
 }

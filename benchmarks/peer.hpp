@@ -8,9 +8,13 @@
 
 #include <array>
 #include <cstdio>
+#include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+
+#include "measurement.hpp"
 
 namespace foresight::benchmark {
 
@@ -65,5 +69,33 @@ class Peer {
   pid_t child_ = 0;
   std::FILE *in_ = nullptr, *out_ = nullptr;
 };
+
+/// The arguments of a benchmark beside a peer: `[<python>, or - for no peer] [<number>...]`.
+struct PeerArguments {
+  int count;
+  char** values;
+
+  int number(int index, int otherwise) const {
+    return count > index ? std::stoi(values[index]) : otherwise;
+  }
+  std::unique_ptr<Peer> start(const std::string& script) const {
+    const std::string python = count > 1 ? values[1] : "python3";
+    return python == "-" ? nullptr : std::make_unique<Peer>(python, script);
+  }
+};
+
+/// main() of such a benchmark: prints what `measured(arguments)` reports and the machine it is
+/// from.
+template <class Measured>
+int report_beside_peer(const std::string& name, const PeerArguments& arguments,
+                       Measured&& measured) try {
+  nlohmann::json report{{"benchmark", name}, {"machine", machine()}};
+  report.update(measured(arguments));
+  std::cout << report.dump(2) << "\n";
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "benchmark_" << name << ": " << error.what() << "\n";
+  return 1;
+}
 
 }  // namespace foresight::benchmark

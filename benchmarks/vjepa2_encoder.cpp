@@ -7,8 +7,6 @@
 // ViT-L on 16 frames of 256 x 256. Prints one JSON object.
 #include <ATen/Parallel.h>
 
-#include <iostream>
-
 #include "../tests/temporary_folder.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
@@ -68,22 +66,18 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  const auto number = [&](int index, int otherwise) {
-    return argc > index ? std::stoi(argv[index]) : otherwise;
-  };
-  const std::string python = argc > 1 ? argv[1] : "python3";
-  const Settings settings{number(2, 1), number(3, 3), number(4, 16), number(5, 256), number(6, 24)};
-  at::set_num_threads(settings.threads);
-  std::unique_ptr<Peer> peer;
-  if (python != "-") peer = std::make_unique<Peer>(python, "peer_vjepa2.py");
-  nlohmann::json report{{"benchmark", "vjepa2_encoder"}, {"machine", machine()},
-                        {"threads", settings.threads},   {"frames", settings.frames},
-                        {"side", settings.side},         {"depth", settings.depth}};
-  report.update(measure(peer.get(), settings));
-  std::cout << report.dump(2) << "\n";
-  return 0;
-} catch (const std::exception& error) {
-  std::cerr << "benchmark_vjepa2_encoder: " << error.what() << "\n";
-  return 1;
+int main(int argc, char** argv) {
+  return report_beside_peer("vjepa2_encoder", {argc, argv}, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.number(2, 1), arguments.number(3, 3), arguments.number(4, 16),
+                            arguments.number(5, 256), arguments.number(6, 24)};
+    at::set_num_threads(settings.threads);
+    const auto peer = arguments.start("peer_vjepa2.py");
+    nlohmann::json report{{"threads", settings.threads},
+                          {"frames", settings.frames},
+                          {"side", settings.side},
+                          {"depth", settings.depth}};
+    if (peer) report["peer"] = peer->about;
+    report.update(measure(peer.get(), settings));
+    return report;
+  });
 }

@@ -9,8 +9,6 @@
 // "-" leaves the peer out, and so does a history of more than one frame. Prints one JSON object.
 #include <ATen/Parallel.h>
 
-#include <iostream>
-
 #include "../tests/temporary_folder.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/vjepa2_ac.hpp"
@@ -123,31 +121,23 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  const auto number = [&](int index, int otherwise) {
-    return argc > index ? std::stoi(argv[index]) : otherwise;
-  };
-  const std::string python = argc > 1 ? argv[1] : "python3";
-  const Settings settings{number(2, 1), number(3, 3),    number(4, 4),  number(5, 2),
-                          number(6, 1), number(7, 1024), number(8, 24), number(9, 16)};
-  at::set_num_threads(settings.threads);
-  std::unique_ptr<Peer> peer;
-  if (python != "-" && settings.history == 1)
-    peer = std::make_unique<Peer>(python, "peer_vjepa2.py");
-  nlohmann::json report{{"benchmark", "vjepa2_rollout"},
-                        {"machine", machine()},
-                        {"threads", settings.threads},
-                        {"candidates", settings.samples},
-                        {"steps", settings.horizon},
-                        {"history", settings.history},
-                        {"width", settings.width},
-                        {"depth", settings.depth},
-                        {"tokens", settings.grid * settings.grid}};
-  if (peer) report["peer"] = peer->about;
-  report.update(measure(peer.get(), settings));
-  std::cout << report.dump(2) << "\n";
-  return 0;
-} catch (const std::exception& error) {
-  std::cerr << "benchmark_vjepa2_rollout: " << error.what() << "\n";
-  return 1;
+int main(int argc, char** argv) {
+  return report_beside_peer("vjepa2_rollout", {argc, argv}, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.number(2, 1),  arguments.number(3, 3),
+                            arguments.number(4, 4),  arguments.number(5, 2),
+                            arguments.number(6, 1),  arguments.number(7, 1024),
+                            arguments.number(8, 24), arguments.number(9, 16)};
+    at::set_num_threads(settings.threads);
+    const auto peer = settings.history == 1 ? arguments.start("peer_vjepa2.py") : nullptr;
+    nlohmann::json report{{"threads", settings.threads},
+                          {"candidates", settings.samples},
+                          {"steps", settings.horizon},
+                          {"history", settings.history},
+                          {"width", settings.width},
+                          {"depth", settings.depth},
+                          {"tokens", settings.grid * settings.grid}};
+    if (peer) report["peer"] = peer->about;
+    report.update(measure(peer.get(), settings));
+    return report;
+  });
 }

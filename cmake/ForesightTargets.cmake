@@ -106,6 +106,12 @@ function(foresight_precompile target folder)
   target_precompile_headers(${target} REUSE_FROM ${pch})
 endfunction()
 
+# For code that only calls the libraries: a quarter to a third less to compile. No less than -O1, because GCC takes a
+# precompiled header made with optimisation for no other.
+function(foresight_optimise_little target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()
+
 # foresight_component(<name> FOLDERS <folders> [DEPENDS <components>])
 # What users ask for and link, foresight::<name>. A folder belongs to one component, which installs its headers.
 function(foresight_component name)
@@ -155,7 +161,16 @@ function(foresight_programs prefix)
     add_executable(${target} "${source}")
     foresight_target_settings(${target})
     target_link_libraries(${target} PRIVATE ${libraries})
-    foresight_precompile(${target} ${prefix})
+    file(STRINGS "${source}" modules REGEX "^#include \"foresight/(nn|losses|models|train)/")
+    if(modules)
+      foresight_precompile(${target} train)
+    else()
+      foresight_precompile(${target} ${prefix})
+    endif()
+    file(STRINGS "${source}" functors REGEX "^#include \"foresight/(planning/functor|control/eigen)")
+    if(NOT functors)  # whose templates are the inner loop
+      foresight_optimise_little(${target})
+    endif()
     if(arg_TEST AND FORESIGHT_BUILD_TESTS)
       add_test(NAME ${target} COMMAND ${target} WORKING_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}")
       set_tests_properties(${target} PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a checkpoint came back bit by bit.
+#pragma once
+
+#include <map>
+
+#include "catch.hpp"
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight {
+
+inline bool same_bytes(const Tensor& a, const Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && at::equal(a, b);
+}
+
+inline void check_same(const io::NamedTensors& found, const io::NamedTensors& expected) {
+  const std::map<std::string, Tensor> by_name(found.begin(), found.end());
+  CHECK(by_name.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    INFO(name);
+    REQUIRE(by_name.contains(name));
+    CHECK(same_bytes(by_name.at(name), tensor));
+  }
+}
+
+}  // namespace foresight
