@@ -6,6 +6,7 @@
 #include <string>
 
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/identity.hpp"
 
 namespace CLI {
 class App;
@@ -24,6 +25,11 @@ struct CameraFlag {
   std::shared_ptr<const data::Dataset> open(const std::string& path,
                                             data::DatasetOptions options = {},
                                             const std::string& usual = {}) const;
+  /// The same, as `trained_on` tells of a run or a bundle: by its camera, and with its action
+  /// columns in its order where these recordings have the same ones in another.
+  std::shared_ptr<const data::Dataset> open_as(const data::DataIdentity& trained_on,
+                                               const std::string& path,
+                                               data::DatasetOptions options = {}) const;
 };
 
 }  // namespace foresight::cli

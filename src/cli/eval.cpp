@@ -249,9 +249,9 @@ void eval_command(const EvalFlags& flags) {
   auto dataset =
       flags.data.empty() || flags.camera.camera.empty() ? nullptr : flags.camera.open(flags.data);
   auto agent = Agent::load(flags.bundle);
-  if (!flags.data.empty() && !dataset)
-    dataset =
-        flags.camera.open(flags.data, {}, data::identity_told(agent.config().provenance).camera);
+  const auto trained_on = data::identity_told(agent.config().provenance);
+  if (!flags.data.empty() && (!dataset || dataset->action_columns() != trained_on.action_columns))
+    dataset = flags.camera.open_as(trained_on, flags.data);
   const auto env_options = parsed_env_options(flags.env_options);
   Setting setting{planning_ground(std::move(dataset), flags.env, env_options), std::move(agent)};
   setting.agent.to(device);

@@ -112,7 +112,7 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
   require(flags.start_values.empty() && flags.goal_values.empty(), ErrorCategory::invalid_option,
           "--start-values and --goal-values come from the recordings of --data: leave them out");
   const auto dataset =
-      flags.camera.open(flags.data, {}, data::identity_told(agent.config().provenance).camera);
+      flags.camera.open_as(data::identity_told(agent.config().provenance), flags.data);
   const eval::RecordedInput input(spec, *dataset, flags.states, agent.config());
   const data::FrameCache frames(dataset, {.budget_mb = 0});
   const auto at = [&](const std::string& text, const char* flag) {

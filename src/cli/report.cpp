@@ -88,7 +88,7 @@ std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
   auto agent = Agent::load(run / "bundle");
   agent.to(device);
   const auto dataset =
-      flags.camera.open(data_path, {}, data::identity_told(agent.config().provenance).camera);
+      flags.camera.open_as(data::identity_told(agent.config().provenance), data_path);
   describe_data(report, *dataset);
   if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 

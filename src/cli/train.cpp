@@ -48,9 +48,9 @@ void train_command(const TrainFlags& flags) {
           "--sweep trains in one process; WORLD_SIZE is more");
   const auto options = options_of(flags);
   const auto open = [&](const std::string& path, const data::DataIdentity& before) {
-    return flags.camera.open(path, {.unreadable = options.loader.unreadable}, before.camera);
+    return flags.camera.open_as(before, path, {.unreadable = options.loader.unreadable});
   };
-  const ResumedData before(flags.run);
+  const ResumedData before(flags.run, flags.continued.bundle);
   const auto from =
       flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
   const auto dataset = open(flags.data, before.recordings);
@@ -63,9 +63,11 @@ void train_command(const TrainFlags& flags) {
   const auto learn = [&](const train::LearnOptions& chosen, const train::RunFolder& folder) {
     train::LearnHooks hooks;
     hooks.reducer = machine.processes.get();
-    if (chosen.training.success_every > 0 || chosen.critic_training.success_every > 0)
+    if (chosen.training.success_every > 0 || chosen.critic_training.success_every > 0) {
       hooks.success = success_of_bundles(planning_ground(dataset, flags.success.environment),
                                          flags.success, machine.device);
+      hooks.success_setting = write_options(flags.success).dump();
+    }
     if (from) hooks.continuation = &*from;
     return train::learn(dataset, chosen, folder, machine.device, train::ProgressStyle::automatic,
                         hooks);

@@ -89,8 +89,14 @@ class ColumnarDataset final : public Dataset {
     return recording_.unreadable;
   }
   void identify_frames(Fnv1a& hash) const override {
-    identify_decoding(hash, options_.video);
+    identify_decoding(hash);
     recording_.frames->identify(hash);
+  }
+  void identify_decoding(Fnv1a& hash) const override { add_decoding(hash, options_.video); }
+  bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override {
+    const int64_t rows = length(episode);
+    return !recording_.unreadable.contains(episode) &&
+           recording_.frames->identify_pictures(episode, rows, evidence, hash);
   }
   std::vector<std::string> text_columns() const override {
     std::vector<std::string> names;
@@ -256,7 +262,9 @@ class ColumnarDataset final : public Dataset {
     const auto names = columns_of(feature);
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (std::find(states_.begin(), states_.end(), names[i]) == states_.end()) continue;
-      const Tensor missing = at::isfinite(values.select(1, static_cast<int64_t>(i))).logical_not();
+      Tensor missing = at::isfinite(values.select(1, static_cast<int64_t>(i))).logical_not();
+      for (const auto& [episode, problem] : recording_.unreadable)  // nobody sees them
+        missing.narrow(0, rows_of(episode).first, length(episode)).fill_(false);
       if (!missing.any().item<bool>()) continue;
       const auto row = missing.nonzero()[0][0].item<int64_t>();
       const auto after = std::upper_bound(
@@ -294,7 +302,7 @@ std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
   return std::make_shared<ColumnarDataset>(std::move(recording), options);
 }
 
-void identify_decoding(Fnv1a& hash, const VideoReaderOptions& options) {
+void add_decoding(Fnv1a& hash, const VideoReaderOptions& options) {
   hash.add(write_options(options).dump());
 }
 

@@ -27,6 +27,9 @@ class FrameSource {
   virtual void announce(int64_t /*episode*/, at::IntArrayRef /*rows*/) const {}
   /// See Dataset::identify_frames().
   virtual void identify(Fnv1a& /*hash*/) const {}
+  /// See Dataset::identify_pictures(); of an episode of `length` rows.
+  virtual bool identify_pictures(int64_t episode, int64_t length, PictureEvidence evidence,
+                                 Fnv1a& hash) const = 0;
 };
 
 /// A named array of numbers. Its `width` values a row become columns: "action" of width 2 gives
@@ -77,8 +80,8 @@ std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
 std::string chosen_camera(const std::string& recording, const std::vector<std::string>& cameras,
                           const DatasetOptions& options);
 
-/// What decoding makes of the same files: part of Dataset::identify_frames().
-void identify_decoding(Fnv1a& hash, const VideoReaderOptions& options);
+/// Dataset::identify_decoding() of one that is decoded with these options.
+void add_decoding(Fnv1a& hash, const VideoReaderOptions& options);
 
 /// "a, b, c", or "none".
 std::string listed_names(const std::vector<std::string>& names);

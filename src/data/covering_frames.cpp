@@ -90,6 +90,13 @@ class CoveringFrames final : public FrameSource {
       if (place.films && place.clip == 0) place.films->identify(hash);
   }
 
+  bool identify_pictures(int64_t episode, int64_t length, PictureEvidence evidence,
+                         Fnv1a& hash) const override {
+    const auto& place = places_[static_cast<std::size_t>(episode)];
+    if (place.films) return place.films->identify_pictures(place.clip, length, evidence, hash);
+    return photos_->identify_pictures(episode, evidence, hash);
+  }
+
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     const auto& place = places_[static_cast<std::size_t>(episode)];
     if (place.films) return place.films->announce(place.clip, rows);

@@ -56,6 +56,17 @@ std::optional<double> parse_number(std::string_view cell) {
   return value;
 }
 
+// What number_text(), Python and numpy write of an infinite one, "inf" or "Infinity", in any case.
+std::optional<double> parse_infinity(std::string_view cell) {
+  const bool negative = cell.starts_with('-');
+  if (negative || cell.starts_with('+')) cell.remove_prefix(1);
+  std::string word(cell.substr(0, 9));
+  for (auto& c : word) c = static_cast<char>(c | 0x20);
+  if (word != "inf" && word != "infinity") return std::nullopt;
+  const double infinity = std::numeric_limits<double>::infinity();
+  return negative ? -infinity : infinity;
+}
+
 // Cuts the text into lines and the lines into cells, and knows where it is.
 class Parser {
  public:
@@ -141,7 +152,10 @@ class Parser {
     }
     constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
     const bool missing = is_nan_text(cell);
-    if (missing && options_.nan == NanPolicy::accept) return kNan;
+    if (options_.nan == NanPolicy::accept) {
+      if (missing) return kNan;
+      if (const auto infinite = parse_infinity(cell)) return *infinite;
+    }
     const std::string what = "column '" + names_[c] + "' holds " + shown(cell) +
                              (missing ? ", a missing value, where a number is required"
                                       : ", which is not a finite number");

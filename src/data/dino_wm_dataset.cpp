@@ -151,10 +151,10 @@ class DinoWmOpener {
       const fs::path one = folder / "obses" / numbered_name("episode_%03lld.pth", episode);
       return fs::exists(one) ? one : folder / numbered_name("%06lld", episode) / "obses.pth";
     };
-    int64_t first = -1;  // that is there
+    std::vector<int64_t> shown;  // episodes whose frames are there
     for (int64_t e = 0; e < static_cast<int64_t>(recording_.episodes.size()); ++e) {
       if (fs::exists(file(e))) {
-        if (first < 0) first = e;
+        shown.push_back(e);
         continue;
       }
       const auto problem = recording_.name + ": the frames of episode " + std::to_string(e) +
@@ -163,7 +163,7 @@ class DinoWmOpener {
       require(options_.unreadable == Unreadable::skip, ErrorCategory::not_found, problem);
       recording_.unreadable.emplace(e, problem);
     }
-    require(first >= 0, ErrorCategory::not_found,
+    require(!shown.empty(), ErrorCategory::not_found,
             recording_.name + ": the frames of all episodes are missing");
     return tensor_frames(
         [file](int64_t episode, at::IntArrayRef rows) {
@@ -182,7 +182,7 @@ class DinoWmOpener {
           }
           return at::stack(chosen);
         },
-        options_.video, first);
+        options_.video, shown, options_.unreadable);
   }
 
   fs::path folder_;

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "foresight/io/json_file.hpp"
 #include "formats.hpp"
@@ -60,32 +61,41 @@ std::vector<fs::path> listed_folders(const fs::path& list) {
   for (std::string line; std::getline(lines, line);) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     if (line.empty()) continue;
-    const fs::path folder =
-        fs::path(line).is_absolute() ? fs::path(line) : list.parent_path() / line;
-    require(fs::exists(folder / kTrajectory), ErrorCategory::not_found,
-            list.string() + ": " + folder.string() + " holds no " + kTrajectory);
-    folders.push_back(folder);
+    folders.push_back(fs::path(line).is_absolute() ? fs::path(line) : list.parent_path() / line);
   }
   return folders;
 }
 
+// Of films, in an episode's folder.
+bool is_film_folder(const fs::directory_entry& entry) {
+  return entry.path().filename() == "MP4" &&
+         entry.path().parent_path().filename() == "recordings" && entry.is_directory();
+}
+
+bool is_episode(const fs::path& folder) {
+  return fs::exists(folder / kTrajectory) || fs::is_directory(folder / "recordings" / "MP4");
+}
+
+// An episode that has lost one of its two parts is told by the other.
 std::vector<fs::path> folders_below(const fs::path& root) {
-  if (fs::exists(root / kTrajectory)) return {root};
-  std::vector<fs::path> folders;
-  for (const auto& entry : fs::recursive_directory_iterator(root))
-    if (entry.path().filename() == kTrajectory) folders.push_back(entry.path().parent_path());
-  std::sort(folders.begin(), folders.end());
-  return folders;
+  if (is_episode(root)) return {root};
+  std::set<fs::path> folders;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.path().filename() == kTrajectory) folders.insert(entry.path().parent_path());
+    if (is_film_folder(entry)) folders.insert(entry.path().parent_path().parent_path());
+  }
+  return {folders.begin(), folders.end()};
 }
 
 struct DroidEpisode {
   fs::path folder;
-  std::map<std::string, fs::path> videos = {};  // by camera
+  std::map<std::string, fs::path> videos = {};  // by camera, as the metadata name them
   int64_t rows = 0;                             // of trajectory and video, before thinning
   double rate = 0;
   int64_t stride = 1;    // frames a row
   FileStamp stamp = {};  // of the trajectory
   std::vector<std::string> remarks = {};
+  std::string no_film = {}, no_numbers = {};  // why they cannot be read; empty: they can
 
   double row_rate() const { return rate / static_cast<double>(stride); }
 };
@@ -97,10 +107,12 @@ class DroidOpener {
     const auto folders = fs::is_directory(path) ? folders_below(path) : listed_folders(path);
     for (const auto& folder : folders) episodes_.push_back({.folder = folder});
     require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": lists no episode");
-    for (auto& episode : episodes_) find_videos(episode);
-    camera_ = chosen_camera(name_, cameras(), options_);
+    for (auto& episode : episodes_) unless_lost(episode.no_film, [&] { find_videos(episode); });
+    cameras_ = cameras();
+    camera_ = chosen_camera(name_, cameras_, options_);
     parallel_for(static_cast<int64_t>(episodes_.size()), options_.threads,
                  [this](int64_t e) { measure(episodes_[static_cast<std::size_t>(e)]); });
+    fill_lost();
   }
 
   OpenedDataset open() {
@@ -109,14 +121,20 @@ class DroidOpener {
     recording.last_action = LastAction::artefact;  // nothing follows, so it is NaN
     recording.actions = {{"action"}};
     recording.states = {{"state"}};
-    recording.cameras = cameras();
+    recording.cameras = cameras_;
     std::vector<EpisodeClip> clips;
     int64_t first = 0;
     double slowest = recording.fps, fastest = recording.fps;
     for (const auto& episode : episodes_) {
       const int64_t length = (episode.rows + episode.stride - 1) / episode.stride;
       recording.episodes.push_back({episode.folder.filename().string(), first, length});
-      clips.push_back({.file = episode.videos.at(camera_), .stride = episode.stride});
+      const auto& problem = episode.no_film.empty() ? episode.no_numbers : episode.no_film;
+      if (problem.empty()) {
+        clips.push_back({.file = episode.videos.at(camera_), .stride = episode.stride});
+      } else {
+        clips.emplace_back();
+        recording.unreadable.emplace(std::ssize(clips) - 1, problem);
+      }
       for (const auto& remark : episode.remarks) recording.remarks.push_back(remark);
       first += length;
       slowest = std::min(slowest, episode.row_rate());
@@ -131,34 +149,52 @@ class DroidOpener {
     recording.features.push_back({"action", kStateWidth, [states, rows = recording.episodes] {
                                     return pose_changes(states(), rows);
                                   }});
-    recording.frames = video_frames(std::move(clips), {}, options_.video);
+    recording.frames = video_frames(std::move(clips), {}, options_.video, options_.unreadable);
     auto options = options_;
     options.fps = 0;  // already in the rows
     return make_columnar_dataset(std::move(recording), options);
   }
 
  private:
-  // Cameras that every episode has.
+  // What `look` throws of a part of an episode ends the opening, or is kept in `problem`.
+  template <class Look>
+  void unless_lost(std::string& problem, Look&& look) const {
+    try {
+      look();
+    } catch (const Error& error) {
+      if (options_.unreadable == Unreadable::fail || !is_unreadable(error)) throw;
+      problem = error.what();
+    }
+  }
+
+  // Cameras that every episode names and some episode has a film of: where a film is not there, it
+  // was lost, and no other camera stands in for it.
   std::vector<std::string> cameras() const {
+    std::map<std::string, bool> there;  // by name: in some episode
+    for (const auto& episode : episodes_)
+      for (const auto& [camera, file] : episode.videos)
+        there[camera] = there[camera] || fs::exists(file);
     std::vector<std::string> names;
-    for (const auto& [camera, file] : episodes_.front().videos)
-      if (std::all_of(episodes_.begin(), episodes_.end(),
-                      [&](const auto& episode) { return episode.videos.contains(camera); }))
+    for (const auto& [camera, any] : there)
+      if (any && std::all_of(episodes_.begin(), episodes_.end(), [&](const auto& episode) {
+            return episode.videos.contains(camera) || !episode.no_film.empty();
+          }))
         names.push_back(camera);
     return names;
   }
 
   // The paths in the metadata are those of the recording machine: only the file's name holds.
   static void find_videos(DroidEpisode& episode) {
+    require(fs::is_directory(episode.folder), ErrorCategory::not_found,
+            episode.folder.string() + ": no such folder");
     for (const auto& entry : fs::directory_iterator(episode.folder)) {
       if (entry.path().extension() != ".json") continue;
       const auto metadata = io::read_json(entry.path());
       if (!metadata.is_object()) continue;
       for (const auto& [key, value] : metadata.items()) {
         if (!key.ends_with(kVideoKey) || !value.is_string()) continue;
-        const fs::path file =
+        episode.videos[key.substr(0, key.size() - kVideoKey.size())] =
             episode.folder / "recordings" / "MP4" / fs::path(value.get<std::string>()).filename();
-        if (fs::exists(file)) episode.videos[key.substr(0, key.size() - kVideoKey.size())] = file;
       }
     }
     require(!episode.videos.empty(), ErrorCategory::not_found,
@@ -168,32 +204,76 @@ class DroidOpener {
   }
 
   void measure(DroidEpisode& episode) const {
+    int64_t poses = 0, frames = 0;
+    unless_lost(episode.no_numbers, [&] { poses = poses_of(episode); });
+    if (episode.no_film.empty()) unless_lost(episode.no_film, [&] { frames = frames_of(episode); });
+    episode.rows = !episode.no_film.empty()      ? poses
+                   : !episode.no_numbers.empty() ? frames
+                                                 : std::min(poses, frames);
+    const bool both = episode.no_film.empty() && episode.no_numbers.empty();
+    require(!both || episode.rows >= 1, ErrorCategory::bad_file,
+            (episode.folder / kTrajectory).string() + ": has no rows");
+    if (both && poses != frames)
+      episode.remarks.push_back(episode.folder.string() + ": trajectory.h5 has " +
+                                std::to_string(poses) + " rows, the video " +
+                                std::to_string(frames) +
+                                " frames; what only one of them has is left out");
+  }
+
+  static int64_t poses_of(DroidEpisode& episode) {
     episode.stamp = file_stamp(episode.folder / kTrajectory);
     const Hdf5File trajectory(episode.folder / kTrajectory);
     const auto pose = trajectory.array(kPose), gripper = trajectory.array(kGripper);
+    constexpr int64_t kMost = int64_t{1} << 40;  // no episode has so many rows
     require(pose.shape.size() == 2 && pose.shape[1] == 6 && gripper.shape.size() == 1 &&
-                gripper.shape[0] == pose.shape[0],
+                gripper.shape[0] == pose.shape[0] && pose.shape[0] < kMost,
             ErrorCategory::bad_file,
             trajectory.path() + ": expected " + kPose + " [rows, 6] and " + kGripper + " [rows]");
-    const VideoReader reader(episode.videos.at(camera_).string(), options_.video);
-    episode.rows = std::min(pose.shape[0], reader.num_frames());
+    return pose.shape[0];
+  }
+
+  int64_t frames_of(DroidEpisode& episode) const {
+    const auto& file = episode.videos.at(camera_);
+    require(fs::exists(file), ErrorCategory::not_found,
+            file.string() + ": the film of camera '" + camera_ +
+                "' is missing, which the metadata of its episode name; with "
+                "DatasetOptions.unreadable = skip the episode is kept without frames");
+    const VideoReader reader(file.string(), options_.video);
     episode.rate = reader.info().average_rate;
-    require(episode.rows >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
     if (options_.fps > 0 && episode.rate > 0)  // every film by its own rate, as V-JEPA 2-AC does
       episode.stride =
-          std::max<int64_t>(1, static_cast<int64_t>(std::ceil(episode.rate / options_.fps - 1e-6)));
-    if (pose.shape[0] != reader.num_frames())
-      episode.remarks.push_back(episode.folder.string() + ": trajectory.h5 has " +
-                                std::to_string(pose.shape[0]) + " rows, the video " +
-                                std::to_string(reader.num_frames()) +
-                                " frames; what only one of them has is left out");
+          static_cast<int64_t>(std::clamp(std::ceil(episode.rate / options_.fps - 1e-6), 1.0, 1e9));
     if (const auto uneven = uneven_frames(reader); !uneven.empty())
       episode.remarks.push_back(uneven);
+    return reader.num_frames();
+  }
+
+  // A lost film has no rate: it is taken to be that of another. Nothing tells the rows of an
+  // episode that has lost both parts.
+  void fill_lost() {
+    const auto film = std::find_if(episodes_.begin(), episodes_.end(), [](const auto& episode) {
+      return episode.no_film.empty() && episode.no_numbers.empty();
+    });
+    const auto& first = episodes_.front();
+    require(film != episodes_.end(), ErrorCategory::bad_file,
+            name_ + ": no episode can be read, the first: " +
+                (first.no_film.empty() ? first.no_numbers : first.no_film));
+    for (auto& episode : episodes_) {
+      episode.rows = std::max<int64_t>(episode.rows, 1);
+      if (episode.no_film.empty()) continue;
+      episode.rate = film->rate;
+      episode.stride = film->stride;
+    }
   }
 
   static Tensor all_states(const std::vector<DroidEpisode>& episodes) {
     std::vector<Tensor> parts;
     for (const auto& episode : episodes) {
+      if (!episode.no_numbers.empty()) {
+        const int64_t rows = (episode.rows + episode.stride - 1) / episode.stride;
+        parts.push_back(at::full({rows, kStateWidth}, std::nan(""), at::kDouble));
+        continue;
+      }
       require_unchanged(episode.folder / kTrajectory, episode.stamp);
       const Hdf5File trajectory(episode.folder / kTrajectory);
       const Tensor state = at::cat({trajectory.read(kPose).to(at::kDouble),
@@ -223,6 +303,7 @@ class DroidOpener {
 
   DatasetOptions options_;
   std::string name_, camera_;
+  std::vector<std::string> cameras_;
   std::vector<DroidEpisode> episodes_;
 };
 
@@ -233,7 +314,7 @@ OpenedDataset open_droid(const fs::path& path, const DatasetOptions& options) {
 }
 
 bool holds_droid_episodes(const fs::path& folder) {
-  if (fs::exists(folder / kTrajectory)) return true;
+  if (is_episode(folder)) return true;
   int looked_at = 0;
   for (auto it =
            fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied);

@@ -1,13 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "file_stamp.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
 
+#include "../io/descriptor.hpp"
 #include "foresight/core/error.hpp"
 
 namespace foresight::data {
+namespace {
+
+// Adds `count` bytes from `offset` on. False unless all are there.
+bool add_bytes(Fnv1a& hash, const io::Descriptor& file, std::int64_t offset, std::int64_t count) {
+  std::array<char, 4096> bytes{};
+  while (count > 0) {
+    const auto wanted = std::min(count, static_cast<std::int64_t>(bytes.size()));
+    const auto got = ::pread(file.get(), bytes.data(), static_cast<std::size_t>(wanted), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    hash.add(bytes.data(), static_cast<std::size_t>(got));
+    offset += got;
+    count -= got;
+  }
+  return true;
+}
+
+}  // namespace
 
 FileStamp file_stamp(const struct stat& status) {
   return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
@@ -23,6 +44,19 @@ FileStamp file_stamp(const std::filesystem::path& path) {
 
 void require_unchanged(const std::filesystem::path& path, const FileStamp& then) {
   require_same(path, then, file_stamp(path));
+}
+
+bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then) {
+  constexpr std::int64_t kPiece = 4096;
+  const io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
+      file_stamp(status) != then)
+    return false;
+  if (then.bytes <= 3 * kPiece) return add_bytes(hash, file, 0, then.bytes);
+  return add_bytes(hash, file, 0, kPiece) &&
+         add_bytes(hash, file, (then.bytes - kPiece) / 2, kPiece) &&
+         add_bytes(hash, file, then.bytes - kPiece, kPiece);
 }
 
 void require_same(const std::filesystem::path& path, const FileStamp& then, const FileStamp& now) {

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "foresight/core/fnv1a.hpp"
+
 namespace foresight::data {
 
 /// Size and time of the last change: what tells versions of a file apart without reading it.
@@ -30,5 +32,9 @@ void require_same(const std::filesystem::path& path, const FileStamp& then, cons
 /// Throws Error(bad_file) if the file has another stamp now than `then`, Error(not_found) if it is
 /// gone. Costs one call of the system, a microsecond.
 void require_unchanged(const std::filesystem::path& path, const FileStamp& then);
+
+/// Adds 4 KiB at the beginning, in the middle and at the end of a file, or all of one that is no
+/// larger. False where it cannot be read, or has another stamp than `then`.
+bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then);
 
 }  // namespace foresight::data

@@ -65,6 +65,24 @@ std::string leave_out_unfinished(std::map<int64_t, EpisodeParts>& found, const f
   return film + ": of an episode that was not finished (it has no table), left out";
 }
 
+// dataset.json is written before the first episode's films, its table after them.
+void require_some_table(const std::map<int64_t, EpisodeParts>& found, const fs::path& folder) {
+  const bool none = std::all_of(found.begin(), found.end(),
+                                [](const auto& one) { return one.second.table.empty(); });
+  if (found.empty() || !none || !fs::exists(folder / "dataset.json")) return;
+  auto journal = (folder / "").parent_path();
+  journal += ".unfinished";
+  throw Error(
+      ErrorCategory::not_found,
+      folder.string() + ": holds films and no table (the first is " +
+          found.begin()->second.cameras.begin()->second.string() +
+          "): a recorder was stopped before its first episode was finished. Recording "
+          "into the folder again " +
+          (fs::exists(journal) ? "makes an episode of the rows that are kept in " + journal.string()
+                               : std::string("clears them away")) +
+          "; without dataset.json they are read as films alone, without actions");
+}
+
 std::vector<fs::path> pictures_in(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder))
@@ -104,6 +122,7 @@ void FolderDataset::find_episodes(const fs::path& folder) {
     place = path;
   }
   unfinished_ = leave_out_unfinished(found, folder);
+  require_some_table(found, folder);
   require(!found.empty(), ErrorCategory::not_found,
           name_ + ": holds no episode, expected episode_0000.mp4, episode_0000.csv, ...");
   const bool skip = options_.unreadable == Unreadable::skip;
@@ -306,12 +325,13 @@ void FolderDataset::agree() {
     for (const auto& column : action_columns_) episode.table.column(column);
     for (const auto& column : state_columns_) {
       const Tensor values = episode.table.values.select(1, episode.table.column(column));
-      const Tensor missing = at::isnan(values);
+      const Tensor missing = at::isfinite(values).logical_not();
       if (options_.missing_states == NanPolicy::accept || !missing.any().item<bool>()) continue;
-      throw Error(ErrorCategory::bad_file,
-                  episode.table.name + ":" +
-                      std::to_string(missing.nonzero()[0][0].item<int64_t>() + 2) +
-                      ": state column '" + column + "' has no value");
+      const auto row = missing.nonzero()[0][0].item<int64_t>();
+      throw Error(
+          ErrorCategory::bad_file,
+          episode.table.name + ":" + std::to_string(row + 2) + ": state column '" + column +
+              (std::isnan(values[row].item<double>()) ? "' has no value" : "' is infinite"));
     }
   }
   if (options_.fps > 0) fps_ = options_.fps;
@@ -354,8 +374,17 @@ void FolderDataset::announce_frames(int64_t episode, at::IntArrayRef indices) co
 }
 
 void FolderDataset::identify_frames(Fnv1a& hash) const {
-  identify_decoding(hash, options_.video);
+  identify_decoding(hash);
   frames_->identify(hash);
+}
+
+void FolderDataset::identify_decoding(Fnv1a& hash) const { add_decoding(hash, options_.video); }
+
+bool FolderDataset::identify_pictures(int64_t episode, PictureEvidence evidence,
+                                      Fnv1a& hash) const {
+  const int64_t rows = length(episode);
+  return episodes_[static_cast<std::size_t>(episode)].problem.empty() &&
+         frames_->identify_pictures(episode, rows, evidence, hash);
 }
 
 }  // namespace foresight::data

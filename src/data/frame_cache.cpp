@@ -31,13 +31,16 @@ std::vector<std::string> FrameCacheOptions::validate() const {
 
 namespace {
 
-// The name of the file for a choice of frames; what state of the recording it is of, the file says.
+// The name of the file for a camera, a way of decoding and a choice of episodes; what state of the
+// recording it is of, the file says.
 std::string frame_file_name(const Dataset& dataset, const FrameFile::Content& content) {
   std::error_code code;
   auto path = std::filesystem::weakly_canonical(dataset.name(), code);
   if (code) path = dataset.name();
   Fnv1a hash;
   add_name(hash, path.string());
+  add_name(hash, dataset.camera());
+  dataset.identify_decoding(hash);
   for (const auto& [episode, frames] : content.episodes) hash.add(episode);
   std::ostringstream name;
   name << path.stem().string() << '-' << content.size.width << 'x' << content.size.height << '-'

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <list>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -318,11 +319,16 @@ class LeRobotOpener {
     if (feature->dtype == "image") {
       const auto pictures =
           std::make_shared<const StoredPictures>(files_, camera, recording_.episodes);
-      recording_.frames = picture_frames(
-          {.read = [pictures](int64_t e, int64_t row) { return pictures->bytes(e, row); },
-           .name = [pictures](int64_t e, int64_t row) { return pictures->name(e, row); },
-           .announce = [pictures](int64_t e, int64_t row) { pictures->announce(e, row); }},
-          options_.video);
+      EncodedPictures encoded = {
+          .read = [pictures](int64_t e, int64_t row) { return pictures->bytes(e, row); },
+          .name = [pictures](int64_t e, int64_t row) { return pictures->name(e, row); },
+          .announce = [pictures](int64_t e, int64_t row) { pictures->announce(e, row); }};
+      std::vector<int64_t> all(recording_.episodes.size());
+      std::iota(all.begin(), all.end(), 0);
+      recording_.frames = first_that_shows(all, options_.unreadable, [&](int64_t episode) {
+        encoded.first = episode;
+        return picture_frames(encoded, options_.video);
+      });
       return;
     }
     std::vector<EpisodeClip> clips;

@@ -43,6 +43,21 @@ fs::path prepared_staged_path(const fs::path& file) {
   return staged_path(file);
 }
 
+std::string first_files(const fs::path& folder) {
+  constexpr std::size_t kShown = 5;
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    files.push_back(entry.path().lexically_relative(folder).string());
+    if (files.size() > kShown) break;
+  }
+  std::sort(files.begin(), files.end());
+  std::string text;
+  for (std::size_t f = 0; f < std::min(kShown, files.size()); ++f)
+    text += (f > 0 ? ", " : "") + files[f];
+  return files.size() > kShown ? text + " and others" : text;
+}
+
 void put_in_place(const fs::path& file) {  // a rename needs no room on a full disk
   const fs::path from = staged_path(file);
   std::error_code code;

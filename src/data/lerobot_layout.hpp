@@ -29,6 +29,10 @@ std::filesystem::path staged_path(std::filesystem::path file);
 /// The same, in a folder that is there now. Throws Error(io_failure).
 std::filesystem::path prepared_staged_path(const std::filesystem::path& file);
 
+/// Files below a folder, for messages: at most five, "a, b and others", by their paths in it; empty
+/// where there are none.
+std::string first_files(const std::filesystem::path& folder);
+
 /// Puts a staged file in its place. Throws Error(io_failure).
 void put_in_place(const std::filesystem::path& file);
 

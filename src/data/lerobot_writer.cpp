@@ -264,18 +264,13 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
           folder.string() + ": cannot be created: " + code.message());
   finish_publishing(folder);
   remove_abandoned_files(folder);
-  const auto first_file =
-      std::find_if(fs::recursive_directory_iterator(folder), fs::recursive_directory_iterator(),
-                   [](const fs::directory_entry &entry) { return entry.is_regular_file(); });
+  const auto files = first_files(folder);
   require(
-      first_file == fs::recursive_directory_iterator() || fs::exists(folder / "meta" / "info.json"),
-      ErrorCategory::invalid_argument,
+      files.empty() || fs::exists(folder / "meta" / "info.json"), ErrorCategory::invalid_argument,
       folder.string() +
-          ": exists already and is no LeRobot data set that could be continued: it holds " +
-          (first_file == fs::recursive_directory_iterator()
-               ? std::string()
-               : fs::relative(first_file->path(), folder).string()) +
-          " but no meta/info.json");
+          ": exists already and is no LeRobot data set that could be continued: it holds " + files +
+          " but no meta/info.json. If a recorder was killed here before its first file was "
+          "finished, nothing refers to them: remove the folder, or choose another");
   impl_ = std::make_unique<Impl>(folder, options);
 }
 

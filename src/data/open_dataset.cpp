@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "episode_files.hpp"
 #include "foresight/data/folder_dataset.hpp"
+#include "foresight/io/json_file.hpp"
 #include "formats.hpp"
+#include "lerobot_layout.hpp"
 
 namespace foresight::data {
 namespace {
@@ -23,12 +26,26 @@ bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
                      [&](const fs::directory_entry& entry) { return wanted(entry.path()); });
 }
 
-// Without any table they are videos alone.
+// A recorder's dataset.json names the columns of its tables.
+bool awaits_tables(const fs::path& folder) {
+  if (!fs::exists(folder / "dataset.json")) return false;
+  const auto settings = io::read_json(folder / "dataset.json");
+  return settings.is_object() && settings.contains("action_columns");
+}
+
+// Films without any table are videos alone, unless a recorder was about to write one.
 bool holds_episodes(const fs::path& folder) {
-  return any_entry(folder, [](const fs::path& p) {
+  const bool tables = any_entry(folder, [](const fs::path& p) {
     return p.filename().string().starts_with("episode_") &&
            (p.extension() == ".csv" || p.extension() == ".jsonl");
   });
+  return tables ||
+         (any_entry(folder,
+                    [](const fs::path& p) {
+                      const auto name = p.filename().string();
+                      return is_video_file(p) && episode_number(name.substr(0, name.find('.')));
+                    }) &&
+          awaits_tables(folder));
 }
 
 OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) {
@@ -54,10 +71,37 @@ OpenedDataset refuse_lance(const fs::path& folder, const DatasetOptions&) {
                   "stable_worldmodel.data.convert(..., dest_format=\"hdf5\")");
 }
 
+// What meta/info.json belongs to, without it.
+bool holds_lerobot_rest(const fs::path& folder) {
+  for (const char* files : {"data", "videos"}) {
+    if (!fs::is_directory(folder / files)) continue;
+    if (fs::exists(folder / files / "chunk-000")) return true;
+    if (any_entry(folder / files, [](const fs::path& p) { return fs::exists(p / "chunk-000"); }))
+      return true;
+  }
+  return false;
+}
+
+OpenedDataset refuse_lerobot_rest(const fs::path& folder, const DatasetOptions&) {
+  const bool staged = fs::exists(staged_path(folder / "meta" / "info.json"));
+  throw Error(ErrorCategory::bad_file,
+              folder.string() +
+                  ": is LeRobot data without meta/info.json, which says what is in "
+                  "it: it was not copied whole, or its recorder was killed before "
+                  "its first file was finished. " +
+                  (staged ? "Its files lie ready: recording into the folder again puts them in "
+                            "their place"
+                          : "It holds " + first_files(folder) +
+                                ". Nothing refers to them: copy the folder again, or remove it") +
+                  "; films alone are read from " + (folder / "videos").string());
+}
+
 const FolderFormat kFolderFormats[] = {
     {"LeRobot", "meta/info.json",
      [](const fs::path& folder) { return fs::exists(folder / "meta" / "info.json"); },
      open_lerobot},
+    {"LeRobot, not whole", "data/ or videos/ with chunk-000/", holds_lerobot_rest,
+     refuse_lerobot_rest},
     {"stable-worldmodel video or folder", "ep_len.npz",
      [](const fs::path& folder) { return fs::exists(folder / "ep_len.npz"); }, open_swm_folder},
     {"DINO-WM", "states.pth",

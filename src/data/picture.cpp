@@ -165,33 +165,6 @@ Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
   return picture;
 }
 
-class TensorFrames final : public FrameSource {
- public:
-  using Read = std::function<Tensor(int64_t, at::IntArrayRef)>;
-  TensorFrames(Read read, const VideoReaderOptions& options, int64_t first)
-      : read_(std::move(read)), options_(options) {
-    const Tensor frame = read_(first, {0});
-    frame_bytes_ = frame.numel();
-    const Tensor resized = resized_pictures(frame, options_);
-    size_ = {resized.size(1), resized.size(2)};
-  }
-  ImageSize size() const override { return size_; }
-  Tensor read(int64_t episode, at::IntArrayRef rows) const override {
-    return in_pieces(
-        static_cast<int64_t>(rows.size()), frame_bytes_, [&](int64_t first, int64_t count) {
-          const auto piece =
-              rows.slice(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
-          return resized_pictures(read_(episode, piece), options_);
-        });
-  }
-
- private:
-  Read read_;
-  VideoReaderOptions options_;
-  int64_t frame_bytes_ = 0;  // as they are stored
-  ImageSize size_;
-};
-
 // How much smaller a JPEG picture may be decoded so that it is still as large as asked for.
 int64_t jpeg_reduction(ImageSize stored, const VideoReaderOptions& options) {
   if (options.jpeg_reduction == JpegReduction::after_decoding || options.height == 0) return 1;
@@ -229,6 +202,13 @@ class PictureFrames final : public FrameSource {
   }
   void identify(Fnv1a& hash) const override {
     if (pictures_.identify) pictures_.identify(hash);
+  }
+  bool identify_pictures(int64_t episode, int64_t length, PictureEvidence evidence,
+                         Fnv1a& hash) const override {
+    if (pictures_.identify_pictures)
+      return pictures_.identify_pictures(episode, length, evidence, hash);
+    if (evidence == PictureEvidence::sizes) return true;  // there are no files to measure
+    return add_three_rows(length, [&](int64_t row) { hash.add(pictures_.read(episode, row)); });
   }
 
  private:
@@ -374,12 +354,6 @@ Tensor picture_at(std::string_view bytes, const std::string& name,
   const Tensor picture = decoded(bytes, name, choose).unsqueeze(0);
   if (!chosen) options = options_for({picture.size(1), picture.size(2)});  // PNG
   return resized_pictures(picture, options);
-}
-
-std::shared_ptr<const FrameSource> tensor_frames(
-    std::function<Tensor(int64_t, at::IntArrayRef)> read, const VideoReaderOptions& options,
-    int64_t first) {
-  return std::make_shared<TensorFrames>(std::move(read), options, first);
 }
 
 std::shared_ptr<const FrameSource> picture_frames(EncodedPictures pictures,

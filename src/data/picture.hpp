@@ -44,6 +44,9 @@ struct EncodedPictures {
   std::function<std::string(int64_t episode, int64_t row)> name;    ///< what messages call them
   std::function<void(int64_t episode, int64_t row)> announce = {};  ///< see Dataset; may be empty
   std::function<void(Fnv1a& hash)> identify = {};                   ///< likewise
+  /// See FrameSource; empty: three pictures of an episode tell it.
+  std::function<bool(int64_t episode, int64_t length, PictureEvidence, Fnv1a& hash)>
+      identify_pictures = {};
   int64_t first = 0;  ///< an episode whose pictures can be read: it tells their size
 };
 
@@ -60,9 +63,39 @@ std::shared_ptr<const FrameSource> picture_file_frames(
     Unreadable unreadable = Unreadable::fail);
 
 /// Frames that lie uncompressed, or behind a library, as tensors: `read` gives uint8 [N,H,W,3].
-/// Episode `first` can be read: it tells their size.
+/// The first of `shown`, episodes that are there, tells their size; with Unreadable::skip the first
+/// whose first frame can be read.
 std::shared_ptr<const FrameSource> tensor_frames(
     std::function<Tensor(int64_t episode, at::IntArrayRef rows)> read,
-    const VideoReaderOptions& options, int64_t first = 0);
+    const VideoReaderOptions& options, const std::vector<int64_t>& shown = {0},
+    Unreadable unreadable = Unreadable::fail);
+
+/// Calls `add(row)` for the first row, one in the middle and the last. False where one cannot be
+/// read.
+template <class Add>
+bool add_three_rows(int64_t length, Add&& add) {
+  try {
+    for (const int64_t row : {int64_t{0}, length / 2, length - 1}) add(row);
+    return true;
+  } catch (const Error& problem) {
+    if (!is_unreadable(problem)) throw;
+    return false;
+  }
+}
+
+/// What `make(episode)` gives for the first of `episodes` for which it does not throw that its
+/// pictures cannot be read; without Unreadable::skip for the first.
+template <class Make>
+auto first_that_shows(const std::vector<int64_t>& episodes, Unreadable unreadable, Make&& make) {
+  for (const int64_t episode : episodes) {
+    try {
+      return make(episode);
+    } catch (const Error& problem) {
+      const bool last = episode == episodes.back();
+      if (last || unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
+    }
+  }
+  throw Error(ErrorCategory::bad_file, "there is no picture that can be read");
+}
 
 }  // namespace foresight::data

@@ -37,6 +37,19 @@ void PictureFiles::identify(Fnv1a& hash) const {
     }
 }
 
+bool PictureFiles::identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const {
+  const auto& stamps = stamps_.at(static_cast<std::size_t>(episode));
+  for (const auto& stamp : stamps) {
+    if (stamp == FileStamp{}) return false;  // it was not there
+    hash.add(stamp.bytes);
+  }
+  if (evidence == PictureEvidence::sizes || stamps.empty()) return !stamps.empty();
+  const auto rows = static_cast<int64_t>(stamps.size());
+  for (const int64_t row : {int64_t{0}, rows / 2, rows - 1})
+    if (!add_sample(hash, path_(episode, row), stamps[static_cast<std::size_t>(row)])) return false;
+  return true;
+}
+
 void PictureFiles::announce(int64_t episode, int64_t row) const {
   const Place place{episode, row};
   {
@@ -71,17 +84,15 @@ std::shared_ptr<const FrameSource> picture_file_frames(
       .read = [files](int64_t episode, int64_t row) { return files->read(episode, row); },
       .name = std::move(path),
       .announce = [files](int64_t episode, int64_t row) { files->announce(episode, row); },
-      .identify = [files](Fnv1a& hash) { files->identify(hash); }};
-  for (const int64_t episode : shown) {
+      .identify = [files](Fnv1a& hash) { files->identify(hash); },
+      .identify_pictures =
+          [files](int64_t episode, int64_t, PictureEvidence evidence, Fnv1a& hash) {
+            return files->identify_pictures(episode, evidence, hash);
+          }};
+  return first_that_shows(shown, unreadable, [&](int64_t episode) {
     pictures.first = episode;
-    try {
-      return picture_frames(pictures, options);
-    } catch (const Error& problem) {
-      const bool last = episode == shown.back();
-      if (last || unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
-    }
-  }
-  throw Error(ErrorCategory::bad_file, "there is no picture that can be read");
+    return picture_frames(pictures, options);
+  });
 }
 
 }  // namespace foresight::data

@@ -17,6 +17,7 @@
 #include "../io/descriptor.hpp"
 #include "file_stamp.hpp"
 #include "foresight/core/fnv1a.hpp"
+#include "foresight/data/dataset.hpp"
 
 namespace foresight::data {
 
@@ -32,6 +33,8 @@ class PictureFiles {
   std::string read(int64_t episode, int64_t row) const;
   /// See Dataset::identify_frames().
   void identify(Fnv1a& hash) const;
+  /// See Dataset::identify_pictures().
+  bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const;
   /// Opens the file and has the system fetch it; read() then goes on from there. One that cannot
   /// be opened is left to read().
   void announce(int64_t episode, int64_t row) const;

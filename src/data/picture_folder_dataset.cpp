@@ -148,8 +148,12 @@ class PictureFolderDataset final : public Dataset {
     frames_->announce(episode, indices);
   }
   void identify_frames(Fnv1a& hash) const override {
-    identify_decoding(hash, options_.video);
+    identify_decoding(hash);
     frames_->identify(hash);
+  }
+  void identify_decoding(Fnv1a& hash) const override { add_decoding(hash, options_.video); }
+  bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override {
+    return frames_->identify_pictures(episode, length(episode), evidence, hash);
   }
 
  private:

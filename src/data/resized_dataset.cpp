@@ -27,4 +27,9 @@ Tensor ResizedDataset::read_frames(int64_t episode, at::IntArrayRef indices) con
                    });
 }
 
+void ResizedDataset::identify_decoding(Fnv1a& hash) const {
+  shown().identify_decoding(hash);
+  if (shown().image_size() != size_) hash.add("resized by ResizedDataset");
+}
+
 }  // namespace foresight::data

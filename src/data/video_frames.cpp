@@ -126,6 +126,15 @@ class VideoFrames final : public FrameSource {
     }
   }
 
+  bool identify_pictures(int64_t episode, int64_t, PictureEvidence evidence,
+                         Fnv1a& hash) const override {
+    const auto& file = clips_[static_cast<std::size_t>(episode)].file;
+    if (file.empty()) return false;
+    const auto& stamp = stamps_.at(file.string());
+    hash.add(stamp.bytes);
+    return evidence == PictureEvidence::sizes || add_sample(hash, file, stamp);
+  }
+
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
     const auto file = clip.file.string();

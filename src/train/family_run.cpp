@@ -49,7 +49,7 @@ FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json optio
 double FamilyRun::seconds() const { return seconds_since(start_); }
 
 void FamilyRun::open(const LearnedFrom& data, const nlohmann::json& measured) const {
-  auto config = run_config(options_, data, hooks_.continuation);
+  auto config = run_config(options_, data, hooks_);
   config["family"] = family_;
   if (!measured.is_null()) config["measured"] = measured;
   open_run(config, folder_, hooks_);
@@ -74,12 +74,21 @@ void FamilyRun::measure_after(ContinualReport& report, const LearningOn& on) con
   if (!report.old_data.empty()) fill_after(report.old_data, on.old());
 }
 
+// Only a task that reads recordings meets windows that cannot be read.
+void FamilyRun::take_skipped(LearnResult& result, const Task& task) const {
+  const auto* loaded = dynamic_cast<const LoaderTask*>(&task);
+  if (loaded == nullptr) return;
+  result.skipped_windows = loaded->skipped_windows();
+  result.unreadable_episodes = loaded->unreadable_episodes();
+}
+
 LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const Write& write,
                              const LearningOn& on) {
   LearnResult result;
   const auto told = [&] {
     auto known = provenance;
     known["world_model"] = run_summary(result.world_model);
+    tell_skipped(known, result);
     return known;
   };
   TrainHooks hooks;
@@ -97,6 +106,8 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
   if (hooks_.continuation != nullptr) result.continual = before(task, on);
   result.world_model = train::train(task, training_, folder_, metrics, progress_, hooks);
   metrics.flush();
+  take_skipped(result, task);
+  if (writes()) warn_of_skipped(result);
   result.outcome = result.world_model.outcome;
   result.message = family_ + ": " + result.world_model.message;
   if (result.outcome == Outcome::finished && result.continual) measure_after(*result.continual, on);

@@ -166,8 +166,7 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
   else
     start_from_data();
   data_.show(&options_.model.image);
-  open_run(run_config(write_options(options_), data_.learned_from(), hooks_.continuation), folder_,
-           hooks_);
+  open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
   data_.decode();
   result_.decode_seconds = data_.decode_seconds();
   model_->to(device_);
@@ -299,10 +298,7 @@ nlohmann::json Learning::provenance() const {
   auto provenance = data_.provenance();
   provenance["world_model"] = run_summary(result_.world_model);
   if (result_.critic.step > 0) provenance["critic"] = run_summary(result_.critic);
-  if (result_.skipped_windows > 0) {
-    provenance["skipped_windows"] = result_.skipped_windows;
-    provenance["unreadable_episodes"] = result_.unreadable_episodes;
-  }
+  tell_skipped(provenance, result_);
   if (hooks_.continuation != nullptr) provenance["continued_from"] = origin_.provenance;
   return provenance;
 }
@@ -343,10 +339,7 @@ LearnResult Learning::run() {
   metrics.flush();
   result_.skipped_windows = task.skipped_windows();
   result_.unreadable_episodes = task.unreadable_episodes();
-  if (result_.skipped_windows > 0 && writes())
-    log(LogLevel::warning,
-        fmt::format("{} training windows could not be read and were replaced by others",
-                    result_.skipped_windows));
+  if (writes()) warn_of_skipped(result_);
   if (!finished(result_.world_model, "world model")) return result_;
 
   if (options_.critic_training.steps > 0) {

@@ -45,6 +45,13 @@ void compare_data(const data::DataIdentity& now, data::DataIdentity then, data::
             then.data, now.data));
 }
 
+data::Unreadable damage_of(const nlohmann::json& config) {
+  const nlohmann::json::json_pointer place("/learn/loader/unreadable");
+  return config.contains(place) && config[place] == enum_name(data::Unreadable::skip)
+             ? data::Unreadable::skip
+             : data::Unreadable::fail;
+}
+
 // What changes no number may differ between machines, and files lie where they lie.
 nlohmann::json shared_by_processes(nlohmann::json config) {
   const auto leave_out = [&](const char* where, std::initializer_list<const char*> names) {
@@ -57,6 +64,10 @@ nlohmann::json shared_by_processes(nlohmann::json config) {
   leave_out("/learn/loader", {"threads", "queue", "memory"});
   leave_out("/learn_on", {"bundle"});
   leave_out("/learn_on/replay", {"data"});
+  if (damage_of(config) == data::Unreadable::skip) {  // what one cannot read, another may
+    leave_out("", {"pictures"});
+    leave_out("/learn_on/replay", {"pictures"});
+  }
   return config;
 }
 
@@ -73,9 +84,15 @@ EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
 }
 
 nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
-                          const Continuation* from) {
+                          const LearnHooks& hooks) {
+  const auto* from = hooks.continuation;
   auto config = write_options(data.recordings);
   config["learn"] = std::move(options);
+  if (hooks.success && !hooks.success_setting.empty()) {
+    config["success"] = nlohmann::json::parse(hooks.success_setting, nullptr, false);
+    require(config["success"].is_object(), ErrorCategory::invalid_argument,
+            "LearnHooks.success_setting is no JSON object: " + hooks.success_setting);
+  }
   if (from == nullptr) return config;
   auto& origin = config["learn_on"];
   origin = {{"bundle", from->bundle.string()}, {"share", data.replay ? from->share : 0.0}};
@@ -110,10 +127,11 @@ void open_run(const nlohmann::json& config, const RunFolder& folder, const Learn
           found);
   if (started.contains("measured"))
     compare(part(config, "measured"), started["measured"], "measured", kInTheRun, found);
-  const auto damage =
-      part(part(part(config, "learn"), "loader"), "unreadable") == enum_name(data::Unreadable::skip)
-          ? data::Unreadable::skip
-          : data::Unreadable::fail;
+  if (config.contains("success") && started.contains("success"))
+    compare(config["success"], started["success"], "success", kInTheRun, found);
+  else if (config.contains("success"))
+    found.unknown.push_back("success = " + config["success"].dump());
+  const auto damage = damage_of(config);
   compare_data(data::identity_told(config), data::identity_told(started), damage,
                folder.path.string(), found.other);
   compare_data(replay_told(config), replay_told(started), damage, folder.path.string(),

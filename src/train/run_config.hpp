@@ -24,17 +24,18 @@ struct LearnedFrom {
   std::optional<data::DataIdentity> replay = {};  ///< of a run that learns on
 };
 
-/// The config.json of a run with these options. `from`: null unless it learns on from a bundle.
-nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
-                          const Continuation* from);
+/// The config.json of a run with these options, that learns on from a bundle and measures success
+/// as `hooks` say.
+nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data, const LearnHooks& hooks);
 
 /// Writes config.json of a new run, or compares it with that of the run to go on with: options
-/// (`learn`), recordings, the bundle that learning goes on from (`learn_on`), and what else it
-/// holds of `family` and `measured` (from the recordings). The same recordings elsewhere, and an
-/// option that the run's config.json does not know, as of an earlier version, are warned about; of
-/// recordings whose damage is skipped, files may be missing by now. All processes call this, the
-/// first one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
-/// invalid_option naming everything that differs, from the run or between the processes.
+/// (`learn`), recordings, the bundle that learning goes on from (`learn_on`), how success is
+/// measured (`success`), and what else it holds of `family` and `measured` (from the recordings).
+/// The same recordings elsewhere, and an option that the run's config.json does not know, as of an
+/// earlier version, are warned about; of recordings whose damage is skipped, files may be missing
+/// by now. All processes call this, the first one writes. Throws Error: invalid_argument where a
+/// run is that is not to be resumed, invalid_option naming everything that differs, from the run or
+/// between the processes.
 void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks);
 
 }  // namespace foresight::train

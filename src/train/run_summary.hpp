@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a stage of a training went, as a bundle's provenance keeps it.
+// How a stage of a training went, as a bundle's provenance keeps it, and what was skipped.
 #pragma once
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "foresight/train/trainer.hpp"
+#include "foresight/core/log.hpp"
+#include "foresight/train/learn.hpp"
 
 namespace foresight::train {
 
@@ -20,6 +21,19 @@ inline nlohmann::json run_summary(const TrainResult& result) {
           {"validation_loss", number(result.validation_loss)},
           {"success", number(result.success)},
           {"kept_step", result.kept_step}};
+}
+
+/// Adds which windows were skipped, if any.
+inline void tell_skipped(nlohmann::json& provenance, const LearnResult& result) {
+  if (result.skipped_windows == 0) return;
+  provenance["skipped_windows"] = result.skipped_windows;
+  provenance["unreadable_episodes"] = result.unreadable_episodes;
+}
+
+inline void warn_of_skipped(const LearnResult& result) {
+  if (result.skipped_windows > 0)
+    log(LogLevel::warning, std::to_string(result.skipped_windows) +
+                               " training windows could not be read and were replaced by others");
 }
 
 }  // namespace foresight::train

@@ -76,6 +76,25 @@ TEST_CASE("resume, eval and report use the camera that was trained on") {
              Catch::Contains("as far as can be told"));
 }
 
+TEST_CASE("action columns keep the order of the training, which is told") {
+  const TemporaryFolder folder;
+  const auto data = filmed(folder, 6), run = (folder / "run").string();
+  REQUIRE(foresight_command("train --data " + data + " --out " + run + kBrief).code == 0);
+  const auto measure = "eval --env none --open-loop 2 --bundle " + run + "/bundle --data " + data +
+                       " --out " + (folder / "eval.json").string();
+  CHECK_THAT(foresight_command(measure).output, !Catch::Contains("order of the training"));
+  const auto file = folder / "run" / "bundle" / "config.json";
+  auto config = io::read_json(file);
+  auto& columns = config["provenance"]["action_columns"];
+  REQUIRE(columns.size() == 2);
+  columns = {columns[1], columns[0]};
+  io::write_json(file, config);
+  const auto measured = foresight_command(measure);
+  INFO(measured.output);
+  CHECK(measured.code == 0);
+  CHECK_THAT(measured.output, Catch::Contains("order of the training is kept"));
+}
+
 TEST_CASE("a sweep does not take results of other recordings or another measure for its own") {
   const TemporaryFolder folder;
   const auto data = filmed(folder, 6), out = (folder / "sweep").string();

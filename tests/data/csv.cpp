@@ -71,6 +71,21 @@ TEST_CASE("missing values are an error unless they are asked for") {
   }
 }
 
+TEST_CASE("infinite values are numbers where missing ones are accepted, and in no other place") {
+  const auto table = parse("a,b,c\ninf,-Infinity,+INF\n1,2,3\n",
+                           {.nan = NanPolicy::accept, .text = TextPolicy::skip});
+  REQUIRE(table.columns.size() == 3);
+  const double infinity = std::numeric_limits<double>::infinity();
+  CHECK(table.values[0][0].item<double>() == infinity);
+  CHECK(table.values[0][1].item<double>() == -infinity);
+  CHECK(table.values[0][2].item<double>() == infinity);
+  for (const char* word : {"infinit", "in f", "--inf", "infinityy", "i"}) {
+    INFO(word);
+    CHECK(refused(std::string("a\n") + word + "\n", {.nan = NanPolicy::accept}, "t.csv:2:1",
+                  "not a finite number"));
+  }
+}
+
 TEST_CASE("columns with words are left out on request, and asking for one says why") {
   const CsvTable table = parse("a,task,b\n1,2,3\n4,push,6\n", {.text = TextPolicy::skip});
   CHECK(table.columns == std::vector<std::string>{"a", "b"});

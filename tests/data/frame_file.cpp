@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -141,6 +142,14 @@ class LinkedPictures {
     return cache.held(0)[2][0][0][0].item<int64_t>();
   }
 
+  // Files of frames, and when each was written.
+  std::map<std::string, int64_t> written() const {
+    std::map<std::string, int64_t> files;
+    for (const auto& entry : fs::directory_iterator(folder_ / "frames"))
+      files[entry.path().filename().string()] = entry.last_write_time().time_since_epoch().count();
+    return files;
+  }
+
  private:
   TemporaryFolder folder_;
 };
@@ -154,6 +163,20 @@ TEST_CASE("a frame that no look at the folder would show to have changed is deco
   CHECK(pictures.middle(front) == 99);
   CHECK(pictures.middle(wrist) == 21);  // first and last frame are those of the other camera
   CHECK(pictures.middle(front) == 99);
+}
+
+TEST_CASE("cameras and decodings that alternate keep a file of frames each") {
+  const LinkedPictures pictures;
+  const DatasetOptions front = {.camera = "front", .fps = 10},
+                       wrist = {.camera = "wrist", .fps = 10};
+  auto area = front;
+  area.video.height = area.video.width = 8;  // the same size, but asked for
+  area.video.scaling = Scaling::area;
+  for (const auto& options : {front, wrist, area}) pictures.middle(options);
+  const auto first = pictures.written();
+  CHECK(first.size() == 3);
+  for (const auto& options : {front, wrist, area, wrist, front}) pictures.middle(options);
+  CHECK(pictures.written() == first);
 }
 
 TEST_CASE("the same files decoded otherwise are other frames") {

@@ -9,6 +9,7 @@
 
 #include "catch.hpp"
 #include "foresight/data/forwarded_dataset.hpp"
+#include "foresight/data/png.hpp"
 #include "memory_dataset.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
@@ -280,6 +281,26 @@ TEST_CASE("states without a value are refused, or kept for an inspection") {
   }
   checked.missing_states = NanPolicy::accept;
   CHECK(inspect(*open_dataset(source, checked)).states.missing[0] > 0);
+}
+
+TEST_CASE("an infinite state in a table is refused on opening, and judged where it is accepted") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "episode_0");
+  for (const char* name : {"0.png", "1.png", "2.png"})
+    std::ofstream(folder / "episode_0" / name, std::ios::binary)
+        << encode_png(at::zeros({8, 8, 3}, at::kByte));
+  std::ofstream(folder / "episode_0.csv") << "action_0,state_x\n0,1\n1,-inf\n0,2\n";
+  try {
+    open_dataset(folder.path(), {.fps = 10});
+    FAIL("an infinite state was not refused");
+  } catch (const Error& error) {
+    CHECK(error.category() == ErrorCategory::bad_file);
+    const std::string message = error.what();
+    CHECK(message.find("episode_0.csv:3: state column 'state_x' is infinite") != std::string::npos);
+  }
+  const auto found =
+      inspect(*open_dataset(folder.path(), {.fps = 10, .missing_states = NanPolicy::accept}));
+  CHECK(found.faults == std::vector<std::string>{"state 'state_x' is infinite in 1 row(s)"});
 }
 
 }  // namespace

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is left of the episode that a process was recording when it was killed.
-#include <signal.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmath>
 #include <fstream>
 #include <sstream>
 
@@ -16,52 +11,13 @@
 #include "file_size_limit.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/data/episode_writer.hpp"
+#include "killed_recorder.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::data::unfinished_episode_test {
 namespace {
 
 namespace fs = std::filesystem;
-
-RecordingOptions kept_rows() {
-  RecordingOptions options;
-  options.video.fps = 5;
-  options.cameras = {"front", "wrist"};
-  options.features = {{"action", {"grip"}},
-                      {.name = "grid",
-                       .columns = {"grid_0", "grid_1", "grid_2", "grid_3"},
-                       .type = at::kDouble,
-                       .shape = {2, 2}},
-                      {"stamp", {"stamp"}, at::kLong}};
-  options.texts = {"note"};
-  options.unfinished = Unfinished::recovered;
-  return options;
-}
-
-RecordedRow kept_row(int64_t episode, int64_t t) {
-  RecordedRow row;
-  row.frames = {{"front", at::full({32, 48, 3}, 10 * episode + 20 * t, at::kByte)},
-                {"wrist", at::full({32, 32, 3}, 255 - 20 * t, at::kByte)}};
-  row.values = {{"action", at::tensor({0.5 * static_cast<double>(t)})},
-                {"grid", at::full({2, 2}, t + 1.0 / 3, at::kDouble)},
-                {"stamp", at::tensor({int64_t{1717171717123456789} + t})}};
-  row.texts = {{"note", "row " + std::to_string(t)}};
-  return row;
-}
-
-// Runs `work` in another process, in which it must be killed.
-template <class Work>
-void run_and_die(Work&& work) {
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    work();
-    ::_exit(0);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  REQUIRE(WIFSIGNALED(status));
-}
 
 // Records a whole episode and `rows` of the next, and is killed.
 void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
@@ -72,59 +28,6 @@ void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
     for (int64_t t = 0; t < rows; ++t) writer->append(kept_row(1, t));
     ::kill(::getpid(), SIGKILL);
   });
-}
-
-void check_recovered(const fs::path& path, int64_t number, int64_t episode, int64_t rows) {
-  const auto data = open_dataset(path);
-  REQUIRE(data->num_episodes() > number);
-  REQUIRE(data->length(number) == rows);
-  const Tensor stamps = data->read_stored({"stamp"}, number, 0, rows);
-  const Tensor grid = data->read_all_rows({"grid_0", "grid_3"}, number);
-  for (int64_t t = 0; t < rows; ++t) {
-    CHECK(stamps[t].item<int64_t>() == 1717171717123456789 + t);
-    CHECK(grid[t][1].item<double>() == static_cast<double>(t) + 1.0 / 3);
-    CHECK(data->read_text("note", number, t, 1)[0] == "row " + std::to_string(t));
-    const double level = data->read_frames(number, {t}).to(at::kDouble).mean().item<double>();
-    CHECK(std::abs(level - static_cast<double>(10 * episode + 20 * t)) <= 3);
-  }
-}
-
-std::vector<TargetFormat> writable_formats() {
-  TemporaryFolder folder;
-  try {
-    open_episode_writer(folder / "probe", TargetFormat::lerobot, kept_rows());
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: LeRobot: " << error.what());
-    return {TargetFormat::folder};
-  }
-  return {TargetFormat::folder, TargetFormat::lerobot};
-}
-
-// Ends this process, as a kill would, when it writes a file beyond `bytes`.
-void die_at_file_size(std::uint64_t bytes) {
-  ::signal(SIGXFSZ, [](int) { ::kill(::getpid(), SIGKILL); });
-  rlimit limit{};
-  ::getrlimit(RLIMIT_FSIZE, &limit);
-  limit.rlim_cur = bytes;
-  ::setrlimit(RLIMIT_FSIZE, &limit);
-}
-
-// Words that make the table larger than the films, compressed or not.
-std::string long_note(int64_t t) {
-  std::string note;
-  auto state = static_cast<std::uint32_t>(t + 1);
-  while (note.size() < 60'000) {
-    state = state * 1664525 + 1013904223;
-    note += static_cast<char>('a' + state % 1000003 % 26);
-  }
-  return note;
-}
-
-RecordedRow noted_row(int64_t t) {
-  auto row = kept_row(0, t);
-  row.texts["note"] = long_note(t);
-  return row;
 }
 
 struct WriterWarnings {
@@ -286,112 +189,6 @@ TEST_CASE("an episode that a full disk refuses waits for the next writer, or to 
     CHECK(open_dataset(path)->num_episodes() == 1);
     CHECK_FALSE(fs::exists(journal_of(path)));
   }
-}
-
-TEST_CASE("a recorder that is killed while it finishes its first episode loses nothing") {
-  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
-  for (const auto format : writable_formats()) {
-    INFO(enum_name(format));
-    TemporaryFolder folder;
-    const auto path = folder / "set";
-    run_and_die([&] {
-      const auto writer = open_episode_writer(path, format, kept_rows());
-      for (int64_t t = 0; t < 4; ++t) writer->append(noted_row(t));
-      die_at_file_size(20'000);  // the films fit, the table does not
-      writer->finish_episode();
-    });
-    const auto film = format == TargetFormat::folder
-                          ? path / "episode_0000.wrist.mp4"
-                          : path / "videos/observation.images.wrist/chunk-000/file-000.mp4.staged";
-    REQUIRE(fs::exists(film));
-    const auto writer = open_episode_writer(path, format, kept_rows());
-    CHECK(writer->next_episode() == 1);
-    const auto data = open_dataset(path);
-    REQUIRE(data->num_episodes() == 1);
-    REQUIRE(data->length(0) == 4);
-    CHECK(data->read_text("note", 0, 3, 1)[0] == long_note(3));
-    writer->finish();
-  }
-}
-
-TEST_CASE("after a recorder that keeps no rows was killed, readers and the next writer go on") {
-  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
-  auto options = kept_rows();
-  options.unfinished = Unfinished::lost;
-  for (const auto format : writable_formats())
-    for (const int64_t whole : {0, 1})
-      for (const bool finishing : {false, true}) {
-        INFO(enum_name(format) << ", " << whole << " whole episode(s), killed "
-                               << (finishing ? "while it finished one" : "within one"));
-        TemporaryFolder folder;
-        const auto path = folder / "set";
-        run_and_die([&] {
-          const auto writer = open_episode_writer(path, format, options);
-          for (int64_t e = 0; e < whole; ++e) {
-            for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(e, t));
-            writer->finish_episode();
-          }
-          for (int64_t t = 0; t < 4; ++t) writer->append(noted_row(t));
-          if (!finishing) ::kill(::getpid(), SIGKILL);
-          die_at_file_size(20'000);  // the films fit, the table does not
-          writer->finish_episode();
-        });
-        if (whole > 0) {
-          const auto data = open_dataset(path);
-          CHECK(data->num_episodes() == whole);
-          check_recovered(path, 0, 0, 3);
-          if (format == TargetFormat::folder && finishing) {
-            REQUIRE(data->remarks().size() == 1);
-            CHECK(data->remarks()[0].find("episode_0001.front.mp4: of an episode that was not") !=
-                  std::string::npos);
-          }
-        }
-        const auto writer = open_episode_writer(path, format, options);
-        CHECK(writer->next_episode() == whole);
-        for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(whole, t));
-        CHECK(writer->finish_episode() == whole);
-        writer->finish();
-        const auto data = open_dataset(path);
-        CHECK(data->num_episodes() == whole + 1);
-        CHECK(data->remarks().empty());
-        check_recovered(path, whole, whole, 3);
-        for (const auto& entry : fs::recursive_directory_iterator(path)) {
-          const auto name = entry.path().filename().string();
-          CHECK_FALSE((name.find(".tmp") != std::string::npos || name.ends_with(".staged")));
-        }
-      }
-}
-
-TEST_CASE("a table that is missing of a whole episode is not taken for an unfinished one") {
-  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
-  TemporaryFolder folder;
-  const auto path = folder / "set";
-  {
-    const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
-    for (int64_t e = 0; e < 2; ++e) {
-      writer->append(kept_row(e, 0));
-      writer->finish_episode();
-    }
-    writer->finish();
-  }
-  fs::remove(path / "episode_0001.jsonl");
-  CHECK(fails_with(
-      ErrorCategory::not_found, [&] { open_dataset(path); }, "episode_0001",
-      "the table of this video is missing"));
-}
-
-TEST_CASE("a folder with settings and no episode yet binds the next recorder to nothing") {
-  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
-  TemporaryFolder folder;
-  const auto path = folder / "set";
-  fs::create_directories(path);
-  std::ofstream(path / "dataset.json") << R"({"fps": 30, "action_columns": ["other"]})";
-  const auto writer = open_episode_writer(path, TargetFormat::folder, kept_rows());
-  for (int64_t t = 0; t < 3; ++t) writer->append(kept_row(0, t));
-  CHECK(writer->finish_episode() == 0);
-  writer->finish();
-  check_recovered(path, 0, 0, 3);
-  CHECK(open_dataset(path)->fps() == 5);
 }
 
 TEST_CASE("a recorder that is refused leaves the files of the one at work alone") {

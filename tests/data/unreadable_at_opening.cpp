@@ -9,6 +9,7 @@
 #include "film_folder.hpp"
 #include "foresight/data/inspection.hpp"
 #include "foresight/data/loader.hpp"
+#include "foresight/io/files.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -46,6 +47,18 @@ void check_lost(const fs::path& path, int64_t lost, const std::function<void()>&
   CHECK(error_message(ErrorCategory::bad_file, [&] { data->read_frames(lost, {0}); }) ==
         data->unreadable_episodes().at(lost));
   CHECK_FALSE(inspect(*data).usable());
+}
+
+// Says so where it is not.
+bool hdf5_is_built_in() {
+  try {
+    open_dataset(fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "robomimic");
+    return true;
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: " << error.what());
+    return false;
+  }
 }
 
 void copy_recording(const fs::path& from, const fs::path& to) {
@@ -112,6 +125,108 @@ TEST_CASE("stable-worldmodel, DINO-WM and LeRobot keep an episode whose frames a
         if (entry.path().filename() == "episode_00000" + n + ".mp4") fs::remove(entry.path());
     });
   }
+}
+
+// The numbers of `lost` are gone, too.
+void check_without_numbers(const Dataset& data, const Dataset& whole, int64_t lost) {
+  REQUIRE(data.num_episodes() == whole.num_episodes());
+  REQUIRE(data.unreadable_episodes().size() == 1);
+  CHECK(data.unreadable_episodes().begin()->first == lost);
+  CHECK(at::isnan(data.read_all_rows(data.action_columns(), lost)).all().item<bool>());
+  CHECK(at::isnan(data.read_all_rows(data.state_columns(), lost)).all().item<bool>());
+  CHECK_THROWS_AS(data.read_frames(lost, {0}), Error);
+  for (int64_t e = 0; e < data.num_episodes(); ++e) {
+    if (e == lost) continue;
+    REQUIRE(data.length(e) == whole.length(e));
+    CHECK(at::equal(data.read_frames(e, {0}), whole.read_frames(e, {0})));
+    CHECK(at::equal(data.read_all_rows(data.state_columns(), e),
+                    whole.read_all_rows(whole.state_columns(), e)));
+  }
+}
+
+fs::path layout_of(const char* name) {
+  return fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / name;
+}
+
+TEST_CASE("DROID keeps an episode whose film is gone or whose metadata are cut") {
+  for (const int64_t lost : {0, 1}) {
+    const std::string n = std::to_string(lost);
+    const TemporaryFolder folder;
+    const auto copied = [&](const char* name) {
+      copy_recording(layout_of("droid"), folder / name);
+      return folder / name / "lab" / ("0" + n + "_episode");
+    };
+    const auto film = copied("film") / "recordings" / "MP4" / ("100" + n + ".mp4");
+    REQUIRE(fs::exists(film));
+    check_lost(folder / "film", lost, [&] { fs::remove(film); });
+    const auto metadata = copied("metadata") / ("metadata_" + n + ".json");
+    REQUIRE(fs::exists(metadata));
+    check_lost(folder / "metadata", lost, [&] { fs::resize_file(metadata, 5); });
+  }
+}
+
+TEST_CASE("DROID keeps the rows of an episode whose trajectory is cut or gone") {
+  if (!hdf5_is_built_in()) return;
+  for (const int64_t lost : {0, 1})
+    for (const bool gone : {false, true}) {
+      const TemporaryFolder folder;
+      copy_recording(layout_of("droid"), folder / "droid");
+      const auto table =
+          folder / "droid" / "lab" / ("0" + std::to_string(lost) + "_episode") / "trajectory.h5";
+      INFO(table << (gone ? " gone" : " cut"));
+      if (gone)
+        fs::remove(table);
+      else
+        fs::resize_file(table, 100);
+      CHECK(fails_with(
+          gone ? ErrorCategory::not_found : ErrorCategory::bad_file,
+          [&] { open_dataset(folder / "droid"); }, table.string()));
+      const auto data = open_dataset(folder / "droid", {.unreadable = Unreadable::skip});
+      const auto whole = open_dataset(layout_of("droid"));
+      CHECK(data->length(lost) == 6);  // frames of the film, whatever rows the trajectory had
+      check_without_numbers(*data, *whole, lost);
+    }
+}
+
+// Spoils the object that holds the link `name` for the `nth` time in the file.
+void spoil_link(const fs::path& file, const std::string& name, int nth) {
+  auto bytes = io::read_text(file);
+  std::size_t place = bytes.find(name);
+  for (int i = 0; i < nth; ++i) place = bytes.find(name, place + 1);
+  REQUIRE(place != std::string::npos);
+  bytes[place + 1] = static_cast<char>(bytes[place + 1] ^ 0x15);  // its checksum is wrong now
+  io::write_text(file, bytes);
+}
+
+TEST_CASE("robomimic keeps a demonstration that has lost its pictures, or everything") {
+  if (!hdf5_is_built_in()) return;
+  const auto whole = open_dataset(layout_of("robomimic"));
+  for (const std::string& link : {std::string("agentview_image"), std::string("actions")})
+    for (const int nth : {0, 4}) {
+      INFO(link << ", number " << nth);
+      const TemporaryFolder folder;
+      const auto file = folder / "low_dim.hdf5";
+      fs::copy_file(layout_of("robomimic") / "low_dim.hdf5", file);
+      spoil_link(file, link, nth);
+      CHECK_THROWS_AS(open_dataset(file), Error);
+      const auto data = open_dataset(file, {.unreadable = Unreadable::skip});
+      REQUIRE(data->unreadable_episodes().size() == 1);
+      const auto lost = data->unreadable_episodes().begin()->first;
+      if (link == "actions") {
+        check_without_numbers(*data, *whole, lost);
+        continue;
+      }
+      CHECK(data->state_columns() == whole->state_columns());
+      for (int64_t e = 0; e < data->num_episodes(); ++e) {
+        REQUIRE(data->length(e) == whole->length(e));
+        CHECK(at::equal(data->read_all_rows(data->action_columns(), e),
+                        whole->read_all_rows(whole->action_columns(), e)));
+        if (e == lost) continue;
+        CHECK(at::equal(data->read_frames(e, {0}), whole->read_frames(e, {0})));
+        CHECK(at::equal(data->read_all_rows(data->state_columns(), e),
+                        whole->read_all_rows(whole->state_columns(), e)));
+      }
+    }
 }
 
 TEST_CASE("of pictures in files, the one that is gone is the one that cannot be read") {

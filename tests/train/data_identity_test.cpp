@@ -113,6 +113,33 @@ TEST_CASE("a run of a version that told the name alone goes on") {
   CHECK(learned(seen_by("front"), folder / "run", true).outcome == Outcome::finished);
 }
 
+TEST_CASE("a run does not go on with another measure of success than it was started with") {
+  const TemporaryFolder folder;
+  auto options = brief_learning();
+  options.training.success_every = 3;
+  const auto learned_by = [&](const char* setting, bool resume) {
+    LearnHooks hooks;
+    hooks.success = [](const std::filesystem::path&) { return 0.5; };
+    hooks.success_setting = setting;
+    return learn(seen_by("wrist"), options, {folder / "run", resume}, at::kCPU,
+                 ProgressStyle::silent, hooks);
+  };
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { learned_by("25/50", false); }, "JSON object"));
+  learned_by(R"({"protocol": "25/50", "seed": 7})", false);
+  CHECK(io::read_json(folder / "run" / "config.json")["success"]["seed"] == 7);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { learned_by(R"({"protocol": "5/10", "seed": 7})", true); },
+      "success.protocol: \"5/10\" here, \"25/50\" in the run"));
+  CHECK(learned_by(R"({"protocol": "25/50", "seed": 7})", true).outcome == Outcome::finished);
+  // One of an earlier version told nothing.
+  auto config = io::read_json(folder / "run" / "config.json");
+  config.erase("success");
+  io::write_json(folder / "run" / "config.json", config);
+  CHECK(learned_by(R"({"protocol": "5/10"})", true).outcome == Outcome::finished);
+}
+
 TEST_CASE("every family refuses to go on with recordings that have grown") {
   const TemporaryFolder folder;
   for (const auto& family : brief_families(folder.path())) {

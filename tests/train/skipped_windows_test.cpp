@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 #include <torch/nn.h>
 
+#include "brief_families.hpp"
 #include "catch.hpp"
+#include "foresight/io/bundle.hpp"
 #include "foresight/train/data_parallel.hpp"
 #include "foresight/train/loader_task.hpp"
 #include "foresight/train/trainer.hpp"
@@ -152,6 +154,45 @@ TEST_CASE("skipped windows of all processes are counted, while training and whil
       }
     CHECK(compared == 6 + 4);
   }
+}
+
+namespace {
+
+// Recordings of a gripper of which one episode cannot be read.
+class DamagedGripper final : public TensorDataset {
+ public:
+  DamagedGripper() : TensorDataset(moving_gripper(kBriefSide)) {}
+  Tensor read_frames(int64_t episode, at::IntArrayRef rows) const override {
+    if (episode == 1) throw Error(ErrorCategory::bad_file, "a damaged film");
+    return TensorDataset::read_frames(episode, rows);
+  }
+};
+
+template <class Options>
+void check_told(Options options) {
+  options.loader.unreadable = data::Unreadable::skip;
+  options.cache.budget_mb = 0;
+  options.validation = 0;
+  const TemporaryFolder folder;
+  const auto result = learn(std::make_shared<DamagedGripper>(), options, {folder / "run"}, at::kCPU,
+                            ProgressStyle::silent, {});
+  REQUIRE(result.outcome == Outcome::finished);
+  CHECK(result.skipped_windows > 0);
+  CHECK(result.unreadable_episodes.size() == 1);
+  const auto told = io::read_bundle(result.bundle).config.provenance;
+  REQUIRE(told.contains("skipped_windows"));
+  CHECK(told["skipped_windows"] == result.skipped_windows);
+  CHECK(told["unreadable_episodes"].size() == 1);
+}
+
+}  // namespace
+
+TEST_CASE("bundles of families other than LeWM tell the windows that were skipped, too") {
+  check_told(brief_vjepa2());
+  check_told(briefly(IJepaLearnOptions::tiny()));
+  auto lejepa = briefly(LeJepaLearnOptions::tiny());
+  lejepa.task.probe.columns = 2;
+  check_told(lejepa);
 }
 
 }  // namespace foresight::train::skipped_windows_test

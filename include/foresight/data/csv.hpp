@@ -17,10 +17,11 @@
 
 namespace foresight::data {
 
-/// What a missing value ("nan", any case, or an empty cell) means.
+/// What a missing value ("nan", any case, or an empty cell) and an infinite one ("inf", "-inf",
+/// "infinity") mean.
 enum class NanPolicy {
   reject,  ///< an error
-  accept,  ///< NaN in the table: recorders write it for the action of a reset
+  accept,  ///< NaN or infinity in the table: recorders write NaN for the action of a reset
 };
 
 /// What a column with words in it means.
@@ -51,7 +52,7 @@ struct FORESIGHT_API CsvTable {
 };
 
 /// Parses text: one header line of unique names, then one line a row, '\n' or "\r\n", no quotes.
-/// A plus before a number is taken; infinity, hexadecimal and thousands separators are not numbers.
+/// A plus before a number is taken; hexadecimal and thousands separators are not numbers.
 /// `name` opens every message. Throws Error(bad_file).
 FORESIGHT_API CsvTable parse_csv(std::string_view text, const std::string& name,
                                  const CsvOptions& options = {});

@@ -32,6 +32,12 @@ enum class LastAction {
   artefact,  ///< whatever the recorder left there: a repeated first action, NaN, zeros
 };
 
+/// How closely stored pictures are looked at, to know them again.
+enum class PictureEvidence {
+  sizes,  ///< of their files, as these were when the data set was opened: reads nothing
+  bytes,  ///< some of their bytes too
+};
+
 /// Numbers that were recorded under one name.
 struct ColumnGroup {
   std::string name;                  ///< e.g. "action"
@@ -76,7 +82,7 @@ class FORESIGHT_API Dataset {
   /// equally spaced in time. Empty where there was nothing.
   virtual std::vector<std::string> remarks() const { return {}; }
   /// Episodes none of whose frames can be read, as found while opening with Unreadable::skip, and
-  /// why.
+  /// why. Where their numbers are lost too, those are NaN, or 0 in columns of integers.
   virtual std::map<int64_t, std::string> unreadable_episodes() const { return {}; }
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
@@ -105,6 +111,16 @@ class FORESIGHT_API Dataset {
   /// change of the files they lie in, wherever those are, and how they are decoded. Files below
   /// name() and camera() need not be among it. Nothing by default.
   virtual void identify_frames(Fnv1a& /*hash*/) const {}
+  /// Adds how frames are made of what is stored: part of identify_frames(). Nothing by default.
+  virtual void identify_decoding(Fnv1a& /*hash*/) const {}
+  /// Adds what tells the stored pictures of an episode from others: the same on every machine,
+  /// wherever they lie and however they are decoded. Of a film at most 12 KiB are read, of
+  /// pictures three. Returns whether anything is known of them: not by default, nor of an episode
+  /// whose pictures cannot be read.
+  virtual bool identify_pictures(int64_t /*episode*/, PictureEvidence /*evidence*/,
+                                 Fnv1a& /*hash*/) const {
+    return false;
+  }
 
   /// Rows of all episodes together.
   int64_t total_rows() const;
@@ -137,7 +153,9 @@ struct FORESIGHT_API DatasetOptions {
   NanPolicy missing_states = NanPolicy::reject;
   /// Films and pictures that cannot be opened. With skip, reading frames of such an episode fails
   /// and all others keep their numbers; of a folder of pictures or videos alone it is left out.
-  /// HDF5 and DROID always fail: there the numbers are gone too, or how many there are.
+  /// So are DROID's trajectories and robomimic's demonstrations, which are an episode each: their
+  /// rows are then as many as the film or another array has, else one, and hold no numbers. Other
+  /// tables that are gone always fail.
   Unreadable unreadable = Unreadable::fail;
 
   template <class Self, class Visitor>

@@ -65,6 +65,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
   void announce_frames(int64_t episode, at::IntArrayRef indices) const override;
   void identify_frames(Fnv1a& hash) const override;
+  void identify_decoding(Fnv1a& hash) const override;
+  bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override;
 
  private:
   struct Episode {

@@ -63,6 +63,10 @@ class ForwardedDataset : public Dataset {
     dataset_->announce_frames(episode, indices);
   }
   void identify_frames(Fnv1a& hash) const override { dataset_->identify_frames(hash); }
+  void identify_decoding(Fnv1a& hash) const override { dataset_->identify_decoding(hash); }
+  bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override {
+    return dataset_->identify_pictures(episode, evidence, hash);
+  }
 
  protected:
   const Dataset& shown() const { return *dataset_; }

@@ -37,10 +37,10 @@ struct FORESIGHT_API FrameCacheOptions {
 ///
 /// With FrameCacheOptions.folder the frames lie in a file there, a few bytes larger than they are,
 /// which further runs and other processes map instead of decoding; the system keeps in memory what
-/// it has room for. One file per recording, size of picture and choice of episodes; it appears when
-/// it is whole, and is written anew when the recording has changed (names, sizes and times of its
-/// files, lengths of its episodes, pixels of some frames) or the file does not hold what it should.
-/// It must not be shortened while it is in use.
+/// it has room for. One file per recording, camera, way of decoding, size of picture and choice of
+/// episodes; it appears when it is whole, and is written anew when the recording has changed
+/// (names, sizes and times of its files, lengths of its episodes, pixels of some frames) or the
+/// file does not hold what it should. It must not be shortened while it is in use.
 class FORESIGHT_API FrameCache {
  public:
   /// Decodes `episodes` (empty: all). Throws what Dataset::read_frames() throws, for the first

@@ -21,6 +21,10 @@ struct FORESIGHT_API DataIdentity {
   int64_t episodes = 0, frames = 0;
   std::string fingerprint =
       {};  ///< of all lengths, and of numbers of a few episodes; 16 hex digits
+  /// Of the stored pictures of `camera`, wherever they lie: "1:" (how it is made) and, for each of
+  /// up to 32 parts of equally many episodes, 8 hex digits of the sizes of all its files and of
+  /// some bytes of its first episode, or "-" where some pictures cannot be read.
+  std::string pictures = {};
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -31,11 +35,13 @@ struct FORESIGHT_API DataIdentity {
     visit("episodes", self.episodes, "episodes");
     visit("frames", self.frames, "rows of all episodes");
     visit("fingerprint", self.fingerprint, "of all lengths and some numbers");
+    visit("pictures", self.pictures, "of sizes and some bytes of the stored pictures");
   }
 };
 
 /// The identity of `dataset`, of which these columns are learned from. Reads them in three
-/// episodes.
+/// episodes, and of 32 at most some bytes of their pictures. Throws Error(bad_file) for a column
+/// that is learned from, or a camera, whose name is not UTF-8: it could not be told.
 FORESIGHT_API DataIdentity identity_of(const Dataset& dataset, std::vector<std::string> actions,
                                        std::vector<std::string> observed);
 
@@ -44,7 +50,8 @@ FORESIGHT_API DataIdentity identity_of(const Dataset& dataset, std::vector<std::
 FORESIGHT_API DataIdentity identity_told(const nlohmann::json& object);
 
 /// What tells `now` from `then`, e.g. "frames: 240 here, 200 then"; nothing of what one of them
-/// does not know. Not `data`: recordings may have moved.
+/// does not know, and of pictures only where both are of one camera. Not `data`: recordings may
+/// have moved.
 FORESIGHT_API std::vector<std::string> differences(const DataIdentity& now,
                                                    const DataIdentity& then);
 
@@ -52,7 +59,13 @@ FORESIGHT_API std::vector<std::string> differences(const DataIdentity& now,
 FORESIGHT_API bool same_place(const std::string& a, const std::string& b);
 
 /// Whether `dataset` holds the recordings that were learned from then, whatever camera it shows:
-/// the same ones by their fingerprint, else as many episodes and frames at the same place.
+/// the same ones by their fingerprint, else as many episodes and frames at the same place. Where no
+/// numbers tell them apart, pictures of the same camera must be the same too.
 FORESIGHT_API bool holds(const Dataset& dataset, const DataIdentity& then);
+
+/// What is to be said of columns of one vector that are not in the order of their numbers, as
+/// earlier versions read hand-made tables: action_0, action_1, action_10, action_2. Empty where
+/// there are none.
+FORESIGHT_API std::string unnumbered_order(const std::vector<std::string>& columns);
 
 }  // namespace foresight::data

@@ -19,6 +19,7 @@ class FORESIGHT_API ResizedDataset final : public ForwardedDataset {
 
   ImageSize image_size() const override { return size_; }
   Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override;
+  void identify_decoding(Fnv1a& hash) const override;
 
  private:
   ImageSize size_;
