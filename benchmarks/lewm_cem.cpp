@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
 
 #include "../tests/temporary_folder.hpp"
 #include "compared_search.hpp"
@@ -193,6 +192,7 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
                {"elites", std::min(kElites, settings.samples)},
                {"threads", settings.threads}});
   }
+  model->pack();
   const auto narrow = model->copy();
   narrow->to(at::kBFloat16);
   const Precisions ours{{model, inputs}, {narrow, inputs}, {model->fixed_point_copy(), inputs}};
@@ -228,27 +228,19 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-  const auto number = [&](int index, int otherwise) {
-    return argc > index ? std::stoi(argv[index]) : otherwise;
-  };
-  const std::string python = argc > 1 ? argv[1] : "python3";
-  const Settings settings{number(2, 1), number(3, 3), number(4, 300), number(5, 30)};
-  at::set_num_threads(settings.threads);
-  std::unique_ptr<Peer> peer;
-  if (python != "-") peer = std::make_unique<Peer>(python, "peer_stable_worldmodel.py");
-  nlohmann::json report{{"benchmark", "lewm_cem"},
-                        {"machine", machine()},
-                        {"threads", settings.threads},
-                        {"samples", settings.samples},
-                        {"iterations", settings.iterations},
-                        {"elites", kElites},
-                        {"horizon", kHorizon}};
-  if (peer) report["peer"] = peer->about;
-  report.update(measure(peer.get(), settings));
-  std::cout << report.dump(2) << "\n";
-  return 0;
-} catch (const std::exception& error) {
-  std::cerr << "benchmark_lewm_cem: " << error.what() << "\n";
-  return 1;
+int main(int argc, char** argv) {
+  return report_beside_peer("lewm_cem", {argc, argv}, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.number(2, 1), arguments.number(3, 3),
+                            arguments.number(4, 300), arguments.number(5, 30)};
+    at::set_num_threads(settings.threads);
+    const auto peer = arguments.start("peer_stable_worldmodel.py");
+    nlohmann::json report{{"threads", settings.threads},
+                          {"samples", settings.samples},
+                          {"iterations", settings.iterations},
+                          {"elites", kElites},
+                          {"horizon", kHorizon}};
+    if (peer) report["peer"] = peer->about;
+    report.update(measure(peer.get(), settings));
+    return report;
+  });
 }
