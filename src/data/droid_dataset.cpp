@@ -76,6 +76,33 @@ bool is_episode(const fs::path& folder) {
   return fs::exists(folder / kTrajectory) || fs::is_directory(folder / "recordings" / "MP4");
 }
 
+// The films that an episode's metadata name, by camera. Their paths are those of the recording
+// machine: only the file's name holds.
+std::map<std::string, fs::path> named_films(const fs::path& folder) {
+  std::map<std::string, fs::path> films;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") continue;
+    const auto metadata = io::read_json(entry.path());
+    if (!metadata.is_object()) continue;
+    for (const auto& [key, value] : metadata.items())
+      if (key.ends_with(kVideoKey) && value.is_string())
+        films[key.substr(0, key.size() - kVideoKey.size())] =
+            folder / "recordings" / "MP4" / fs::path(value.get<std::string>()).filename();
+  }
+  return films;
+}
+
+// Films without a trajectory are an episode's only where metadata say so; else videos alone.
+bool is_surely_episode(const fs::path& folder) {
+  if (fs::exists(folder / kTrajectory)) return true;
+  if (!is_episode(folder)) return false;
+  try {
+    return !named_films(folder).empty();
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // An episode that has lost one of its two parts is told by the other.
 std::vector<fs::path> folders_below(const fs::path& root) {
   if (is_episode(root)) return {root};
@@ -183,20 +210,10 @@ class DroidOpener {
     return names;
   }
 
-  // The paths in the metadata are those of the recording machine: only the file's name holds.
   static void find_videos(DroidEpisode& episode) {
     require(fs::is_directory(episode.folder), ErrorCategory::not_found,
             episode.folder.string() + ": no such folder");
-    for (const auto& entry : fs::directory_iterator(episode.folder)) {
-      if (entry.path().extension() != ".json") continue;
-      const auto metadata = io::read_json(entry.path());
-      if (!metadata.is_object()) continue;
-      for (const auto& [key, value] : metadata.items()) {
-        if (!key.ends_with(kVideoKey) || !value.is_string()) continue;
-        episode.videos[key.substr(0, key.size() - kVideoKey.size())] =
-            episode.folder / "recordings" / "MP4" / fs::path(value.get<std::string>()).filename();
-      }
-    }
+    episode.videos = named_films(episode.folder);
     require(!episode.videos.empty(), ErrorCategory::not_found,
             episode.folder.string() +
                 ": no video. Looked for a *.json with a key like "
@@ -211,8 +228,6 @@ class DroidOpener {
                    : !episode.no_numbers.empty() ? frames
                                                  : std::min(poses, frames);
     const bool both = episode.no_film.empty() && episode.no_numbers.empty();
-    require(!both || episode.rows >= 1, ErrorCategory::bad_file,
-            (episode.folder / kTrajectory).string() + ": has no rows");
     if (both && poses != frames)
       episode.remarks.push_back(episode.folder.string() + ": trajectory.h5 has " +
                                 std::to_string(poses) + " rows, the video " +
@@ -221,6 +236,10 @@ class DroidOpener {
   }
 
   static int64_t poses_of(DroidEpisode& episode) {
+    require(fs::exists(episode.folder / kTrajectory), ErrorCategory::not_found,
+            (episode.folder / kTrajectory).string() +
+                ": no such file beside the films of its episode; with DatasetOptions.unreadable = "
+                "skip the episode is kept without numbers");
     episode.stamp = file_stamp(episode.folder / kTrajectory);
     const Hdf5File trajectory(episode.folder / kTrajectory);
     const auto pose = trajectory.array(kPose), gripper = trajectory.array(kGripper);
@@ -229,6 +248,7 @@ class DroidOpener {
                 gripper.shape[0] == pose.shape[0] && pose.shape[0] < kMost,
             ErrorCategory::bad_file,
             trajectory.path() + ": expected " + kPose + " [rows, 6] and " + kGripper + " [rows]");
+    require(pose.shape[0] >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
     return pose.shape[0];
   }
 
@@ -239,6 +259,7 @@ class DroidOpener {
                 "' is missing, which the metadata of its episode name; with "
                 "DatasetOptions.unreadable = skip the episode is kept without frames");
     const VideoReader reader(file.string(), options_.video);
+    require(reader.num_frames() >= 1, ErrorCategory::bad_file, file.string() + ": has no frames");
     episode.rate = reader.info().average_rate;
     if (options_.fps > 0 && episode.rate > 0)  // every film by its own rate, as V-JEPA 2-AC does
       episode.stride =
@@ -314,7 +335,7 @@ OpenedDataset open_droid(const fs::path& path, const DatasetOptions& options) {
 }
 
 bool holds_droid_episodes(const fs::path& folder) {
-  if (is_episode(folder)) return true;
+  if (is_surely_episode(folder)) return true;
   int looked_at = 0;
   for (auto it =
            fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied);

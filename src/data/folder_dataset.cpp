@@ -322,16 +322,24 @@ void FolderDataset::agree() {
               "action_0, action_1, ... Columns: " +
               listed_names(columns_));
   for (const Episode& episode : episodes_) {
-    for (const auto& column : action_columns_) episode.table.column(column);
+    const auto numbers = [&](const std::string& column) {
+      return episode.table.values.select(1, episode.table.column(column));
+    };
+    // Nothing can be learned from a row that is `wrong`: only inspect() sees it.
+    const auto refuse = [&](const std::string& what, const Tensor& values, const Tensor& wrong) {
+      if (options_.missing_states == NanPolicy::accept || !wrong.any().item<bool>()) return;
+      const auto row = wrong.nonzero()[0][0].item<int64_t>();
+      throw Error(ErrorCategory::bad_file,
+                  episode.table.name + ":" + std::to_string(row + 2) + ": " + what +
+                      (std::isnan(values[row].item<double>()) ? " has no value" : " is infinite"));
+    };
+    for (const auto& column : action_columns_) {  // where no action was applied it is NaN
+      const Tensor values = numbers(column);
+      refuse("action column '" + column + "'", values, at::isinf(values));
+    }
     for (const auto& column : state_columns_) {
-      const Tensor values = episode.table.values.select(1, episode.table.column(column));
-      const Tensor missing = at::isfinite(values).logical_not();
-      if (options_.missing_states == NanPolicy::accept || !missing.any().item<bool>()) continue;
-      const auto row = missing.nonzero()[0][0].item<int64_t>();
-      throw Error(
-          ErrorCategory::bad_file,
-          episode.table.name + ":" + std::to_string(row + 2) + ": state column '" + column +
-              (std::isnan(values[row].item<double>()) ? "' has no value" : "' is infinite"));
+      const Tensor values = numbers(column);
+      refuse("state column '" + column + "'", values, at::isfinite(values).logical_not());
     }
   }
   if (options_.fps > 0) fps_ = options_.fps;

@@ -307,7 +307,7 @@ class RobomimicOpener {
                          std::vector<bool> lost, const std::set<std::size_t>& damaged,
                          const std::string& name, int64_t width) {
     std::vector<Tensor> parts(episodes.size());
-    at::TensorOptions type = at::kDouble;
+    at::ScalarType type = at::kDouble;
     for (std::size_t e = 0; e < episodes.size(); ++e) {
       // What broke its pictures may have broken its numbers, too.
       if (damaged.contains(e) && !lost[e]) lost[e] = !can_be_read(file, episodes[e], name);
@@ -320,11 +320,12 @@ class RobomimicOpener {
                   ", but the demonstration has " + std::to_string(demo.length) +
                   " actions and the first one " + std::to_string(width) + " such numbers a row");
       parts[e] = values.reshape({demo.length, width});
-      type = values.options();
+      type = values.scalar_type();
     }
-    const double none = at::isFloatingType(type.dtype().toScalarType()) ? std::nan("") : 0;
+    // Integers have no NaN: where some are lost, the column is of float64.
+    if (!at::isFloatingType(type)) type = at::kDouble;
     for (std::size_t e = 0; e < episodes.size(); ++e)
-      if (lost[e]) parts[e] = at::full({episodes[e].length, width}, none, type);
+      if (lost[e]) parts[e] = at::full({episodes[e].length, width}, std::nan(""), type);
     return at::cat(parts);
   }
 

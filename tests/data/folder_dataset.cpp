@@ -11,6 +11,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/inspection.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/data/statistics.hpp"
 #include "foresight/data/windows.hpp"
@@ -191,6 +192,13 @@ TEST_CASE("tables that disagree, lack actions or states, or hold words are error
   CHECK(refused(ErrorCategory::not_found, copy.path(), "episode_0008.csv", "act_0"));
   with("0.636862", "left");
   CHECK(refused(ErrorCategory::bad_file, copy.path(), "episode_0001.csv:3:5", "'left'"));
+  for (const char* infinite : {"inf", "-inf"}) {
+    with("0.636862", infinite);
+    CHECK(refused(ErrorCategory::bad_file, copy.path(), "episode_0001.csv:3: action column",
+                  "'action_1' is infinite"));
+    CHECK(inspect(*open_dataset(copy.path(), {.missing_states = NanPolicy::accept}))
+              .infinite_actions == 1);
+  }
   with("0.636862", "");  // an action may be missing
   CHECK(std::isnan(open_dataset(copy.path())->read_rows({"action_1"}, 0, 1, 1).item<double>()));
   with("73.095856", "");  // a state may not

@@ -3,12 +3,14 @@
 // episodes and rows, so that the run goes on with the same windows.
 #include <filesystem>
 #include <functional>
+#include <numeric>
 
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "film_folder.hpp"
 #include "foresight/data/inspection.hpp"
 #include "foresight/data/loader.hpp"
+#include "foresight/data/statistics.hpp"
 #include "foresight/io/files.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
@@ -180,12 +182,70 @@ TEST_CASE("DROID keeps the rows of an episode whose trajectory is cut or gone") 
         fs::resize_file(table, 100);
       CHECK(fails_with(
           gone ? ErrorCategory::not_found : ErrorCategory::bad_file,
-          [&] { open_dataset(folder / "droid"); }, table.string()));
+          [&] { open_dataset(folder / "droid"); }, table.string(),
+          gone ? "unreadable = skip" : ""));
       const auto data = open_dataset(folder / "droid", {.unreadable = Unreadable::skip});
       const auto whole = open_dataset(layout_of("droid"));
       CHECK(data->length(lost) == 6);  // frames of the film, whatever rows the trajectory had
       check_without_numbers(*data, *whole, lost);
     }
+}
+
+// Makes every array of a trajectory of DROID one without rows, as HDF5 writes it: no rows in its
+// dataspace (version 1, with maxima), no bytes and no place in its layout (version 3, contiguous).
+void leave_no_rows(const fs::path& trajectory, int64_t rows) {
+  auto bytes = io::read_text(trajectory);
+  const auto number = [](int64_t value) {  // little endian
+    std::string text(8, '\0');
+    text[0] = static_cast<char>(value);
+    return text;
+  };
+  int emptied = 0;
+  for (const auto& [rank, width] : {std::pair('\1', 1), std::pair('\2', 6)}) {
+    const std::string space = {'\1', rank, '\1', 0, 0, 0, 0, 0};
+    for (auto place = bytes.find(space + number(rows)); place != std::string::npos;
+         place = bytes.find(space + number(rows)), ++emptied) {
+      bytes.replace(place + space.size(), 8, number(0));
+      std::size_t layout = bytes.find("\3\1", place);
+      while (layout != std::string::npos &&
+             bytes.compare(layout + 10, 8, number(8 * rows * width)) != 0)
+        layout = bytes.find("\3\1", layout + 1);
+      REQUIRE(layout != std::string::npos);
+      bytes.replace(layout + 2, 16, std::string(8, '\xFF') + number(0));
+    }
+  }
+  REQUIRE(emptied == 3);  // pose, gripper, and the recorded velocities
+  io::write_text(trajectory, bytes);
+}
+
+TEST_CASE("DROID keeps an episode whose trajectory has no rows, with its film or without") {
+  if (!hdf5_is_built_in()) return;
+  for (const bool filmed : {true, false}) {
+    INFO((filmed ? "with" : "without") << " its film");
+    const TemporaryFolder folder;
+    copy_recording(layout_of("droid"), folder / "droid");
+    const auto episode = folder / "droid" / "lab" / "01_episode";
+    leave_no_rows(episode / "trajectory.h5", 5);
+    if (!filmed) fs::remove(episode / "recordings" / "MP4" / "1001.mp4");
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { open_dataset(folder / "droid"); },
+        "01_episode/trajectory.h5: has no rows"));
+    const auto data = open_dataset(folder / "droid", {.unreadable = Unreadable::skip});
+    CHECK(data->length(1) == (filmed ? 6 : 1));
+    check_without_numbers(*data, *open_dataset(layout_of("droid")), 1);
+  }
+}
+
+TEST_CASE("films of DROID without a trajectory are an episode only where metadata name them") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  copy_recording(layout_of("droid"), folder / "droid");
+  const auto episode = folder / "droid" / "lab" / "01_episode";
+  fs::remove(episode / "trajectory.h5");
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(episode); }, "trajectory.h5", "skip"));
+  fs::remove(episode / "metadata_1.json");
+  CHECK(open_dataset(episode)->action_columns().empty());  // videos alone
 }
 
 // Spoils the object that holds the link `name` for the `nth` time in the file.
@@ -214,6 +274,14 @@ TEST_CASE("robomimic keeps a demonstration that has lost its pictures, or everyt
       const auto lost = data->unreadable_episodes().begin()->first;
       if (link == "actions") {
         check_without_numbers(*data, *whole, lost);
+        // Its integers are no zeros that statistics would count.
+        std::vector<int64_t> others(static_cast<std::size_t>(whole->num_episodes()));
+        std::iota(others.begin(), others.end(), 0);
+        others.erase(others.begin() + lost);
+        const auto counted = column_statistics(*data, {"dones"}, LastRow::include);
+        const auto expected = column_statistics(*whole, {"dones"}, LastRow::include, others);
+        CHECK(counted.count == expected.count);
+        CHECK(counted.mean == expected.mean);
         continue;
       }
       CHECK(data->state_columns() == whole->state_columns());

@@ -82,7 +82,7 @@ class FORESIGHT_API Dataset {
   /// equally spaced in time. Empty where there was nothing.
   virtual std::vector<std::string> remarks() const { return {}; }
   /// Episodes none of whose frames can be read, as found while opening with Unreadable::skip, and
-  /// why. Where their numbers are lost too, those are NaN, or 0 in columns of integers.
+  /// why. Where their numbers are lost too, those are NaN; columns of integers are then float64.
   virtual std::map<int64_t, std::string> unreadable_episodes() const { return {}; }
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
@@ -148,8 +148,8 @@ struct FORESIGHT_API DatasetOptions {
   int64_t tail_mismatch =
       0;  ///< rows or frames that may be dropped at an episode's end so that both agree
   int64_t threads = 0;  ///< threads that check the files while opening; 0: one per core
-  /// States without a value (NaN, infinite) in some row: refused, or kept as they are, as inspect()
-  /// wants them.
+  /// States without a value (NaN, infinite) in some row, infinite actions of a plain folder:
+  /// refused, or kept as they are, as inspect() wants them.
   NanPolicy missing_states = NanPolicy::reject;
   /// Films and pictures that cannot be opened. With skip, reading frames of such an episode fails
   /// and all others keep their numbers; of a folder of pictures or videos alone it is left out.
