@@ -102,15 +102,29 @@ Options chosen_options(const FamilyFlags<Options>& flags,
 template <class Options>
 constexpr bool kRecorded = !std::is_same_v<Options, train::EbJepaLearnOptions>;
 
+// Whether a training looks at state columns: no other may fail for want of some.
+template <class Options>
+bool reads_states(const Options& options) {
+  if constexpr (std::is_same_v<Options, train::LeJepaLearnOptions>)
+    return options.task.probe.outputs() > 0;
+  else
+    return std::is_same_v<Options, train::DinoWmLearnOptions> ||
+           std::is_same_v<Options, train::VJepa2AcLearnOptions> ||
+           std::is_same_v<Options, train::VJepa2ProbeLearnOptions>;
+}
+
 // What all runs of one command share: the recordings are opened once.
 template <class Options>
 class FamilyTraining {
  public:
   FamilyTraining(const FamilyFlags<Options>& flags, const TrainingMachine& machine,
-                 data::Unreadable unreadable)
+                 const Options& options)
       : flags_(flags), machine_(machine) {
+    auto unreadable = data::Unreadable::fail;
+    if constexpr (kRecorded<Options>) unreadable = options.loader.unreadable;
     const auto open = [&](const std::string& path, const data::DataIdentity& before) {
-      const auto& states = flags.states.empty() ? before.observed_columns : flags.states;
+      auto states = flags.states;
+      if (states.empty() && reads_states(options)) states = before.observed_columns;
       return flags.camera.open_as(before, path, {.states = states, .unreadable = unreadable});
     };
     const ResumedData before(flags.run, flags.continued.bundle);
@@ -158,9 +172,7 @@ void train_family(const FamilyFlags<Options>& flags, const Options& options) {
   const TrainingMachine machine(flags.run);
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
           "--sweep trains in one process; WORLD_SIZE is more");
-  auto unreadable = data::Unreadable::fail;
-  if constexpr (kRecorded<Options>) unreadable = options.loader.unreadable;
-  const FamilyTraining<Options> training(flags, machine, unreadable);
+  const FamilyTraining<Options> training(flags, machine, options);
   const train::InterruptGuard guard;
   if (flags.sweep.empty()) {
     print_run(training(options, {flags.run.out, flags.run.resume}), flags.run, machine);

@@ -52,8 +52,9 @@ ResumedData::ResumedData(const RunFlags& flags, const std::string& bundle) {
     if (bundle.empty() || !std::filesystem::exists(origin)) return;
     const auto told = io::read_bundle_config(io::read_json(origin), origin.string()).provenance;
     if (!told.is_object()) return;
-    recordings.action_columns = data::identity_told(told).action_columns;
-    replay.action_columns = recordings.action_columns;
+    const auto before = data::identity_told(told);
+    recordings.action_columns = replay.action_columns = before.action_columns;
+    recordings.observed_columns = replay.observed_columns = before.observed_columns;
     return;
   }
   const auto config = io::read_json(file);

@@ -34,8 +34,8 @@ struct RunFlags {
 };
 
 /// What the run in --out learned from, where --resume goes on with it: what flags leave out is as
-/// it was. Of a new run that learns on from a bundle, the action columns of that one alone; of
-/// another, nothing is known.
+/// it was. Of a new run that learns on from a bundle, the columns of that one alone; of another,
+/// nothing is known.
 struct ResumedData {
   data::DataIdentity recordings, replay;
 

@@ -17,12 +17,15 @@
 namespace foresight::train {
 
 FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
-                       const RecordedTraining& options, const LearnHooks& hooks, ReadColumns reads)
+                       const RecordedTraining& options, const LearnHooks& hooks, ReadColumns reads,
+                       HeldOut held_out)
     : options_(options), hooks_(hooks), reads_(reads) {
   require(dataset != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
   options_.loader.seed = options_.seed;
   options_.loader.states = reads_.states;
-  fresh_.split = new_split(*dataset);
+  const bool keeps =
+      held_out == HeldOut::kept && hooks.continuation != nullptr && options_.validation > 0;
+  fresh_.split = keeps ? kept_split(*dataset) : new_split(*dataset);
   fresh_.dataset = std::move(dataset);
   learned_from_.recordings = identity(*fresh_.dataset);
   if (hooks.continuation == nullptr || !hooks.continuation->replay) return;
@@ -42,27 +45,27 @@ data::EpisodeSplit FamilyData::new_split(const data::Dataset& dataset) const {
                               static_cast<std::uint64_t>(options_.seed));
 }
 
-data::EpisodeSplit FamilyData::kept_split(const data::Dataset& replay) const {
+data::EpisodeSplit FamilyData::kept_split(const data::Dataset& dataset) const {
   const auto& bundle = hooks_.continuation->bundle;
   const auto file = bundle / io::kBundleConfigFile;
   const auto told = io::read_bundle_config(io::read_json(file), file.string()).provenance;
   const auto held =
       told.is_object() ? told.value("validation_episodes", nlohmann::json()) : nlohmann::json();
-  if (!held.is_array() || held.empty() || !data::holds(replay, data::identity_told(told))) {
+  if (!held.is_array() || held.empty() || !data::holds(dataset, data::identity_told(told))) {
     if (options_.validation > 0)
       log(LogLevel::warning,
-          fmt::format("replay: as far as can be told, {} is not what {} was trained on, or nothing "
-                      "of it was held out: losses on its held-out episodes may be of some that the "
-                      "model knows by heart",
-                      replay.name(), bundle.string()));
-    return new_split(replay);
+          fmt::format(
+              "as far as can be told, {} is not what {} was trained on, or nothing of it was "
+              "held out: its held-out episodes may be some that the model knows by heart",
+              dataset.name(), bundle.string()));
+    return new_split(dataset);
   }
-  std::vector<bool> held_out(static_cast<std::size_t>(replay.num_episodes()), false);
+  std::vector<bool> held_out(static_cast<std::size_t>(dataset.num_episodes()), false);
   for (const auto& episode : held)
-    if (episode.is_number_integer() && episode >= 0 && episode < replay.num_episodes())
+    if (episode.is_number_integer() && episode >= 0 && episode < dataset.num_episodes())
       held_out[episode.get<std::size_t>()] = true;
   data::EpisodeSplit split;
-  for (int64_t e = 0; e < replay.num_episodes(); ++e)
+  for (int64_t e = 0; e < dataset.num_episodes(); ++e)
     (held_out[static_cast<std::size_t>(e)] ? split.validation : split.train).push_back(e);
   return split;
 }
@@ -192,6 +195,11 @@ LearningOn FamilyData::learning_on(LoaderTask& task, DataDrift drift, Features f
       return task.loss_on(held_out.get(), processes.get());
     };
   return on;
+}
+
+int64_t FamilyData::windows(const std::vector<int64_t>& episodes) const {
+  if (episodes.empty()) return 0;  // an index of no episodes is one of all
+  return data::WindowIndex(*fresh_.dataset, options_.windows, episodes).size();
 }
 
 nlohmann::json FamilyData::provenance() const {

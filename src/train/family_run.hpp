@@ -30,6 +30,12 @@ struct LearningOn {
   std::function<losses::Terms()> old = {};  ///< empty without a replay
 };
 
+/// Which of the new recordings' episodes are held out where learning goes on from a bundle.
+enum class HeldOut {
+  drawn,  ///< by RecordedTraining.seed and .validation, as of any recordings
+  kept,   ///< those that the bundle held out, where these are the recordings that it comes from
+};
+
 /// One training of a family.
 class FamilyRun {
  public:
@@ -86,7 +92,7 @@ class FamilyData {
   /// Throws Error(invalid_option) for a replay whose columns do not go with those of `dataset`, of
   /// what is read.
   FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options,
-             const LearnHooks& hooks, ReadColumns reads);
+             const LearnHooks& hooks, ReadColumns reads, HeldOut held_out = HeldOut::drawn);
 
   const data::Dataset& dataset() const noexcept { return *fresh_.dataset; }
   const data::EpisodeSplit& split() const noexcept { return fresh_.split; }
@@ -117,6 +123,8 @@ class FamilyData {
   /// Windows of `episodes` to measure by; null if they are too short for one.
   std::unique_ptr<data::Loader> measuring_loader(const Part& part,
                                                  const std::vector<int64_t>& episodes) const;
+  /// How many windows of the new recordings' `episodes` there are; of none of them: 0.
+  int64_t windows(const std::vector<int64_t>& episodes) const;
   /// What a bundle tells of the data, and of the bundle that it goes on from.
   nlohmann::json provenance() const;
   double decode_seconds() const noexcept { return decode_seconds_; }
@@ -125,7 +133,7 @@ class FamilyData {
   data::DataIdentity identity(const data::Dataset& dataset) const;
   data::EpisodeSplit new_split(const data::Dataset& dataset) const;
   // What the bundle that learning goes on from held out stays so: the rest it has learned by heart.
-  data::EpisodeSplit kept_split(const data::Dataset& replay) const;
+  data::EpisodeSplit kept_split(const data::Dataset& dataset) const;
   std::unique_ptr<data::Loader> training_loader(const Part& part, int64_t batch) const;
   Tensor features_of(const Part& part, const Features& features) const;
 

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Families whose encoder was trained before and stays as it is: DINO-WM, V-JEPA 2-AC and probes of
 // V-JEPA 2.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "family_run.hpp"
 #include "foresight/control/agent.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/data/identity.hpp"
 #include "foresight/models/backbone.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/pose.hpp"
@@ -186,6 +192,33 @@ models::AttentiveProbeOptions new_probe(const VJepa2ProbeLearnOptions& options,
   return probe;
 }
 
+// A probe goes on reading the columns that it was trained on. The name of the column of class
+// numbers is not part of it: another may hold the same classes.
+void require_columns_of(const models::AttentiveProbeOptions& probe, const io::Bundle& origin,
+                        const std::string& path, const FamilyData& data) {
+  const bool values = probe.reading == models::ProbeReading::values;
+  auto told = probe.names;
+  if (!values) {
+    const auto& known = origin.config.provenance;
+    told = known.is_object() ? data::identity_told(known).observed_columns
+                             : std::vector<std::string>();
+    told.resize(std::min<std::size_t>(told.size(), 1));
+  }
+  if (told.empty()) return;
+  for (const auto* part : {&data.fresh(), &data.old()}) {
+    if (!part->dataset) continue;
+    auto read = part->dataset->state_columns();
+    read.resize(told.size());
+    if (read == told) continue;
+    const auto problem = fmt::format(
+        "{}: the state columns {} would be read, the probe of {} was trained on {}; "
+        "choose those with --states (DatasetOptions.states)",
+        part->dataset->name(), fmt::join(read, ", "), path, fmt::join(told, ", "));
+    require(!values, ErrorCategory::invalid_option, problem);
+    log(LogLevel::warning, problem);
+  }
+}
+
 // Between the columns' own units, in which a bundle's probe gives values, and those that it is
 // trained in.
 enum class ProbeUnits { own, standardised };
@@ -355,7 +388,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
   FamilyRun run("vjepa2_probe", Dynamics::none, write_options(options), options.training, folder,
                 progress, hooks);
   const auto recorded = pictures_alone(options);
-  FamilyData data(std::move(dataset), recorded, hooks, {.states = true});
+  FamilyData data(std::move(dataset), recorded, hooks, {.states = true}, HeldOut::kept);
   const auto target = data.probe_target(options.target);
   if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
   const auto network = network_of_clips(*encoder, options.windows.frames);
@@ -363,7 +396,10 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                       : std::make_shared<models::AttentiveProbe>(
                             network->options().encoder.width, new_probe(options, data),
                             static_cast<std::uint64_t>(options.seed));
-  if (origin) bring_to(ProbeUnits::standardised, *probe, target);
+  if (origin) {
+    require_columns_of(probe->options(), *origin, options.backbone, data);
+    bring_to(ProbeUnits::standardised, *probe, target);
+  }
   network->to(device);
   probe->to(device);
   data.show(&network->options().image);
@@ -381,7 +417,9 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
         const auto own = finished(*probe, target);
         const auto held_out = data.measuring_loader(data.fresh(), data.split().validation);
         read = probe_on_held_out(
-            *own, [&](const data::Batch& batch) { return task.tokens(batch); }, held_out.get(),
+            *own, [&](const data::Batch& batch) { return task.tokens(batch); },
+            {held_out.get(), data.windows(data.split().validation),
+             recorded.validation_batches * recorded.loader.batch},
             target);
         if (!read.report.is_null()) provenance["held_out"] = read.report;
         auto config = models::vjepa2_bundle_config(*network);

@@ -88,9 +88,10 @@ void check_probe_target(const data::Dataset& dataset, const ProbeTargetOptions& 
                       dataset.name(), target.classes > 0 ? "a label is read, classes" : "columns",
                       target.outputs(), columns.size(), fmt::join(columns, ", ")));
   columns.resize(static_cast<std::size_t>(wanted));
+  const auto lost = dataset.unreadable_episodes();  // nobody sees their numbers, which may be NaN
   for (int64_t episode = 0; episode < dataset.num_episodes(); ++episode) {
     const auto rows = dataset.length(episode) - first_row;
-    if (rows <= 0) continue;
+    if (rows <= 0 || lost.contains(episode)) continue;
     const auto values = dataset.read_rows(columns, episode, first_row, rows);
     const auto usable = usable_rows(values, target);
     if (usable.all().item<bool>()) continue;

@@ -186,9 +186,21 @@ TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is
                                path("kinds/bundle") + " --windows.stride 1 --validation 0.25" +
                                " --loader.batch 8 --steps 0 --out " + path("again"));
   CHECK_THAT(again, Catch::Contains("held-out clips are classed rightly"));
-  CHECK_THAT(
-      succeeded(command + " --states height --target.columns 1 --steps 4 --out " + path("heights")),
-      Catch::Contains("height r2"));
+  const auto judgement = [](const std::string& output) {
+    const auto words = output.find("held-out clips: height r2");
+    REQUIRE(words != std::string::npos);
+    return output.substr(words, output.find('\n', words) - words);
+  };
+  const auto heights = judgement(succeeded(
+      command + " --states height --target.columns 1 --steps 4 --out " + path("heights")));
+  // What was left out is the bundle's: which column is read, and which clips are held out.
+  const auto judge = "train vjepa2_probe --data " + clips + " --continue " +
+                     path("heights/bundle") + " --windows.stride 1 --loader.batch 8 --steps 0";
+  CHECK(judgement(succeeded(judge + " --out " + path("judged"))) == heights);
+  const auto other = foresight_command(judge + " --states kind --out " + path("other"));
+  CHECK(other.code != 0);
+  CHECK_THAT(other.output, Catch::Contains("state columns kind would be read") &&
+                               Catch::Contains("was trained on height"));
 
   const auto refused = [&](const std::string& more, const char* words) {
     const auto result = foresight_command(command + more + " --steps 4 --out " + path("no"));

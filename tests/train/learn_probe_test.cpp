@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A probe from recordings to a bundle: what is kept, in which units, what is told of held-out
 // clips, and what is refused before anything is written.
+#include <algorithm>
+#include <csignal>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "brief_families.hpp"
@@ -10,6 +13,7 @@
 #include "foresight/eval/probe.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "foresight/train/interrupt.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::train::learn_probe_test {
@@ -24,14 +28,47 @@ std::string encoder_in(const TemporaryFolder& folder,
   return (folder / "encoder").string();
 }
 
+LearnResult probe_learned_of(std::shared_ptr<const data::Dataset> dataset,
+                             const VJepa2ProbeLearnOptions& options, const fs::path& run,
+                             const Continuation* from = nullptr) {
+  LearnHooks hooks;
+  hooks.continuation = from;
+  return learn(std::move(dataset), options, {run}, at::kCPU, ProgressStyle::silent, hooks);
+}
+
 LearnResult probe_learned(const VJepa2ProbeLearnOptions& options, const fs::path& run,
                           TensorRecordings recordings = moving_gripper(kBriefSide),
                           const Continuation* from = nullptr) {
-  LearnHooks hooks;
-  hooks.continuation = from;
-  return learn(std::make_shared<TensorDataset>(std::move(recordings)), options, {run}, at::kCPU,
-               ProgressStyle::silent, hooks);
+  return probe_learned_of(std::make_shared<TensorDataset>(std::move(recordings)), options, run,
+                          from);
 }
+
+// Recordings whose episode 3 lost its numbers and frames.
+class LostEpisode final : public TensorDataset {
+ public:
+  static constexpr int64_t kLost = 3;
+  explicit LostEpisode(TensorRecordings recordings) : TensorDataset(std::move(recordings)) {}
+  std::map<int64_t, std::string> unreadable_episodes() const override {
+    return {{kLost, "e3: is gone"}};
+  }
+  Tensor read_frames(int64_t episode, at::IntArrayRef rows) const override {
+    if (episode == kLost) throw Error(ErrorCategory::bad_file, "e3: is gone");
+    return TensorDataset::read_frames(episode, rows);
+  }
+};
+
+// The same recordings, whose state columns come in the other order.
+class OtherOrder final : public TensorDataset {
+ public:
+  explicit OtherOrder(TensorRecordings recordings)
+      : TensorDataset(std::move(recordings)), order_(TensorDataset::state_columns()) {
+    std::reverse(order_.begin(), order_.end());
+  }
+  const std::vector<std::string>& state_columns() const override { return order_; }
+
+ private:
+  std::vector<std::string> order_;
+};
 
 }  // namespace
 
@@ -180,6 +217,81 @@ TEST_CASE("what a probe cannot learn is refused, and no run folder is left") {
       unsupported,
       [&] { probe_learned(brief_probe(), folder / "run", moving_gripper(kBriefSide), &from); },
       "no attentive probe"));
+}
+
+TEST_CASE("an episode that lost its numbers stands in no probe's way where it is left out") {
+  const TemporaryFolder folder;
+  auto options = brief_probe();
+  options.backbone = encoder_in(folder);
+  options.loader.unreadable = data::Unreadable::skip;
+  auto recordings = moving_gripper(kBriefSide);
+  recordings.states[LostEpisode::kLost].fill_(std::numeric_limits<double>::quiet_NaN());
+  const auto left_out = std::make_shared<LostEpisode>(recordings);
+  CHECK(probe_learned_of(left_out, options, folder / "values").outcome == Outcome::finished);
+  options.target = {.classes = 2};
+  recordings.states = (recordings.states > 0.5).to(at::kDouble);
+  recordings.states[LostEpisode::kLost].fill_(std::numeric_limits<double>::quiet_NaN());
+  const auto classes = std::make_shared<LostEpisode>(recordings);
+  CHECK(probe_learned_of(classes, options, folder / "classes").outcome == Outcome::finished);
+}
+
+TEST_CASE("a probe goes on reading its columns, and is judged on the episodes it has not seen") {
+  const TemporaryFolder folder;
+  auto options = brief_probe();
+  options.backbone = encoder_in(folder);
+  options.validation = 0.5;
+  options.seed = 3;
+  const auto first = probe_learned(options, folder / "first");
+  const auto before = io::read_bundle(first.bundle).config.provenance;
+  REQUIRE(before["validation_episodes"].size() == 3);
+
+  const Continuation from{first.bundle, nullptr};
+  auto on = brief_probe();  // another seed and another part
+  on.training.steps = 0;
+  const auto judged = probe_learned(on, folder / "judged", moving_gripper(kBriefSide), &from);
+  const auto after = io::read_bundle(judged.bundle).config.provenance;
+  CHECK(after["validation_episodes"] == before["validation_episodes"]);
+  CHECK(after["held_out"]["rows"] == before["held_out"]["rows"]);
+  CHECK(after["held_out"]["windows"] == 3 * 17);
+  for (std::size_t i = 0; i < 2; ++i)
+    CHECK(after["held_out"]["columns"][i]["rmse"].get<double>() ==
+          Approx(before["held_out"]["columns"][i]["rmse"].get<double>()).epsilon(1e-4));
+
+  const auto reordered = std::make_shared<OtherOrder>(moving_gripper(kBriefSide));
+  const auto refused = [&](const char* words) {
+    return fails_with(
+        ErrorCategory::invalid_option,
+        [&] { probe_learned_of(reordered, on, folder / "other", &from); },
+        "state columns state_6, state_5 would be read", words);
+  };
+  CHECK(refused("was trained on state_0, state_1"));
+  CHECK_FALSE(fs::exists(folder / "other"));
+}
+
+TEST_CASE("the judgement of a probe is bounded, says of how many clips, and can be interrupted") {
+  const TemporaryFolder folder;
+  auto options = brief_probe();
+  options.backbone = encoder_in(folder);
+  options.training.steps = 0;
+  options.validation = 0.25;  // two of six episodes
+  auto recordings = moving_gripper(kBriefSide);
+  const auto longer = [](const Tensor& rows) { return at::cat(std::vector<Tensor>(30, rows), 1); };
+  recordings.frames = longer(recordings.frames);
+  recordings.states = longer(recordings.states);
+  recordings.actions = longer(recordings.actions);
+  const auto batch = options.loader.batch;
+  const auto result = probe_learned(options, folder / "run", recordings);
+  const auto told = io::read_bundle(result.bundle).config.provenance["held_out"];
+  CHECK(told["windows"] == 2 * 597);
+  CHECK(told["rows"] == (1024 + batch - 1) / batch * batch);
+  CHECK_THAT(result.held_out, Catch::Contains(" of 1194 held-out clips"));
+
+  const InterruptGuard guard;
+  std::raise(SIGINT);
+  const auto stopped = probe_learned(options, folder / "stopped");
+  REQUIRE(stopped.outcome == Outcome::finished);
+  CHECK(stopped.held_out.empty());
+  CHECK_FALSE(io::read_bundle(stopped.bundle).config.provenance.contains("held_out"));
 }
 
 TEST_CASE("published probes have their sizes, rate and crops") {

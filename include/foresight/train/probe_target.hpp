@@ -46,8 +46,9 @@ struct ProbeLoss {
 FORESIGHT_API ProbeLoss probe_loss(const Tensor& read, const Tensor& states,
                                    const ProbeTargetOptions& target, std::string_view reader);
 
-/// The same checks of all rows from `first_row` on of all episodes, before anything is trained;
-/// messages name episode and row. Throws Error(invalid_option) for too few state columns.
+/// The same checks of all rows from `first_row` on of all episodes, but for
+/// Dataset::unreadable_episodes(), before anything is trained; messages name episode and row.
+/// Throws Error(invalid_option) for too few state columns.
 FORESIGHT_API void check_probe_target(const data::Dataset& dataset,
                                       const ProbeTargetOptions& target, int64_t first_row);
 
