@@ -5,6 +5,7 @@
 
 #include "foresight/core/options_json.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 
@@ -61,6 +62,19 @@ AgentOptions AgentOptions::eb_jepa() {
   return options;
 }
 
+namespace {
+
+std::shared_ptr<models::ValueCritic> copy_of(const models::ValueCritic& critic) {
+  const auto& weights = critic.parameters().front();
+  auto twin = std::make_shared<models::ValueCritic>(critic.options());
+  twin->to(weights.device(), weights.scalar_type());
+  nn::copy_state(critic, *twin);
+  for (auto& parameter : twin->parameters()) parameter.set_requires_grad(false);
+  return twin;
+}
+
+}  // namespace
+
 Agent Agent::load(const std::filesystem::path& folder) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;
@@ -103,6 +117,7 @@ void Agent::require_nothing_lent(const char* change) const {
 }
 
 void Agent::to(const at::Device& device) {
+  if (loaded_.module->parameters().front().device() == device) return;
   require_nothing_lent("Agent::to");
   loaded_.module->to(device);
   if (critic_) critic_->to(device);
@@ -114,9 +129,13 @@ void Agent::compute_in(models::InferencePrecision precision) {
       precision == models::InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat;
   const bool converts_critic =
       critic_ && critic_->parameters().front().scalar_type() != critic_type;
-  if (!copies || converts_critic) require_nothing_lent("Agent::compute_in");
+  const bool converts_model = loaded_.module->parameters().front().scalar_type() != critic_type;
+  if (!copies && (converts_model || converts_critic)) require_nothing_lent("Agent::compute_in");
   loaded_ = models::in_precision(loaded_, precision);
-  if (copies) lent_ = std::make_shared<Lent>();  // of another model from here on
+  if (copies) {  // nothing is shared with copies of this agent from here on
+    lent_ = std::make_shared<Lent>();
+    if (critic_) critic_ = copy_of(*critic_);
+  }
   if (converts_critic) critic_->to(critic_type);
 }
 

@@ -8,15 +8,14 @@
 
 namespace foresight::eval {
 
-bool plans_within_episode(const Agent &agent,
-                          const PlanningProtocol &problems) {
-  const auto &spec = agent.model().spec();
+bool plans_within_episode(const Agent& agent, const PlanningProtocol& problems) {
+  const auto& spec = agent.model().spec();
   if (problems.solved_when != SolvedWhen::near_at_end || spec.action.discrete ||
       spec.action.block != 1 || spec.history != 1)
     return false;
   // Apart from sizes, seed and retries, which mean the same there, the settings
   // of EB-JEPA.
-  const auto &given = agent.options.control;
+  const auto& given = agent.options.control;
   auto wanted = AgentOptions::eb_jepa().control;
   wanted.batch = given.batch;
   wanted.horizon = given.horizon;
@@ -25,10 +24,8 @@ bool plans_within_episode(const Agent &agent,
   return write_options(given) == write_options(wanted);
 }
 
-std::unique_ptr<EvalPolicy> agent_policy(const Agent &agent,
-                                         const PlanningProtocol &problems,
-                                         std::string name,
-                                         ObservationView view) {
+std::unique_ptr<EvalPolicy> agent_policy(const Agent& agent, const PlanningProtocol& problems,
+                                         std::string name, ObservationView view) {
   const auto kept = std::make_shared<const Agent>(agent);
   if (!plans_within_episode(agent, problems))
     return std::make_unique<MpcEvalPolicy>(
@@ -38,10 +35,9 @@ std::unique_ptr<EvalPolicy> agent_policy(const Agent &agent,
           return std::make_unique<Mpc>(sized.controller());
         },
         std::move(name), std::move(view));
-  const auto &control = agent.options.control;
+  const auto& control = agent.options.control;
   return std::make_unique<ReplanningPolicy>(
-      std::shared_ptr<const WorldModel>(kept, &kept->model()),
-      agent.objective(),
+      std::shared_ptr<const WorldModel>(kept, &kept->model()), agent.objective(),
       std::make_shared<SamplingPlanner>(agent.options.sampling),
       ReplanningOptions{.horizon = control.horizon,
                         .episode_steps = problems.budget,
@@ -50,4 +46,4 @@ std::unique_ptr<EvalPolicy> agent_policy(const Agent &agent,
       std::move(name), std::move(view));
 }
 
-} // namespace foresight::eval
+}  // namespace foresight::eval

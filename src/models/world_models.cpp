@@ -39,8 +39,11 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
   if (precision != InferencePrecision::fixed16) {
     require(!model || !model->in_fixed_point(), ErrorCategory::unsupported,
             "the model is in fixed point, which is not turned back: load its bundle anew");
-    loaded.module->to(precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16);
-    if (model && precision == InferencePrecision::float32) model->pack();
+    const bool to_float = precision == InferencePrecision::float32;
+    const bool repack =
+        model && to_float && model->parameters().front().scalar_type() != at::kFloat;
+    loaded.module->to(to_float ? at::kFloat : at::kBFloat16);
+    if (repack) model->pack();
     return loaded;
   }
   require(model != nullptr, ErrorCategory::unsupported,

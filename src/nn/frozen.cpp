@@ -18,11 +18,14 @@ int64_t version_of(const Tensor& tensor) {
 
 Frozen::Frozen(const std::vector<Tensor>& tensors) {
   for (const auto& tensor : tensors)
-    if (tensor.defined()) seen_.push_back({tensor, tensor.const_data_ptr(), version_of(tensor)});
+    if (tensor.defined())
+      seen_.push_back({tensor, tensor.storage().getWeakStorageImpl(), tensor.const_data_ptr(),
+                       version_of(tensor)});
 }
 
 bool Frozen::Seen::unchanged() const {
-  return tensor.const_data_ptr() == data && version_of(tensor) == version;
+  return tensor.storage().unsafeGetStorageImpl() == storage._unsafe_get_target() &&
+         tensor.const_data_ptr() == data && version_of(tensor) == version;
 }
 
 bool Frozen::unchanged() const {

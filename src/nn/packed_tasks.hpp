@@ -14,6 +14,8 @@ struct LinearTask {
   int64_t x_step;
   float* y;  // [N,out]
 };
+template <class Value>  // guides: Clang deduces aggregates from 17 on
+LinearTask(WeightsView<Value>, const float*, int64_t, float*)->LinearTask<Value>;
 /// Rows [begin, end) of y = x W' + b.
 template <class Value>
 void apply_to_rows(const LinearTask<Value>& task, int64_t begin, int64_t end, PackedKernel kernel);
@@ -25,6 +27,9 @@ struct FeedForwardTask {
   int64_t x_step;
   float* y;  // [N,out]
 };
+template <class Value>
+FeedForwardTask(WeightsView<Value>, WeightsView<Value>, const float*, int64_t, float*)
+    -> FeedForwardTask<Value>;
 /// Rows [begin, end) of y = GELU(x W1' + b1) W2' + b2.
 template <class Value>
 void apply_to_rows(const FeedForwardTask<Value>& task, int64_t begin, int64_t end,
@@ -64,6 +69,9 @@ struct AdaLnTask : AdaLnRows {
   WeightsView<Value> attention_out, hidden, out;
   WeightsView<Value> lone_out;  // values and output projection in one, for a lone token
 };
+template <class Value>
+AdaLnTask(AdaLnRows, WeightsView<Value>, WeightsView<Value>, WeightsView<Value>, WeightsView<Value>,
+          WeightsView<Value>) -> AdaLnTask<Value>;
 /// Rows [begin, end), all tokens of each.
 template <class Value>
 void apply_to_rows(const AdaLnTask<Value>& task, int64_t begin, int64_t end, PackedKernel kernel);

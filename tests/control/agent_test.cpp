@@ -145,17 +145,19 @@ TEST_CASE("weights stay as they are while something that was made from an agent 
   agent.options = quick_planning();
   const auto refused = [&](Agent& which) {
     CHECK(fails_with(
-        ErrorCategory::invalid_argument, [&] { which.to(at::kCPU); }, "Agent::to", "controller"));
+        ErrorCategory::invalid_argument, [&] { which.to(at::kMeta); }, "Agent::to", "controller"));
     CHECK(fails_with(
         ErrorCategory::invalid_argument,
         [&] { which.compute_in(models::InferencePrecision::bfloat16); }, "Agent::compute_in"));
+    CHECK_NOTHROW(which.to(at::kCPU));  // nothing changes
+    CHECK_NOTHROW(which.compute_in(models::InferencePrecision::float32));
   };
   {
     const auto mpc = agent.controller();
     refused(agent);
     refused(copy);  // it shares the weights
     CHECK_NOTHROW(copy.compute_in(models::InferencePrecision::fixed16));
-    CHECK_NOTHROW(copy.to(at::kCPU));  // of weights of its own from here on
+    CHECK_NOTHROW(copy.to(at::kMeta));  // weights of its own from here on
     refused(agent);
   }
   CHECK_NOTHROW(agent.to(at::kCPU));

@@ -85,13 +85,14 @@ class FORESIGHT_API Agent {
   static Agent load(const std::filesystem::path& bundle);
 
   /// Moves the weights, observations may stay on the CPU. Of all copies; throws
-  /// Error(invalid_argument) while a controller, monitor or learned objective made from one of them
-  /// is left, which would find its weights elsewhere.
+  /// Error(invalid_argument) where they move while a controller, monitor or learned objective made
+  /// from one of them is left, which would find its weights elsewhere.
   void to(const at::Device& device);
 
   /// Infers in another precision from now on; see models::in_precision(). A critic in bfloat16 with
   /// the model, else in float32. float32 and bfloat16 convert the weights that copies share, and
-  /// throw as to() does; fixed16 leaves them and copies.
+  /// throw as to() does where they change; fixed16 copies model and critic
+  /// and leaves them.
   void compute_in(models::InferencePrecision precision);
 
   const WorldModel& model() const noexcept { return *loaded_.model; }

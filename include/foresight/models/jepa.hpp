@@ -79,7 +79,7 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
   std::shared_ptr<Jepa> copy() const;
   /// Lays out the weights of the AdaLN predictor, a ViT encoder and heads without layer norm for
   /// this processor (nn/packed_linear.hpp), once more in memory: from now on inference without
-  /// gradients takes about a third less time and gives the same up to rounding. While weights
+  /// gradients takes about a fifth less time and gives the same up to rounding. While weights
   /// differ from what was packed, elsewhere than on the CPU in float32 and where this processor has
   /// no AVX2 and FMA, all is as before. Models that are read from bundles are packed already
   /// (models/world_models.hpp); after training, call it again.

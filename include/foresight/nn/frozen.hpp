@@ -15,7 +15,8 @@ class FORESIGHT_API Frozen {
   /// Undefined tensors are left out.
   explicit Frozen(const std::vector<Tensor>& tensors);
 
-  /// Whether no tensor was written to, converted or moved since.
+  /// Whether no tensor was written to, converted or moved since. Writes through Tensor::data() or a
+  /// plain pointer are not seen.
   bool unchanged() const;
   /// Throws Error(invalid_argument) naming `holder` unless unchanged().
   void check(std::string_view holder) const;
@@ -23,6 +24,7 @@ class FORESIGHT_API Frozen {
  private:
   struct Seen {
     Tensor tensor;
+    c10::weak_intrusive_ptr<c10::StorageImpl> storage;  // its address is not given out again
     const void* data;
     int64_t version;
 

@@ -2,8 +2,8 @@
 // Linear layers for inference on the CPU whose weights were laid out ahead for the processor, and
 // what surrounds them computed while rows are in its caches. Two formats:
 //
-// float32: what the layers themselves compute, up to rounding, about a third faster where AVX2 and
-// FMA are (the demo of it: benchmarks/lewm_cem.cpp).
+// float32: what the layers themselves compute, up to rounding; where AVX2 and FMA are, a rollout of
+// LeWM takes about a fifth less time (benchmarks/lewm_cem.cpp).
 //
 // fixed16: weights and activations as 16-bit integers with a scale for every block of 256 channels
 // (block floating point), sums in 32 bits, everything else in float32. On processors without
