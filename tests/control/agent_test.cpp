@@ -157,7 +157,7 @@ TEST_CASE("weights stay as they are while something that was made from an agent 
     refused(agent);
     refused(copy);  // it shares the weights
     CHECK_NOTHROW(copy.compute_in(models::InferencePrecision::fixed16));
-    CHECK_NOTHROW(copy.to(at::kMeta));  // weights of its own from here on
+    CHECK_NOTHROW(copy.to(at::kCPU));
     refused(agent);
   }
   CHECK_NOTHROW(agent.to(at::kCPU));
