@@ -12,6 +12,7 @@
 #include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
+#include "machine_flags.hpp"
 #include "planning_success.hpp"
 
 namespace foresight::cli {
@@ -45,11 +46,18 @@ std::string replay_flags(const nlohmann::json& origin) {
          flag("replay-share", origin.value("share", nlohmann::json()).dump());
 }
 
-// How success was measured meanwhile.
+// How success was measured meanwhile; nothing of a measure that is no flags' but a program's own
+// (train::LearnHooks::success_setting).
 std::string success_flags(const nlohmann::json& config) {
-  if (!config.contains("success")) return {};
   SuccessFlags success;
-  read_options(success, config["success"], "config.json: success");
+  const auto told = config.value("success", nlohmann::json());
+  const auto flags = write_options(success);
+  if (!told.is_object() || told.size() != flags.size()) return {};
+  for (const auto& [name, preset] : flags.items()) {
+    const auto value = told.value(name, nlohmann::json());
+    if (preset.is_string() ? !value.is_string() : !value.is_number_integer()) return {};
+  }
+  read_options(success, told, "config.json: success");
   return flag("success-protocol", success.protocol) + flag("success-env", success.environment) +
          flag("success-instances", std::to_string(success.instances)) +
          flag("success-seed", std::to_string(success.seed));
@@ -94,9 +102,14 @@ std::string eval_again(const nlohmann::json& evaluation, const std::string& data
   if (!evaluation.is_object()) return line + data_flags(data, camera, {});
   const auto text = [&](const char* name) { return evaluation.value(name, std::string()); };
   // One that was given no recordings drew its problems from the environment.
-  if (!text("data").empty())
+  if (!text("data").empty()) {
     line += data_flags(data, text("camera"),
                        evaluation.value("observed_columns", std::vector<std::string>()));
+    if (evaluation.contains("open_loop_blocks"))
+      line += flag("open-loop", evaluation["open_loop_blocks"].dump());
+  }
+  if (const auto precision = text("precision"); !precision.empty() && precision != kAsSaved)
+    line += flag("precision", precision);
   line += flag("env", text("environment"));
   if (const auto options = evaluation.value("environment_options", nlohmann::json::object());
       !options.empty())
@@ -106,6 +119,8 @@ std::string eval_again(const nlohmann::json& evaluation, const std::string& data
   for (const auto& entry : evaluation.value("protocols", nlohmann::json::array()))
     protocols.push_back(entry.at("planner").at("protocol").get<std::string>());
   if (protocols.empty()) return line;
+  if (evaluation.contains("agent"))  // how it planned
+    line += flag("config", (std::filesystem::path(run) / "eval.json").string());
   line += flag("protocol", joined(protocols));
   for (const auto* number : {"instances", "seed"})
     if (evaluation.contains(number)) line += flag(number, evaluation[number].dump());

@@ -256,7 +256,7 @@ void eval_command(const EvalFlags& flags) {
   Setting setting{planning_ground(std::move(dataset), flags.env, env_options), std::move(agent)};
   setting.agent.to(device);
   flags.precision.apply(setting.agent);
-  setting.agent.options = resolve(setting.agent.options, flags.options);
+  setting.agent.options = resolve(setting.agent.options, flags.options, "agent");
   std::optional<eval::RecordedInput> input;
   if (setting.dataset)
     input.emplace(setting.agent.model().spec(), *setting.dataset, flags.states,
@@ -272,6 +272,7 @@ void eval_command(const EvalFlags& flags) {
       {"instances", flags.instances},
       {"seed", flags.seed},
       {"observed_columns", input ? input->columns() : std::vector<std::string>()},
+      {"open_loop_blocks", flags.horizon},
       {"machine", machine_description()},
       {"precision", flags.precision.told()},
       {"agent", write_options(setting.agent.options)},

@@ -25,6 +25,9 @@ struct MachineFlags {
   at::Device apply() const;
 };
 
+/// What results say of precision where none was asked for.
+inline constexpr const char* kAsSaved = "as saved";
+
 /// --precision, of the commands that plan.
 struct PrecisionFlag {
   std::string name;  ///< of models::InferencePrecision; empty: as the bundle was saved
@@ -33,7 +36,7 @@ struct PrecisionFlag {
   /// Throws Error(unsupported) where the model cannot.
   void apply(Agent& agent) const;
   /// For results: "float32", "as saved".
-  std::string told() const { return name.empty() ? "as saved" : name; }
+  std::string told() const { return name.empty() ? kAsSaved : name; }
 };
 
 /// "AMD EPYC, 2 threads, LibTorch 2.13.0".

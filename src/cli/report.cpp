@@ -128,9 +128,13 @@ void report_command(const ReportFlags& flags) {
     add_evaluation(report, evaluation);
   }
   const auto no_film = measured ? add_measures(report, flags, data_path, device) : std::string();
-  if (measured || evaluation.is_object())
+  if (measured || evaluation.is_object()) {
+    const auto evaluated_on = evaluation.is_object() && flags.data.empty()
+                                  ? evaluation.value("data", data_path)
+                                  : data_path;
     report.commands.push_back(eval_again(
-        evaluation, data_path, data::identity_told(bundle.config.provenance).camera, flags.run));
+        evaluation, evaluated_on, data::identity_told(bundle.config.provenance).camera, flags.run));
+  }
   report.commands.push_back("foresight report --run " + shell_word(flags.run));
   viz::write_run_report(report, run / "report.html");
   fmt::print("report: {}\n", fs::absolute(run / "report.html").string());

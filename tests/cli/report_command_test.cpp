@@ -106,6 +106,25 @@ TEST_CASE("a run on recordings of one's own world is reported, without a film of
           io::read_json(folder / "run" / "config.json")["learn"]);
     CHECK_THAT(command_line(folder / "run" / "report.html", "foresight eval --bundle"),
                Catch::Contains("--data '"));
+
+    // A program's own measure of success has no flags, whatever it is called.
+    auto config = io::read_json(folder / "run" / "config.json");
+    for (const auto* setting :
+         {R"({"robot": "arm1"})", R"({"protocol": "25/50"})",
+          R"({"protocol": "a", "environment": "b", "instances": "many", "seed": 1})"}) {
+      config["success"] = nlohmann::json::parse(setting);
+      io::write_json(folder / "run" / "config.json", config);
+      done("report --run " + run);
+      CHECK_THAT(command_line(folder / "run" / "report.html", "foresight train --data"),
+                 !Catch::Contains("--success"));
+    }
+    config["success"] = {
+        {"protocol", "5/9"}, {"environment", "two_room"}, {"instances", 3}, {"seed", 4}};
+    io::write_json(folder / "run" / "config.json", config);
+    done("report --run " + run);
+    CHECK_THAT(command_line(folder / "run" / "report.html", "foresight train --data"),
+               Catch::Contains("--success-protocol 5/9 --success-env two_room "
+                               "--success-instances 3 --success-seed 4"));
   }
 }
 
