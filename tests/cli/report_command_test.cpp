@@ -159,4 +159,31 @@ TEST_CASE("the page says how sure success is of every budget, or that it is not 
                         !Catch::Contains("Band: "));
 }
 
+TEST_CASE("the page's eval line makes the same evaluation, of other recordings and planners too") {
+  const TemporaryFolder folder;
+  const auto data = (folder / "data").string(), run = (folder / "run").string(),
+             held = (folder / "held").string();
+  done("record --env two_room --episodes 8 --seed 3 --out " + data);
+  done("record --env two_room --episodes 6 --seed 4 --out " + held);
+  done("train --data " + data + " --out " + run + kBrief);
+  done("eval --bundle " + run + "/bundle --data " + held +
+       " --protocol 5/6 --instances 2 --no-baselines --open-loop 3 --precision float32"
+       " --sampling.samples 64 --sampling.iterations 2");
+  const auto first = io::read_json(folder / "run" / "eval.json");
+  REQUIRE(first["agent"]["sampling"]["samples"] == 64);
+  done("report --run " + run);
+  const auto line = command_line(folder / "run" / "report.html", "foresight eval --bundle");
+  INFO(line);
+  done(line);
+  const auto again = io::read_json(folder / "run" / "eval.json");
+  for (const auto* part : {"data", "precision", "agent", "open_loop_blocks", "world_model"})
+    CHECK(again[part] == first[part]);
+  CHECK(again["protocols"][0]["planner"]["successes"] ==
+        first["protocols"][0]["planner"]["successes"]);
+
+  done("report --run " + run + " --data " + data);
+  CHECK_THAT(command_line(folder / "run" / "report.html", "foresight eval --bundle"),
+             Catch::Contains("--data " + data));
+}
+
 }  // namespace foresight::report_command_test
