@@ -32,6 +32,9 @@ nlohmann::json number(const nlohmann::json& like, const std::string& text,
   return parsed;
 }
 
+// Which names with commas in them need.
+bool is_json_list(const std::string& text) { return text.starts_with('[') && text.ends_with(']'); }
+
 }  // namespace
 
 nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
@@ -45,6 +48,12 @@ nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
   if (!like.is_array()) return text;
   auto list = nlohmann::json::array();
   if (text == kEmptyList) return list;
+  if (is_json_list(text)) {
+    list = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+    require(list.is_array(), ErrorCategory::invalid_option,
+            flag + ": '" + text + R"(' is no JSON list, expected e.g. '["a, b","c"]')");
+    return list;
+  }
   std::istringstream stream(text);
   for (std::string item; std::getline(stream, item, ',');) {
     // An empty default does not tell its kind: what reads as a number is one.
@@ -60,8 +69,14 @@ std::string flag_text(const nlohmann::json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_array()) return value.dump();
   std::string text;
-  for (const auto& item : value) text += (text.empty() ? "" : ",") + flag_text(item);
-  return text.empty() ? kEmptyList : text;
+  bool plain = true;  // as the items are read back
+  for (const auto& item : value) {
+    const auto word = flag_text(item);
+    plain = plain && (!item.is_string() || word.find(',') == std::string::npos);
+    text += (text.empty() ? "" : ",") + word;
+  }
+  if (text.empty()) return kEmptyList;
+  return plain && !is_json_list(text) ? text : value.dump();
 }
 
 void OptionFlags::set(const std::string& path, const nlohmann::json& value) {

@@ -43,20 +43,17 @@ bool can_be_measured(const io::BundleConfig& bundle) {
 }
 
 // The world in which `foresight record` recorded; empty where the recordings do not tell.
-std::string recorded_environment(const std::string& data_path) {
-  const auto file = fs::path(data_path) / "dataset.json";
-  if (!fs::exists(file)) return {};
-  const auto told = io::read_json(file);
-  const auto name =
-      told.is_object() ? told.value("environment", nlohmann::json()) : nlohmann::json();
-  return name.is_string() ? name.get<std::string>() : std::string();
+std::string recorded_environment(const data::Dataset& dataset) {
+  const auto notes = dataset.notes();
+  const auto told = notes.find("environment");
+  return told == notes.end() ? std::string() : told->second;
 }
 
 // Where the film is made: in the environment that was asked for, else in that of the recordings.
 // Null where it cannot be, and why not.
 std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data::Dataset& dataset,
-                                            const std::string& data_path, std::string& why_not) {
-  const auto name = flags.env.empty() ? recorded_environment(data_path) : flags.env;
+                                            std::string& why_not) {
+  const auto name = flags.env.empty() ? recorded_environment(dataset) : flags.env;
   const auto known = envs::env_names();
   const auto states = std::ssize(dataset.state_columns()),
              actions = std::ssize(dataset.action_columns());
@@ -94,7 +91,7 @@ std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
 
   const auto frames = std::make_shared<const data::FrameCache>(dataset);
   std::string why_not;
-  const auto env = film_environment(flags, *dataset, data_path, why_not);
+  const auto env = film_environment(flags, *dataset, why_not);
   const auto episodes = split_of(agent.config(), *dataset);
   const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
   const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
@@ -116,7 +113,7 @@ void report_command(const ReportFlags& flags) {
   viz::RunReport report;
   report.title = "Training run " + folder_path(flags.run).filename().string();
   report.configuration = config.dump(2);
-  report.machine = machine_description();
+  report.machine = machine_description(device);
   report.losses = loss_curves(train::read_metrics(run / "metrics.jsonl"));
   const auto bundle = io::read_bundle(run / "bundle");
   describe_training(report, bundle);

@@ -54,7 +54,7 @@ class ColumnarDataset final : public Dataset {
     states_ = chosen_columns(options.states, recording_.states);
     require(!actions_.empty(), ErrorCategory::not_found,
             name() + ": no action column; name them in DatasetOptions.actions. Columns: " +
-                listed_names(columns_));
+                listed_names(columns_) + not_read(recording_.skipped));
     for (std::size_t f = 0; f < recording_.features.size(); ++f)
       values_.push_back(std::make_unique<ReadOnce<Tensor>>([this, f] { return load(f); }));
     for (std::size_t t = 0; t < recording_.texts.size(); ++t)
@@ -88,6 +88,7 @@ class ColumnarDataset final : public Dataset {
   std::map<int64_t, std::string> unreadable_episodes() const override {
     return recording_.unreadable;
   }
+  std::map<std::string, std::string> notes() const override { return recording_.notes; }
   void identify_frames(Fnv1a& hash) const override {
     identify_decoding(hash);
     recording_.frames->identify(hash);
@@ -332,6 +333,12 @@ std::string listed_names(const std::vector<std::string>& names) {
   std::string text;
   for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
   return text.empty() ? "none" : text;
+}
+
+std::string not_read(const std::map<std::string, std::string>& skipped) {
+  std::string reasons;
+  for (const auto& [name, why] : skipped) reasons += "\n  " + name + ": " + why;
+  return reasons.empty() ? reasons : ". Not read:" + reasons;
 }
 
 }  // namespace foresight::data

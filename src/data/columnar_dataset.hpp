@@ -64,6 +64,7 @@ struct Recording {
   std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
   std::vector<std::string> remarks = {};            ///< as Dataset::remarks()
   std::map<int64_t, std::string> unreadable = {};   ///< as Dataset::unreadable_episodes()
+  std::map<std::string, std::string> notes = {};    ///< as Dataset::notes()
   std::vector<std::string> cameras = {};
   std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
   /// Features that hold actions and states where DatasetOptions do not say: the first list of
@@ -85,5 +86,8 @@ void add_decoding(Fnv1a& hash, const VideoReaderOptions& options);
 
 /// "a, b, c", or "none".
 std::string listed_names(const std::vector<std::string>& names);
+
+/// ". Not read:" and a line for each of Recording::skipped; empty where nothing was.
+std::string not_read(const std::map<std::string, std::string>& skipped);
 
 }  // namespace foresight::data

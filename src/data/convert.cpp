@@ -112,7 +112,8 @@ RecordingOptions writing_options(const ConversionSource& source, const ConvertOp
     writing.video.key_interval = VideoWriterOptions().key_interval;
   writing.task = options.task;
   writing.last_action = dataset.last_action();
-  writing.notes = {{"converted_from", dataset.name()}};
+  writing.notes = dataset.notes();  // e.g. the environment, which a report's film is made in
+  writing.notes["converted_from"] = dataset.name();
   writing.storage = options.storage;
   writing.episodes_per_file = std::numeric_limits<int64_t>::max();
   writing.data_file_mb = options.data_file_mb;

@@ -72,10 +72,6 @@ bool is_film_folder(const fs::directory_entry& entry) {
          entry.path().parent_path().filename() == "recordings" && entry.is_directory();
 }
 
-bool is_episode(const fs::path& folder) {
-  return fs::exists(folder / kTrajectory) || fs::is_directory(folder / "recordings" / "MP4");
-}
-
 // The films that an episode's metadata name, by camera. Their paths are those of the recording
 // machine: only the file's name holds.
 std::map<std::string, fs::path> named_films(const fs::path& folder) {
@@ -92,10 +88,11 @@ std::map<std::string, fs::path> named_films(const fs::path& folder) {
   return films;
 }
 
-// Films without a trajectory are an episode's only where metadata say so; else videos alone.
+// An episode has a trajectory (DROID's own reader takes no other folder), or had one: its metadata,
+// which name its films, are written after it. Films without both are videos alone.
 bool is_surely_episode(const fs::path& folder) {
   if (fs::exists(folder / kTrajectory)) return true;
-  if (!is_episode(folder)) return false;
+  if (!fs::is_directory(folder / "recordings" / "MP4")) return false;
   try {
     return !named_films(folder).empty();
   } catch (const Error&) {
@@ -103,15 +100,32 @@ bool is_surely_episode(const fs::path& folder) {
   }
 }
 
-// An episode that has lost one of its two parts is told by the other.
-std::vector<fs::path> folders_below(const fs::path& root) {
-  if (is_episode(root)) return {root};
-  std::set<fs::path> folders;
-  for (const auto& entry : fs::recursive_directory_iterator(root)) {
-    if (entry.path().filename() == kTrajectory) folders.insert(entry.path().parent_path());
-    if (is_film_folder(entry)) folders.insert(entry.path().parent_path().parent_path());
+// What lies below a folder of DROID.
+struct FoundFolders {
+  std::set<fs::path> episodes, films;  // `films`: without anything that makes them an episode's
+};
+
+// Metadata that are damaged may have named films.
+bool may_be_episode(const fs::path& folder) {
+  try {
+    return fs::exists(folder / kTrajectory) || !named_films(folder).empty();
+  } catch (const Error& problem) {
+    if (!is_unreadable(problem)) throw;
+    return true;
   }
-  return {folders.begin(), folders.end()};
+}
+
+// An episode that has lost one of its two parts is told by the other.
+FoundFolders folders_below(const fs::path& root) {
+  if (is_surely_episode(root)) return {.episodes = {root}, .films = {}};
+  FoundFolders found;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.path().filename() == kTrajectory) found.episodes.insert(entry.path().parent_path());
+    if (!is_film_folder(entry)) continue;
+    const auto folder = entry.path().parent_path().parent_path();
+    (may_be_episode(folder) ? found.episodes : found.films).insert(folder);
+  }
+  return found;
 }
 
 struct DroidEpisode {
@@ -131,8 +145,16 @@ class DroidOpener {
  public:
   DroidOpener(const fs::path& path, const DatasetOptions& options)
       : options_(options), name_(path.string()) {
-    const auto folders = fs::is_directory(path) ? folders_below(path) : listed_folders(path);
-    for (const auto& folder : folders) episodes_.push_back({.folder = folder});
+    if (fs::is_directory(path)) {
+      const auto found = folders_below(path);
+      for (const auto& folder : found.episodes) episodes_.push_back({.folder = folder});
+      for (const auto& folder : found.films)
+        remarks_.push_back((folder / "recordings" / "MP4").string() +
+                           ": films of no episode, left out: beside them is neither trajectory.h5 "
+                           "nor a *.json that names them (left_mp4_path, ...)");
+    } else {
+      for (const auto& folder : listed_folders(path)) episodes_.push_back({.folder = folder});
+    }
     require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": lists no episode");
     for (auto& episode : episodes_) unless_lost(episode.no_film, [&] { find_videos(episode); });
     cameras_ = cameras();
@@ -149,6 +171,7 @@ class DroidOpener {
     recording.actions = {{"action"}};
     recording.states = {{"state"}};
     recording.cameras = cameras_;
+    recording.remarks = remarks_;
     std::vector<EpisodeClip> clips;
     int64_t first = 0;
     double slowest = recording.fps, fastest = recording.fps;
@@ -249,7 +272,15 @@ class DroidOpener {
             ErrorCategory::bad_file,
             trajectory.path() + ": expected " + kPose + " [rows, 6] and " + kGripper + " [rows]");
     require(pose.shape[0] >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
+    states_of(trajectory);  // an array may be there, and its bytes not
     return pose.shape[0];
+  }
+
+  // Pose and gripper of every row, [rows,7].
+  static Tensor states_of(const Hdf5File& trajectory) {
+    return at::cat({trajectory.read(kPose).to(at::kDouble),
+                    trajectory.read(kGripper).to(at::kDouble).unsqueeze(1)},
+                   1);
   }
 
   int64_t frames_of(DroidEpisode& episode) const {
@@ -296,11 +327,8 @@ class DroidOpener {
         continue;
       }
       require_unchanged(episode.folder / kTrajectory, episode.stamp);
-      const Hdf5File trajectory(episode.folder / kTrajectory);
-      const Tensor state = at::cat({trajectory.read(kPose).to(at::kDouble),
-                                    trajectory.read(kGripper).to(at::kDouble).unsqueeze(1)},
-                                   1);
-      parts.push_back(state.slice(0, 0, episode.rows, episode.stride));
+      const Tensor states = states_of(Hdf5File(episode.folder / kTrajectory));
+      parts.push_back(states.slice(0, 0, episode.rows, episode.stride));
     }
     return at::cat(parts).contiguous();
   }
@@ -324,7 +352,7 @@ class DroidOpener {
 
   DatasetOptions options_;
   std::string name_, camera_;
-  std::vector<std::string> cameras_;
+  std::vector<std::string> cameras_, remarks_;
   std::vector<DroidEpisode> episodes_;
 };
 

@@ -17,6 +17,7 @@
 #include "natural_order.hpp"
 #include "parallel.hpp"
 #include "picture.hpp"
+#include "recorded_notes.hpp"
 #include "video_frames.hpp"
 #include "whole_numbers.hpp"
 
@@ -168,6 +169,7 @@ void FolderDataset::read_settings(const fs::path& file) {
   if (!fs::exists(file)) return;
   const nlohmann::json settings = io::read_json(file);
   require(settings.is_object(), ErrorCategory::bad_file, file.string() + ": is not a JSON object");
+  notes_ = notes_in(settings);
   const auto read = [&](const char* key, auto& value) {
     if (auto it = settings.find(key); it != settings.end())
       foresight::detail::read_value(value, *it, file.string() + ": " + key);

@@ -13,6 +13,7 @@
 #include "foresight/data/csv.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "recorded_notes.hpp"
 
 namespace foresight::data {
 namespace {
@@ -132,6 +133,7 @@ void FolderWriter::continue_folder() {
                 (settings.contains(key) ? settings.at(key).dump() : std::string("missing")) +
                 ", but the episodes to be added have " + value.dump());
   };
+  for (const auto& note : notes_in(settings)) options_.notes.insert(note);  // new ones count
   same("action_columns", options_.actions);
   same("state_columns", options_.states);
   same("fps", options_.video.fps);

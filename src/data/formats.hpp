@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "foresight/data/dataset.hpp"
 
@@ -15,8 +17,16 @@ using OpenedDataset = std::shared_ptr<const Dataset>;
 /// LeRobot v2.0, v2.1, v3.0: a folder with meta/info.json.
 OpenedDataset open_lerobot(const std::filesystem::path& folder, const DatasetOptions& options);
 
-/// An HDF5 file of stable-worldmodel or robomimic, told by what it holds.
-OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options);
+/// An HDF5 file of stable-worldmodel or robomimic, told by what it holds. `remarks` are of how it
+/// was found.
+OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options,
+                        std::vector<std::string> remarks = {});
+
+/// The only one of several HDF5 files, in one folder, that can be opened, with Unreadable::skip;
+/// the others are named in its remarks. Throws Error(bad_file) naming one that cannot be opened,
+/// Error(not_found) listing those of which one has to be chosen.
+OpenedDataset open_one_hdf5_of(const std::vector<std::filesystem::path>& files,
+                               const DatasetOptions& options);
 
 /// stable-worldmodel's folders of .npz columns with videos or pictures.
 OpenedDataset open_swm_folder(const std::filesystem::path& folder, const DatasetOptions& options);

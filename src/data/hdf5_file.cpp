@@ -61,6 +61,21 @@ bool is_byte_enumeration(hid_t stored) {
   return H5Tget_class(stored) == H5T_ENUM && H5Tget_size(stored) == 1;
 }
 
+// What is wrong with an array whose bytes lie in one piece, if the file ends before they do. Where
+// chunks lie is not known without walking through all of them.
+std::string beyond_end(hid_t array, int64_t file_bytes) {
+  const haddr_t place = H5Dget_offset(array);
+  if (place == HADDR_UNDEF) return {};
+  const hsize_t bytes = H5Dget_storage_size(array);
+  const auto end = static_cast<hsize_t>(file_bytes);
+  if (place <= end && bytes <= end - place) return {};
+  return "its " + std::to_string(bytes) + " bytes begin at byte " + std::to_string(place) +
+         ", and the file ends after " + std::to_string(end);
+}
+
+// A file that was not written or copied to its end knows how long it should be.
+bool says_cut(const std::string& reason) { return reason.starts_with("truncated file"); }
+
 std::vector<std::string> strings_of(hid_t array, hid_t stored, int64_t count) {
   const auto rows = static_cast<std::size_t>(count);
   std::vector<std::string> texts(rows);
@@ -158,9 +173,17 @@ Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()) {
   const std::string why = hdf5_reason();
   unsigned major = 0, minor = 0, release = 0;
   H5get_libversion(&major, &minor, &release);
-  throw Error(ErrorCategory::bad_file, path_ + ": HDF5 " + std::to_string(major) + "." +
-                                           std::to_string(minor) + "." + std::to_string(release) +
-                                           " cannot open it: " + why + kOfNewerHdf5);
+  const std::string library =
+      "HDF5 " + std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
+  require(!says_cut(why), ErrorCategory::bad_file,
+          path_ + ": is cut short, as by a copy that was not finished; it ends after " +
+              std::to_string(stamp_.bytes) + " bytes, and " + library + " reads nothing of it (" +
+              why + "). Copy it again");
+  require(why != "file signature not found", ErrorCategory::bad_file,
+          path_ + ": is no HDF5 file, or its beginning is damaged: " + library +
+              " finds no mark of one");
+  throw Error(ErrorCategory::bad_file,
+              path_ + ": " + library + " cannot open it: " + why + kOfNewerHdf5);
 }
 
 Hdf5File::~Hdf5File() {
@@ -217,6 +240,8 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
   if (is_byte_enumeration(stored.id())) found.type = at::kByte;
   if (const auto memory = memory_type(stored.id())) found.type = memory->type;
   found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
+  found.problem = beyond_end(open.id(), stamp_.bytes);
+  found.cut = !found.problem.empty();
   return found;
 }
 

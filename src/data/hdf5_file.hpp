@@ -22,14 +22,16 @@ struct Hdf5Array {
   std::vector<int64_t> shape;
   std::optional<at::ScalarType> type;  ///< of the numbers; none for texts and others
   bool text = false;                   ///< one text a row
-  std::string problem;                 ///< why it cannot be opened; empty: it can
+  std::string problem;                 ///< why it cannot be read; empty: nothing is known against
+  bool cut = false;                    ///< the problem is that the file ends before its bytes do
 };
 
 /// An open file. Thread-safe. Reading rows or whole arrays after it was changed throws
 /// Error(bad_file): HDF5 would mix what it remembers with what it finds.
 class Hdf5File {
  public:
-  /// Throws Error(not_found | bad_file), Error(unsupported) without HDF5.
+  /// Throws Error(not_found | bad_file), the latter for a file that is cut short, too, and
+  /// Error(unsupported) without HDF5.
   explicit Hdf5File(const std::filesystem::path& path);
   ~Hdf5File();
 

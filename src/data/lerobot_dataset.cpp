@@ -252,6 +252,7 @@ class LeRobotOpener {
       : meta_(read_lerobot_meta(folder)), options_(options) {
     recording_.name = folder.string();
     recording_.fps = meta_.fps;
+    recording_.notes = meta_.notes;
     recording_.actions = {{"action"}};
     recording_.states = {{"observation.state"}};
     list_episodes();

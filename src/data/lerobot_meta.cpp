@@ -8,6 +8,7 @@
 
 #include "json_lines.hpp"
 #include "parquet_file.hpp"
+#include "recorded_notes.hpp"
 
 namespace foresight::data {
 namespace {
@@ -224,6 +225,7 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
     layout.chunk_size = json_field<int64_t>(info, "chunks_size", layout.info);
   if (layout.chunk_size < 1) fail_meta(layout.info, "chunks_size must be >= 1");
   meta.tasks = read_tasks(root / "meta");
+  if (fs::exists(root / kLeRobotNotes)) meta.notes = notes_in(io::read_json(root / kLeRobotNotes));
   auto episodes = v2 ? read_episodes_v2(layout) : read_episodes_v3(layout);
   for (auto& [index, episode] : episodes) {
     if (index != static_cast<int64_t>(meta.episodes.size()) || index >= kMostEpisodes)

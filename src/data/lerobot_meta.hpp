@@ -36,8 +36,9 @@ struct LeRobotMeta {
   std::string version;
   double fps = 0;
   std::vector<LeRobotFeature> features;
-  std::vector<LeRobotEpisode> episodes;  ///< number e is episode_index e
-  std::map<int64_t, std::string> tasks;  ///< by task_index
+  std::vector<LeRobotEpisode> episodes;           ///< number e is episode_index e
+  std::map<int64_t, std::string> tasks;           ///< by task_index
+  std::map<std::string, std::string> notes = {};  ///< of the recorder, if it was foresight's
 };
 
 /// Throws Error(not_found | bad_file) naming file and rule; Error(unsupported) for another version.

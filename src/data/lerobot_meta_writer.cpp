@@ -9,6 +9,7 @@
 #include "lerobot_numbers.hpp"
 #include "parquet_file.hpp"
 #include "parquet_writer.hpp"
+#include "recorded_notes.hpp"
 
 namespace foresight::data {
 namespace {
@@ -103,6 +104,7 @@ void LeRobotMetaWriter::continue_data_set() {
     if (index != static_cast<int64_t>(tasks_.size())) refuse("numbers its tasks with gaps");
     tasks_.push_back(task);
   }
+  for (const auto& note : meta.notes) options_.notes.insert(note);  // new ones count
   episodes_ = first_episode_ = static_cast<int64_t>(meta.episodes.size());
   for (const auto& episode : meta.episodes) rows_ += episode.length;
   read_places();
@@ -192,8 +194,11 @@ fs::path LeRobotMetaWriter::episodes_file() const {
 
 // In the order in which they are put in place: with info.json, the folder is a data set.
 std::vector<fs::path> LeRobotMetaWriter::files() const {
-  return {folder_ / "meta/tasks.parquet", episodes_file(), folder_ / "meta/stats.json",
-          folder_ / "meta/info.json"};
+  std::vector<fs::path> all = {folder_ / "meta/tasks.parquet", episodes_file(),
+                               folder_ / "meta/stats.json"};
+  if (!options_.notes.empty()) all.push_back(folder_ / kLeRobotNotes);
+  all.push_back(folder_ / "meta/info.json");
+  return all;
 }
 
 void LeRobotMetaWriter::stage() {
@@ -201,6 +206,8 @@ void LeRobotMetaWriter::stage() {
     write_tasks();
     write_episodes();
     write_statistics();
+    if (!options_.notes.empty())
+      io::write_json(prepared_staged_path(folder_ / kLeRobotNotes), options_.notes);
     io::write_json(prepared_staged_path(folder_ / "meta/info.json"), info());
   } catch (...) {
     std::error_code ignored;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which format lies at a path: each is told by one file that every recording of it has.
 #include <algorithm>
-#include <optional>
+#include <vector>
 
 #include "episode_files.hpp"
 #include "foresight/data/folder_dataset.hpp"
@@ -52,15 +52,13 @@ OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) 
   return std::make_shared<FolderDataset>(folder, options);
 }
 
-// The only HDF5 file of a folder, if there is just one.
-std::optional<fs::path> only_hdf5_file(const fs::path& folder) {
-  std::optional<fs::path> found;
+std::vector<fs::path> hdf5_files(const fs::path& folder) {
+  std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const auto extension = entry.path().extension();
-    if (extension != ".h5" && extension != ".hdf5") continue;
-    if (found) return std::nullopt;
-    found = entry.path();
+    if (extension == ".h5" || extension == ".hdf5") found.push_back(entry.path());
   }
+  std::sort(found.begin(), found.end());
   return found;
 }
 
@@ -109,15 +107,20 @@ const FolderFormat kFolderFormats[] = {
     {"a plain folder", "episode_0000.mp4 + episode_0000.csv", holds_episodes, open_plain},
     {"stable-worldmodel or robomimic", "one *.h5 or *.hdf5, not called trajectory.h5",
      [](const fs::path& folder) {
-       const auto file = only_hdf5_file(folder);
-       return file && file->filename() != "trajectory.h5";
+       const auto files = hdf5_files(folder);
+       return files.size() == 1 && files.front().filename() != "trajectory.h5";
      },
      [](const fs::path& folder, const DatasetOptions& options) {
-       return open_hdf5(*only_hdf5_file(folder), options);
+       return open_hdf5(hdf5_files(folder).front(), options);
      }},
     {"Lance, not read", "_versions/",
      [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
     {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
+    {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5, of which one can be opened",
+     [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
+     [](const fs::path& folder, const DatasetOptions& options) {
+       return open_one_hdf5_of(hdf5_files(folder), options);
+     }},
     {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
      holds_pictures, open_pictures},
 };

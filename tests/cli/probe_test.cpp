@@ -186,6 +186,12 @@ TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is
                                path("kinds/bundle") + " --windows.stride 1 --validation 0.25" +
                                " --loader.batch 8 --steps 0 --out " + path("again"));
   CHECK_THAT(again, Catch::Contains("held-out clips are classed rightly"));
+  // Names may hold commas, in a JSON list.
+  const auto named = command + " --states kind --target.classes 2 --steps 0 --out " + path("named");
+  succeeded(named + R"( --labels '["red, or nearly","blue"]')");
+  CHECK(
+      models::read_attentive_probe(io::read_bundle(folder / "named" / "bundle"))->options().names ==
+      std::vector<std::string>{"red, or nearly", "blue"});
   const auto judgement = [](const std::string& output) {
     const auto words = output.find("held-out clips: height r2");
     REQUIRE(words != std::string::npos);
@@ -212,6 +218,8 @@ TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is
   refused(" --states kind", "target.classes");
   refused(" --states colour --target.classes 2", "colour");
   refused(" --states height --target.classes 2", "class number");
+  refused(R"( --states kind --target.classes 2 --labels '["red, blue]')",
+          "--labels: '[\"red, blue]' is no JSON list");
 }
 
 }  // namespace foresight::probe_test

@@ -181,9 +181,15 @@ TEST_CASE("the page's eval line makes the same evaluation, of other recordings a
   CHECK(again["protocols"][0]["planner"]["successes"] ==
         first["protocols"][0]["planner"]["successes"]);
 
-  done("report --run " + run + " --data " + data);
+  // Converted recordings say, too, which environment the film is made in.
+  const auto copy = (folder / "copy").string();
+  done("convert " + data + " " + copy + " --format folder");
+  fs::remove(folder / "run" / "episode.mp4");
+  CHECK_THAT(done("report --run " + run + " --data " + copy),
+             Catch::Contains("film:") && !Catch::Contains("no film"));
+  CHECK(fs::exists(folder / "run" / "episode.mp4"));
   CHECK_THAT(command_line(folder / "run" / "report.html", "foresight eval --bundle"),
-             Catch::Contains("--data " + data));
+             Catch::Contains("--data " + copy));
 }
 
 }  // namespace foresight::report_command_test

@@ -65,6 +65,10 @@ TEST_CASE("a converted data set holds the same episodes, numbers and pictures") 
       CHECK(mean_difference(copy->read_frames(e, rows), source->read_frames(e, rows)) < 1.5);
     }
     if (format == TargetFormat::lerobot) CHECK(copy->read_text("task", 1, 0, 1)[0] == "reach");
+    auto notes = source->notes();
+    CHECK(notes.at("environment") == "swm/TwoRoom-v1");
+    notes["converted_from"] = source->name();
+    CHECK(copy->notes() == notes);
     CHECK_FALSE(fs::exists(target.string() + ".converting"));
     CHECK(fs::exists(target.string() + ".unfinished"));
     CHECK(fails_with(

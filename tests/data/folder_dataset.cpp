@@ -252,6 +252,7 @@ TEST_CASE("written episodes read back, and writing goes on where it stopped") {
     CHECK(writer.write_episode(frames, values) == 0);
     writer.append(frames[0], values[0]);  // an unfinished episode
   }
+  options.notes = {{"seed", "2"}};
   FolderWriter writer(path, options);
   CHECK(writer.write_episode(frames.narrow(0, 0, 3), values.narrow(0, 0, 3)) == 1);
   const auto dataset = open_dataset(path);
@@ -259,6 +260,8 @@ TEST_CASE("written episodes read back, and writing goes on where it stopped") {
   CHECK(dataset->length(0) == 5);
   CHECK(dataset->length(1) == 3);
   CHECK(dataset->fps() == 20);
+  CHECK(dataset->notes() ==
+        std::map<std::string, std::string>{{"environment", "square"}, {"seed", "2"}});
   CHECK(dataset->last_action() == LastAction::artefact);
   CHECK(dataset->action_columns() == std::vector<std::string>{"ax", "ay"});
   CHECK(dataset->state_columns() == std::vector<std::string>{"x"});

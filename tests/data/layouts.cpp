@@ -142,17 +142,6 @@ TEST_CASE("a plain folder may hold pictures and JSON lines, and several cameras"
       "2 frames"));
 }
 
-TEST_CASE("a column of robomimic must have the rows of every demonstration, not of all together") {
-  const auto layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
-  const auto data = opened_layout(layouts / "robomimic_uneven");
-  if (!data) return;
-  CHECK(data->total_rows() == 9);
-  CHECK(data->read_all_rows({"actions_1"}, 2).numel() == 3);
-  CHECK(fails_with(
-      ErrorCategory::bad_file, [&] { data->read_all_rows({"obs/range"}, 0); },
-      "data/demo_1/obs/range has shape [2]"));
-}
-
 // In builds with -DFORESIGHT_WITH_HDF5=OFF or -DFORESIGHT_WITH_PARQUET=OFF.
 TEST_CASE("a recording that the system does not let in is an error that names path and reason") {
   const TemporaryFolder folder;

@@ -11,7 +11,7 @@
 #include "foresight/data/inspection.hpp"
 #include "foresight/data/loader.hpp"
 #include "foresight/data/statistics.hpp"
-#include "foresight/io/files.hpp"
+#include "hdf5_recordings.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -49,18 +49,6 @@ void check_lost(const fs::path& path, int64_t lost, const std::function<void()>&
   CHECK(error_message(ErrorCategory::bad_file, [&] { data->read_frames(lost, {0}); }) ==
         data->unreadable_episodes().at(lost));
   CHECK_FALSE(inspect(*data).usable());
-}
-
-// Says so where it is not.
-bool hdf5_is_built_in() {
-  try {
-    open_dataset(fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "robomimic");
-    return true;
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: " << error.what());
-    return false;
-  }
 }
 
 void copy_recording(const fs::path& from, const fs::path& to) {
@@ -146,10 +134,6 @@ void check_without_numbers(const Dataset& data, const Dataset& whole, int64_t lo
   }
 }
 
-fs::path layout_of(const char* name) {
-  return fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / name;
-}
-
 TEST_CASE("DROID keeps an episode whose film is gone or whose metadata are cut") {
   for (const int64_t lost : {0, 1}) {
     const std::string n = std::to_string(lost);
@@ -195,23 +179,18 @@ TEST_CASE("DROID keeps the rows of an episode whose trajectory is cut or gone") 
 // dataspace (version 1, with maxima), no bytes and no place in its layout (version 3, contiguous).
 void leave_no_rows(const fs::path& trajectory, int64_t rows) {
   auto bytes = io::read_text(trajectory);
-  const auto number = [](int64_t value) {  // little endian
-    std::string text(8, '\0');
-    text[0] = static_cast<char>(value);
-    return text;
-  };
   int emptied = 0;
   for (const auto& [rank, width] : {std::pair('\1', 1), std::pair('\2', 6)}) {
     const std::string space = {'\1', rank, '\1', 0, 0, 0, 0, 0};
-    for (auto place = bytes.find(space + number(rows)); place != std::string::npos;
-         place = bytes.find(space + number(rows)), ++emptied) {
-      bytes.replace(place + space.size(), 8, number(0));
+    for (auto place = bytes.find(space + little_endian(rows)); place != std::string::npos;
+         place = bytes.find(space + little_endian(rows)), ++emptied) {
+      bytes.replace(place + space.size(), 8, little_endian(0));
       std::size_t layout = bytes.find("\3\1", place);
       while (layout != std::string::npos &&
-             bytes.compare(layout + 10, 8, number(8 * rows * width)) != 0)
+             bytes.compare(layout + 10, 8, little_endian(8 * rows * width)) != 0)
         layout = bytes.find("\3\1", layout + 1);
       REQUIRE(layout != std::string::npos);
-      bytes.replace(layout + 2, 16, std::string(8, '\xFF') + number(0));
+      bytes.replace(layout + 2, 16, std::string(8, '\xFF') + little_endian(0));
     }
   }
   REQUIRE(emptied == 3);  // pose, gripper, and the recorded velocities
@@ -246,6 +225,34 @@ TEST_CASE("films of DROID without a trajectory are an episode only where metadat
       ErrorCategory::not_found, [&] { open_dataset(episode); }, "trajectory.h5", "skip"));
   fs::remove(episode / "metadata_1.json");
   CHECK(open_dataset(episode)->action_columns().empty());  // videos alone
+}
+
+TEST_CASE("films of no episode are left out of a set of DROID and named") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  copy_recording(layout_of("droid"), folder / "droid");
+  const auto films = folder / "droid" / "lab" / "02_calibration" / "recordings" / "MP4";
+  const auto metadata = folder / "droid" / "lab" / "02_calibration" / "metadata_2.json";
+  fs::create_directories(films.parent_path());
+  copy_recording(folder / "droid" / "lab" / "01_episode" / "recordings" / "MP4", films);
+  const auto whole = open_dataset(layout_of("droid"));
+  for (const auto unreadable : {Unreadable::fail, Unreadable::skip}) {
+    const auto data = open_dataset(folder / "droid", {.unreadable = unreadable});
+    REQUIRE(data->num_episodes() == 2);
+    CHECK(data->unreadable_episodes().empty());
+    CHECK(at::equal(data->read_all_rows(data->state_columns(), 1),
+                    whole->read_all_rows(whole->state_columns(), 1)));
+    REQUIRE(data->remarks().size() == whole->remarks().size() + 1);
+    CHECK_THAT(data->remarks().front(), Catch::Contains(films.string()));
+  }
+  // Metadata are written after a trajectory: it has been lost, also where they are damaged.
+  for (const char* text : {R"({"left_mp4_path": "elsewhere/1001.mp4"})", R"({"left_mp4)"}) {
+    io::write_text(metadata, text);
+    CHECK_THROWS_AS(open_dataset(folder / "droid"), Error);
+    const auto data = open_dataset(folder / "droid", {.unreadable = Unreadable::skip});
+    REQUIRE(data->num_episodes() == 3);
+    CHECK(data->unreadable_episodes().contains(2));
+  }
 }
 
 // Spoils the object that holds the link `name` for the `nth` time in the file.

@@ -47,8 +47,8 @@ struct Conversion {
 /// Reads `from` episode by episode and writes `to`, which must not exist: all cameras unless
 /// DatasetOptions.camera chooses one, all numbers in their types, all words. The actions and states
 /// of the source become "action" and "observation.state" in LeRobot, and keep their names in a
-/// folder; other columns keep their names. `progress` is called after each episode. Throws what
-/// reading and writing throw; what was written is then removed.
+/// folder; other columns keep their names, and the recording its notes. `progress` is called after
+/// each episode. Throws what reading and writing throw; what was written is then removed.
 FORESIGHT_API Conversion
 convert_dataset(const std::filesystem::path& from, const std::filesystem::path& to,
                 const ConvertOptions& options,

@@ -84,6 +84,9 @@ class FORESIGHT_API Dataset {
   /// Episodes none of whose frames can be read, as found while opening with Unreadable::skip, and
   /// why. Where their numbers are lost too, those are NaN; columns of integers are then float64.
   virtual std::map<int64_t, std::string> unreadable_episodes() const { return {}; }
+  /// What the recorder noted of the whole recording (RecordingOptions.notes), by name, e.g.
+  /// "environment" of `foresight record`. Empty where the format has no place for it.
+  virtual std::map<std::string, std::string> notes() const { return {}; }
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
 
@@ -153,9 +156,10 @@ struct FORESIGHT_API DatasetOptions {
   NanPolicy missing_states = NanPolicy::reject;
   /// Films and pictures that cannot be opened. With skip, reading frames of such an episode fails
   /// and all others keep their numbers; of a folder of pictures or videos alone it is left out.
-  /// So are DROID's trajectories and robomimic's demonstrations, which are an episode each: their
-  /// rows are then as many as the film or another array has, else one, and hold no numbers. Other
-  /// tables that are gone always fail.
+  /// So are DROID's trajectories and robomimic's demonstrations, which are an episode each: rows
+  /// that nothing tells are then as many as the film or another array has, else one, and numbers
+  /// that are lost are NaN. Of several HDF5 files in a folder those that do not open are left out.
+  /// Other tables that are gone always fail.
   Unreadable unreadable = Unreadable::fail;
 
   template <class Self, class Visitor>

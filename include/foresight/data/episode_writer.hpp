@@ -61,7 +61,10 @@ struct FORESIGHT_API RecordingOptions {
   LastAction last_action = LastAction::applied;   ///< what the action in an episode's last row is;
                                                   ///< LeRobot has no place to say so
   std::string robot_type = "unknown";             ///< as LeRobot's info.json has it
-  std::map<std::string, std::string> notes = {};  ///< further keys of a folder's dataset.json
+  std::map<std::string, std::string> notes = {};  ///< of the recording, by name (Dataset::notes()):
+                                                  ///< further keys of a folder's dataset.json, or
+                                                  ///< LeRobot's meta/foresight.json. A writer that
+                                                  ///< goes on keeps those it gives no other words
   FrameStorage storage = FrameStorage::video;     ///< LeRobot only
   Unfinished unfinished = Unfinished::lost;       ///< recovered: needs episodes_per_file = 1
   int64_t episodes_per_file = 1;   ///< LeRobot: a file is closed after so many episodes. 1 puts

@@ -55,6 +55,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<ColumnGroup> groups() const override;
   std::vector<std::string> remarks() const override;
   std::map<int64_t, std::string> unreadable_episodes() const override;
+  std::map<std::string, std::string> notes() const override { return notes_; }
   std::vector<std::string> text_columns() const override { return text_columns_; }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override;
@@ -102,6 +103,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;
   ImageSize image_size_;
   std::map<std::string, std::vector<int64_t>> shapes_;  // of groups, where dataset.json has them
+  std::map<std::string, std::string> notes_;
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;

@@ -43,6 +43,7 @@ class ForwardedDataset : public Dataset {
   std::map<int64_t, std::string> unreadable_episodes() const override {
     return dataset_->unreadable_episodes();
   }
+  std::map<std::string, std::string> notes() const override { return dataset_->notes(); }
   std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override {

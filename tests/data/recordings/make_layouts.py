@@ -53,13 +53,19 @@ with h5py.File(f"{out}/robomimic/low_dim.hdf5", "w", libver="latest") as f:
 expected["robomimic"] = {"lengths": demos, "actions": np.concatenate(actions).tolist(),
                          "states": np.concatenate(states).tolist(), "levels": [10 + 40 * (i % 5) for i in range(11)]}
 
-# robomimic, broken: a column with a row too few in one demonstration and one too many in the next
+# robomimic, broken: a column with a row too few in one demonstration and one too many in the next,
+# and others that few demonstrations have
 os.makedirs(f"{out}/robomimic_uneven", exist_ok=True)
 with h5py.File(f"{out}/robomimic_uneven/low_dim.hdf5", "w", libver=("v108", "v110")) as f:
-    for i, rows in enumerate([3, 2, 4]):
+    for i, rows in enumerate([3, 2, 4, 3, 3]):
         demo = f.create_group(f"data/demo_{i}")
         demo["actions"] = np.arange(6, dtype=np.float32).reshape(3, 2)
         demo["obs/range"] = np.arange(rows, dtype=np.float32)
+        demo["obs/wheels"] = np.arange(3 + i, dtype=np.float32)  # of as many wheels, whatever the rows
+        if i != 3:
+            demo["obs/height"] = np.arange(3, dtype=np.int64)
+        if i == 4:
+            demo["interventions"] = np.zeros(3, dtype=np.float32)
         demo["obs/agentview_image"] = grey(i, 3, 4)
 
 # DINO-WM: Push-T (videos, actions in hundredths, velocities) and point maze (frames as tensors)

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a recorder notes of a whole recording, in dataset.json of a folder and in a file of its own
+// beside LeRobot's. Private to the data folder.
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace foresight::data {
+
+/// In a LeRobot data set. LeRobot warns of keys of info.json that it does not know; of files in
+/// meta it takes no notice.
+inline constexpr const char* kLeRobotNotes = "meta/foresight.json";
+
+/// The words in `settings` that are none of a folder's own settings.
+inline std::map<std::string, std::string> notes_in(const nlohmann::json& settings) {
+  constexpr const char* kSettings[] = {"format",      "fps",      "height",         "width",
+                                       "cameras",     "episodes", "action_columns", "state_columns",
+                                       "last_action", "shapes"};
+  std::map<std::string, std::string> notes;
+  if (!settings.is_object()) return notes;
+  for (const auto& [key, value] : settings.items())
+    if (value.is_string() &&
+        std::find(std::begin(kSettings), std::end(kSettings), key) == std::end(kSettings))
+      notes[key] = value.get<std::string>();
+  return notes;
+}
+
+}  // namespace foresight::data

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recordings in HDF5 files, and how single arrays of them are spoiled.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "catch.hpp"
+#include "foresight/core/error.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/io/files.hpp"
+
+namespace foresight::data {
+
+inline std::filesystem::path layout_of(const char* name) {
+  return std::filesystem::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / name;
+}
+
+/// Says so where it is not.
+inline bool hdf5_is_built_in() {
+  try {
+    open_dataset(layout_of("robomimic"));
+    return true;
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    WARN("SKIPPED: " << error.what());
+    return false;
+  }
+}
+
+/// A number as HDF5 stores places and sizes: 8 bytes, the lowest first.
+inline std::string little_endian(int64_t value) {
+  std::string bytes(8, '\0');
+  for (auto& byte : bytes) {
+    byte = static_cast<char>(value & 0xFF);
+    value >>= 8;
+  }
+  return bytes;
+}
+
+/// The column of numbers that was recorded under a name, in one episode, in its stored type.
+inline Tensor stored_array(const Dataset& data, const std::string& name, int64_t episode) {
+  for (const auto& group : data.groups())
+    if (group.name == name)
+      return data.read_stored(group.columns, episode, 0, data.length(episode));
+  FAIL("no column " << name);
+  return {};
+}
+
+/// Where the header of an array says at which byte its `values` begin: before their size. They are
+/// in one piece, and there once.
+inline std::size_t place_of_address(const std::string& bytes, const Tensor& values) {
+  const Tensor row_major = values.contiguous();
+  const std::string data(static_cast<const char*>(row_major.const_data_ptr()), row_major.nbytes());
+  const auto begin = bytes.find(data);
+  REQUIRE(begin != std::string::npos);
+  const auto place = bytes.find(little_endian(static_cast<int64_t>(begin)) +
+                                little_endian(static_cast<int64_t>(data.size())));
+  REQUIRE(place != std::string::npos);
+  return place;
+}
+
+/// Spoils the header of the array with these values: where headers have a checksum, it alone cannot
+/// be opened then.
+inline void spoil_array(const std::filesystem::path& file, const Tensor& values) {
+  auto bytes = io::read_text(file);
+  const auto place = place_of_address(bytes, values);
+  bytes[place] = static_cast<char>(bytes[place] ^ 0x15);
+  io::write_text(file, bytes);
+}
+
+/// Makes the header of the array with these values place them behind the end of the file. The
+/// header must have no checksum.
+inline void take_bytes_away(const std::filesystem::path& file, const Tensor& values) {
+  auto bytes = io::read_text(file);
+  const auto place = place_of_address(bytes, values);
+  bytes.replace(place, 8, little_endian(static_cast<int64_t>(bytes.size()) + 4096));
+  io::write_text(file, bytes);
+}
+
+}  // namespace foresight::data
