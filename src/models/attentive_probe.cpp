@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/attentive_probe.hpp"
 
+#include "copies.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::models {
@@ -29,6 +30,11 @@ AttentiveProbe::AttentiveProbe(int64_t width, const AttentiveProbeOptions& optio
   PhiloxNoise noise(*seed);
   pooler_->initialise(noise);
   nn::init_uniform_fan_in(linear_->weight, linear_->bias, noise);
+}
+
+std::shared_ptr<AttentiveProbe> AttentiveProbe::copy() const {
+  return filled_from(*this, std::make_shared<AttentiveProbe>(width_, options_, std::nullopt),
+                     linear_->weight.options());
 }
 
 Tensor AttentiveProbe::forward(const Tensor& tokens) const {

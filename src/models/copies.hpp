@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Independent models with the same weights, for families that are built from `options()` alone.
+// Independent models with the same weights.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -11,13 +11,20 @@
 
 namespace foresight::models {
 
-/// A model of the same options, weights, flags, and of the type and device of `like`.
+/// `twin`, a model of the same structure, with the weights and flags of `model`, of the type and
+/// device of `like`.
 template <class Model>
-std::shared_ptr<Model> copy_of(const Model& model, const at::TensorOptions& like) {
-  auto twin = std::make_shared<Model>(model.options(), std::nullopt);
+std::shared_ptr<Model> filled_from(const Model& model, std::shared_ptr<Model> twin,
+                                   const at::TensorOptions& like) {
   twin->to(like.device(), c10::typeMetaToScalarType(like.dtype()));
   nn::copy_state(model, *twin);
   return twin;
+}
+
+/// A model of the same options, weights, flags, and of the type and device of `like`.
+template <class Model>
+std::shared_ptr<Model> copy_of(const Model& model, const at::TensorOptions& like) {
+  return filled_from(model, std::make_shared<Model>(model.options(), std::nullopt), like);
 }
 
 /// copy(), moved to `device` if one is given: what Module::clone() promises.

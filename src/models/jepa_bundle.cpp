@@ -37,7 +37,7 @@ std::shared_ptr<ValueCritic> read_value_critic(const io::Bundle& bundle) {
   if (!heads.contains(kValueCriticHead)) return nullptr;
   ValueCriticOptions options;
   read_options(options, heads.at(kValueCriticHead), bundle_name(bundle) + ": heads.value_critic");
-  auto critic = std::make_shared<ValueCritic>(options);
+  auto critic = std::make_shared<ValueCritic>(options, std::nullopt);
   fill_from_bundle(*critic, bundle.head_tensors(kValueCriticHead), bundle_name(bundle));
   return critic;
 }

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "copies.hpp"
+
 namespace foresight::models {
 
 std::vector<std::string> ValueCriticOptions::validate() const {
@@ -13,13 +15,18 @@ std::vector<std::string> ValueCriticOptions::validate() const {
   return rules.problems();
 }
 
-ValueCritic::ValueCritic(const ValueCriticOptions& options, std::uint64_t seed)
+ValueCritic::ValueCritic(const ValueCriticOptions& options, std::optional<std::uint64_t> seed)
     : options_(options) {
   require_valid(options);
   const int64_t parts = options.input == CriticInput::pair ? 2 : 3;
   mlp_ = register_module("mlp", std::make_shared<nn::Mlp>(parts * options.latent, options.mlp, 1));
-  PhiloxNoise noise(seed);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   mlp_->initialise(noise);
+}
+
+std::shared_ptr<ValueCritic> ValueCritic::copy() const {
+  return copy_of(*this, mlp_->first()->weight.options());
 }
 
 Tensor ValueCritic::forward(const Tensor& z, const Tensor& goal) const {

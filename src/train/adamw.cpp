@@ -56,9 +56,10 @@ Tensor AdamW::step(double factor, double decay_factor) {
     group.steps.push_back(parameter_steps_[i]);
   }
   if (decaying.parameters.empty() && plain.parameters.empty())
-    return at::zeros({}, parameters_.front().options()).detach();
+    return at::zeros({}, parameters_.front().scalar_type());
 
-  const auto norm = clip_gradient_norm(parameters_, options_.clip);
+  // Read once: every reading waits for a GPU, and one after the update would for the update.
+  const auto norm = clip_gradient_norm(parameters_, options_.clip).cpu();
   if (!at::isfinite(norm).item<bool>()) return norm;
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;

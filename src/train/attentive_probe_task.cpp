@@ -34,9 +34,10 @@ Tensor AttentiveProbeTask::tokens(const data::Batch& batch) const {
 }
 
 losses::Terms AttentiveProbeTask::batch_loss(const data::Batch& batch, Noise&) {
-  const auto read = losses::widened(probe_->forward(tokens(batch)));
   const auto states = batch.states.defined() ? batch.states.select(1, -1) : Tensor();
-  const auto [loss, error] = probe_loss(read, states, target_, "AttentiveProbeTask");
+  const auto truth = probe_truth(states, target_, "AttentiveProbeTask");
+  const auto read = losses::widened(probe_->forward(tokens(batch)));
+  const auto [loss, error] = probe_loss(read, truth, target_);
   losses::Terms terms;
   if (target_.classes > 0) {
     terms.add("cross_entropy", 1.0, loss);

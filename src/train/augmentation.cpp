@@ -103,10 +103,8 @@ Tensor sampling_grid(const std::vector<WindowDraws>& draws, const AugmentationOp
   return at::stack({columns.to(device).expand(shape), rows.to(device).expand(shape)}, 3);
 }
 
-// One of the four changes on all rows of `pictures` [N,T,3,H,W]; `values` [N] on the host.
-Tensor recoloured_rows(ColourChange which, const Tensor& pictures,
-                       const std::vector<double>& values) {
-  const auto factor = at::tensor(values, at::kDouble).to(pictures.options()).view({-1, 1, 1, 1, 1});
+// One of the four changes on all rows of `pictures` [N,T,3,H,W]; `factor` [N,1,1,1,1].
+Tensor recoloured_rows(ColourChange which, const Tensor& pictures, const Tensor& factor) {
   switch (which) {
     case kByBrightness:
       return with_brightness(pictures, factor);
@@ -120,7 +118,7 @@ Tensor recoloured_rows(ColourChange which, const Tensor& pictures,
 }
 
 // Every window's changes in its own order (Fisher-Yates on three draws). Windows whose turn it is
-// for the same change go through it together.
+// for the same change go through it together. Their numbers travel to the device in one piece.
 Tensor recoloured_windows(Tensor pictures, const std::vector<WindowDraws>& draws,
                           const AugmentationOptions& options) {
   const std::array<double, kColourChanges> strength = {options.brightness, options.contrast,
@@ -137,10 +135,16 @@ Tensor recoloured_windows(Tensor pictures, const std::vector<WindowDraws>& draws
           order[static_cast<std::size_t>(draw[kColourOrder + i - 2] * static_cast<double>(i))]);
     orders.push_back(std::move(order));
   }
+  struct Part {
+    ColourChange change;
+    int64_t first, count;
+  };
+  std::vector<Part> parts;
+  std::vector<int64_t> rows;  // of all parts
+  std::vector<double> values;
   for (std::size_t turn = 0; turn < active.size(); ++turn)
     for (const auto change : active) {
-      std::vector<int64_t> rows;
-      std::vector<double> values;
+      const auto first = static_cast<int64_t>(rows.size());
       for (std::size_t i = 0; i < draws.size(); ++i) {
         if (orders[i][turn] != change) continue;
         rows.push_back(static_cast<int64_t>(i));
@@ -148,15 +152,22 @@ Tensor recoloured_windows(Tensor pictures, const std::vector<WindowDraws>& draws
                                   strength[static_cast<std::size_t>(change)]);
         values.push_back(change == kByHue ? by : 1 + by);
       }
-      if (rows.empty()) continue;
-      if (rows.size() == draws.size()) {
-        pictures = recoloured_rows(change, pictures, values);
-        continue;
-      }
-      const auto index = at::tensor(rows, at::kLong).to(pictures.device());
-      pictures.index_copy_(0, index,
-                           recoloured_rows(change, pictures.index_select(0, index), values));
+      if (const auto count = static_cast<int64_t>(rows.size()) - first; count > 0)
+        parts.push_back({change, first, count});
     }
+  if (parts.empty()) return pictures;
+  const auto index = at::tensor(rows, at::kLong).to(pictures.device());
+  const auto factors =
+      at::tensor(values, at::kDouble).to(pictures.options()).view({-1, 1, 1, 1, 1});
+  for (const auto& [change, first, count] : parts) {
+    const auto factor = factors.narrow(0, first, count);
+    if (count == pictures.size(0)) {
+      pictures = recoloured_rows(change, pictures, factor);
+      continue;
+    }
+    const auto own = index.narrow(0, first, count);
+    pictures.index_copy_(0, own, recoloured_rows(change, pictures.index_select(0, own), factor));
+  }
   return pictures;
 }
 

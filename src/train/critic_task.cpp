@@ -56,9 +56,7 @@ CriticTask::CriticTask(std::shared_ptr<models::ValueCritic> critic, const Episod
   require(block_ >= 1, ErrorCategory::invalid_argument, "CriticTask: block must be >= 1");
   require(!training_.empty(), ErrorCategory::invalid_argument,
           "CriticTask: no training episode has two rows");
-  target_ = std::make_shared<models::ValueCritic>(critic_->options(), seed);
-  target_->to(critic_->parameters().front().device());
-  nn::copy_state(*critic_, *target_);
+  target_ = critic_->copy();
   for (auto& parameter : target_->parameters()) parameter.set_requires_grad(false);
 }
 
@@ -66,10 +64,11 @@ CriticTask::Pairs CriticTask::draw(const PairSource& source, int64_t count, Nois
   const auto rows = source.latents.size(0);
   const auto uniforms = noise.uniform({count, 4}, at::kFloat).contiguous();
   const auto u = uniforms.accessor<float, 2>();
-  auto from = at::empty({count}, at::kLong), goal = at::empty_like(from),
-       later = at::empty_like(from);
-  auto steps = at::empty({count}, at::kFloat);
-  auto arrived = at::empty({count}, at::kBool), same = at::empty({count}, at::kBool);
+  // Two tables, so that two copies bring all of it to a GPU.
+  const auto rows_of_pairs = at::empty({3, count}, at::kLong);  // from, goal, later
+  const auto facts = at::empty({3, count}, at::kFloat);         // steps, arrived, same
+  auto* row = rows_of_pairs.mutable_data_ptr<int64_t>();
+  auto* fact = facts.mutable_data_ptr<float>();
   for (int64_t i = 0; i < count; ++i) {
     const auto start =
         static_cast<std::size_t>(below(u[i][0], static_cast<int64_t>(source.row.size())));
@@ -81,19 +80,17 @@ CriticTask::Pairs CriticTask::draw(const PairSource& source, int64_t count, Nois
     if (is_random) g = below(u[i][3], rows);
     auto ahead = std::min(options_.reach, last - s);
     if (is_future) ahead = std::min(ahead, g - s);
-    from.data_ptr<int64_t>()[i] = s;
-    goal.data_ptr<int64_t>()[i] = g;
-    later.data_ptr<int64_t>()[i] = s + ahead;
-    steps.data_ptr<float>()[i] = static_cast<float>(ahead) / static_cast<float>(block_);
-    arrived.data_ptr<bool>()[i] = is_future && ahead == g - s;
-    same.data_ptr<bool>()[i] = !is_future && !is_random;
+    row[i] = s;
+    row[count + i] = g;
+    row[2 * count + i] = s + ahead;
+    fact[i] = static_cast<float>(ahead) / static_cast<float>(block_);
+    fact[count + i] = is_future && ahead == g - s ? 1.0F : 0.0F;
+    fact[2 * count + i] = !is_future && !is_random ? 1.0F : 0.0F;
   }
-  const auto pick = [&](const Tensor& index) {
-    return source.latents.index_select(0, index.to(source.latents.device()));
-  };
   const auto device = source.latents.device();
-  return {pick(from),       pick(goal),         pick(later),
-          steps.to(device), arrived.to(device), same.to(device)};
+  const auto picked = source.latents.index_select(0, rows_of_pairs.flatten().to(device)).chunk(3);
+  const auto told = facts.to(device);
+  return {picked[0], picked[1], picked[2], told[0], told[1].ne(0), told[2].ne(0)};
 }
 
 Tensor CriticTask::targets(const Pairs& pairs) const {
@@ -153,7 +150,8 @@ io::NamedTensors CriticTask::extra_tensors() { return nn::state_dict(*target_); 
 
 Tensor expectile_loss(const Tensor& value, const Tensor& target, double expectile) {
   const auto difference = target - value;
-  const auto weight = at::where(difference > 0, expectile, 1.0 - expectile).to(value.scalar_type());
+  const auto weight =
+      at::where(difference > 0, expectile, 1.0 - expectile).to(difference.scalar_type());
   return (weight * difference.square()).mean();
 }
 

@@ -11,6 +11,18 @@
 #include "run_summary.hpp"
 
 namespace foresight::train {
+namespace {
+
+// The tensors stay as they are: only what is told of them is replaced, as a whole.
+void add_to_provenance(const std::filesystem::path& bundle, const nlohmann::json& measured) {
+  if (measured.is_null()) return;
+  const auto file = bundle / io::kBundleConfigFile;
+  auto config = io::read_bundle_config(io::read_json(file), file.string());
+  config.provenance.update(measured);
+  io::write_json(file, io::write_bundle_config(config));
+}
+
+}  // namespace
 
 std::optional<io::Bundle> continued_bundle(const LearnHooks& hooks) {
   if (hooks.continuation == nullptr) return std::nullopt;
@@ -83,7 +95,7 @@ void FamilyRun::take_skipped(LearnResult& result, const Task& task) const {
 }
 
 LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const Write& write,
-                             const LearningOn& on) {
+                             const LearningOn& on, const Measure& measure) {
   LearnResult result;
   const auto told = [&] {
     auto known = provenance;
@@ -110,10 +122,14 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
   if (writes()) warn_of_skipped(result);
   result.outcome = result.world_model.outcome;
   result.message = family_ + ": " + result.world_model.message;
-  if (result.outcome == Outcome::finished && result.continual) measure_after(*result.continual, on);
-  if (result.outcome == Outcome::finished && writes()) {
+  const bool is_finished = result.outcome == Outcome::finished;
+  if (is_finished && writes()) {
     write(folder_.path / "bundle", told());
     result.bundle = folder_.path / "bundle";
+  }
+  if (is_finished && result.continual) measure_after(*result.continual, on);
+  if (is_finished && writes()) {
+    if (measure) add_to_provenance(result.bundle, measure());
     if (result.continual)
       io::write_json(folder_.path / "continual.json", to_json(*result.continual));
     std::error_code ignored;

@@ -41,6 +41,8 @@ class FamilyRun {
  public:
   /// Writes a bundle with this provenance.
   using Write = std::function<void(const std::filesystem::path&, nlohmann::json provenance)>;
+  /// What is measured of the finished model, to be told in its provenance; null: nothing.
+  using Measure = std::function<nlohmann::json()>;
 
   /// `options` as they were asked for: a resumed run must be given the same. Throws
   /// Error(unsupported) for measuring the success of a family without dynamics.
@@ -52,9 +54,10 @@ class FamilyRun {
   /// can be wrong any more. `measured`: what of the model was taken from the recordings.
   void open(const LearnedFrom& data, const nlohmann::json& measured = {}) const;
   /// Trains and writes the bundle, or what led to its absence into the result. `provenance`: what
-  /// the family knows of where the model came from. `on`: of a run that learns on.
+  /// the family knows of where the model came from. `on`: of a run that learns on. `measure` is
+  /// called once the bundle lies there, as it may take long: what fails then costs no training.
   LearnResult train(Task& task, const nlohmann::json& provenance, const Write& write,
-                    const LearningOn& on = {});
+                    const LearningOn& on = {}, const Measure& measure = nullptr);
 
   GradientReducer* reducer() const noexcept { return hooks_.reducer; }
   double seconds() const;

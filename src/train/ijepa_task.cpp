@@ -8,6 +8,7 @@
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "learned_pictures.hpp"
+#include "moved_together.hpp"
 #include "target_encoder.hpp"
 
 namespace foresight::train {
@@ -69,8 +70,8 @@ double IJepaTask::momentum() const {
 
 losses::Terms IJepaTask::loss_of_blocks(const Tensor& images,
                                         const models::ImageBlocks& blocks) const {
-  const auto device = images.device();
-  const auto context_ids = blocks.context.to(device), target_ids = blocks.targets.to(device);
+  const auto ids = moved_together({blocks.context, blocks.targets}, images.device());
+  const auto &context_ids = ids[0], &target_ids = ids[1];
   const auto targets = nn::gather_tokens(models::masked_targets(*target_, images), target_ids);
   // All target blocks of a picture are predicted from the same context, each on its own.
   const auto per_picture = target_ids.size(0) / images.size(0);

@@ -13,6 +13,7 @@
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "model_of_clips.hpp"
 
 namespace foresight::train {
 namespace {
@@ -34,23 +35,13 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
   io::write_bundle(path, config, tensors);
 }
 
-// The model that learning goes on from, for clips of `frames` where it takes any.
-std::shared_ptr<models::VJepa2> continued_model(io::Bundle origin, int64_t frames) {
-  if (origin.config.family != models::kVJepa2Family) return models::read_vjepa2(origin);
-  models::VJepa2Options trained;
-  read_options(trained, origin.config.options, origin.tensors.path().string());
-  if (takes_any_clip_length(trained) && frames > 1)
-    origin.config.options["encoder"]["frames"] = frames;
-  return models::read_vjepa2(origin);
-}
-
 // The training of a masked model, whose task has a target encoder.
 template <class MaskedTask, class Options, class TaskOptions>
 LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset> dataset,
                          Options options, const TaskOptions& task_options, const RunFolder& folder,
                          at::Device device, ProgressStyle progress, const LearnHooks& hooks) {
   const auto origin = continued_bundle(hooks);
-  auto model = origin ? continued_model(*origin, options.windows.frames) : nullptr;
+  auto model = origin ? model_of_clips(*origin, options.windows.frames) : nullptr;
   if (model) options.model = model->options();
   require_valid(options);
   FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,

@@ -48,6 +48,10 @@ losses::Terms LeJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
   require(batch.pixels.size(1) == 1, ErrorCategory::invalid_argument,
           "LeJepaTask: windows of " + std::to_string(batch.pixels.size(1)) +
               " frames, expected WindowOptions.frames = 1");
+  Tensor truth;
+  if (!probe_.is_empty())
+    truth = probe_truth(batch.states.defined() ? batch.states.select(1, 0) : Tensor(),
+                        options_.probe, "LeJepaTask");
   const auto device = model_->parameters().front().device();
   const auto pixels = batch.pixels.squeeze(1).to(device);
   const auto count = pixels.size(0);
@@ -66,12 +70,11 @@ losses::Terms LeJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
   auto terms =
       model_->loss_of_projections(projected.view({static_cast<int64_t>(views.size()), count, -1}),
                                   options_.views.global_views, noise);
-  if (!probe_.is_empty()) add_probe(terms, batch, pixels);
+  if (!probe_.is_empty()) add_probe(terms, pixels, truth);
   return terms;
 }
 
-void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
-                           const Tensor& pixels) const {
+void LeJepaTask::add_probe(losses::Terms& terms, const Tensor& pixels, const Tensor& truth) const {
   Tensor features;
   {
     c10::NoGradGuard no_grad;
@@ -80,8 +83,7 @@ void LeJepaTask::add_probe(losses::Terms& terms, const data::Batch& batch,
     features = at::layer_norm(features, {features.size(1)});
   }
   const auto read = losses::widened(nn::through(probe_, features));
-  const auto states = batch.states.defined() ? batch.states.select(1, 0) : Tensor();
-  const auto [loss, error] = probe_loss(read, states, options_.probe, "LeJepaTask");
+  const auto [loss, error] = probe_loss(read, truth, options_.probe);
   terms.add("probe", 1.0, loss, TermRole::probe);
   terms.add("probe_error", 0.0, error, TermRole::probe);
 }

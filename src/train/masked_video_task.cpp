@@ -7,6 +7,7 @@
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "learned_pictures.hpp"
+#include "moved_together.hpp"
 #include "target_encoder.hpp"
 
 namespace foresight::train {
@@ -49,12 +50,14 @@ losses::Terms MaskedVideoTask::batch_loss(const data::Batch& batch, Noise& noise
   const auto device = model_->parameters().front().device();
   // Masks of all processes' clips are cut to one length, so they are drawn for all of them.
   const auto clips = batch.pixels.size(0), all = clips * replica_count();
-  models::MaskedClips group{learned_pictures(*model_, batch.pixels.to(device), augmentation()),
-                            {short_range_.sample(all, noise), long_range_.sample(all, noise)}};
-  const auto own = [&](const Tensor& rows) {
-    return rows.narrow(0, clips * replica_rank(), clips).to(device);
-  };
-  for (auto& masks : group.masks) masks = {own(masks.context), own(masks.targets)};
+  const auto near = short_range_.sample(all, noise), far = long_range_.sample(all, noise);
+  std::vector<Tensor> own;
+  for (const auto& ids : {near.context, near.targets, far.context, far.targets})
+    own.push_back(ids.narrow(0, clips * replica_rank(), clips));
+  own = moved_together(own, device);
+  const models::MaskedClips group{
+      learned_pictures(*model_, batch.pixels.to(device), augmentation()),
+      {{own[0], own[1]}, {own[2], own[3]}}};
   return models::masked_prediction_loss(*model_, *target_, {group}, options_.loss_exponent);
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../models/constant_row.hpp"
+
 namespace foresight::train {
 
 Crop random_crop(const CropDraws& draws, int64_t height, int64_t width,
@@ -31,7 +33,7 @@ void check_range(Rules& rules, const char* name, const std::vector<double>& valu
 }
 
 Tensor luma(const Tensor& pictures) {
-  const auto weights = at::tensor({0.299, 0.587, 0.114}, pictures.options());
+  const auto weights = models::constant_row({0.299, 0.587, 0.114}, pictures.options());
   return (pictures * weights.view({3, 1, 1})).sum(-3, /*keepdim=*/true);
 }
 

@@ -6,13 +6,15 @@
 
 #include <cmath>
 
+#include "../models/constant_row.hpp"
+
 namespace foresight::train {
 namespace {
 
 Tensor per_column(const std::vector<double>& values, int64_t columns, double fallback,
                   const Tensor& like) {
   return values.empty() ? at::full({columns}, fallback, like.options())
-                        : at::tensor(values, at::kDouble).to(like);
+                        : models::constant_row(values, like.options());
 }
 
 // [B,N] -> bool [B]: rows whose target can be learned.
@@ -52,28 +54,31 @@ std::vector<std::string> ProbeTargetOptions::validate() const {
       .problems();
 }
 
-ProbeLoss probe_loss(const Tensor& read, const Tensor& states, const ProbeTargetOptions& target,
-                     std::string_view reader) {
+Tensor probe_truth(const Tensor& states, const ProbeTargetOptions& target,
+                   std::string_view reader) {
   const auto wanted = target.states();
   const auto recorded = states.defined() ? states.size(1) : 0;
   require(recorded >= wanted, ErrorCategory::invalid_argument,
           fmt::format("{}: the recordings have {} state columns, the probe reads {}", reader,
                       recorded, wanted));
-  const auto told = states.narrow(1, 0, wanted);
-  const auto usable = usable_rows(told, target);
-  if (!usable.all().item<bool>()) {
-    const auto first = usable.to(at::kInt).argmin().item<int64_t>();
-    throw Error(ErrorCategory::bad_file,
-                fmt::format("{}: {}", reader, unusable(told[first], target)));
-  }
-  const auto truth = told.to(read);
+  auto truth = states.narrow(1, 0, wanted);
+  const auto usable = usable_rows(truth, target);
+  if (usable.all().item<bool>()) return truth;
+  const auto first = usable.to(at::kInt).argmin().item<int64_t>();
+  throw Error(ErrorCategory::bad_file,
+              fmt::format("{}: {}", reader, unusable(truth[first], target)));
+}
+
+ProbeLoss probe_loss(const Tensor& read, const Tensor& truth, const ProbeTargetOptions& target) {
+  const auto told = truth.to(read);
   if (target.classes > 0) {
-    const auto labels = truth.select(1, 0).to(at::kLong);
+    const auto labels = told.select(1, 0).to(at::kLong);
     return {at::cross_entropy_loss(read, labels),
             read.detach().argmax(1).ne(labels).to(read.dtype()).mean()};
   }
-  const auto standardised = (truth - per_column(target.mean, wanted, 0.0, read)) /
-                            per_column(target.std, wanted, 1.0, read);
+  const auto columns = target.columns;
+  const auto standardised = (told - per_column(target.mean, columns, 0.0, read)) /
+                            per_column(target.std, columns, 1.0, read);
   const auto error = (read - standardised).square().mean();
   return {error, error.detach().sqrt()};
 }

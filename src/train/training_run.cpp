@@ -90,14 +90,15 @@ StepLoss TrainingRun::accumulate() {
                           "block that can be recomputed",
                           task_.name()));
     }
-    const auto values = host_values(loss.terms);
-    loss.values.resize(values.size(), 0.0);
-    for (std::size_t v = 0; v < values.size(); ++v) loss.values[v] += values[v] / count;
     if (hooks_.reducer != nullptr && i + 1 == options_.accumulate)
       hooks_.reducer->before_last_backward(optimizer_.parameters());
     // A loss that is not finite spoils gradients only, which are thrown away.
     const auto followed = loss.terms.trained();
     (options_.accumulate == 1 ? followed : followed / count).backward();
+    // Read now: a GPU has been given its backward pass before this waits for it.
+    const auto values = host_values(loss.terms);
+    loss.values.resize(values.size(), 0.0);
+    for (std::size_t v = 0; v < values.size(); ++v) loss.values[v] += values[v] / count;
   }
   return loss;
 }

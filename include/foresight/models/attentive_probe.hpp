@@ -55,6 +55,8 @@ class FORESIGHT_API AttentiveProbe : public torch::nn::Module {
   /// Tokens [B,n,D] -> [B,outputs]: probabilities of the classes, or values.
   Tensor predict(const Tensor& tokens) const;
 
+  /// An independent probe with the same weights, flags, dtype and device.
+  std::shared_ptr<AttentiveProbe> copy() const;
   /// Makes every output y `scale` * y + `offset`, both [outputs], by its last layer: from values
   /// that were standardised for training to their own units, or back.
   void transform_outputs(const std::vector<double>& scale, const std::vector<double>& offset);

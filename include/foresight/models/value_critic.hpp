@@ -6,6 +6,7 @@
 #include <torch/nn/module.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,14 +40,18 @@ struct FORESIGHT_API ValueCriticOptions {
 /// State-dict keys: mlp.*.
 class FORESIGHT_API ValueCritic : public torch::nn::Module {
  public:
-  /// Throws Error(invalid_option).
-  explicit ValueCritic(const ValueCriticOptions& options, std::uint64_t seed = 0);
+  /// A critic with initial weights drawn from `seed`; without one, weights are for a loader to
+  /// fill. Throws Error(invalid_option).
+  explicit ValueCritic(const ValueCriticOptions& options, std::optional<std::uint64_t> seed = 0);
 
   /// Latents z [...,D] and goals [...,D], whose leading axes broadcast -> estimated steps [...], >=
   /// 0 (softplus).
   Tensor forward(const Tensor& z, const Tensor& goal) const;
 
   const ValueCriticOptions& options() const noexcept { return options_; }
+
+  /// An independent critic with the same weights, flags, dtype and device.
+  std::shared_ptr<ValueCritic> copy() const;
 
  private:
   ValueCriticOptions options_;

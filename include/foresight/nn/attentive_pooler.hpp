@@ -35,7 +35,8 @@ struct FORESIGHT_API AttentivePoolerOptions {
 /// xattn.q,xattn.kv}.*, those of the original probes. The cross-attention has no output projection.
 class FORESIGHT_API AttentivePooler : public torch::nn::Module {
  public:
-  /// Throws Error(invalid_option).
+  /// Linear layers of the blocks over the tokens hold no numbers until initialise() or a file fills
+  /// them (nn/unfilled_linear.hpp). Throws Error(invalid_option).
   AttentivePooler(int64_t width, const AttentivePoolerOptions& options);
 
   /// Tokens [B,n,D] -> one feature vector [B,D].

@@ -65,7 +65,8 @@ using FrameMemory = std::vector<KeyValues>;
 class FORESIGHT_API FrameCausalPredictor : public torch::nn::Module {
  public:
   /// `grid`: rows and columns of the frames it will see most; patches of other grids are placed on
-  /// its scale. Throws Error(invalid_option).
+  /// its scale. Linear layers of the blocks hold no numbers until initialise() or a file fills them
+  /// (nn/unfilled_linear.hpp). Throws Error(invalid_option).
   FrameCausalPredictor(const FrameCausalPredictorOptions& options, int64_t token_width,
                        const TokenGrid& grid);
 

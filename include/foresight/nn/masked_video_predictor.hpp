@@ -53,7 +53,8 @@ struct FORESIGHT_API MaskedVideoPredictorOptions {
 class FORESIGHT_API MaskedVideoPredictor : public torch::nn::Module {
  public:
   /// `token_width`: D of the encoder; `grid`: its native grid, from which the table of additive
-  /// positions is made. Throws Error(invalid_option).
+  /// positions is made. Linear layers of the blocks hold no numbers until initialise() or a file
+  /// fills them (nn/unfilled_linear.hpp). Throws Error(invalid_option).
   MaskedVideoPredictor(const MaskedVideoPredictorOptions& options, int64_t token_width,
                        const TokenGrid& grid);
 

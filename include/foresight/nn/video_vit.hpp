@@ -78,7 +78,8 @@ struct FORESIGHT_API VideoVitOptions {
 /// checkpoints.
 class FORESIGHT_API VideoVit : public torch::nn::Module {
  public:
-  /// Throws Error(invalid_option).
+  /// Linear layers of the blocks hold no numbers until initialise() or a file fills them
+  /// (nn/unfilled_linear.hpp). Throws Error(invalid_option).
   explicit VideoVit(const VideoVitOptions& options);
 
   /// Clips [B,C,T,h,w] (pictures [B,C,h,w] for frames = 1) -> tokens after the last norm [B,n,D].

@@ -56,9 +56,9 @@ class FORESIGHT_API AdamW {
 
   /// Clips the gradients to the global norm options.clip (factor clip/(norm + 1e-6) where below 1),
   /// applies one update with the rate lr * `factor` and the decay weight_decay * `decay_factor`,
-  /// and clears the gradients. Returns the norm before clipping, a scalar on the parameters'
-  /// device. A parameter without gradient keeps its value and moments. Where the norm is not
-  /// finite nothing is changed, and the gradients stay as they are.
+  /// and clears the gradients. Returns the norm before clipping, a scalar on the CPU. A parameter
+  /// without gradient keeps its value and moments. Where the norm is not finite nothing is changed,
+  /// and the gradients stay as they are.
   Tensor step(double factor, double decay_factor = 1.0);
   void zero_grad();
 

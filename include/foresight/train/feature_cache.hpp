@@ -29,8 +29,9 @@ struct FORESIGHT_API FeatureCacheOptions {
 /// the budget is used up; the others are computed at each use. On a CPU every frame is encoded
 /// alone, from bytes on, so that its features do not depend on the frames beside it: with and
 /// without budget they are equal bit by bit, and so is the training. On a GPU the missing frames of
-/// a batch are encoded together, and features agree up to rounding. Features computed under
-/// autocast are kept apart from others. For one thread.
+/// a batch are encoded together, and features agree up to rounding; only what is kept leaves the
+/// GPU, once, and only what was kept comes back. Features computed under autocast are kept apart
+/// from others. For one thread.
 class FORESIGHT_API FeatureCache {
  public:
   /// RGB bytes [N,H,W,3] of a batch -> features [N,...], of a shape that does not depend on the
@@ -57,7 +58,7 @@ class FORESIGHT_API FeatureCache {
  private:
   using Frame = std::tuple<int64_t, int64_t, bool>;  // episode, row, under autocast
   std::vector<Tensor> encoded(const Tensor& pixels);
-  void keep(const Frame& frame, const Tensor& features);
+  void keep(const std::vector<Frame>& frames, const std::vector<Tensor>& features);
 
   Encoder encode_;
   at::Device device_;

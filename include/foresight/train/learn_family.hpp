@@ -271,13 +271,13 @@ FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                                 ProgressStyle progress = ProgressStyle::automatic,
                                 const LearnHooks& hooks = {});
 /// The bundle is the backbone's with the probe as its head (models::read_attentive_probe()), whose
-/// values are in the columns' own units. It tells, under provenance "held_out", what the probe
-/// reads off held-out windows: accuracy, beside that of the commonest class, or r2 of every column;
-/// LearnResult::held_out says it in words. Read are batches of windows, drawn at random, until
-/// there are 1024, or validation_batches batches if that is more, or until
-/// InterruptGuard::requested(); "windows" is how many there are. Where it goes on from a bundle,
-/// regressed columns must have that one's names, and on the bundle's own recordings its held-out
-/// episodes stay held out, unless `validation` is 0.
+/// values are in the columns' own units. Once it lies there, it is told, under provenance
+/// "held_out", what the probe reads off held-out windows: accuracy, beside that of the commonest
+/// class, or r2 of every column; LearnResult::held_out says it in words. Read are batches of
+/// windows, drawn at random, until there are 1024, or validation_batches batches if that is more,
+/// or until InterruptGuard::requested(); "windows" is how many there are. Where it goes on from a
+/// bundle, regressed columns must have that one's names, and on the bundle's own recordings its
+/// held-out episodes stay held out, unless `validation` is 0.
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                                 const VJepa2ProbeLearnOptions& options, const RunFolder& folder,
                                 at::Device device = at::kCPU,

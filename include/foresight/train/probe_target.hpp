@@ -40,11 +40,16 @@ struct ProbeLoss {
   Tensor error;  ///< part that is classed wrongly, or root mean squared error, standardised
 };
 
-/// `read` [B,outputs] of features of frames with `states` [B,N]. Throws Error that opens with
+/// What is to be read off frames with `states` [B,N]: [B,target.states()]. Waits for the states'
+/// device: call it before a GPU is given the work of a step. Throws Error that opens with
 /// `reader`: invalid_argument for fewer state columns than are read; bad_file for a class number
 /// that is none of 0..classes-1 and for a value that is not finite.
-FORESIGHT_API ProbeLoss probe_loss(const Tensor& read, const Tensor& states,
-                                   const ProbeTargetOptions& target, std::string_view reader);
+FORESIGHT_API Tensor probe_truth(const Tensor& states, const ProbeTargetOptions& target,
+                                 std::string_view reader);
+
+/// `read` [B,outputs] against probe_truth(). Waits for no device.
+FORESIGHT_API ProbeLoss probe_loss(const Tensor& read, const Tensor& truth,
+                                   const ProbeTargetOptions& target);
 
 /// The same checks of all rows from `first_row` on of all episodes, but for
 /// Dataset::unreadable_episodes(), before anything is trained; messages name episode and row.
