@@ -5,6 +5,13 @@
 # add_subdirectory() keeps its own flags.
 add_library(foresight_settings INTERFACE)
 target_compile_features(foresight_settings INTERFACE cxx_std_20)
+# at::parallel_for is a template of LibTorch's headers: what is compiled without OpenMP runs on one thread, silently.
+# Clang's OpenMP would bring a second runtime beside LibTorch's (GNU's, which cmake/Findtorch.cmake links).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(foresight_settings INTERFACE -fopenmp)
+else()
+  message(STATUS "foresight: only GCC shares foresight's own loops (packed weights, functors) among threads")
+endif()
 if(FORESIGHT_WARNINGS)
   target_compile_options(foresight_settings INTERFACE -Wall -Wextra -Wno-psabi)
   if(FORESIGHT_WARNINGS_AS_ERRORS)

@@ -19,19 +19,21 @@ if(FORESIGHT_WITH_GLOO)
   endif()
 endif()
 if(FORESIGHT_WITH_NCCL AND torch_torch_cuda_LIBRARY)
-  # cusparse.h: LibTorch's CUDA headers include those of the whole toolkit, not of its runtime alone.
-  find_path(FORESIGHT_CUDA_INCLUDE_DIR cusparse.h
-            HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES include)
-  # Beside torch lie the wheels nvidia-nccl-cu12 and nvidia-nccl-cu13.
+  # c10d includes headers of the whole toolkit. Beside torch lie the wheels nvidia-cusparse, nvidia-nccl-cu12 or -cu13.
+  find_path(FORESIGHT_CUSPARSE_INCLUDE_DIR cusparse.h
+            HINTS "${FORESIGHT_CUDA_INCLUDE_DIR}" "${torch_ROOT}/../nvidia/cu13" "${torch_ROOT}/../nvidia/cusparse"
+            PATH_SUFFIXES include)
   find_path(FORESIGHT_NCCL_INCLUDE_DIR nccl.h
             HINTS "${torch_ROOT}/../nvidia/nccl" ENV NCCL_HOME PATHS /usr/local/cuda PATH_SUFFIXES include)
-  mark_as_advanced(FORESIGHT_CUDA_INCLUDE_DIR FORESIGHT_NCCL_INCLUDE_DIR)
-  if(FORESIGHT_CUDA_INCLUDE_DIR AND FORESIGHT_NCCL_INCLUDE_DIR AND EXISTS "${_c10d}/ProcessGroupNCCL.hpp")
+  mark_as_advanced(FORESIGHT_CUSPARSE_INCLUDE_DIR FORESIGHT_NCCL_INCLUDE_DIR)
+  if(FORESIGHT_CUDA_INCLUDE_DIR AND FORESIGHT_CUSPARSE_INCLUDE_DIR AND FORESIGHT_NCCL_INCLUDE_DIR AND
+     EXISTS "${_c10d}/ProcessGroupNCCL.hpp")
     list(APPEND _definitions USE_C10D_NCCL)
-    list(APPEND _includes "${FORESIGHT_CUDA_INCLUDE_DIR}" "${FORESIGHT_NCCL_INCLUDE_DIR}")
+    list(APPEND _includes "${FORESIGHT_CUDA_INCLUDE_DIR}" "${FORESIGHT_CUSPARSE_INCLUDE_DIR}" "${FORESIGHT_NCCL_INCLUDE_DIR}")
+    list(REMOVE_DUPLICATES _includes)
   else()
-    message(STATUS "foresight: no headers of NCCL (nccl.h) or of the CUDA toolkit (cusparse.h), so several GPUs exchange "
-                   "through the CPUs' memory")
+    message(STATUS "foresight: no headers of NCCL (nccl.h) or of the CUDA toolkit (crt/host_config.h, cusparse.h), so "
+                   "several GPUs exchange through the CPUs' memory")
   endif()
 endif()
 

@@ -4,8 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "foresight/core/options_json.hpp"
+#include "foresight/models/graphed_model.hpp"
 #include "foresight/models/jepa_bundle.hpp"
-#include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 
@@ -62,19 +62,6 @@ AgentOptions AgentOptions::eb_jepa() {
   return options;
 }
 
-namespace {
-
-std::shared_ptr<models::ValueCritic> copy_of(const models::ValueCritic& critic) {
-  const auto& weights = critic.parameters().front();
-  auto twin = std::make_shared<models::ValueCritic>(critic.options());
-  twin->to(weights.device(), weights.scalar_type());
-  nn::copy_state(critic, *twin);
-  for (auto& parameter : twin->parameters()) parameter.set_requires_grad(false);
-  return twin;
-}
-
-}  // namespace
-
 Agent Agent::load(const std::filesystem::path& folder) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;
@@ -98,10 +85,13 @@ Agent Agent::load(const std::filesystem::path& folder) {
   return agent;
 }
 
-std::shared_ptr<const WorldModel> Agent::lend() const {
+std::shared_ptr<const WorldModel> Agent::planning_model() const {
   std::lock_guard lock(lent_->mutex);
   if (auto model = lent_->model.lock()) return model;
-  const auto owner = std::make_shared<std::shared_ptr<const WorldModel>>(loaded_.model);
+  const auto on_gpu = loaded_.module->parameters().front().is_cuda();
+  const auto owner = std::make_shared<std::shared_ptr<const WorldModel>>(
+      on_gpu && options.cuda_graphs ? std::make_shared<models::GraphedModel>(loaded_.model)
+                                    : loaded_.model);
   std::shared_ptr<const WorldModel> model(owner, owner->get());
   lent_->model = model;
   return model;
@@ -117,10 +107,12 @@ void Agent::require_nothing_lent(const char* change) const {
 }
 
 void Agent::to(const at::Device& device) {
-  if (loaded_.module->parameters().front().device() == device) return;
+  // A device without its number stands for the current one, and is equal to none that weights tell.
+  const auto place = at::empty({0}, at::TensorOptions().device(device)).device();
+  if (loaded_.module->parameters().front().device() == place) return;
   require_nothing_lent("Agent::to");
-  loaded_.module->to(device);
-  if (critic_) critic_->to(device);
+  loaded_.module->to(place);
+  if (critic_) critic_->to(place);
 }
 
 void Agent::compute_in(models::InferencePrecision precision) {
@@ -134,7 +126,7 @@ void Agent::compute_in(models::InferencePrecision precision) {
   loaded_ = models::in_precision(loaded_, precision);
   if (copies) {  // nothing is shared with copies of this agent from here on
     lent_ = std::make_shared<Lent>();
-    if (critic_) critic_ = copy_of(*critic_);
+    if (critic_) critic_ = critic_->copy();
   }
   if (converts_critic) critic_->to(critic_type);
 }
@@ -148,11 +140,10 @@ Objective Agent::objective() const {
             "objective.cost_to_go needs a bundle with a critic; this one has none");
     objective.add(
         "cost_to_go", weights.cost_to_go,
-        foresight::cost_to_go(
-            [critic = critic_, lent = lend()](const Tensor& latents, const Tensor& goals) {
-              return critic->forward(latents, goals);
-            },
-            {.steps = weights.cost_to_go_steps}));
+        foresight::cost_to_go([critic = critic_, lent = planning_model()](
+                                  const Tensor& latents,
+                                  const Tensor& goals) { return critic->forward(latents, goals); },
+                              {.steps = weights.cost_to_go_steps}));
   }
   if (weights.goal_distance > 0)
     objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));
@@ -164,7 +155,7 @@ Objective Agent::objective() const {
 }
 
 Mpc Agent::controller() const {
-  return Mpc(lend(), objective(), std::make_shared<SamplingPlanner>(options.sampling),
+  return Mpc(planning_model(), objective(), std::make_shared<SamplingPlanner>(options.sampling),
              options.control);
 }
 
@@ -172,7 +163,7 @@ std::shared_ptr<SafetyMonitor> Agent::monitor(const SafetyMonitorOptions& settin
   require(calibration_.has_value(), ErrorCategory::unsupported,
           "Agent::monitor: this bundle has no head 'surprise': calibrate_surprise() makes one from "
           "recorded episodes, and SafetyMonitor takes it");
-  return std::make_shared<SafetyMonitor>(lend(), *calibration_, settings);
+  return std::make_shared<SafetyMonitor>(planning_model(), *calibration_, settings);
 }
 
 }  // namespace foresight

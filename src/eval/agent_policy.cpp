@@ -37,7 +37,7 @@ std::unique_ptr<EvalPolicy> agent_policy(const Agent& agent, const PlanningProto
         std::move(name), std::move(view));
   const auto& control = agent.options.control;
   return std::make_unique<ReplanningPolicy>(
-      std::shared_ptr<const WorldModel>(kept, &kept->model()), agent.objective(),
+      agent.planning_model(), agent.objective(),
       std::make_shared<SamplingPlanner>(agent.options.sampling),
       ReplanningOptions{.horizon = control.horizon,
                         .episode_steps = problems.budget,

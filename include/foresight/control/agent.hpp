@@ -54,12 +54,16 @@ struct FORESIGHT_API AgentOptions {
   SamplingOptions sampling;
   ObjectiveOptions objective;
   MpcOptions control;
+  /// On a GPU: rollouts are recorded once and replayed (models::GraphedModel). On, because it
+  /// changes no number, and launching a rollout's kernels one by one takes longer than they run.
+  bool cuda_graphs = true;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("sampling", self.sampling, "the sampling planner");
     visit("objective", self.objective, "weights of the cost terms");
     visit("control", self.control, "the control loop");
+    visit("cuda_graphs", self.cuda_graphs, "on a GPU: rollouts are recorded once and replayed");
   }
   std::vector<std::string> validate() const;
 
@@ -96,6 +100,9 @@ class FORESIGHT_API Agent {
   void compute_in(models::InferencePrecision precision);
 
   const WorldModel& model() const noexcept { return *loaded_.model; }
+  /// The model as controllers plan with it: with `options.cuda_graphs` on a GPU, its rollouts are
+  /// recorded. While it is held, to() and compute_in() refuse to change its weights.
+  std::shared_ptr<const WorldModel> planning_model() const;
   /// The same model as what holds its weights.
   const torch::nn::Module& module() const noexcept { return *loaded_.module; }
   /// Null if the bundle has none.
@@ -124,7 +131,6 @@ class FORESIGHT_API Agent {
     std::mutex mutex;
     std::weak_ptr<const WorldModel> model;
   };
-  std::shared_ptr<const WorldModel> lend() const;
   void require_nothing_lent(const char* change) const;
 
   models::LoadedWorldModel loaded_;
