@@ -14,24 +14,24 @@ namespace foresight::benchmark {
 
 struct Solve {
   double ms = 0, processor_ms = 0;  // the latter of all threads
-  Tensor plan;                      // [H,A]
-  Tensor costs;                     // [I,S]
+  Tensor plan;                      // [H,A], on the CPU
+  Tensor costs;                     // [I,S], on the CPU
   double elite_cost = 0;            // mean of the last iteration's elites
 };
 
-/// Times `work`, which answers with the plan of one problem, recorded with everything. Throws
-/// std::runtime_error unless it is ok.
-inline Solve timed_solve(const std::function<Plan()>& work) {
+/// Times `work`, which answers with the plan of one problem, recorded with everything, computed on
+/// `device`. Throws std::runtime_error unless it is ok.
+inline Solve timed_solve(const std::function<Plan()>& work, at::Device device) {
   Solve result;
   Plan plan;
   const auto processor = std::clock();
-  result.ms = milliseconds([&] { plan = work(); });
+  result.ms = milliseconds([&] { plan = work(); }, device);
   result.processor_ms = 1e3 * static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC;
   if (plan.status != Status::ok) throw std::runtime_error(plan.message);
-  result.plan = plan.actions[0].to(at::kFloat);
+  result.plan = plan.actions[0].to(at::kCPU, at::kFloat);
   std::vector<Tensor> costs;
   for (const auto& record : plan.diagnostics.iteration) costs.push_back(record.costs[0]);
-  result.costs = at::stack(costs).to(at::kDouble);
+  result.costs = at::stack(costs).to(at::kCPU, at::kDouble);
   result.elite_cost = plan.diagnostics.survivor_cost[-1][0].item<double>();
   return result;
 }

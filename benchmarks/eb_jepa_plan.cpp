@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Question: what does a plan with EB-JEPA cost, and how does that compare with the way upstream
 // makes one? The published MPPI (200 candidates, 20 iterations, 90 steps) on the full-size Two
-// Rooms model with random weights. In turns, on as many threads each, from the same weights and
-// draws: ours, which encodes the picture once, and the procedure of facebookresearch/eb_jepa, which
-// encodes it for every candidate in every iteration. That procedure is restated in Python
-// (peer_eb_jepa.py says how), or, for "-", with our own model, step by step.
-//   benchmark_eb_jepa_plan [<python>] [<threads>] [<rounds>] [<steps>] [<candidates>]
-//   [<iterations>]
+// Rooms model with random weights. In turns, on one device and as many threads each, from the same
+// weights and draws: ours, which encodes the picture once, and the procedure of
+// facebookresearch/eb_jepa, which encodes it for every candidate in every iteration. That procedure
+// is restated in Python (peer_eb_jepa.py says how), or, for "-", with our own model, step by step.
+//   benchmark_eb_jepa_plan [--device cpu|cuda] [<python>] [<threads>] [<rounds>] [<steps>]
+//                          [<candidates>] [<iterations>]
 // Encoding the picture is part of a solve; normalising it, encoding the goal and drawing the noise
 // are not. Prints one JSON object.
 #include <ATen/Parallel.h>
@@ -15,6 +15,7 @@
 #include "compared_search.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
+#include "foresight/models/graphed_model.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
@@ -26,6 +27,7 @@ using namespace foresight;
 using namespace foresight::benchmark;
 
 struct Settings {
+  at::Device device = at::kCPU;
   int threads = 1, rounds = 3;
   int64_t horizon = 90, samples = 200, iterations = 20;
 };
@@ -47,8 +49,12 @@ struct Inputs {
 
 class Planning {
  public:
-  Planning(const models::EbJepa& model, Inputs inputs)
-      : model_(model), inputs_(std::move(inputs)), options_(eb_jepa_mppi()), task_(1) {
+  Planning(const std::shared_ptr<models::EbJepa>& model, Inputs inputs)
+      : model_(*model),
+        imagining_(model),
+        inputs_(std::move(inputs)),
+        options_(eb_jepa_mppi()),
+        task_(1) {
     at::NoGradGuard no_grad;
     options_.iterations = inputs_.noise.size(0);
     options_.samples = inputs_.noise.size(1);
@@ -67,7 +73,7 @@ class Planning {
     PhiloxNoise none(0);
     return solve(iterations, [&] {
       const auto state = model_.observe_images(inputs_.image);
-      return objective_.cost_function(model_, state, none, with_start(state));
+      return objective_.cost_function(imagining_, state, none, with_start(state));
     });
   }
 
@@ -80,7 +86,7 @@ class Planning {
         State state(2);
         state.set("latent", model_.encode_images(images).view({1, samples, 1, -1}));
         state.set_filled(1);
-        const auto task = with_start(state.select(at::zeros({1}, at::kLong)));
+        const auto task = with_start(state.select(at::zeros({1, 1}, at::kLong)));
         std::vector<State> states;
         for (int64_t h = 0; h < actions.size(2); ++h)
           states.push_back(state = model_.step(state, actions.select(2, h), none).next);
@@ -108,16 +114,21 @@ class Planning {
     draws.push(inputs_.choice);
     auto options = options_;
     options.iterations = iterations;
-    return timed_solve([&] {
-      Problem problem;
-      problem.horizon = inputs_.noise.size(2);
-      problem.action = model_.spec().action;
-      problem.cost = cost();
-      return SamplingPlanner(options).solve(problem, draws);
-    });
+    const auto device = inputs_.noise.device();
+    return timed_solve(
+        [&] {
+          Problem problem;
+          problem.options = problem.options.device(device);
+          problem.horizon = inputs_.noise.size(2);
+          problem.action = model_.spec().action;
+          problem.cost = cost();
+          return SamplingPlanner(options).solve(problem, draws);
+        },
+        device);
   }
 
   const models::EbJepa& model_;
+  const models::GraphedModel imagining_;  // the same, on a GPU by CUDA graphs
   Inputs inputs_;
   SamplingOptions options_;
   Objective objective_;
@@ -140,17 +151,22 @@ void load(Peer& peer, const models::EbJepa& model, const Inputs& inputs, const S
             {"elites", elites},
             {"temperature", options.temperature},
             {"std", options.initial_std[0]},
+            {"device", settings.device.str()},
             {"threads", settings.threads}});
 }
 
 nlohmann::json measure(Peer* peer, const Settings& settings) {
   at::NoGradGuard no_grad;
-  const models::EbJepa model(models::EbJepaOptions::two_rooms(), 1);
+  const auto shared = std::make_shared<models::EbJepa>(models::EbJepaOptions::two_rooms(), 1);
+  auto& model = *shared;
+  model.to(settings.device);
   PhiloxNoise noise(7);
-  const Inputs inputs{noise.normal({settings.iterations, settings.samples, settings.horizon, 2}),
-                      noise.uniform({1, 1}), model.preprocess(room_picture(12, 40)),
+  const auto drawn = noise.normal({settings.iterations, settings.samples, settings.horizon, 2});
+  const auto choice = noise.uniform({1, 1});
+  const Inputs inputs{drawn.to(settings.device), choice.to(settings.device),
+                      model.preprocess(room_picture(12, 40)),
                       model.preprocess(room_picture(50, 20))};
-  const Planning planning(model, inputs);
+  const Planning planning(shared, inputs);
   if (peer) load(*peer, model, inputs, settings, planning.elites());
   Solve ours, theirs;
   const auto of_ours = [&](int64_t iterations) { return (ours = planning.ours(iterations)).ms; };
@@ -178,8 +194,9 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return report_beside_peer("eb_jepa_plan", {argc, argv}, [](const PeerArguments& arguments) {
-    const Settings settings{arguments.number(2, 1), arguments.number(3, 3), arguments.number(4, 90),
+  return report_beside_peer("eb_jepa_plan", argc, argv, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.device(),       arguments.number(2, 1),
+                            arguments.number(3, 3),   arguments.number(4, 90),
                             arguments.number(5, 200), arguments.number(6, 20)};
     at::set_num_threads(settings.threads);
     const auto peer = arguments.start("peer_eb_jepa.py");

@@ -2,11 +2,13 @@
 // Question: how long does LeWM's planner take, and how does it compare with stable-worldmodel? A
 // whole LeWM (18 million parameters, random weights), CEM as published: 300 candidates, 30 elites,
 // 30 iterations, five blocks of five actions, one observed frame and one goal. Encoding both is
-// part of a solve, preparing the pictures is not. In turns, on as many threads each: ours in
-// float32, in bfloat16 and in fixed point of 16 bits, stable-worldmodel in float32; from the same
-// weights and draws, so that the plans can be compared as well. Then the two parts of a solve, in
-// turns as well: encoding one picture, and imagining all candidates once.
-//   benchmark_lewm_cem [<python>] [<threads>] [<rounds>] [<candidates>] [<iterations>]
+// part of a solve, preparing the pictures is not. In turns, on one device and as many threads each:
+// ours in float32, in bfloat16 and, on the CPU, in fixed point of 16 bits, on a GPU also kernel by
+// kernel instead of as CUDA graphs, stable-worldmodel in float32; from the same weights and draws,
+// so that the plans can be compared as well. Then the two
+// parts of a solve, in turns as well: encoding one picture, and imagining all candidates once.
+//   benchmark_lewm_cem [--device cpu|cuda] [<python>] [<threads>] [<rounds>] [<candidates>]
+//                      [<iterations>]
 // <python> runs peer_stable_worldmodel.py beside this file's source; "-" leaves the peer out.
 // Prints one JSON object.
 #include <ATen/Parallel.h>
@@ -17,6 +19,7 @@
 #include "../tests/temporary_folder.hpp"
 #include "compared_search.hpp"
 #include "foresight/io/safetensors.hpp"
+#include "foresight/models/graphed_model.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
@@ -30,6 +33,7 @@ using namespace foresight;
 using namespace foresight::benchmark;
 
 struct Settings {
+  at::Device device = at::kCPU;
   int threads = 1, rounds = 3;
   int64_t samples = 300, iterations = 30;
 };
@@ -72,13 +76,18 @@ Inputs random_inputs(const Settings& settings, int64_t width) {
           noise.normal({1, 1, 3, 224, 224}), noise.normal({1, 1, 3, 224, 224})};
 }
 
+enum class Graphs { no, yes };
+
 // A model in one precision, and what it is to plan.
 class Planning {
  public:
-  Planning(std::shared_ptr<models::Jepa> model, Inputs inputs)
+  Planning(std::shared_ptr<models::Jepa> model, const Inputs& inputs, Graphs graphs = Graphs::no)
       : model_(std::move(model)),
-        inputs_(std::move(inputs)),
-        type_(model_->parameters().front().scalar_type()) {
+        imagining_(graphs == Graphs::yes ? std::make_shared<models::GraphedModel>(model_)
+                                         : std::shared_ptr<const WorldModel>(model_)),
+        device_(model_->parameters().front().device()),
+        type_(model_->parameters().front().scalar_type()),
+        inputs_{inputs.noise.to(device_), inputs.pixels.to(device_), inputs.goal.to(device_)} {
     options_ = lewm_cem();
     options_.samples = inputs_.noise.size(2);
     options_.iterations = inputs_.noise.size(0);
@@ -92,20 +101,21 @@ class Planning {
     at::NoGradGuard no_grad;
     RecordedNoise draws;
     for (const auto& draw : inputs_.noise.unbind(0)) draws.push(draw);
-    return timed_solve([&] { return SamplingPlanner(options_).solve(problem(draws), draws); });
+    return timed_solve([&] { return SamplingPlanner(options_).solve(problem(draws), draws); },
+                       device_);
   }
 
   /// What a plan costs by this model.
   double cost_of(const Tensor& plan) const {
     at::NoGradGuard no_grad;
     PhiloxNoise noise(3);
-    return problem(noise).cost(plan.unsqueeze(0).unsqueeze(0)).total.item<double>();
+    return problem(noise).cost(plan.to(device_).unsqueeze(0).unsqueeze(0)).total.item<double>();
   }
 
   /// One picture to its latent.
   double encode_ms() const {
     at::NoGradGuard no_grad;
-    return milliseconds([&] { latent(inputs_.pixels); });
+    return milliseconds([&] { latent(inputs_.pixels); }, device_);
   }
 
   /// The first iteration's candidates from a latent that is known.
@@ -114,7 +124,7 @@ class Planning {
     PhiloxNoise noise(3);
     const auto state = observed();
     const auto candidates = inputs_.noise[0].to(type_);
-    return milliseconds([&] { model_->rollout(state, candidates, noise); });
+    return milliseconds([&] { imagining_->rollout(state, candidates, noise); }, device_);
   }
 
  private:
@@ -128,16 +138,19 @@ class Planning {
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
     Problem problem;
+    problem.options = problem.options.device(device_);
     problem.horizon = kHorizon;
     problem.action = model_->spec().action;
-    problem.cost = objective.cost_function(*model_, observed(), noise,
+    problem.cost = objective.cost_function(*imagining_, observed(), noise,
                                            Task(1).set("goal", latent(inputs_.goal)));
     return problem;
   }
 
   std::shared_ptr<models::Jepa> model_;
-  Inputs inputs_;
+  std::shared_ptr<const WorldModel> imagining_;
+  at::Device device_;
   at::ScalarType type_;
+  Inputs inputs_;
   SamplingOptions options_;
 };
 
@@ -149,30 +162,30 @@ nlohmann::json compared(const Solve& ours, const Solve& theirs, const Planning& 
   return result;
 }
 
-// Ours in every precision.
-struct Precisions {
-  Planning float32, bfloat16, fixed16;
+// Ours in one precision; float32 comes first.
+struct Precision {
+  std::string name;
+  Planning planning;
 };
 
 // A part of a plan in turns: ours in all precisions, the peer's in float32.
-nlohmann::json part(const Precisions& ours, Peer* peer, double (Planning::*ms)() const,
+nlohmann::json part(const std::vector<Precision>& ours, Peer* peer, double (Planning::*ms)() const,
                     const std::string& name) {
-  std::vector<std::function<double()>> works{[&] { return (ours.float32.*ms)(); },
-                                             [&] { return (ours.bfloat16.*ms)(); },
-                                             [&] { return (ours.fixed16.*ms)(); }};
+  std::vector<std::function<double()>> works;
+  for (const auto& precision : ours)
+    works.emplace_back([&precision, ms] { return (precision.planning.*ms)(); });
   if (peer)
     works.emplace_back([&]() -> double {
       return peer->ask({{"do", name}, {"dtype", "float32"}}).at("ms");
     });
   constexpr int kPartRounds = 7;
   const auto times = in_turns(works, kPartRounds, /*warm_up=*/1);
-  nlohmann::json report{{"float32", summary(times[0])},
-                        {"bfloat16", summary(times[1])},
-                        {"fixed16", summary(times[2])}};
+  nlohmann::json report;
+  for (std::size_t i = 0; i < ours.size(); ++i) report[ours[i].name] = summary(times[i]);
   if (!peer) return report;
-  report["stable_worldmodel"] = summary(times[3]);
-  report["float32_times_faster"] = median(times[3]) / median(times[0]);
-  report["fixed16_times_faster"] = median(times[3]) / median(times[2]);
+  report["stable_worldmodel"] = summary(times.back());
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    report[ours[i].name + "_times_faster"] = median(times.back()) / median(times[i]);
   return report;
 }
 
@@ -190,47 +203,60 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
                {"weights", weights.string()},
                {"inputs", tensors.string()},
                {"elites", std::min(kElites, settings.samples)},
+               {"device", settings.device.str()},
                {"threads", settings.threads}});
   }
-  model->pack();
+  const bool on_cpu = settings.device.is_cpu();
+  if (on_cpu)
+    model->pack();
+  else
+    model->to(settings.device);
   const auto narrow = model->copy();
   narrow->to(at::kBFloat16);
-  const Precisions ours{{model, inputs}, {narrow, inputs}, {model->fixed_point_copy(), inputs}};
-  const auto& judge = ours.float32;
-  Solve float32, bfloat16, fixed16, theirs;
-  std::vector<std::function<double()>> works{[&] { return (float32 = ours.float32.solve()).ms; },
-                                             [&] { return (bfloat16 = ours.bfloat16.solve()).ms; },
-                                             [&] { return (fixed16 = ours.fixed16.solve()).ms; }};
+  const auto graphs = on_cpu ? Graphs::no : Graphs::yes;
+  std::vector<Precision> ours{{"float32", {model, inputs, graphs}},
+                              {"bfloat16", {narrow, inputs, graphs}}};
+  if (on_cpu) {
+    ours.push_back({"fixed16", {model->fixed_point_copy(), inputs}});
+  } else {
+    ours.push_back({"float32_without_graphs", {model, inputs}});
+    ours.push_back({"bfloat16_without_graphs", {narrow, inputs}});
+  }
+  const auto& judge = ours.front().planning;
+  std::vector<Solve> found(ours.size());
+  Solve theirs;
+  std::vector<std::function<double()>> works;
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    works.emplace_back([&, i] { return (found[i] = ours[i].planning.solve()).ms; });
   if (peer)
     works.emplace_back([&] {
       return (theirs = answered_solve(peer->ask({{"do", "solve"}, {"dtype", "float32"}}), kHorizon))
           .ms;
     });
   const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
-  nlohmann::json report{{"float32", solve_row(times[0], float32)},
-                        {"bfloat16", solve_row(times[1], bfloat16)},
-                        {"fixed16", solve_row(times[2], fixed16)}};
+  nlohmann::json report;
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    report[ours[i].name] = solve_row(times[i], found[i]);
   report["encode"] = part(ours, peer, &Planning::encode_ms, "encode");
   report["rollout"] = part(ours, peer, &Planning::rollout_ms, "rollout");
-  report["bfloat16_and_float32"] = compared(bfloat16, float32, judge);
-  report["fixed16_and_float32"] = compared(fixed16, float32, judge);
-  report["fixed16_times_faster_than_float32"] = median(times[0]) / median(times[2]);
+  for (std::size_t i = 1; i < ours.size(); ++i) {
+    report[ours[i].name + "_and_float32"] = compared(found[i], found[0], judge);
+    report[ours[i].name + "_times_faster_than_float32"] = median(times[0]) / median(times[i]);
+  }
   if (!peer) return report;
-  report["stable_worldmodel"] = solve_row(times[3], theirs);
-  report["float32_times_faster"] = median(times[3]) / median(times[0]);
-  report["bfloat16_times_faster"] = median(times[3]) / median(times[1]);
-  report["fixed16_times_faster"] = median(times[3]) / median(times[2]);
-  report["float32_and_stable_worldmodel"] = compared(float32, theirs, judge);
-  report["bfloat16_and_stable_worldmodel"] = compared(bfloat16, theirs, judge);
-  report["fixed16_and_stable_worldmodel"] = compared(fixed16, theirs, judge);
+  report["stable_worldmodel"] = solve_row(times.back(), theirs);
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    report[ours[i].name + "_times_faster"] = median(times.back()) / median(times[i]);
+    report[ours[i].name + "_and_stable_worldmodel"] = compared(found[i], theirs, judge);
+  }
   return report;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return report_beside_peer("lewm_cem", {argc, argv}, [](const PeerArguments& arguments) {
-    const Settings settings{arguments.number(2, 1), arguments.number(3, 3),
+  return report_beside_peer("lewm_cem", argc, argv, [](const PeerArguments& arguments) {
+    const Settings settings{arguments.device(), arguments.number(2, 1), arguments.number(3, 3),
                             arguments.number(4, 300), arguments.number(5, 30)};
     at::set_num_threads(settings.threads);
     const auto peer = arguments.start("peer_stable_worldmodel.py");

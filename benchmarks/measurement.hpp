@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all benchmarks share: the machine that a figure came from, and medians of interleaved
-// repetitions.
+// What all benchmarks share: the machine that a figure came from, clocks that wait for a GPU, and
+// medians of interleaved repetitions.
 #pragma once
 
+#include <torch/cuda.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -14,10 +15,12 @@
 #include <thread>
 #include <vector>
 
+#include "foresight/core/device.hpp"
+
 namespace foresight::benchmark {
 
-/// CPU, its cores, compiler and LibTorch.
-inline nlohmann::json machine() {
+/// CPU, its cores, compiler and LibTorch; of a run on a GPU its name as well.
+inline nlohmann::json machine(at::Device device = at::kCPU) {
   std::ifstream info("/proc/cpuinfo");
   std::string cpu = "unknown", features;
   for (std::string line; std::getline(info, line);) {
@@ -28,17 +31,27 @@ inline nlohmann::json machine() {
         if (value().find(flag) != std::string::npos)
           features += (features.empty() ? "" : " ") + flag;
   }
-  return {{"cpu", cpu},
-          {"cpu_features", features},
-          {"cores", std::thread::hardware_concurrency()},
-          {"compiler", __VERSION__},
-          {"libtorch", TORCH_VERSION}};
+  nlohmann::json machine{{"cpu", cpu},
+                         {"cpu_features", features},
+                         {"cores", std::thread::hardware_concurrency()},
+                         {"compiler", __VERSION__},
+                         {"libtorch", TORCH_VERSION}};
+  if (device.is_cuda()) machine["gpu"] = device_name(device);
+  return machine;
 }
 
-/// Milliseconds that `work` takes.
-inline double milliseconds(const std::function<void()>& work) {
+/// Waits until `device` has done all that it was given: without, a clock would tell how long it
+/// takes to give a GPU its work.
+inline void finish_work(at::Device device) {
+  if (device.is_cuda()) torch::cuda::synchronize(device.index());
+}
+
+/// Milliseconds that `work` takes, computing on `device`.
+inline double milliseconds(const std::function<void()>& work, at::Device device = at::kCPU) {
+  finish_work(device);
   const auto start = std::chrono::steady_clock::now();
   work();
+  finish_work(device);
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
       .count();
 }

@@ -70,26 +70,45 @@ class Peer {
   std::FILE *in_ = nullptr, *out_ = nullptr;
 };
 
-/// The arguments of a benchmark beside a peer: `[<python>, or - for no peer] [<number>...]`.
-struct PeerArguments {
-  int count;
-  char** values;
+/// The arguments of a benchmark beside a peer: `[--device cpu|cuda] [<python>, or - for no peer]
+/// [<number>...]`.
+class PeerArguments {
+ public:
+  /// Throws std::runtime_error for a device that is not there.
+  PeerArguments(int count, const char* const* values) {
+    for (int i = 0; i < count; ++i) {
+      const std::string value = values[i];
+      if (value != "--device")
+        positional_.push_back(value);
+      else
+        device_ = open_device(++i < count ? values[i] : "");
+    }
+  }
 
-  int number(int index, int otherwise) const {
-    return count > index ? std::stoi(values[index]) : otherwise;
+  /// Where both sides compute.
+  at::Device device() const { return device_; }
+  int number(std::size_t index, int otherwise) const {
+    return positional_.size() > index ? std::stoi(positional_[index]) : otherwise;
   }
   std::unique_ptr<Peer> start(const std::string& script) const {
-    const std::string python = count > 1 ? values[1] : "python3";
+    const auto python = positional_.size() > 1 ? positional_[1] : "python3";
     return python == "-" ? nullptr : std::make_unique<Peer>(python, script);
   }
+
+ private:
+  std::vector<std::string> positional_;  // the program's name first
+  at::Device device_ = at::kCPU;
 };
 
-/// main() of such a benchmark: prints what `measured(arguments)` reports and the machine it is
-/// from.
+/// main() of such a benchmark: prints what `measured(arguments)` reports, the device and the
+/// machine it is from.
 template <class Measured>
-int report_beside_peer(const std::string& name, const PeerArguments& arguments,
+int report_beside_peer(const std::string& name, int count, const char* const* values,
                        Measured&& measured) try {
-  nlohmann::json report{{"benchmark", name}, {"machine", machine()}};
+  const PeerArguments arguments(count, values);
+  nlohmann::json report{{"benchmark", name},
+                        {"device", arguments.device().str()},
+                        {"machine", machine(arguments.device())}};
   report.update(measured(arguments));
   std::cout << report.dump(2) << "\n";
   return 0;

@@ -15,14 +15,14 @@ Started by the benchmark, which takes turns with it. Needs torch and safetensors
 each with one:
 
   {"do": "load", "weights": "<safetensors>", "inputs": "<safetensors: noise, choice, image, goal>", "elites": 20,
-   "temperature": 0.005, "std": 2.0, "threads": 1}
+   "temperature": 0.005, "std": 2.0, "device": "cpu", "threads": 1}
   {"do": "solve", "iterations": 20}   milliseconds, processor time, plan, mean cost of the last elites, all costs
 """
 import json
 import sys
-import time
 
 import torch
+from peer_device import device_of, timed
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -88,6 +88,7 @@ class Predictor(nn.Module):
 class Planning:
     def __init__(self, request):
         torch.set_num_threads(request["threads"])
+        self.device = device_of(request)
         weights = load_file(request["weights"])
         width, features = weights["encoder.mlp.weight"].shape
         self.encoder = Encoder(features, width).eval()
@@ -95,7 +96,9 @@ class Planning:
         part = lambda name: {key[len(name) + 1:]: tensor for key, tensor in weights.items() if key.startswith(name + ".")}
         self.encoder.load_state_dict(part("encoder"), strict=True)
         self.predictor.load_state_dict(part("predictor"), strict=True)
-        inputs = load_file(request["inputs"])
+        self.encoder.to(self.device)
+        self.predictor.to(self.device)
+        inputs = load_file(request["inputs"], device=str(self.device))
         self.noise, self.choice = inputs["noise"], inputs["choice"].item()  # [I,S,H,A]
         self.image = inputs["image"].unsqueeze(2)  # [1,C,1,S,S]
         self.options = request
@@ -118,7 +121,7 @@ class Planning:
     @torch.no_grad()
     def plan(self, iterations):
         noise = self.noise.permute(0, 2, 1, 3).contiguous()  # [I,H,S,A]: time comes first upstream
-        mean = torch.zeros(noise.shape[1], noise.shape[3])
+        mean = noise.new_zeros(noise.shape[1], noise.shape[3])
         std = self.options["std"] * torch.ones_like(mean)
         costs = []
         for draw in noise[:iterations]:
@@ -136,10 +139,8 @@ class Planning:
         return elites[:, drawn], elite_cost.mean().item(), costs
 
     def solve(self, iterations):
-        start, processor = time.perf_counter(), time.process_time()
-        plan, elite_cost, costs = self.plan(iterations)
-        ms, processor = 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - processor)
-        return {"ms": ms, "processor_ms": processor, "plan": plan.flatten().tolist(), "elite_cost": elite_cost,
+        (plan, elite_cost, costs), times = timed(lambda: self.plan(iterations), self.device)
+        return {**times, "plan": plan.flatten().tolist(), "elite_cost": elite_cost,
                 "costs": [cost.tolist() for cost in costs]}
 
 

@@ -5,7 +5,8 @@ Started by the benchmark, which takes turns with it. Needs, from PyPI, stable-wo
 model and its solver are used, none of the simulators), torch, transformers, einops, gymnasium, loguru, safetensors.
 Reads one JSON object a line and answers each with one:
 
-  {"do": "load", "weights": "<safetensors>", "inputs": "<safetensors: noise, pixels, goal>", "elites": 30, "threads": 1}
+  {"do": "load", "weights": "<safetensors>", "inputs": "<safetensors: noise, pixels, goal>", "elites": 30,
+   "device": "cpu", "threads": 1}
   {"do": "solve", "dtype": "float32"}   milliseconds, processor time, plan, mean cost of the last elites, all costs
   {"do": "encode", "dtype": "float32"}, {"do": "rollout", "dtype": "float32"}   milliseconds of one picture, and of the
    first iteration's candidates from an embedding that is kept
@@ -16,7 +17,6 @@ import io
 import json
 import os
 import sys
-import time
 import types
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ os.environ.setdefault("LOGURU_LEVEL", "WARNING")
 
 import torch
 import transformers
+from peer_device import device_of, timed
 from safetensors.torch import load_file
 from transformers import ViTConfig, ViTModel
 
@@ -73,14 +74,15 @@ def build(weights):
 class Planning:
     def __init__(self, request):
         torch.set_num_threads(request["threads"])
+        self.device = device_of(request)
         self.weights = load_file(request["weights"])
-        self.inputs = load_file(request["inputs"])  # noise [I,1,S,H,A], pixels and goal [1,1,3,224,224]
+        self.inputs = load_file(request["inputs"], device=str(self.device))  # noise [I,1,S,H,A], pixels and goal [1,1,3,224,224]
         self.elites = request["elites"]
         self.models = {}
 
     def model(self, dtype):
         if dtype not in self.models:
-            self.models[dtype] = build(self.weights).to(getattr(torch, dtype))
+            self.models[dtype] = build(self.weights).to(self.device, getattr(torch, dtype))
         return self.models[dtype]
 
     @contextlib.contextmanager
@@ -104,24 +106,21 @@ class Planning:
             return costs[-1]
 
         target = types.SimpleNamespace(get_cost=kept, parameters=model.parameters)
-        solver = CEMSolver(target, batch_size=1, num_samples=samples, n_steps=iterations, topk=self.elites)
+        solver = CEMSolver(target, batch_size=1, num_samples=samples, n_steps=iterations, topk=self.elites,
+                           device=self.device)
         solver.configure(action_space=types.SimpleNamespace(shape=(1, width)), n_envs=1,
                          config=types.SimpleNamespace(horizon=horizon, action_block=1))
         info = {"pixels": self.inputs["pixels"].clone(), "goal": self.inputs["goal"].clone(),
-                "action": torch.zeros(1, 1, width)}
+                "action": torch.zeros(1, 1, width, device=self.device)}
         with self.injected(getattr(torch, dtype)), contextlib.redirect_stdout(io.StringIO()):
-            start, processor = time.perf_counter(), time.process_time()
-            result = solver.solve(info)
-            ms, processor = 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - processor)
-        return {"ms": ms, "processor_ms": processor, "plan": result["actions"].float().flatten().tolist(), "elite_cost": result["costs"][0],
+            result, times = timed(lambda: solver.solve(info), self.device)
+        return {**times, "plan": result["actions"].float().flatten().tolist(), "elite_cost": result["costs"][0],
                 "costs": [c[0].float().tolist() for c in costs]}
 
     @torch.no_grad()
     def encode(self, dtype):
         model, info = self.model(dtype), {"pixels": self.inputs["pixels"].to(getattr(torch, dtype))}
-        start = time.perf_counter()
-        model.encode(info)
-        return {"ms": 1e3 * (time.perf_counter() - start)}
+        return timed(lambda: model.encode(info), self.device)[1]
 
     @torch.no_grad()
     def rollout(self, dtype):
@@ -132,9 +131,7 @@ class Planning:
         embedding = model.encode({"pixels": pixels})["emb"]
         info = {"pixels": pixels.unsqueeze(1).expand(-1, samples, -1, -1, -1, -1),
                 "emb": embedding.unsqueeze(1).expand(-1, samples, -1, -1)}
-        start = time.perf_counter()
-        model.rollout(info, candidates)
-        return {"ms": 1e3 * (time.perf_counter() - start)}
+        return timed(lambda: model.rollout(info, candidates), self.device)[1]
 
 
 def main():

@@ -12,20 +12,21 @@ tokens are normalised and appended. Poses are given, so that its pose integratio
 Started by the benchmarks, which take turns with it. Needs torch, safetensors and (for the encoder) transformers. Reads one
 JSON object a line and answers each with one:
 
-  {"do": "load_encoder", "folder": "<Hugging Face folder>", "inputs": "<safetensors: clip>", "threads": 1}
-  {"do": "load_predictor", "weights": "<safetensors>", "inputs": "<safetensors: latent, actions, poses>", "heads": 16,
+  {"do": "load_encoder", "folder": "<Hugging Face folder>", "inputs": "<safetensors: clip>", "device": "cpu",
    "threads": 1}
+  {"do": "load_predictor", "weights": "<safetensors>", "inputs": "<safetensors: latent, actions, poses>", "heads": 16,
+   "device": "cpu", "threads": 1}
   {"do": "encode", "result": "<safetensors>"}, {"do": "imagine", "result": ...}   milliseconds and processor time; the
    tokens go into the file
 """
 import json
 import os
 import sys
-import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from peer_device import device_of, timed
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ from torch.nn import functional as F
 def rotated(x, positions):
     """x [B,heads,n,d] by positions [n], in the tiled form of the released weights."""
     half = x.shape[-1] // 2
-    omega = torch.arange(half, dtype=x.dtype) / half
+    omega = torch.arange(half, dtype=x.dtype, device=x.device) / half
     angle = positions.unsqueeze(-1) * (1.0 / 10000**omega)
     sine, cosine = angle.sin().repeat(1, 1, 1, 2), angle.cos().repeat(1, 1, 1, 2)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
@@ -59,13 +60,13 @@ class Attention(nn.Module):
 
     def forward(self, x, mask, frames, side, conditions):
         batch, _, width = x.shape
-        ids = torch.arange(frames * side * side)
+        ids = torch.arange(frames * side * side, device=x.device)
         frame, row, column = ids // side**2, ids % side**2 // side, ids % side
         x = x.view(batch, frames, conditions + side * side, width)
         extra = []
         for i in range(conditions):
             q, k, v = self.split(x[:, :, i:i + 1].flatten(1, 2))
-            time_only = (1.0 * torch.arange(frames),)
+            time_only = (1.0 * torch.arange(frames, device=x.device),)
             extra.append([t.unflatten(2, (frames, 1)) for t in (self.by_axes(q, time_only), self.by_axes(k, time_only), v)])
         q, k, v = self.split(x[:, :, conditions:].flatten(1, 2))
         positions = (1.0 * frame, 1.0 * row, 1.0 * column)
@@ -118,10 +119,11 @@ class Predictor(nn.Module):
 
 class Imagination:
     def __init__(self, request):
-        inputs = load_file(request["inputs"])
+        self.device = device_of(request)
+        inputs = load_file(request["inputs"], device=str(self.device))
         self.latent, self.actions, self.poses = inputs["latent"], inputs["actions"], inputs["poses"]  # [1,P,D], [S,H,7]
-        self.predictor = Predictor(load_file(request["weights"]), request["heads"]).eval()
-        frame = torch.arange(self.actions.shape[1]).repeat_interleave(self.latent.shape[1] + Predictor.CONDITIONS)
+        self.predictor = Predictor(load_file(request["weights"]), request["heads"]).eval().to(self.device)
+        frame = torch.arange(self.actions.shape[1], device=self.device).repeat_interleave(self.latent.shape[1] + Predictor.CONDITIONS)
         self.mask = frame.unsqueeze(1) >= frame.unsqueeze(0)
 
     def __call__(self):
@@ -137,20 +139,20 @@ class Encoding:
     def __init__(self, request):
         from transformers import VJEPA2Model
 
+        self.device = device_of(request)
         self.model = VJEPA2Model.from_pretrained(request["folder"], dtype=torch.float32, attn_implementation="sdpa").eval()
-        self.clip = load_file(request["inputs"])["clip"]  # [B,T,3,h,w]
+        self.model.to(self.device)
+        self.clip = load_file(request["inputs"], device=str(self.device))["clip"]  # [B,T,3,h,w]
 
     def __call__(self):
         return self.model(pixel_values_videos=self.clip, skip_predictor=True).last_hidden_state
 
 
-def timed(work, result):
+def answer_of(work, result):
     with torch.no_grad():
-        start, processor = time.perf_counter(), time.process_time()
-        tokens = work()
-        ms, processor = 1e3 * (time.perf_counter() - start), 1e3 * (time.process_time() - processor)
-    save_file({"tokens": tokens.contiguous()}, result)
-    return {"ms": ms, "processor_ms": processor}
+        tokens, times = timed(work, work.device)
+    save_file({"tokens": tokens.contiguous().cpu()}, result)
+    return times
 
 
 def main():
@@ -167,7 +169,7 @@ def main():
                 import transformers
                 answer["transformers"] = transformers.__version__
         else:
-            answer = timed(works[request["do"]], request["result"])
+            answer = answer_of(works[request["do"]], request["result"])
         print(json.dumps(answer), flush=True)
 
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Question: how long does V-JEPA 2-AC take to imagine, and what do shared and kept keys save? The
 // published predictor (305 million parameters, random weights) imagines a few candidates from
-// latents that are given. In turns, on as many threads each: our rollout; the plain one, which
-// computes the whole sequence of every candidate at every step; and upstream's procedure, restated
-// in Python (peer_vjepa2.py says how), from the same weights, actions and poses.
-//   benchmark_vjepa2_rollout [<python>] [<threads>] [<rounds>] [<candidates>] [<steps>] [<history>]
-//                            [<width>] [<depth>] [<grid>]
+// latents that are given. In turns, on one device and as many threads each: our rollout; the plain
+// one, which computes the whole sequence of every candidate at every step; and upstream's
+// procedure, restated in Python (peer_vjepa2.py says how), from the same weights, actions and
+// poses.
+//   benchmark_vjepa2_rollout [--device cpu|cuda] [<python>] [<threads>] [<rounds>] [<candidates>]
+//                            [<steps>] [<history>] [<width>] [<depth>] [<grid>]
 // "-" leaves the peer out, and so does a history of more than one frame. Prints one JSON object.
 #include <ATen/Parallel.h>
 
@@ -22,6 +23,7 @@ using namespace foresight;
 using namespace foresight::benchmark;
 
 struct Settings {
+  at::Device device = at::kCPU;
   int threads = 1, rounds = 3;
   int64_t samples = 4, horizon = 2, history = 1;
   int64_t width = 1024, depth = 24, grid = 16;
@@ -53,14 +55,14 @@ struct Scene {
 
 Scene random_scene(const models::VJepa2Ac& model, const Settings& settings) {
   PhiloxNoise noise(2);
+  const auto drawn = [&](at::IntArrayRef shape) { return noise.normal(shape).to(settings.device); };
   const auto& spec = model.spec();
   auto state = model.initial(1);
   for (int64_t t = 0; t < settings.history; ++t)
-    state =
-        model.observe_latent(state, t == 0 ? Tensor() : noise.normal({1, 7}) * 0.05,
-                             nn::normalise_tokens(noise.normal({1, spec.tokens, spec.channels})),
-                             noise.normal({1, 7}) * 0.1);
-  return {state, noise.normal({1, settings.samples, settings.horizon, 7}) * 0.05};
+    state = model.observe_latent(state, t == 0 ? Tensor() : drawn({1, 7}) * 0.05,
+                                 nn::normalise_tokens(drawn({1, spec.tokens, spec.channels})),
+                                 drawn({1, 7}) * 0.1);
+  return {state, drawn({1, settings.samples, settings.horizon, 7}) * 0.05};
 }
 
 // The poses before each action [S,H,7].
@@ -72,7 +74,8 @@ Tensor poses_before(const Scene& scene, const Tensor& reached) {
 
 nlohmann::json measure(Peer* peer, const Settings& settings) {
   at::NoGradGuard no_grad;
-  const models::VJepa2Ac model(sized(settings), 1);
+  models::VJepa2Ac model(sized(settings), 1);
+  model.to(settings.device);
   const auto scene = random_scene(model, settings);
   PhiloxNoise noise(3);
   const TemporaryFolder folder;
@@ -88,18 +91,22 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
                {"weights", weights.string()},
                {"inputs", inputs.string()},
                {"heads", settings.width / kHeadWidth},
+               {"device", settings.device.str()},
                {"threads", settings.threads}});
   }
   Tensor kept, plain;
   std::vector<std::function<double()>> works{
       [&] {
         return milliseconds(
-            [&] { kept = model.rollout(scene.state, scene.actions, noise).states.at("latent"); });
+            [&] { kept = model.rollout(scene.state, scene.actions, noise).states.at("latent"); },
+            settings.device);
       },
       [&] {
-        return milliseconds([&] {
-          plain = model.looped_rollout(scene.state, scene.actions, noise).states.at("latent");
-        });
+        return milliseconds(
+            [&] {
+              plain = model.looped_rollout(scene.state, scene.actions, noise).states.at("latent");
+            },
+            settings.device);
       }};
   if (peer)
     works.emplace_back([&]() -> double {
@@ -115,18 +122,18 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   report["upstream_procedure"] = summary(times[2]);
   report["times_faster_than_upstream_procedure"] = median(times[2]) / median(times[0]);
   report["largest_difference_to_upstream_procedure"] =
-      (kept[0] - theirs).abs().max().item<double>();
+      (kept[0].cpu() - theirs).abs().max().item<double>();
   return report;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return report_beside_peer("vjepa2_rollout", {argc, argv}, [](const PeerArguments& arguments) {
-    const Settings settings{arguments.number(2, 1),  arguments.number(3, 3),
-                            arguments.number(4, 4),  arguments.number(5, 2),
-                            arguments.number(6, 1),  arguments.number(7, 1024),
-                            arguments.number(8, 24), arguments.number(9, 16)};
+  return report_beside_peer("vjepa2_rollout", argc, argv, [](const PeerArguments& arguments) {
+    const Settings settings{
+        arguments.device(),        arguments.number(2, 1),  arguments.number(3, 3),
+        arguments.number(4, 4),    arguments.number(5, 2),  arguments.number(6, 1),
+        arguments.number(7, 1024), arguments.number(8, 24), arguments.number(9, 16)};
     at::set_num_threads(settings.threads);
     const auto peer = settings.history == 1 ? arguments.start("peer_vjepa2.py") : nullptr;
     nlohmann::json report{{"threads", settings.threads},

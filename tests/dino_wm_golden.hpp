@@ -85,7 +85,7 @@ inline std::shared_ptr<models::DinoWm> golden_dino_wm(const Golden& golden,
                                                       at::ScalarType type = at::kFloat) {
   auto model = std::make_shared<models::DinoWm>(options);
   models::load_dino_wm(*model, golden_params(golden), golden.name());
-  model->to(type);
+  model->to(test_device(), type);
   model->eval();
   return model;
 }
@@ -111,7 +111,7 @@ inline nn::PatchPredictor whole_predictor(const models::DinoWm& model) {
   options.conditioning = nn::ActionConditioning::feature;
   sizes.condition = 0;
   nn::PatchPredictor whole(options, sizes);
-  whole.to(model.parameters().front().scalar_type());
+  whole.to(test_device(), model.parameters().front().scalar_type());
   nn::load_state_dict(whole, nn::state_dict(model.predictor()), "whole_predictor");
   return whole;
 }

@@ -52,7 +52,7 @@ inline models::EbJepaOptions golden_eb_jepa_options(const nlohmann::json& config
 inline std::shared_ptr<models::EbJepa> golden_eb_jepa(const Golden& golden, at::ScalarType type,
                                                       const std::string& prefix = "") {
   auto model = std::make_shared<models::EbJepa>(golden_eb_jepa_options(golden.config()));
-  model->to(type);
+  model->to(test_device(), type);
   models::load_eb_jepa(*model, eb_jepa_params(golden, prefix), golden.name());
   model->eval();
   return model;

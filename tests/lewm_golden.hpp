@@ -43,6 +43,7 @@ inline std::shared_ptr<models::Jepa> golden_jepa(const Golden& golden,
   for (auto& [key, tensor] : tensors)
     if (key == "predictor.pos_embedding") tensor = tensor.narrow(1, 0, options.history);
   models::load_lewm(*model, tensors, golden.name());
+  model->to(test_device());
   model->eval();
   return model;
 }

@@ -273,7 +273,7 @@ void eval_command(const EvalFlags& flags) {
       {"seed", flags.seed},
       {"observed_columns", input ? input->columns() : std::vector<std::string>()},
       {"open_loop_blocks", flags.horizon},
-      {"machine", machine_description()},
+      {"machine", machine_description(device)},
       {"precision", flags.precision.told()},
       {"agent", write_options(setting.agent.options)},
       {"protocols", nlohmann::json::array()}};

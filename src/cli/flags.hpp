@@ -18,7 +18,7 @@ class App;
 namespace foresight::cli {
 
 /// The JSON value that the text of a flag stands for, given a value of the field's kind. Lists are
-/// comma-separated.
+/// comma-separated, or JSON: '["a, b","c"]'.
 nlohmann::json flag_value(const nlohmann::json& like, const std::string& text,
                           const std::string& flag);
 

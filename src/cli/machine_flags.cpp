@@ -6,10 +6,9 @@
 #include <torch/version.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 
 #include "foresight/control/agent.hpp"
-#include "foresight/core/error.hpp"
+#include "foresight/core/device.hpp"
 
 namespace foresight::cli {
 
@@ -17,17 +16,12 @@ void MachineFlags::add(CLI::App& app) {
   app.add_option("--threads", threads, "threads for tensor operations; 0: LibTorch's choice")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--device", device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  app.add_option("--device", device, "cpu, cuda or cuda:<number>")->capture_default_str();
 }
 
 at::Device MachineFlags::apply() const {
   if (threads > 0) at::set_num_threads(threads);
-  if (device == "cpu") return at::kCPU;
-  require(at::globalContext().hasCUDA(), ErrorCategory::unsupported,
-          "--device cuda: no CUDA device is usable (a CPU build of LibTorch, or no driver)");
-  return at::kCUDA;
+  return open_device(device);
 }
 
 void PrecisionFlag::add(CLI::App& app) {
@@ -43,16 +37,10 @@ void PrecisionFlag::apply(Agent& agent) const {
     if (name == known) agent.compute_in(precision);
 }
 
-std::string machine_description() {
-  std::string processor = "unknown processor";
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) {
-      processor = line.substr(line.find(':') + 2);
-      break;
-    }
-  return fmt::format("{}, {} threads, LibTorch {}", processor, at::get_num_threads(),
-                     TORCH_VERSION);
+std::string machine_description(at::Device device) {
+  const auto gpu = device.is_cuda() ? device_name(device) + ", " : std::string();
+  return fmt::format("{}{}, {} threads, LibTorch {}", gpu, device_name(at::kCPU),
+                     at::get_num_threads(), TORCH_VERSION);
 }
 
 }  // namespace foresight::cli

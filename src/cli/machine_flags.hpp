@@ -21,7 +21,7 @@ struct MachineFlags {
   std::string device = "cpu";
 
   void add(CLI::App& app);
-  /// Sets the number of threads. Throws Error(unsupported) for a device that is not there.
+  /// Sets the number of threads and opens the device; throws as open_device() does.
   at::Device apply() const;
 };
 
@@ -39,7 +39,7 @@ struct PrecisionFlag {
   std::string told() const { return name.empty() ? kAsSaved : name; }
 };
 
-/// "AMD EPYC, 2 threads, LibTorch 2.13.0".
-std::string machine_description();
+/// "AMD EPYC, 2 threads, LibTorch 2.13.0", a GPU's name before it.
+std::string machine_description(at::Device device);
 
 }  // namespace foresight::cli

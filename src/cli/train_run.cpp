@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train_run.hpp"
 
+#include <ATen/Context.h>
 #include <fmt/format.h>
+#include <torch/cuda.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <map>
 
 #include "command_lines.hpp"
 #include "foresight/io/json_file.hpp"
@@ -42,6 +45,15 @@ void RunFlags::add(CLI::App& command, const char* steps_help) {
                   "seconds to wait for other processes (RANK, WORLD_SIZE, MASTER_ADDR, "
                   "MASTER_PORT, as torchrun sets them)")
       ->capture_default_str();
+  std::map<std::string, train::Transport> transports;
+  for (const auto& [name, transport] : EnumNames<train::Transport>::names)
+    transports.emplace(name, transport);
+  command
+      .add_option("--process-transport", processes.transport,
+                  "how processes exchange: automatic (nccl on GPUs where it is built in, else "
+                  "gloo), gloo (several processes may share a GPU) or nccl")
+      ->transform(CLI::CheckedTransformer(transports))
+      ->default_str("automatic");
   machine.add(command);
 }
 
@@ -112,13 +124,17 @@ io::BundleConfig bundle_config_of(const std::string& bundle, const char* family)
 TrainingMachine::TrainingMachine(const RunFlags& flags) {
   const auto launch = train::Launch::from_environment();
   device = flags.machine.apply();
+  // Every batch has the shapes of the last: cuDNN tries its algorithms once instead of guessing.
+  if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   auto options = flags.processes;
   if (device.is_cpu()) options.transport = train::Transport::gloo;  // whatever GPUs are there
   if (launch.world_size > 1)
     processes =
         std::make_unique<train::DataParallel>(train::ProcessGroup::connect(launch, options));
+  // Over Gloo several processes may share a GPU.
   if (processes && device.is_cuda() && !device.has_index())
-    device.set_index(static_cast<c10::DeviceIndex>(launch.local_rank));
+    device.set_index(
+        static_cast<c10::DeviceIndex>(launch.local_rank % torch::cuda::device_count()));
 }
 
 void print_data(const data::Dataset& dataset) {

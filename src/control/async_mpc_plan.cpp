@@ -10,6 +10,9 @@
 namespace foresight {
 namespace {
 
+// Read from a device at once, not problem by problem.
+Tensor on_host(const Tensor& values) { return values.defined() ? values.cpu() : values; }
+
 // NaN where a planner did not say.
 double number_at(const Tensor& values, std::size_t place) {
   const auto index = static_cast<int64_t>(place);
@@ -135,15 +138,18 @@ void AsyncMpc::Worker::publish(const Event& event, const Decision& decision,
     if (decision.sources[b] == ActionSource::retried_plan) plan.source = ActionSource::retried_plan;
   }
   // The last solve that covered a problem is the one whose plan was taken.
-  for (const auto& [rows, plan] : decision.solved)
+  for (const auto& [rows, plan] : decision.solved) {
+    const auto cost = on_host(plan.cost);
+    Terms terms;
+    for (const auto& [name, value] : plan.terms) terms.emplace_back(name, on_host(value));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       auto& told = plans[static_cast<std::size_t>(rows[i])];
       if (!told) continue;
-      told->cost = number_at(plan.cost, i);
+      told->cost = number_at(cost, i);
       told->terms.clear();
-      for (const auto& [name, value] : plan.terms)
-        told->terms.emplace_back(name, number_at(value, i));
+      for (const auto& [name, value] : terms) told->terms.emplace_back(name, number_at(value, i));
     }
+  }
 
   std::lock_guard lock(mutex_);
   for (std::size_t b = 0; b < slots_.size(); ++b) {

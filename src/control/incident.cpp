@@ -53,7 +53,8 @@ void add_plan(Incident& incident, const Decision& decision, const ActionSpace& s
       incident.terms.emplace_back(name, value_of(value, place));
     incident.plan_actions.clear();
     if (!plan.actions.defined() || place >= plan.actions.size(0)) continue;
-    const auto raw = space.denormalise(plan.actions[place]).flatten(0, 1);  // [H*block,dim]
+    const auto raw =
+        space.denormalise(plan.actions[place].to(at::kCPU)).flatten(0, 1);  // [H*block,dim]
     for (int64_t k = 0; k < std::min(kFirstActions, raw.size(0)); ++k)
       incident.plan_actions.push_back(row_of(raw[k]));
   }

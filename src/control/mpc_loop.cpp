@@ -31,16 +31,16 @@ std::string current_error() {
 }
 
 std::vector<bool> finite_rows(const std::vector<std::pair<std::string, Tensor>>& fields) {
-  Tensor finite;
+  Tensor finite;  // where the fields are: one copy to the host tells of all
   for (const auto& [name, value] : fields) {
     if (!value.is_floating_point() && !value.is_complex()) continue;
-    const auto own = value.isfinite().reshape({value.size(0), -1}).all(1).cpu();
-    finite = finite.defined() ? finite.logical_and(own) : own;
+    const auto own = value.isfinite().reshape({value.size(0), -1}).all(1);
+    finite = finite.defined() ? finite.to(own.device()).logical_and(own) : own;
   }
   if (!finite.defined())
     return std::vector<bool>(
         fields.empty() ? 0 : static_cast<std::size_t>(fields.front().second.size(0)), true);
-  finite = finite.contiguous();
+  finite = finite.cpu().contiguous();
   const auto* row = finite.data_ptr<bool>();
   return std::vector<bool>(row, row + finite.numel());
 }

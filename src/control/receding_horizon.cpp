@@ -340,9 +340,9 @@ void RecedingHorizon::accept(const std::vector<int64_t>& rows, const Plan& plan,
   const auto count = static_cast<int64_t>(rows.size());
   check_shape("plan.actions", plan.actions, {count, options_.horizon, space_.width()}, "[B,H,A]");
   if (previous.defined()) check_shape("previous", previous, {count, space_.dim}, "[rows,dim]");
-  const auto raw = space_.denormalise(plan.actions.detach())
+  const auto raw = space_.denormalise(plan.actions.detach().to(at::kCPU))
                        .flatten(1, 2)
-                       .to(at::kCPU, at::kFloat);  // [rows,H*block,dim]
+                       .to(at::kFloat);  // [rows,H*block,dim]
   const auto sent = commands(raw, previous);
   store(rows, plan);  // first: a plan whose warm start does not fit is not executed either
   queue_.index_copy_(0, row_index(rows), sent);

@@ -94,7 +94,7 @@ SurpriseCalibration calibrate_surprise(const Tensor& errors) {
                       kFewest));
   check_finite("errors", errors);
   const auto cpu = errors.detach().to(at::kCPU, at::kDouble);
-  auto scale = cpu.slice(0, 0, cpu.size(0), 2).square().mean({0, 1}).sqrt();
+  auto scale = cpu.slice(0, 0, cpu.size(0), 2).square().mean(at::IntArrayRef{0, 1}).sqrt();
   const auto largest = scale.max().item<double>();
   // A model that was never wrong: every later error is compared with none.
   scale = largest > 0 ? scale.clamp_min(kSmallestScale * largest) : at::ones_like(scale);

@@ -262,22 +262,30 @@ void fill(const Source& source, std::uint64_t position, typename As::Value* out,
   fill_portable<As>(source, position, out, count);
 }
 
-// Draws on the CPU, as numbers of `type`.
-template <template <class> class As>
-Tensor drawn(const Source& source, std::uint64_t start, at::IntArrayRef shape,
-             at::ScalarType type) {
-  const auto count = element_count(shape);
-  if (type == at::kDouble) {
-    auto numbers = at::empty(shape, at::kDouble);
-    fill<As<double>>(source, start, numbers.data_ptr<double>(), count);
-    return numbers;
-  }
-  auto numbers = at::empty(shape, at::kFloat);
-  fill<As<float>>(source, start, numbers.data_ptr<float>(), count);
-  return numbers.to(type);
+// Most numbers that this processor draws for a GPU. The GPU's own draw is some 140 small kernels,
+// and to launch them takes longer than this does.
+constexpr std::int64_t kCopiedDraw = std::int64_t{1} << 16;
+
+bool is_drawn_here(std::int64_t count, const at::Device& device) {
+  return device.is_cpu() || (device.is_cuda() && count <= kCopiedDraw);
 }
 
-// Off the CPU: the first elements of blocks [n,4] as a tensor of `shape`.
+// Drawn by this processor, on `device`: numbers of `type`, but at least float32.
+template <template <class> class As>
+Tensor drawn(const Source& source, std::uint64_t start, at::IntArrayRef shape, at::ScalarType type,
+             const at::Device& device) {
+  const auto count = element_count(shape);
+  const auto wide = type == at::kDouble ? at::kDouble : at::kFloat;
+  // Page-locked for a GPU: the copy then waits for nothing that the GPU is still to do.
+  const auto numbers = at::empty(shape, at::dtype(wide).pinned_memory(device.is_cuda()));
+  if (wide == at::kDouble)
+    fill<As<double>>(source, start, numbers.mutable_data_ptr<double>(), count);
+  else
+    fill<As<float>>(source, start, numbers.mutable_data_ptr<float>(), count);
+  return device.is_cpu() ? numbers : numbers.to(device, /*non_blocking=*/true);
+}
+
+// Drawn by the device: the first elements of blocks [n,4] as a tensor of `shape`.
 Tensor shaped(const Tensor& blocks, at::IntArrayRef shape) {
   return blocks.flatten().narrow(0, 0, element_count(shape)).reshape(shape);
 }
@@ -339,29 +347,25 @@ std::uint64_t PhiloxNoise::advance(std::int64_t count) {
 
 Tensor PhiloxNoise::uniform(at::IntArrayRef shape, const at::TensorOptions& options) {
   const auto type = float_type(options);
+  const auto device = options.device();
   const auto count = element_count(shape);
   const auto start = advance(count);
-  if (!options.device().is_cpu())
-    return rounded(
-        shaped(unit(words(seed_, stream_, start, (count + 3) / 4, options.device())), shape), type);
-  const bool reduced = at::isReducedFloatingType(type);
-  const auto uniform =
-      drawn<AsUniform>({seed_, stream_}, start, shape, reduced ? at::kFloat : type);
-  return reduced ? rounded(uniform, type) : uniform;
+  if (is_drawn_here(count, device))
+    return rounded(drawn<AsUniform>({seed_, stream_}, start, shape, type, device), type);
+  return rounded(shaped(unit(words(seed_, stream_, start, (count + 3) / 4, device)), shape), type);
 }
 
 Tensor PhiloxNoise::normal(at::IntArrayRef shape, const at::TensorOptions& options) {
   const auto type = float_type(options);
+  const auto device = options.device();
   const auto count = element_count(shape);
   const auto start = advance(count);
-  if (!options.device().is_cpu()) {
-    const auto u = unit(words(seed_, stream_, start, (count + 3) / 4, options.device()));
-    const auto radius = at::sqrt(at::log(u.slice(1, 0, 4, 2)) * -2.0F);
-    const auto angle = u.slice(1, 1, 4, 2) * kTwoPi;
-    return shaped(at::stack({radius * at::cos(angle), radius * at::sin(angle)}, -1), shape)
-        .to(type);
-  }
-  return drawn<AsNormal>({seed_, stream_}, start, shape, type);
+  if (is_drawn_here(count, device))
+    return drawn<AsNormal>({seed_, stream_}, start, shape, type, device).to(type);
+  const auto u = unit(words(seed_, stream_, start, (count + 3) / 4, device));
+  const auto radius = at::sqrt(at::log(u.slice(1, 0, 4, 2)) * -2.0F);
+  const auto angle = u.slice(1, 1, 4, 2) * kTwoPi;
+  return shaped(at::stack({radius * at::cos(angle), radius * at::sin(angle)}, -1), shape).to(type);
 }
 
 Tensor PhiloxNoise::integer_words(std::int64_t count) {

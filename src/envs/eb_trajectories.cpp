@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/envs/eb_trajectories.hpp"
 
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -217,16 +220,20 @@ EbBatch EbTrajectorySource::batch(int64_t first, int64_t count) const {
   batch.pixels = at::empty({count, frames, 2, size, size}, at::kByte);
   batch.actions = at::empty({count, frames, 2});
   batch.positions = at::empty({count, frames, 2});
-  for (int64_t b = 0; b < count; ++b) {
-    const auto walk = trajectory(first + b);
-    const auto positions = walk.positions.narrow(0, walk.first_row, frames);
-    batch.positions[b].copy_(positions);
-    batch.actions[b].copy_(walk.actions.narrow(0, walk.first_row, frames));
-    const auto dots = positions.accessor<float, 2>();
-    for (int64_t t = 0; t < frames; ++t)
-      batch.pixels[b][t].copy_(
-          eb_two_rooms_picture(options_.geometry, walk.layout, {dots[t][0], dots[t][1]}));
-  }
+  // A walk is a function of its number: threads share them out.
+  at::parallel_for(0, count, 4, [&](int64_t from, int64_t to) {
+    const at::NoGradGuard no_grad;
+    for (int64_t b = from; b < to; ++b) {
+      const auto walk = trajectory(first + b);
+      const auto positions = walk.positions.narrow(0, walk.first_row, frames);
+      batch.positions[b].copy_(positions);
+      batch.actions[b].copy_(walk.actions.narrow(0, walk.first_row, frames));
+      const auto dots = positions.accessor<float, 2>();
+      for (int64_t t = 0; t < frames; ++t)
+        batch.pixels[b][t].copy_(
+            eb_two_rooms_picture(options_.geometry, walk.layout, {dots[t][0], dots[t][1]}));
+    }
+  });
   return batch;
 }
 

@@ -61,9 +61,10 @@ void OpenLoopError::add(const WorldModel& model, const OpenLoopWindows& windows,
           "OpenLoopError: latents of " + std::to_string(target.size(2)) +
               " elements after latents of " + std::to_string(values_));
 
-  model_sum_ += (predicted - target).square().sum({0, 2}).cpu();
-  copy_sum_ += (last.unsqueeze(1) - target).square().sum({0, 2}).cpu();
-  const auto sum = target.sum({0, 1}).cpu(), square_sum = target.square().sum({0, 1}).cpu();
+  model_sum_ += (predicted - target).square().sum(at::IntArrayRef{0, 2}).cpu();
+  copy_sum_ += (last.unsqueeze(1) - target).square().sum(at::IntArrayRef{0, 2}).cpu();
+  const auto sum = target.sum(at::IntArrayRef{0, 1}).cpu(),
+             square_sum = target.square().sum(at::IntArrayRef{0, 1}).cpu();
   sum_ = sum_.defined() ? sum_ + sum : sum;
   square_sum_ = square_sum_.defined() ? square_sum_ + square_sum : square_sum;
   windows_ += batch;

@@ -80,7 +80,7 @@ Tensor EbJepa::preprocess(const Tensor& pixels) const {
   const auto to = tensor_options();
   // Statistics of a picture in half precision would not tell neighbouring bytes apart.
   const auto wide = to.dtype() == at::kDouble ? to : to.dtype(at::kFloat);
-  const auto x = pixels.to(wide);
+  const auto x = pixels.to(wide.device()).to(wide);  // bytes travel, not floats
   const auto shifted = x - x.amin({-2, -1}, /*keepdim=*/true);
   const auto scaled = shifted / (shifted.amax({-2, -1}, /*keepdim=*/true) + kScaleGuard);
   const auto std = eb_jepa_planes(options_.image_std, wide) + kScaleGuard;

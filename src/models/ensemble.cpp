@@ -221,9 +221,11 @@ Transition Ensemble::advance(const State& packed, const Tensor& action, Noise& n
   if (options_.sampling == TrajectorySampling::ts_infinity)
     return members_->step(packed, actions, noise);
   // A permutation of each row's particles deals them out to the members in equal shares; undone
-  // afterwards, so that particle m of one step continues particle m of the last.
-  const auto order = noise.uniform({rows, particles()}, action.options().dtype(at::kFloat))
-                         .argsort(int64_t{1}, false);
+  // afterwards, so that particle m of one step continues particle m of the last. Stable: devices
+  // must deal alike where two uniforms are equal.
+  const auto order =
+      at::argsort(noise.uniform({rows, particles()}, action.options().dtype(at::kFloat)),
+                  /*stable=*/true, 1, false);
   const auto back = order.argsort(int64_t{1}, false);
   const auto dealt = [&](const Tensor& value, const Tensor& index) {
     if (!value.defined()) return value;

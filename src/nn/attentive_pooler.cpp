@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attention.hpp"
 #include "foresight/nn/activation.hpp"
 #include "foresight/nn/init.hpp"
 #include "video_blocks.hpp"
@@ -76,8 +77,7 @@ Tensor AttentivePooler::forward(const Tensor& tokens) const {
   };
   const auto query = query_.expand({x.size(0), 1, width_});
   const auto kv = through(kv_, through(norm1_, x)).chunk(2, -1);
-  const auto read =
-      at::scaled_dot_product_attention(split(through(q_, query)), split(kv[0]), split(kv[1]));
+  const auto read = dot_product_attention(split(through(q_, query)), split(kv[0]), split(kv[1]));
   const auto q = query + read.transpose(1, 2).flatten(2);
   const auto hidden = activate_temporary(through(fc1_, through(norm2_, q)), Activation::gelu);
   return (q + through(fc2_, hidden)).select(1, 0);

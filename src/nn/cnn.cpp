@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/cnn.hpp"
 
+#include "convolved_pictures.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::nn {
@@ -52,7 +53,7 @@ void Cnn::initialise(Noise& noise) { init_layers(*this, noise); }
 
 Tensor Cnn::encode(const Tensor& images, Mode mode) const {
   check_shape("images", images, {kAny, channels_, image_size_, image_size_}, "[N,C,h,w]");
-  auto x = images;
+  auto x = convolved_pictures(images);
   for (std::size_t i = 0; i < convolutions_.size(); ++i) {
     const auto& conv = convolutions_[i];
     x = at::conv2d(x, conv->weight, conv->bias, {kStride, kStride}, {kPadding, kPadding});

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "attention.hpp"
 #include "foresight/nn/activation.hpp"
 #include "foresight/nn/short_attention.hpp"
 
@@ -80,18 +81,16 @@ Tensor FrameAttention::attend(const Tensor& query, const Tensor& keys, const Ten
   const auto n = query.size(2), total = keys.size(2);
   if (tokens == 1 && dropout == 0.0 && is_short_attention(query, keys, values))
     return short_attention(query, keys, values);
-  if (n == tokens) return at::scaled_dot_product_attention(query, keys, values, {}, dropout);
+  if (n == tokens) return dot_product_attention(query, keys, values, std::nullopt, dropout);
   if (tokens == 1 && n == total)
-    return at::scaled_dot_product_attention(query, keys, values, {}, dropout, /*is_causal=*/true);
+    return dot_product_attention(query, keys, values, std::nullopt, dropout, /*is_causal=*/true);
   if (tokens == 1)
-    return at::scaled_dot_product_attention(query, keys, values, causal_mask(n, total - n, query),
-                                            dropout);
+    return dot_product_attention(query, keys, values, causal_mask(n, total - n, query), dropout);
   std::vector<Tensor> frames;
   for (int64_t begin = 0; begin < n; begin += tokens) {
     const auto seen = total - n + begin + tokens;
-    frames.push_back(at::scaled_dot_product_attention(query.narrow(2, begin, tokens),
-                                                      keys.narrow(2, 0, seen),
-                                                      values.narrow(2, 0, seen), {}, dropout));
+    frames.push_back(dot_product_attention(query.narrow(2, begin, tokens), keys.narrow(2, 0, seen),
+                                           values.narrow(2, 0, seen), std::nullopt, dropout));
   }
   return at::cat(frames, 2);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/impala.hpp"
 
+#include "convolved_pictures.hpp"
 #include "foresight/nn/init.hpp"
 
 namespace foresight::nn {
@@ -63,7 +64,7 @@ Tensor ImpalaEncoder::feature_map(const Tensor& images, int64_t stacks) const {
           ErrorCategory::invalid_argument,
           "feature_map: stacks = " + std::to_string(stacks) + " must be in [0, " +
               std::to_string(stacks_.size()) + "]");
-  auto x = images;
+  auto x = convolved_pictures(images);
   for (int64_t s = 0; s < stacks; ++s) {
     const auto& stack = stacks_[static_cast<std::size_t>(s)];
     x = at::max_pool2d(convolved(stack.entry, x), {3, 3}, {2, 2}, {1, 1});

@@ -67,7 +67,7 @@ Tensor MaskedVideoPredictor::run(const Tensor& context, const Tensor& context_id
                    1);
   const auto ids = at::cat({context_ids, target_ids}, 1);
   if (positions_.defined())
-    x = x + positions_.squeeze(0).index_select(0, ids.flatten()).view(x.sizes());
+    x = x + positions_.squeeze(0).index_select(0, ids.flatten().to(x.device())).view(x.sizes());
   std::shared_ptr<const RopeTable> rope;
   if (options_.positions == PositionKind::rope) {
     auto grid = grid_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "attention.hpp"
 #include "foresight/nn/activation.hpp"
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/unfilled_linear.hpp"
@@ -103,7 +104,7 @@ Tensor VideoBlock::attend(const Tensor& u, const Attention& attention) const {
   }
   std::optional<Tensor> mask;
   if (attention.mask.defined()) mask = attention.mask.narrow(0, n - wanted, wanted);
-  const auto o = at::scaled_dot_product_attention(query, keys, values, mask);
+  const auto o = dot_product_attention(query, keys, values, mask);
   return through(proj_, o.transpose(1, 2).flatten(2));
 }
 

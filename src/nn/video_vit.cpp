@@ -82,9 +82,18 @@ Tensor gather_tokens(const Tensor& tokens, const Tensor& ids) {
   require(batch > 0 && ids.size(0) % batch == 0, ErrorCategory::invalid_argument,
           "token ids " + shape_string(ids.sizes()) + ": rows must be a multiple of the " +
               std::to_string(batch) + " clips");
+  // A GPU cannot say which of its ids is none: it stops for good.
+  if (ids.is_cpu() && !tokens.is_cpu() && ids.numel() > 0) {
+    const auto [least, most] = at::aminmax(ids);
+    require(least.item<int64_t>() >= 0 && most.item<int64_t>() < tokens.size(1),
+            ErrorCategory::invalid_argument,
+            "token ids reach from " + std::to_string(least.item<int64_t>()) + " to " +
+                std::to_string(most.item<int64_t>()) + ", expected within the " +
+                std::to_string(tokens.size(1)) + " tokens");
+  }
   const auto groups = ids.size(0) / batch;
   const auto repeated = groups == 1 ? tokens : tokens.repeat({groups, 1, 1});
-  return repeated.gather(1, ids.unsqueeze(-1).expand({-1, -1, tokens.size(2)}));
+  return repeated.gather(1, ids.to(tokens.device()).unsqueeze(-1).expand({-1, -1, tokens.size(2)}));
 }
 
 Tensor normalise_tokens(const Tensor& tokens) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "attention.hpp"
 #include "foresight/nn/frozen.hpp"
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/packed_linear.hpp"
@@ -112,11 +113,11 @@ class VitLayer : public torch::nn::Module {
   Tensor attended(const Tensor& u, int64_t wanted, const Packed* packed) const {
     const auto asking = u.narrow(1, 0, wanted);
     if (!packed)
-      return at::scaled_dot_product_attention(split(through(query_, asking)),
-                                              split(through(key_, u)), split(through(value_, u)));
+      return dot_product_attention(split(through(query_, asking)), split(through(key_, u)),
+                                   split(through(value_, u)));
     const auto known = packed->keys_and_values.apply(u).chunk(2, -1);
-    return at::scaled_dot_product_attention(split(packed->query.apply(asking)), split(known[0]),
-                                            split(known[1]));
+    return dot_product_attention(split(packed->query.apply(asking)), split(known[0]),
+                                 split(known[1]));
   }
 
   Tensor feed_forward(const Tensor& u, const Packed* packed) const {

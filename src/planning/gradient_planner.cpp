@@ -107,6 +107,7 @@ Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
       auto loss = costs.total.sum();
       if (!g.defined()) return loss;
       if (!multipliers.defined()) multipliers = at::zeros({g.size(0), g.size(2)}, g.options());
+      multipliers = multipliers.to(g.options());  // a warm start may come from another device
       check_shape("multipliers", multipliers, {g.size(0), g.size(2)}, "[B,C]");
       loss = loss + (g * multipliers.unsqueeze(1)).sum();
       return loss + rho * at::relu(g).square().sum();

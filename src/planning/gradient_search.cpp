@@ -169,6 +169,7 @@ void GradientSearch::step(const Loss& loss) {
 Costs GradientSearch::evaluate() {
   c10::NoGradGuard no_grad;
   const auto begin = problem_.now();
+  step_start_ = begin;  // to be waited for as well
   auto costs = in_slices(problem_.cost, options_.max_candidates)(candidates_);
   check_costs(costs, problem_.batch, candidates_.size(1));
   const double forward = seconds_since(problem_, begin);

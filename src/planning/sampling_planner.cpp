@@ -51,6 +51,7 @@ class Solve {
     if (problem.max_step.defined()) mean = admissible_(mean);
     proposal_ = factory(options, problem, mean);
     kept_ = find_term(problem.warm_start.memory, "elites");
+    if (kept_.defined()) kept_ = kept_.to(problem.options);
     if (problem.proposals.defined()) proposals_ = problem.proposals.to(problem.options);
   }
 

@@ -31,7 +31,8 @@ nlohmann::ordered_json all_rows(const fs::path& path) {
     std::size_t row = 0;
     for (int64_t e = 0; e < dataset->num_episodes(); ++e)
       for (int64_t t = 0; t < dataset->length(e); ++t) {
-        const Tensor mean = dataset->read_frames(e, {t}).to(at::kDouble).mean({0, 1, 2});
+        const Tensor mean =
+            dataset->read_frames(e, {t}).to(at::kDouble).mean(at::IntArrayRef{0, 1, 2});
         for (int64_t channel = 0; channel < 3; ++channel)
           rows[row]["colours"][camera].push_back(mean[channel].item<double>());
         ++row;

@@ -4,6 +4,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "memory_dataset.hpp"
+#include "test_device.hpp"
 
 namespace foresight::data::staged_loader_test {
 namespace {
@@ -33,16 +34,17 @@ void check_same_batch(const std::optional<Batch>& actual, const std::optional<Ba
   if (!expected) return;
   CHECK(actual->position == expected->position);
   CHECK(at::equal(actual->windows, expected->windows));
-  CHECK(at::equal(actual->pixels, expected->pixels));
-  CHECK(at::equal(actual->actions, expected->actions));
-  CHECK(at::equal(actual->states, expected->states));
+  CHECK(actual->pixels.device() == test_device());
+  CHECK(at::equal(actual->pixels.cpu(), expected->pixels));
+  CHECK(at::equal(actual->actions.cpu(), expected->actions));
+  CHECK(at::equal(actual->states.cpu(), expected->states));
 }
 
-TEST_CASE("a staged loader delivers what its loader does, epoch by epoch") {
+TEST_CASE("a staged loader delivers what its loader does, epoch by epoch", "[device]") {
   const Recorded recorded;
   for (const int64_t threads : {0, 2}) {
     const auto plain = recorded.loader(threads);
-    StagedLoader staged(recorded.loader(threads), at::kCPU);
+    StagedLoader staged(recorded.loader(threads), test_device());
     for (int64_t i = 0; i < 3 * (plain->batches_per_epoch() + 1); ++i) {
       CHECK(staged.position() == plain->position());
       check_same_batch(staged.next(), plain->next());
@@ -50,10 +52,10 @@ TEST_CASE("a staged loader delivers what its loader does, epoch by epoch") {
   }
 }
 
-TEST_CASE("a staged loader goes on from a position, whatever is under way") {
+TEST_CASE("a staged loader goes on from a position, whatever is under way", "[device]") {
   const Recorded recorded;
   const auto plain = recorded.loader(2);
-  StagedLoader staged(recorded.loader(2), at::kCPU);
+  StagedLoader staged(recorded.loader(2), test_device());
   for (int i = 0; i < 3; ++i) staged.next();
   for (const LoaderPosition from : {LoaderPosition{1, 2}, {0, 0}, {0, 4}}) {
     staged.seek(from);
@@ -72,11 +74,11 @@ TEST_CASE("a staged loader goes on from a position, whatever is under way") {
   check_same_batch(staged.next(), plain->next());
 }
 
-TEST_CASE("what fails is thrown in the place of its batch, not one too early") {
+TEST_CASE("what fails is thrown in the place of its batch, not one too early", "[device]") {
   const Recorded recorded(/*broken_row=*/8);
   for (const int64_t threads : {0, 2}) {
     const auto plain = recorded.loader(threads);
-    StagedLoader staged(recorded.loader(threads), at::kCPU);
+    StagedLoader staged(recorded.loader(threads), test_device());
     int failed = 0;
     for (int64_t i = 0; i < 2 * (plain->batches_per_epoch() + 1); ++i) {
       CHECK(staged.position() == plain->position());

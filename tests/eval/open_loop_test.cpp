@@ -113,7 +113,7 @@ TEST_CASE(
       const auto windows = true_windows(10, context + kHorizon, seed);
       error.add(PointModel(1.25), windows, noise);
       const auto future = windows.actions.narrow(1, context - 1, kHorizon).to(at::kDouble);
-      moved += future.cumsum(1).square().mean({0, 2}) / 2;
+      moved += future.cumsum(1).square().mean(at::IntArrayRef{0, 2}) / 2;
     }
     const auto report = error.report();
     CHECK(report.windows == 20);

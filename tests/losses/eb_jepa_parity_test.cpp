@@ -33,7 +33,7 @@ class LossCase {
   // A network below `path` with the fixture's weights; its gradients are compared at the end.
   template <class Module>
   std::shared_ptr<Module> network(const std::string& path, std::shared_ptr<Module> module) {
-    module->to(type_);
+    module->to(test_device(), type_);
     io::NamedTensors params;
     const auto prefix = name_ + "." + path + ".";
     for (const auto& [key, tensor] : golden_.section("params"))
@@ -194,7 +194,7 @@ void check_case(Golden& golden, const nlohmann::json& config, at::ScalarType typ
 
 }  // namespace
 
-TEST_CASE("every loss of EB-JEPA has the reference's value, gradients and statistics", "[parity]") {
+TEST_CASE("every loss of EB-JEPA has the reference's value, gradients and statistics", "[parity][device]") {
   for_each_golden("eb_jepa/losses", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble})
       for (const auto& config : golden.config().at("cases")) check_case(golden, config, type);

@@ -78,7 +78,7 @@ TEST_CASE("the variance term is zero above the margin and one at a collapse") {
 TEST_CASE("the covariance term is the mean squared off-diagonal covariance") {
   const auto x = normal({4000, 1, 1}, 5);
   const auto z = at::cat({x, 2 * x}, 2);  // covariance 2 * var(x)
-  const double variance = value(x.var({0}).mean());
+  const double variance = value(x.var(at::IntArrayRef{0}).mean());
   CHECK(value(losses::vicreg_cov(z)) == Approx(4 * variance * variance));
   CHECK(value(losses::vicreg_cov(normal({4000, 1, 4}, 6))) < 1e-3);
 }

@@ -23,7 +23,7 @@ void check_all_compared(const Golden& golden) {
 
 }  // namespace
 
-TEST_CASE("sigreg equals the reference with injected directions", "[parity]") {
+TEST_CASE("sigreg equals the reference with injected directions", "[parity][device]") {
   for_each_golden("losses/sigreg", [](Golden& golden) {
     for (const auto& [name, config] : golden.config().at("cases").items()) {
       for (const auto type : kTypes) {
@@ -58,7 +58,7 @@ TEST_CASE("sigreg equals the reference with injected directions", "[parity]") {
   });
 }
 
-TEST_CASE("the four variance and covariance terms equal the reference", "[parity]") {
+TEST_CASE("the four variance and covariance terms equal the reference", "[parity][device]") {
   for_each_golden("losses/vcreg", [](Golden& golden) {
     for (const auto& [name, config] : golden.config().at("cases").items()) {
       const double epsilon = config.at("eps");
@@ -81,7 +81,7 @@ TEST_CASE("the four variance and covariance terms equal the reference", "[parity
 }
 
 TEST_CASE("the weighted PLDM loss equals the reference term by term and in its gradient",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("losses/pldm_loss", [](Golden& golden) {
     for (const std::string name : golden.config().at("cases")) {
       for (const auto type : kTypes) {
@@ -109,7 +109,7 @@ TEST_CASE("the weighted PLDM loss equals the reference term by term and in its g
   });
 }
 
-TEST_CASE("straightening equals the reference, repeated frames included", "[parity]") {
+TEST_CASE("straightening equals the reference, repeated frames included", "[parity][device]") {
   for_each_golden("losses/straightening", [](Golden& golden) {
     for (const std::string name : golden.config().at("cases")) {
       for (const auto type : kTypes) {

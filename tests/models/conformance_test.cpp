@@ -51,7 +51,8 @@ class LinearModel : public WorldModel {
 
 }  // namespace
 
-TEST_CASE("Jepa conforms with every encoder, predictor and history, in float64 to rounding") {
+TEST_CASE("Jepa conforms with every encoder, predictor and history, in float64 to rounding",
+          "[device]") {
   for (const auto encoder : {EncoderKind::vit, EncoderKind::cnn}) {
     for (const auto predictor : {PredictorKind::adaln, PredictorKind::mlp}) {
       for (const int64_t history : {1, 2, 3}) {
@@ -90,7 +91,8 @@ TEST_CASE("a fixed-point copy of a Jepa conforms, but for gradients, which it re
     }
 }
 
-TEST_CASE("Jepa conforms without heads and action encoder, and with a stretched picture") {
+TEST_CASE("Jepa conforms without heads and action encoder, and with a stretched picture",
+          "[device]") {
   auto options = tiny_jepa_options(EncoderKind::cnn, PredictorKind::mlp, 1);
   options.projector.hidden = 0;
   options.pred_proj.hidden = 0;

@@ -103,7 +103,7 @@ void check_bfloat16_step(Golden& golden, const models::DinoWmOptions& options) {
 }  // namespace
 
 TEST_CASE("a DINO-WM training step has the reference's latents, losses, gradients and weights",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("dino_wm/train", [](Golden& golden) {
     const auto options = golden_dino_wm_options(golden.config().at("model"));
     check_bfloat16_step(golden, options);
@@ -186,7 +186,7 @@ void check_bfloat16_rollout(Golden& golden, const models::DinoWm& model, const s
 }  // namespace
 
 TEST_CASE("fused and stepped rollouts equal DINO-WM's from one or several observations",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("dino_wm/rollout", [](Golden& golden) {
     at::NoGradGuard no_grad;
     PhiloxNoise noise(1);
@@ -291,7 +291,7 @@ void check_prejepa_case(Golden& golden, const std::string& name, at::ScalarType 
 }  // namespace
 
 TEST_CASE("rollouts, goal costs and action gradients equal PreJEPA's for every history",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("lewm/prejepa_rollout", [](Golden& golden) {
     const auto narrow =
         golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")), at::kBFloat16);
@@ -327,7 +327,7 @@ TEST_CASE("PreJEPA's tensors come back under its names, masks included", "[parit
   });
 }
 
-TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity]") {
+TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity][device]") {
   for_each_golden("lewm/prejepa_train", [](Golden& golden) {
     for (const auto type : kTypes) {
       const auto model =

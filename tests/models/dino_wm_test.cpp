@@ -34,7 +34,8 @@ Tensor normal(at::IntArrayRef shape, std::uint64_t seed) { return PhiloxNoise(se
 
 }  // namespace
 
-TEST_CASE("DinoWm conforms with every conditioning and history, with and without proprioception") {
+TEST_CASE("DinoWm conforms with every conditioning and history, with and without proprioception",
+          "[device]") {
   for (const auto conditioning : kConditionings) {
     for (const int64_t history : {1, 2, 3}) {
       for (const int64_t proprio : {0, 3}) {
@@ -145,7 +146,8 @@ TEST_CASE("the rollout loss is that of imagined steps, without gradient through 
     return Tensor();
   }();
   const auto expected =
-      2.0 * (imagined.slice(1, 1) - features.slice(1, 3)).sum({0, 1, 2}) / error.numel();
+      2.0 * (imagined.slice(1, 1) - features.slice(1, 3)).sum(at::IntArrayRef{0, 1, 2}) /
+      error.numel();
   CHECK(at::allclose(bias.grad().narrow(0, 0, 6), expected.detach(), 1e-9, 1e-12));
 }
 

@@ -6,6 +6,7 @@
 
 #include "foresight/models/dino_wm.hpp"
 #include "foresight/nn/init.hpp"
+#include "test_device.hpp"
 
 namespace foresight {
 
@@ -47,6 +48,7 @@ inline std::shared_ptr<models::DinoWm> dino_wm_under_test(const models::DinoWmOp
   auto model = std::make_shared<models::DinoWm>(options, 1);
   PhiloxNoise noise(2);
   for (auto& parameter : model->parameters()) nn::init_normal(parameter, 0.4, noise);
+  model->to(test_device());
   model->eval();
   return model;
 }

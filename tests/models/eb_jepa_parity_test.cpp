@@ -29,7 +29,7 @@ Tensor blocks_between(const Tensor& actions) { return actions.transpose(1, 2).sl
 
 }  // namespace
 
-TEST_CASE("encoding, one step and planning's unroll equal EB-JEPA's", "[parity]") {
+TEST_CASE("encoding, one step and planning's unroll equal EB-JEPA's", "[parity][device]") {
   for_each_golden_of_full_set("eb_jepa/ac_unroll", [](Golden& golden) {
     at::NoGradGuard no_grad;
     for (const auto type : kBothTypes) {
@@ -152,7 +152,7 @@ void train_as_upstream(Golden& golden, at::ScalarType type) {
 TEST_CASE(
     "three steps of EB-JEPA's recipe have the reference's losses, gradients, norms and "
     "weights",
-    "[parity]") {
+    "[parity][device]") {
   for_each_golden("eb_jepa/ac_train", [](Golden& golden) {
     for (const auto type : kBothTypes) train_as_upstream(golden, type);
     std::vector<double> rates;
@@ -165,12 +165,12 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("the position probe and its gradients equal EB-JEPA's", "[parity]") {
+TEST_CASE("the position probe and its gradients equal EB-JEPA's", "[parity][device]") {
   for_each_golden_of_full_set("eb_jepa/probe", [](Golden& golden) {
     for (const auto type : kBothTypes) {
       const auto model = golden_eb_jepa(golden, type, "jepa.");
       models::PositionProbe probe({.latent = model->options().latent()});
-      probe.to(type);
+      probe.to(test_device(), type);
       nn::load_state_dict(probe, eb_jepa_params(golden, "head."), golden.name());
       const auto latents = model->encode_images(frames_first(golden.input("obs").to(type)));
       const auto locations = golden.input("location").to(type).transpose(1, 2);
@@ -206,7 +206,7 @@ std::shared_ptr<models::EbJepaVideo> golden_video_model(const Golden& golden, at
   options.regulariser.std = config.at("std_coeff");
   options.regulariser.cov = config.at("cov_coeff");
   auto model = std::make_shared<models::EbJepaVideo>(options);
-  model->to(type);
+  model->to(test_device(), type);
   io::NamedTensors own;  // without the aliases of encoder and projector
   for (const auto& item : eb_jepa_params(golden))
     if (!item.first.starts_with("action_encoder.") && !item.first.starts_with("predcost."))
@@ -254,7 +254,7 @@ void check_video_training(Golden& golden, const models::EbJepaVideo& model, cons
 }  // namespace
 
 TEST_CASE("the video model's passes, losses, gradients and statistics equal EB-JEPA's",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("eb_jepa/video", [](Golden& golden) {
     for (const auto type : kBothTypes) {
       const auto clips = frames_first(golden.input("video").to(type));

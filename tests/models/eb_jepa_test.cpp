@@ -10,6 +10,7 @@
 #include "foresight/nn/autocast.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
+#include "test_device.hpp"
 
 namespace foresight::eb_jepa_test {
 namespace {
@@ -44,7 +45,7 @@ std::vector<Tensor> all_tensors(const torch::nn::Module& module) {
 
 }  // namespace
 
-TEST_CASE("EbJepa conforms with and without norms, in float64 to rounding") {
+TEST_CASE("EbJepa conforms with and without norms, in float64 to rounding", "[device]") {
   for (const auto norm : {nn::NormKind::layer, nn::NormKind::none}) {
     INFO("final norm " << enum_name(norm));
     auto options = tiny_eb_jepa();
@@ -57,6 +58,7 @@ TEST_CASE("EbJepa conforms with and without norms, in float64 to rounding") {
       const auto weight = model.encoder().final_norm()->weight;
       weight.copy_(PhiloxNoise(8).uniform(weight.sizes()) + 0.5);
     }
+    model.to(test_device());
     const Conformance suite{model, room, 2e-5, [&] { return all_tensors(model); }};
     check_conformance(suite);
     model.to(at::kDouble);

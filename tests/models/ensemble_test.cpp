@@ -69,7 +69,7 @@ State observed(const Ensemble& model, int64_t batch) {
 
 }  // namespace
 
-TEST_CASE("ensembles of any members conform") {
+TEST_CASE("ensembles of any members conform", "[device]") {
   for (const int64_t per_member : {1, 2}) {
     INFO(per_member << " particles per member");
     const Ensemble drift(drifts(), {.particles_per_member = per_member});
@@ -83,6 +83,7 @@ TEST_CASE("ensembles of any members conform") {
     options.mlp.hidden = {8, 8};
     options.step = models::DynamicsStep::mean;
     const auto members = std::make_shared<models::MlpDynamics>(options, 5);
+    members->to(test_device());
     const Ensemble learned(members, {.particles_per_member = per_member});
     const auto parameters = [&] {
       std::vector<Tensor> tensors;

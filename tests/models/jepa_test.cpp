@@ -210,7 +210,7 @@ TEST_CASE("a few steps of training fit a batch without collapsing it") {
   }
   CHECK(last < 0.5 * first);
   const auto latents = model.encode_images(model.preprocess(pixels.flatten(0, 1)), nn::Mode::train);
-  CHECK(latents.std({0}, true).min().item<double>() > 0.1);
+  CHECK(latents.std(at::IntArrayRef{0}, true).min().item<double>() > 0.1);
 }
 
 TEST_CASE("a copy is independent and equal, flags and dtype included") {

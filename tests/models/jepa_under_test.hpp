@@ -7,6 +7,7 @@
 
 #include "foresight/models/jepa.hpp"
 #include "foresight/nn/init.hpp"
+#include "test_device.hpp"
 
 namespace foresight {
 
@@ -43,6 +44,7 @@ inline std::shared_ptr<models::Jepa> jepa_under_test(const models::JepaOptions& 
     if (buffer.key().ends_with("running_var"))
       buffer.value().copy_(noise.uniform(buffer.value().sizes()) + 0.5);
   }
+  model->to(test_device());
   model->eval();
   return model;
 }

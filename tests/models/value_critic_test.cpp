@@ -39,6 +39,25 @@ TEST_CASE("gradients flow to the latent and the goal") {
   CHECK(goal.grad().abs().min().item<double>() > 0);
 }
 
+TEST_CASE("a copy of the critic is one of its own, with the same weights, type and flags") {
+  models::ValueCritic critic({.latent = 3, .input = CriticInput::pair_and_distance, .scale = 7}, 4);
+  critic.to(at::kDouble);
+  critic.eval();
+  for (auto& parameter : critic.parameters()) parameter.set_requires_grad(false);
+  const auto twin = critic.copy();
+  const auto z = PhiloxNoise(1).normal({4, 3}, at::kDouble);
+  const auto goal = PhiloxNoise(2).normal({3}, at::kDouble);
+  const auto before = critic.forward(z, goal);
+  CHECK(at::equal(twin->forward(z, goal), before));
+  CHECK_FALSE(twin->is_training());
+  for (auto& parameter : twin->parameters()) {
+    CHECK_FALSE(parameter.requires_grad());
+    parameter.add_(1.0);
+  }
+  CHECK(at::equal(critic.forward(z, goal), before));
+  CHECK_FALSE(at::equal(twin->forward(z, goal), before));
+}
+
 TEST_CASE("the critic rejects latents and options that do not fit") {
   models::ValueCritic critic({.latent = 3});
   CHECK(fails_with(

@@ -11,6 +11,7 @@
 #include "foresight/nn/init.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
+#include "test_device.hpp"
 
 namespace foresight::vjepa2_ac_test {
 
@@ -42,7 +43,7 @@ std::shared_ptr<models::VJepa2Ac> under_test(const models::VJepa2AcOptions& opti
   PhiloxNoise noise(2);
   for (const auto& parameter : model->named_parameters())
     nn::init_normal(parameter.value(), 0.3, noise);
-  model->to(at::kDouble);
+  model->to(test_device(), at::kDouble);
   return model;
 }
 
@@ -68,7 +69,7 @@ Conformance suite_for(const models::VJepa2Ac& model) {
 
 }  // namespace
 
-TEST_CASE("V-JEPA 2-AC conforms while its window grows, and when it has to slide") {
+TEST_CASE("V-JEPA 2-AC conforms while its window grows, and when it has to slide", "[device]") {
   for (const auto& [history, window] :
        std::vector<std::pair<int64_t, int64_t>>{{1, 8}, {2, 3}, {3, 8}, {1, 1}}) {
     INFO("history " << history << ", window " << window);
@@ -77,7 +78,8 @@ TEST_CASE("V-JEPA 2-AC conforms while its window grows, and when it has to slide
   }
 }
 
-TEST_CASE("V-JEPA 2-AC conforms with camera poses, without positions, and unnormalised") {
+TEST_CASE("V-JEPA 2-AC conforms with camera poses, without positions, and unnormalised",
+          "[device]") {
   auto options = tiny_options(2, 4);
   options.predictor.extrinsics = true;
   options.predictor.positions = nn::PositionKind::none;

@@ -79,7 +79,7 @@ TEST_CASE("multi-block masks are the reference's for its draws", "[parity]") {
   });
 }
 
-TEST_CASE("poses are integrated and compared as the reference does", "[parity]") {
+TEST_CASE("poses are integrated and compared as the reference does", "[parity][device]") {
   for_each_golden("vjepa2/pose", [](Golden& golden) {
     for (const auto type : kTypes) {
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
@@ -170,7 +170,7 @@ void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json
 
 }  // namespace
 
-TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity]") {
+TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity][device]") {
   for_each_golden("hf/hf_vjepa2", [](Golden& golden) {
     at::NoGradGuard no_grad;
     TemporaryFolder temporary;
@@ -180,7 +180,7 @@ TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity]") {
     const bool classifies = golden.config().at("class") == "VJEPA2ForVideoClassification";
     REQUIRE((probe != nullptr) == classifies);
     for (const auto type : kTypes) {
-      model->to(type);
+      model->to(test_device(), type);
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
       for (const auto& run : golden.config().at("runs")) {
         const auto key = section + run.at("name").get<std::string>() + ".";
@@ -188,14 +188,14 @@ TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity]") {
           check_run(golden, *model, run, key, type);
           continue;
         }
-        probe->to(type);
+        probe->to(test_device(), type);
         const auto video =
             golden.input(run.at("tensors").at("pixel_values_videos").get<std::string>());
         const auto clip = clip_of(video.to(type), model->options().encoder.tubelet);
         golden.compare(key + "logits", probe->forward(model->encode(clip)));
       }
     }
-    model->to(at::kBFloat16);
+    model->to(test_device(), at::kBFloat16);
     if (!classifies)
       for (const auto& run : golden.config().at("runs")) check_bfloat16_run(golden, *model, run);
     CHECK(golden.uncompared("outputs").empty());
@@ -269,7 +269,8 @@ io::NamedTensors original_ijepa_names(const std::map<std::string, Tensor>& hf) {
 
 }  // namespace
 
-TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features", "[parity]") {
+TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features",
+          "[parity][device]") {
   for_each_golden("hf/hf_ijepa", [](Golden& golden) {
     at::NoGradGuard no_grad;
     std::map<std::string, Tensor> hf;
@@ -308,7 +309,7 @@ TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features"
     for (const auto& [name, tensor] : published) {
       INFO(name);
       REQUIRE(hf.contains(name));
-      CHECK(at::equal(tensor, hf.at(name)));
+      CHECK(at::equal(tensor, hf.at(name).cpu()));
     }
     const auto back =
         models::published_vjepa2(options, nn::state_dict(model), models::VJepa2Layout::original);
@@ -320,10 +321,10 @@ TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features"
       });
       INFO(name);
       REQUIRE(given != checkpoint.end());
-      CHECK(at::equal(tensor, given->second));
+      CHECK(at::equal(tensor, given->second.cpu()));
     }
     for (const auto type : kTypes) {
-      model.to(type);
+      model.to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
         if (run.at("tensors").contains("bool_masked_pos")) continue;
         const auto images =

@@ -21,7 +21,7 @@ void check_impala(Golden& golden) {
   const auto shape = config.at("input_shape").get<std::vector<int64_t>>();
   for (const auto type : {at::kFloat, at::kDouble}) {
     nn::ImpalaEncoder encoder(options, shape[1], shape[0]);
-    encoder.to(type);
+    encoder.to(test_device(), type);
     nn::load_state_dict(encoder, eb_jepa_params(golden), golden.name());
     for (const auto& [name, clips] : golden.section("inputs")) {
       const auto frames = frames_first(clips.to(type));
@@ -45,11 +45,12 @@ void check_impala(Golden& golden) {
 
 }  // namespace
 
-TEST_CASE("the IMPALA encoder equals EB-JEPA's, stack by stack", "[parity]") {
+TEST_CASE("the IMPALA encoder equals EB-JEPA's, stack by stack", "[parity][device]") {
   for_each_golden("eb_jepa/impala", check_impala);
 }
 
-TEST_CASE("the IMPALA encoder with a norm of its feature map equals EB-JEPA's", "[parity]") {
+TEST_CASE("the IMPALA encoder with a norm of its feature map equals EB-JEPA's",
+          "[parity][device]") {
   for_each_golden("eb_jepa/impala_layer_norm", check_impala);
 }
 

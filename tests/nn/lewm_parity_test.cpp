@@ -22,14 +22,14 @@ void compare_if_there(Golden& golden, const std::string& key, const Tensor& actu
 
 TEST_CASE(
     "the ViT encoder equals the reference at native and other image sizes, in both key layouts",
-    "[parity]") {
+    "[parity][device]") {
   for_each_golden("lewm/lewm_encoder", [](Golden& golden) {
     const auto& config = golden.config().at("encoder");
     nn::Vit vit(golden_vit_options(config), config.at("image_size"));
     nn::load_state_dict(vit, golden_tensors(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
     for (const auto type : kTypes) {
-      vit.to(type);
+      vit.to(test_device(), type);
       for (const std::string image : golden.config().at("images")) {
         const auto x = golden.input(image).to(type);
         compare_if_there(golden, image + "_embeddings", vit.embed(x));
@@ -48,14 +48,14 @@ TEST_CASE(
 TEST_CASE(
     "projection heads equal the reference in inference, in training and after its statistics "
     "update",
-    "[parity]") {
+    "[parity][device]") {
   for_each_golden("lewm/lewm_mlp", [](Golden& golden) {
     for (const auto& [name, config] : golden.config().at("mlps").items()) {
       for (const auto type : kTypes) {
         nn::Projection head(config.at("input_dim"), golden_projection_options(config),
                             config.at("output_dim"));
         nn::load_state_dict(head, golden_tensors(golden, "params", name + "."), golden.name());
-        head.to(type);
+        head.to(test_device(), type);
         at::NoGradGuard no_grad;
         const auto x = golden.input(name + "_x").to(type);
         compare_if_there(golden, name + "_eval", head.forward(x, nn::Mode::infer));
@@ -74,13 +74,14 @@ TEST_CASE(
   });
 }
 
-TEST_CASE("the action encoder equals the reference and embeds each block on its own", "[parity]") {
+TEST_CASE("the action encoder equals the reference and embeds each block on its own",
+          "[parity][device]") {
   for_each_golden("lewm/lewm_action_encoder", [](Golden& golden) {
     const auto& config = golden.config().at("action_encoder");
     nn::ActionEncoder encoder(config.at("input_dim"), golden_action_encoder_options(config));
     nn::load_state_dict(encoder, golden_tensors(golden, "params"), golden.name());
     for (const auto type : kTypes) {
-      encoder.to(type);
+      encoder.to(test_device(), type);
       for (const auto& [name, blocks] : golden.section("inputs"))
         golden.compare(reference_key(name, type), encoder.forward(blocks.to(type)));
     }
@@ -90,13 +91,13 @@ TEST_CASE("the action encoder equals the reference and embeds each block on its 
 }
 
 TEST_CASE("the AdaLN predictor equals the reference for every window length, with input gradients",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("lewm/lewm_predictor", [](Golden& golden) {
     const auto& config = golden.config().at("predictor");
     nn::AdaLnPredictor predictor(golden_predictor_options(config), golden_predictor_sizes(config));
     nn::load_state_dict(predictor, golden_tensors(golden, "params"), golden.name());
     for (const auto type : kTypes) {
-      predictor.to(type);
+      predictor.to(test_device(), type);
       for (const int64_t window : golden.config().at("windows")) {
         const auto cut = [&](const char* key) {
           return golden.input(key).to(type).narrow(1, 0, window).clone().requires_grad_();

@@ -94,7 +94,8 @@ TEST_CASE("the CNN computes convolution, norm, activation, head") {
     if (norm == NormKind::layer)
       h = (h - h.mean({1, 2, 3}, true)) / at::sqrt(h.var({1, 2, 3}, false, true) + 1e-5);
     if (norm == NormKind::batch)
-      h = (h - h.mean({0, 2, 3}, true)) / at::sqrt(h.var({0, 2, 3}, false, true) + 1e-5);
+      h = (h - h.mean(at::IntArrayRef{0, 2, 3}, true)) /
+          at::sqrt(h.var(at::IntArrayRef{0, 2, 3}, false, true) + 1e-5);
     const auto expected = at::linear(at::relu(h).flatten(1), p["head.weight"], p["head.bias"]);
     CHECK(at::allclose(cnn.encode(x, nn::Mode::train), expected, 1e-9, 1e-12));
   }

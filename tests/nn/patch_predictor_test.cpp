@@ -50,8 +50,9 @@ Tensor dependence(const nn::PatchPredictor& predictor) {
   const auto& sizes = predictor.sizes();
   const auto n = sizes.frames * sizes.tokens;
   PhiloxNoise noise(3);
-  const auto x = noise.normal({1, n, sizes.channels}).to(at::kDouble).requires_grad_();
-  const auto weights = noise.normal({sizes.channels}).to(at::kDouble);
+  const auto x =
+      noise.normal({1, n, sizes.channels}).to(test_device(), at::kDouble).requires_grad_();
+  const auto weights = noise.normal({sizes.channels}).to(test_device(), at::kDouble);
   const auto y = (run(predictor, x) * weights).sum(-1).squeeze(0);
   std::vector<Tensor> rows;
   for (int64_t i = 0; i < n; ++i) {
@@ -73,14 +74,14 @@ nn::PatchPredictor random_predictor(ActionConditioning conditioning, int64_t fra
                                {frames, 4, 6, condition});
   PhiloxNoise noise(11);
   for (auto& parameter : predictor.parameters()) nn::init_normal(parameter, 0.4, noise);
-  predictor.to(at::kDouble);
+  predictor.to(test_device(), at::kDouble);
   return predictor;
 }
 
 }  // namespace
 
 TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of frames",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("dino_wm/predictor", [](Golden& golden) {
     const auto& config = golden.config().at("model");
     const auto options = options_of(config);
@@ -89,7 +90,7 @@ TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of f
     nn::load_state_dict(predictor, params(golden), golden.name());
     const std::string traced = golden.config().at("trace");
     for (const auto type : kTypes) {
-      predictor.to(type);
+      predictor.to(test_device(), type);
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
       at::NoGradGuard no_grad;
       for (const auto& [name, tokens] : golden.section("inputs"))
@@ -108,7 +109,7 @@ TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of f
           for (const auto& [key, tensor] : params(golden))
             if (key.starts_with(prefix)) own.emplace_back(key.substr(prefix.size()), tensor);
           nn::load_state_dict(module, own, golden.name());
-          module.to(type);
+          module.to(test_device(), type);
         };
         fill(attention, "0");
         fill(feed_forward, "1");
@@ -128,13 +129,13 @@ TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of f
   });
 }
 
-TEST_CASE("the predictor equals stable-worldmodel's, with input gradients", "[parity]") {
+TEST_CASE("the predictor equals stable-worldmodel's, with input gradients", "[parity][device]") {
   for_each_golden("lewm/prejepa_predictor", [](Golden& golden) {
     const auto& config = golden.config().at("predictor");
     nn::PatchPredictor predictor(options_of(config), sizes_of(config));
     nn::load_state_dict(predictor, params(golden), golden.name());
     for (const auto type : kTypes) {
-      predictor.to(type);
+      predictor.to(test_device(), type);
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
       for (const int64_t frames : golden.config().at("frames")) {
         const auto name = std::to_string(frames);

@@ -33,7 +33,8 @@ nn::VitOptions dinov2_options(const nlohmann::json& model) {
 
 }  // namespace
 
-TEST_CASE("DINOv2 equals its own code at every size, with and without registers", "[parity]") {
+TEST_CASE("DINOv2 equals its own code at every size, with and without registers",
+          "[parity][device]") {
   for_each_golden("dino_wm/dinov2", [](Golden& golden) {
     const auto& model = golden.config().at("model");
     const auto options = dinov2_options(model);
@@ -43,7 +44,7 @@ TEST_CASE("DINOv2 equals its own code at every size, with and without registers"
     nn::load_state_dict(vit, nn::vit_tensors(params), golden.name());
     at::NoGradGuard no_grad;
     for (const auto type : {at::kFloat, at::kDouble}) {
-      vit.to(type);
+      vit.to(test_device(), type);
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
       for (const auto& run : golden.config().at("runs")) {
         const auto key = section + run.at("name").get<std::string>() + ".";
@@ -56,14 +57,15 @@ TEST_CASE("DINOv2 equals its own code at every size, with and without registers"
         Tensor masked;
         if (run.contains("masks")) masked = golden.input(run.at("masks").get<std::string>());
         const auto tokens = vit.tokens(images, masked);
-        golden.compare(key + "pos_embed", vit.positions(images.size(2), images.size(3)));
-        golden.compare(key + "x_norm_clstoken", tokens.select(1, 0));
-        golden.compare(key + "x_norm_patchtokens", tokens.slice(1, vit.prefix()));
+        golden.compare_resampled(key + "pos_embed", vit.positions(images.size(2), images.size(3)));
+        golden.compare_resampled(key + "x_norm_clstoken", tokens.select(1, 0));
+        golden.compare_resampled(key + "x_norm_patchtokens", tokens.slice(1, vit.prefix()));
         if (options.registers > 0)
-          golden.compare(key + "x_norm_regtokens", tokens.narrow(1, 1, options.registers));
+          golden.compare_resampled(key + "x_norm_regtokens",
+                                   tokens.narrow(1, 1, options.registers));
         if (masked.defined()) continue;
-        golden.compare(key + "x_norm_clstoken", vit.encode(images, nn::Mode::infer));
-        golden.compare(key + "x_norm_patchtokens", vit.patch_tokens(images));
+        golden.compare_resampled(key + "x_norm_clstoken", vit.encode(images, nn::Mode::infer));
+        golden.compare_resampled(key + "x_norm_patchtokens", vit.patch_tokens(images));
       }
     }
     CHECK(golden.uncompared("outputs").empty());

@@ -20,7 +20,7 @@ void check_complete(const Golden& golden) {
 
 }  // namespace
 
-TEST_CASE("one rotary axis equals the reference in every precision", "[parity]") {
+TEST_CASE("one rotary axis equals the reference in every precision", "[parity][device]") {
   for_each_golden("vjepa2/rope_axis", [](Golden& golden) {
     for (const auto& config : golden.config().at("cases")) {
       const std::string name = config.at("name");
@@ -28,7 +28,7 @@ TEST_CASE("one rotary axis equals the reference in every precision", "[parity]")
       const auto positions = golden.input(config.at("pos").get<std::string>());
       const auto check = [&](const std::string& section, at::ScalarType type) {
         const auto table = nn::rope_table({positions}, x.size(-1), nn::RopeConvention::tiled,
-                                          at::TensorOptions().dtype(type));
+                                          at::TensorOptions().dtype(type).device(test_device()));
         golden.compare(section + name, nn::rotate(x.to(type), table));
       };
       if (config.value("bf16", false)) {
@@ -42,7 +42,7 @@ TEST_CASE("one rotary axis equals the reference in every precision", "[parity]")
 }
 
 TEST_CASE("rotary attention equals the reference, with token ids and with condition tokens",
-          "[parity]") {
+          "[parity][device]") {
   // This large fixture is only in the full set; encoder and predictors pin the same code elsewhere.
   if (golden_files("vjepa2/rope_attention").empty()) return;
   for_each_golden("vjepa2/rope_attention", [](Golden& golden) {
@@ -60,8 +60,8 @@ TEST_CASE("rotary attention equals the reference, with token ids and with condit
             tensor.copy_(golden.param(name + "." + key.substr(std::string("attn.").size())));
       }
       for (const auto type : kTypes) {
-        block.to(type);
-        const auto options = at::TensorOptions().dtype(type);
+        block.to(test_device(), type);
+        const auto options = at::TensorOptions().dtype(type).device(test_device());
         const auto x = golden.input(config.at("x").get<std::string>()).to(type);
         nn::RopeTable rope;
         nn::Attention attention;
@@ -75,7 +75,7 @@ TEST_CASE("rotary attention equals the reference, with token ids and with condit
         } else {
           const auto ids = config.contains("ids")
                                ? golden.input(config.at("ids").get<std::string>())
-                               : at::arange(grid.count());
+                               : at::arange(grid.count(), at::TensorOptions(test_device()));
           rope = nn::grid_rope(ids, grid, head_width, nn::RopeConvention::tiled, options);
         }
         attention.rope = &rope;
@@ -94,7 +94,7 @@ TEST_CASE("rotary attention equals the reference, with token ids and with condit
 }
 
 TEST_CASE("the video encoder equals the reference for every size, mask and position kind",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("vjepa2/encoder", [](Golden& golden) {
     const auto& config = golden.config();
     const auto options = golden_video_vit_options(config.at("model"));
@@ -109,7 +109,7 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
     nn::load_state_dict(vit, golden_section(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
     for (const auto type : kTypes) {
-      vit.to(type);
+      vit.to(test_device(), type);
       for (const auto& run : config.at("runs")) {
         const std::string key = section_of(type) + run.at("name").get<std::string>();
         const auto clips = golden.input(run.at("clip").get<std::string>()).to(type);
@@ -138,7 +138,7 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
   });
 }
 
-TEST_CASE("the masked predictor equals the reference", "[parity]") {
+TEST_CASE("the masked predictor equals the reference", "[parity][device]") {
   for_each_golden("vjepa2/predictor", [](Golden& golden) {
     const auto& model = golden.config().at("model");
     nn::MaskedVideoPredictor predictor(golden_masked_predictor_options(model),
@@ -146,7 +146,7 @@ TEST_CASE("the masked predictor equals the reference", "[parity]") {
     nn::load_state_dict(predictor, golden_section(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
     for (const auto type : kTypes) {
-      predictor.to(type);
+      predictor.to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
         const auto input = [&](const char* key) {
           return golden.input(run.at(key).get<std::string>());
@@ -164,7 +164,7 @@ TEST_CASE("the masked predictor equals the reference", "[parity]") {
 }
 
 TEST_CASE("the action-conditioned predictor equals the reference for every number of frames",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("vjepa2/ac_predictor", [](Golden& golden) {
     const auto& model = golden.config().at("model");
     const auto options = golden_frame_predictor_options(model);
@@ -176,7 +176,7 @@ TEST_CASE("the action-conditioned predictor equals the reference for every numbe
                    nn::frame_causal_mask(grid.frames, 0, per_frame, at::TensorOptions()));
     at::NoGradGuard no_grad;
     for (const auto type : kTypes) {
-      predictor.to(type);
+      predictor.to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
         const auto input = [&](const char* key) {
           return run.contains(key) ? golden.input(run.at(key).get<std::string>()).to(type)

@@ -120,7 +120,8 @@ TEST_CASE("logits of a discrete policy become symbols: the best one first, then 
   const auto plans = policy_proposals(model, start_of(model, 1), Logits(), 4, 5000, 1.0, noise);
   CHECK(at::equal(plans.sum(-1), at::ones({1, 5000, 4})));
   CHECK(at::equal(plans[0][0], at::tensor({1.F, 0.F, 0.F}).expand({4, 3})));
-  CHECK(at::allclose(plans.mean({0, 1, 2}), at::tensor({0.6F, 0.3F, 0.1F}), 0, 0.02));
+  CHECK(
+      at::allclose(plans.mean(at::IntArrayRef{0, 1, 2}), at::tensor({0.6F, 0.3F, 0.1F}), 0, 0.02));
 }
 
 // The acceleration that leads from one velocity to the next, as trained inverse dynamics would.

@@ -5,6 +5,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_planner.hpp"
 #include "golden.hpp"
 #include "models/dino_wm_under_test.hpp"
 
@@ -25,7 +26,7 @@ Objective dino_wm_objective(GoalDistance distance, double alpha) {
   return objective;
 }
 
-TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all frames", "[parity]") {
+TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all frames", "[parity][device]") {
   for_each_golden("dino_wm/objective", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble}) {
       const auto input = [&](const char* key) { return golden.input(key).to(type); };

@@ -25,7 +25,7 @@ CostTerm distance_of_observation() {
 
 }  // namespace
 
-TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity]") {
+TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity][device]") {
   for_each_golden("eb_jepa/plan", [](Golden& golden) {
     at::NoGradGuard no_grad;
     const auto& planner = golden.config().at("plan_cfg").at("planner");
@@ -57,7 +57,7 @@ TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity
     const auto options = replayed_eb_jepa(planner);
     const bool is_mppi = planner.at("planner_name") == "mppi";
     if (is_mppi) noise.push(golden.input("choice_uniform").reshape({1, 1}));
-    Problem problem;
+    auto problem = golden_problem();
     problem.horizon = horizon;
     problem.action = model->spec().action;
     std::vector<Tensor> costs;

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settings of a planner as a fixture records them, for a replay of its search.
+// Problems and settings of planners as fixtures record them, for a replay of their search.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
 #include "foresight/planning/presets.hpp"
+#include "foresight/planning/problem.hpp"
+#include "test_device.hpp"
 
 namespace foresight {
+
+/// A problem whose search is on the test_device(), where a fixture's tensors are.
+inline Problem golden_problem() {
+  Problem problem;
+  problem.options = problem.options.device(test_device());
+  return problem;
+}
 
 /// Everything is recorded, and the answer, for which no cost is recorded, is not evaluated.
 inline SamplingOptions replayed(SamplingOptions options) {

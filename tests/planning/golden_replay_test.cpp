@@ -33,14 +33,14 @@ Tensor deviations(const Plan& plan) {
   return per_iteration(plan, [](const auto& r) { return r.std; });
 }
 
-TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity]") {
+TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity][device]") {
   for_each_golden("eb_jepa/eb_jepa_plan", [](Golden& golden) {
     const auto& planner = golden.config().at("plan_cfg").at("planner");
     const bool is_cem = planner.at("planner_name") == "cem";
     const auto options = replayed_eb_jepa(planner);
 
     const auto draws = golden.input("noise");  // [I,T,S,A]
-    Problem problem;
+    auto problem = golden_problem();
     problem.horizon = draws.size(1);
     problem.action.dim = draws.size(3);
     problem.cost = recorded_costs(golden.output("costs").unsqueeze(1));
@@ -66,7 +66,8 @@ TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity]") {
   });
 }
 
-TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start included", "[parity]") {
+TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start included",
+          "[parity][device]") {
   for_each_golden("tdmpc2/tdmpc2_plan", [](Golden& golden) {
     const auto& config = golden.config();
     const int64_t horizon = config.at("horizon"), width = config.at("action_dim");
@@ -96,7 +97,7 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
       options.exploration = call.at("eval_mode").get<bool>() ? 0.0 : 1.0;
       const SamplingPlanner planner(options);
 
-      Problem problem;
+      auto problem = golden_problem();
       problem.horizon = horizon;
       problem.action.dim = width;
       problem.action.low.assign(static_cast<std::size_t>(width), -1.0);
@@ -112,7 +113,7 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
         problem.warm_start = planner.advance(last, {1}, 1);
       }
       RecordedNoise noise;
-      const auto draws = golden.input(in + "action_noise");  // [I,H,K-P,A]
+      const auto draws = golden.input(in + "action_noise").cpu();  // [I,H,K-P,A]
       for (int64_t i = 0; i < draws.size(0); ++i)
         noise.push(at::cat({at::zeros({prior, horizon, width}), draws[i].transpose(0, 1)}, 0)
                        .unsqueeze(0));
@@ -126,7 +127,7 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
                             tolerance);
       golden.compare(out + "elite_idxs", survivors(plan).squeeze(1));
       golden.compare_within(out + "mean", means(plan).squeeze(1), tolerance);
-      golden.compare_within(out + "std", deviations(plan).squeeze(1) * valid, tolerance);
+      golden.compare_within(out + "std", deviations(plan).squeeze(1).cpu() * valid, tolerance);
       golden.compare_within(out + "score",
                             per_iteration(plan, [](const auto& r) { return r.weights; }).squeeze(1),
                             tolerance);
@@ -137,7 +138,7 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
 }
 
 TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dimensions",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("vjepa2/cem", [](Golden& golden) {
     const auto& args = golden.config().at("mpc_args");
     const double maxnorm = args.at("maxnorm");
@@ -153,7 +154,7 @@ TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dim
     options.mean_momentum = per_group("momentum_mean", 0.25, "momentum_mean_gripper");
     options.std_momentum = per_group("momentum_std", 0.95, "momentum_std_gripper");
 
-    Problem problem;
+    auto problem = golden_problem();
     problem.horizon = horizon;
     problem.action.dim = 7;
     problem.action.high = {maxnorm, maxnorm, maxnorm, 1, 1, 1, 0.75};
@@ -173,7 +174,7 @@ TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dim
     problem.cost = recorded_costs(golden.output("energies").unsqueeze(1));
     const auto searched = at::tensor({0, 1, 2, 6}, at::kLong);
     RecordedNoise noise;
-    const auto draws = golden.input("noise");  // [I,H,S,4]
+    const auto draws = golden.input("noise").cpu();  // [I,H,S,4]
     for (int64_t i = 0; i < draws.size(0); ++i)
       noise.push(at::zeros({1, samples, horizon, 7})
                      .index_copy(3, searched, draws[i].transpose(0, 1).unsqueeze(0)));
@@ -182,16 +183,16 @@ TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dim
     CHECK(plan.status == Status::ok);
     golden.compare("candidates", candidates(plan).squeeze(1));
     golden.compare("elite_indices", survivors(plan).squeeze(1));
-    const auto mean = means(plan).squeeze(1).index_select(2, searched);
+    const auto mean = means(plan).squeeze(1).cpu().index_select(2, searched);
     golden.compare_where("mean", mean, free.expand_as(mean));
-    golden.compare_where("std", deviations(plan).squeeze(1).index_select(2, searched),
+    golden.compare_where("std", deviations(plan).squeeze(1).cpu().index_select(2, searched),
                          free.expand_as(mean));
     const auto shown = at::ones({horizon, 7}, at::kBool).index_copy(1, searched, free);
     golden.compare_where("action", plan.actions[0], shown);
   });
 }
 
-TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity]") {
+TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity][device]") {
   for_each_golden("dino_wm/cem", [](Golden& golden) {
     const auto& planner = golden.config().at("planner");
     auto options = replayed(dino_wm_cem());
@@ -201,7 +202,7 @@ TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity]") {
     options.initial_std = {planner.at("var_scale").get<double>()};
     options.noise_sharing = NoiseSharing::per_problem;
     const auto draws = golden.input("noise");  // [I,B,S,H,A]
-    Problem problem;
+    auto problem = golden_problem();
     problem.batch = draws.size(1);
     problem.horizon = draws.size(3);
     problem.action.dim = draws.size(4);
@@ -219,7 +220,7 @@ TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity]") {
   });
 }
 
-TEST_CASE("LeWM's CEM is a point of the sampling loop", "[parity]") {
+TEST_CASE("LeWM's CEM is a point of the sampling loop", "[parity][device]") {
   for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
     const auto& solver = golden.config().at("solver");
     auto options = replayed(lewm_cem());
@@ -229,7 +230,7 @@ TEST_CASE("LeWM's CEM is a point of the sampling loop", "[parity]") {
     options.initial_std = {solver.at("var_scale").get<double>()};
     options.noise_sharing = NoiseSharing::per_problem;
     const auto draws = golden.input("noise");  // [I,B,S,H,A]
-    Problem problem;
+    auto problem = golden_problem();
     problem.batch = draws.size(1);
     problem.horizon = draws.size(3);
     problem.action.dim = golden.config().at("action_dim");

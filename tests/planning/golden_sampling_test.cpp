@@ -2,6 +2,7 @@
 // Sampling planners against stable-worldmodel, iteration by iteration, on its recorded draws.
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
+#include "golden_planner.hpp"
 #include "reference_costs.hpp"
 
 namespace foresight::golden_sampling_test {
@@ -51,7 +52,7 @@ std::function<Tensor(const Tensor&)> actor_tail(const nlohmann::json& item) {
   };
 }
 
-TEST_CASE("CEM follows stable-worldmodel in every iteration", "[parity]") {
+TEST_CASE("CEM follows stable-worldmodel in every iteration", "[parity][device]") {
   for_each_golden("planners/cem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -76,7 +77,7 @@ TEST_CASE("CEM follows stable-worldmodel in every iteration", "[parity]") {
   });
 }
 
-TEST_CASE("iCEM follows stable-worldmodel in every iteration", "[parity]") {
+TEST_CASE("iCEM follows stable-worldmodel in every iteration", "[parity][device]") {
   for_each_golden("planners/icem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -98,8 +99,9 @@ TEST_CASE("iCEM follows stable-worldmodel in every iteration", "[parity]") {
       const auto& last = plan.diagnostics.iteration.back();
       if (options.returned == Returned::mean) {
         golden.compare(name + "_actions", last.mean);
-        CHECK(at::equal(plan.actions, at::clamp(last.mean, problem.action.block_low(at::kFloat),
-                                                problem.action.block_high(at::kFloat))));
+        CHECK(
+            at::equal(plan.actions, at::clamp(last.mean, problem.action.block_low(problem.options),
+                                              problem.action.block_high(problem.options))));
         golden.compare(name + "_reported_cost", plan.diagnostics.survivor_cost[-1]);
       } else {
         golden.compare(name + "_actions", plan.actions);
@@ -110,7 +112,7 @@ TEST_CASE("iCEM follows stable-worldmodel in every iteration", "[parity]") {
   });
 }
 
-TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons", "[parity]") {
+TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons", "[parity][device]") {
   for_each_golden("planners/icem_noise", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -119,14 +121,15 @@ TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons", "[pari
       SamplingOptions options = lewm_icem();
       options.noise_exponent = item.at("noise_beta");
       options.noise_sharing = NoiseSharing::per_problem;
-      Problem problem;
+      auto problem = golden_problem();
       problem.batch = white.size(0);
       problem.horizon = white.size(3);
       problem.action.dim = white.size(2);
       RecordedNoise noise;
       noise.push(white);
       const auto proposal = make_proposal(
-          options, problem, at::zeros({problem.batch, problem.horizon, problem.action.dim}));
+          options, problem,
+          at::zeros({problem.batch, problem.horizon, problem.action.dim}, problem.options));
       // The file lists candidates after the first, which is the mean.
       golden.compare(name + "_coloured",
                      proposal->draw(proposal->perturb(white.size(1), noise))
@@ -136,7 +139,7 @@ TEST_CASE("coloured noise has iCEM's spectrum for even and odd horizons", "[pari
   });
 }
 
-TEST_CASE("MPPI follows stable-worldmodel in every iteration", "[parity]") {
+TEST_CASE("MPPI follows stable-worldmodel in every iteration", "[parity][device]") {
   for_each_golden("planners/mppi", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -159,7 +162,7 @@ TEST_CASE("MPPI follows stable-worldmodel in every iteration", "[parity]") {
   });
 }
 
-TEST_CASE("predictive sampling follows stable-worldmodel", "[parity]") {
+TEST_CASE("predictive sampling follows stable-worldmodel", "[parity][device]") {
   for_each_golden("planners/predictive_sampling", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -182,7 +185,7 @@ TEST_CASE("predictive sampling follows stable-worldmodel", "[parity]") {
   });
 }
 
-TEST_CASE("categorical CEM follows stable-worldmodel in every iteration", "[parity]") {
+TEST_CASE("categorical CEM follows stable-worldmodel in every iteration", "[parity][device]") {
   for_each_golden("planners/categorical_cem", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");

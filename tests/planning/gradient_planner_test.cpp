@@ -2,6 +2,7 @@
 // Gradient planners against stable-worldmodel and DINO-WM, step by step, and on problems with known
 // answers.
 #include "foresight/planning/gradient_planner.hpp"
+#include "golden_planner.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -107,7 +108,7 @@ void compare_steps(Golden& golden, const std::string& name, const std::vector<Pl
                  }));
 }
 
-TEST_CASE("gradient planning follows stable-worldmodel in every step", "[parity]") {
+TEST_CASE("gradient planning follows stable-worldmodel in every step", "[parity][device]") {
   for_each_golden("planners/gradient", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -134,12 +135,12 @@ TEST_CASE("gradient planning follows stable-worldmodel in every step", "[parity]
 }
 
 TEST_CASE("projection to the simplex equals stable-worldmodel's and its own definition",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("planners/pgd", [](Golden& golden) {
     const auto& shape = golden.config().at("projection");
     const int64_t symbols = shape.at("K"), blocks = shape.at("blocks");
     const auto projected =
-        project_to_simplex(golden.input("projection").unflatten(-1, {blocks, symbols}));
+        project_to_simplex(golden.input("projection").unflatten(-1, {blocks, symbols})).cpu();
     golden.compare("projection", projected.flatten(-2));
     CHECK(at::allclose(projected.sum(-1), at::ones({3, 4, blocks}), 1e-5, 1e-6));
     CHECK(projected.ge(0).all().item<bool>());
@@ -148,7 +149,7 @@ TEST_CASE("projection to the simplex equals stable-worldmodel's and its own defi
   CHECK(at::allclose(project_to_simplex(inside), inside));
 }
 
-TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity]") {
+TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity][device]") {
   for_each_golden("planners/pgd", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -179,7 +180,7 @@ TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity
 }
 
 TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive solves",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("planners/lagrangian", [](Golden& golden) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
@@ -244,7 +245,8 @@ TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive s
   });
 }
 
-TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients", "[parity]") {
+TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients",
+          "[parity][device]") {
   for_each_golden("dino_wm/gd", [](Golden& golden) {
     const auto& planner = golden.config().at("planner");
     const bool random_start = planner.at("sample_type") == "randn";
@@ -260,7 +262,7 @@ TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients"
     options.noise_sharing = NoiseSharing::per_problem;
     options.record = PlannerRecord::everything;
     const auto gradients = golden.output("action_gradient");  // [I,B,H,A]
-    Problem problem;
+    auto problem = golden_problem();
     problem.batch = gradients.size(1);
     problem.horizon = gradients.size(2);
     problem.action.dim = gradients.size(3);

@@ -3,6 +3,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_planner.hpp"
 #include "lewm_golden.hpp"
 #include "reference_costs.hpp"
 
@@ -20,7 +21,7 @@ State context(const Golden& golden, const models::Jepa& model) {
   return state;
 }
 
-TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]") {
+TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity][device]") {
   for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
     c10::NoGradGuard no_grad;
     const auto model = golden_jepa(golden);
@@ -42,7 +43,7 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]
              model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer).unsqueeze(1));
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
-    Problem problem;
+    auto problem = golden_problem();
     problem.batch = draws.size(1);
     problem.horizon = draws.size(3);
     problem.action = model->spec().action;

@@ -7,6 +7,7 @@
 
 #include "foresight/planning/plan.hpp"
 #include "golden.hpp"
+#include "golden_planner.hpp"
 
 namespace foresight {
 
@@ -93,7 +94,7 @@ inline CostFunction reference_cost(const nlohmann::json& settings, const Tensor&
 inline Problem reference_problem(const Golden& golden, const nlohmann::json& item,
                                  const std::string& inputs, bool bounded) {
   const auto& cost = golden.config().at("cost");
-  Problem problem;
+  auto problem = golden_problem();
   problem.batch = item.at("n_envs");
   problem.horizon = item.at("horizon");
   problem.action.block = item.at("action_block");

@@ -116,7 +116,7 @@ TEST_CASE("goal distance equals its formula for every choice of its options") {
 }
 
 TEST_CASE("goal distance and effort equal stable-worldmodel's planning costs, with gradients",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("lewm/goal_cost", [](Golden& golden) {
     for (const auto& entry : golden.config().at("cases")) {
       const std::string name = entry;

@@ -4,13 +4,14 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_planner.hpp"
 #include "reference_costs.hpp"
 #include "vjepa2_golden.hpp"
 
 namespace foresight::vjepa2_planning_test {
 namespace {
 
-TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[parity]") {
+TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[parity][device]") {
   for_each_golden("vjepa2/cem", [](Golden& golden) {
     c10::NoGradGuard no_grad;
     const auto& args = golden.config().at("mpc_args");
@@ -28,6 +29,7 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
                                       : tensor.clone());
       nn::load_state_dict(model, params, golden.name());
     }
+    model.to(test_device());
 
     auto options = vjepa2_ac_cem(maxnorm);
     options.record = PlannerRecord::everything;
@@ -43,7 +45,7 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
 
     RecordedNoise noise;
     const auto searched = at::tensor({0, 1, 2, 6}, at::kLong);
-    const auto draws = golden.input("noise");  // [I,H,S,4]
+    const auto draws = golden.input("noise").cpu();  // [I,H,S,4]
     for (int64_t i = 0; i < draws.size(0); ++i)
       noise.push(at::zeros({1, samples, horizon, 7})
                      .index_copy(3, searched, draws[i].transpose(0, 1).unsqueeze(0)));
@@ -54,7 +56,7 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
                   goal_distance({.distance = Distance::l1, .reduction = Reduction::mean}));
     const auto state = model.observe_latent(model.initial(1), {}, golden.input("context_tokens"),
                                             golden.input("context_pose").select(1, 0));
-    Problem problem;
+    auto problem = golden_problem();
     problem.horizon = horizon;
     problem.action = model.spec().action;
     problem.cost = objective.cost_function(model, state, noise, task);
@@ -79,7 +81,7 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
     golden.compare("energies", of_iterations([](const auto& r) { return r.costs; }));
     golden.compare("elite_indices", of_iterations([](const auto& r) { return r.survivors; }));
     const auto of_searched = [&](auto&& pick) {
-      return of_iterations(pick).index_select(2, searched);
+      return of_iterations(pick).cpu().index_select(2, searched);
     };
     const auto mean = of_searched([](const auto& r) { return r.mean; });
     golden.compare_where("mean", mean, free.expand_as(mean));

@@ -218,11 +218,17 @@ TEST_CASE("the target of a clip is its last frame's") {
   CHECK(task.validate().at("squared_error").value.item<double>() == Approx(expected).epsilon(1e-5));
 }
 
-TEST_CASE("targets that cannot be learned are named") {
+TEST_CASE("targets that cannot be learned are named, before anything is computed") {
   const auto states = marked_pixels().states;
+  int64_t encoded = 0;
   const auto loss_of = [&](const Tensor& told, const ProbeTargetOptions& target) {
     const auto recordings = with_states(told);
-    AttentiveProbeTask task(new_probe(probe_options(target.classes)), pixel_tokens,
+    encoded = 0;
+    const auto encode = [&](const Tensor& clips) {
+      ++encoded;
+      return pixel_tokens(clips);
+    };
+    AttentiveProbeTask task(new_probe(probe_options(target.classes)), encode,
                             {.training = windows_of(recordings, 1, 720)}, target);
     return task.loss().total().item<double>();
   };
@@ -239,8 +245,10 @@ TEST_CASE("targets that cannot be learned are named") {
         words...));
     CHECK_FALSE(
         fails_with(ErrorCategory::bad_file, [&] { check_probe_target(dataset, target, 8); }));
-    return fails_with(
+    const bool threw = fails_with(
         ErrorCategory::bad_file, [&] { loss_of(told, target); }, "AttentiveProbeTask", words...);
+    CHECK(encoded == 0);
+    return threw;
   };
   CHECK(refused(spoiled(1, 2), {.classes = 2}, "class number 2 is outside 0..1"));
   CHECK(refused(spoiled(1, -1), {.classes = 2}, "class number -1"));
@@ -249,6 +257,7 @@ TEST_CASE("targets that cannot be learned are named") {
   CHECK(refused(spoiled(0, kNan), {.columns = 1}, "not finite"));
   CHECK(refused(spoiled(0, HUGE_VAL), {.columns = 1}, "not finite"));
   CHECK(std::isfinite(loss_of(states, {.columns = 1})));
+  CHECK(encoded == 1);
 
   const TensorDataset dataset(marked_pixels());
   CHECK(fails_with(

@@ -14,6 +14,7 @@
 #include "foresight/core/noise.hpp"
 #include "foresight/core/options_json.hpp"
 #include "tensor_dataset.hpp"
+#include "test_device.hpp"
 
 namespace foresight::train::augmentation_test {
 namespace {
@@ -184,6 +185,20 @@ TEST_CASE("what happens to a window depends on seed, epoch and number, not on it
   CHECK(differs(Augmentation(everything(), two_velocities(), 6)(all)));
   CHECK(differs(Augmentation(everything(), two_velocities(), 5, 1)(all)));
   CHECK_FALSE(differs(augment(all)));
+}
+
+TEST_CASE("windows are changed on the device as on the CPU, to a grey level", "[device]") {
+  const Augmentation augment(everything(), two_velocities(), 5);
+  const auto here = noise_windows(counted(0, 12));
+  auto there = here;
+  there.pixels = here.pixels.to(test_device());
+  there.actions = here.actions.to(test_device());
+  const auto changed = augment(there), expected = augment(here);
+  CHECK(changed.pixels.device() == test_device());
+  const auto levels =
+      (changed.pixels.cpu().to(at::kLong) - expected.pixels.to(at::kLong)).abs().amax();
+  CHECK(levels.item<int64_t>() <= 1);
+  CHECK(at::allclose(changed.actions.cpu(), expected.actions));
 }
 
 TEST_CASE("all frames of a window are changed alike") {

@@ -70,7 +70,8 @@ inline VJepa2ProbeLearnOptions brief_probe() {
 }
 
 /// `folder` holds the bundles of frozen encoders, written where they are missing.
-inline std::vector<BriefFamily> brief_families(const std::filesystem::path& folder) {
+inline std::vector<BriefFamily> brief_families(const std::filesystem::path& folder,
+                                               at::Device device = at::kCPU) {
   using Recordings = std::shared_ptr<const data::Dataset>;
   const auto image_encoder = (folder / "image_encoder").string();
   const auto video_encoder = (folder / "video_encoder").string();
@@ -84,18 +85,17 @@ inline std::vector<BriefFamily> brief_families(const std::filesystem::path& fold
     const models::VJepa2 model(brief_vjepa2().model, 1);
     models::write_vjepa2(video_encoder, model, models::vjepa2_bundle_config(model));
   }
-  const auto family = [](const char* name, const char* task, auto options) {
+  const auto family = [device](const char* name, const char* task, auto options) {
     return BriefFamily{
         name, task,
-        [options](Recordings recordings, const RunFolder& run, const LearnHooks& hooks) {
+        [options, device](Recordings recordings, const RunFolder& run, const LearnHooks& hooks) {
           auto chosen = options;
           if constexpr (requires { chosen.backbone; })
             if (hooks.continuation != nullptr) chosen.backbone.clear();
           if constexpr (requires { chosen.loader; })
-            return learn(std::move(recordings), chosen, run, at::kCPU, ProgressStyle::silent,
-                         hooks);
+            return learn(std::move(recordings), chosen, run, device, ProgressStyle::silent, hooks);
           else
-            return learn(chosen, run, at::kCPU, ProgressStyle::silent, hooks);
+            return learn(chosen, run, device, ProgressStyle::silent, hooks);
         }};
   };
   auto dino_wm = briefly(DinoWmLearnOptions::small());

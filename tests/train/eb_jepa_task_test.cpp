@@ -43,7 +43,7 @@ EbJepaTask tiny_task(std::uint64_t seed = 0) {
 
 }  // namespace
 
-TEST_CASE("eb_jepa_training() has the learning rates of the reference", "[parity]") {
+TEST_CASE("eb_jepa_training() has the learning rates of the reference", "[parity][device]") {
   for_each_golden("eb_jepa/ac_train", [](Golden& golden) {
     const auto& optim = golden.config().at("optim");
     const auto steps = optim.at("total_steps").get<int64_t>();
@@ -175,7 +175,8 @@ TEST_CASE("a position probe learns along and changes nothing of what it watches"
   CHECK(after.total().item<double>() == alone.validate().total().item<double>());
 }
 
-TEST_CASE("planes are normalised by their own range, then by the recipe's statistics", "[parity]") {
+TEST_CASE("planes are normalised by their own range, then by the recipe's statistics",
+          "[parity][device]") {
   for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
     const models::EbJepa model(models::EbJepaOptions::small());
     const auto images = golden.input("images");  // whole grey levels
@@ -184,7 +185,8 @@ TEST_CASE("planes are normalised by their own range, then by the recipe's statis
   });
 }
 
-TEST_CASE("the pictures that a model makes of trajectories are the reference's", "[parity]") {
+TEST_CASE("the pictures that a model makes of trajectories are the reference's",
+          "[parity][device]") {
   for_each_golden("eb_jepa/dataset", [](Golden& golden) {
     const auto kept = golden.config().at("keep_states").get<int64_t>();
     const auto options = envs::eb_trajectory_options_of(golden.config());

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "catch.hpp"
+#include "copies_made.hpp"
 #include "error_message.hpp"
 #include "foresight/nn/autocast.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -14,6 +15,7 @@
 #include "foresight/train/vjepa2_ac_task.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
+#include "test_device.hpp"
 
 namespace foresight::train::feature_cache_test {
 namespace {
@@ -84,6 +86,14 @@ Trained train_with_budget(int64_t budget_mb) {
   return trained;
 }
 
+// Rows of features that left the device.
+int64_t rows_brought_down(const CopiesMade& copies) {
+  int64_t rows = 0;
+  for (const auto& copy : copies.all())
+    if (!copy.from.is_cpu() && copy.to.is_cpu()) rows += copy.rows;
+  return rows;
+}
+
 }  // namespace
 
 TEST_CASE("training on kept features is the training without, bit by bit") {
@@ -128,6 +138,39 @@ TEST_CASE("features are those of the frames, and a full cache computes the rest 
   CHECK(at::equal(first, second));
   CHECK(tight.frames_held() == 3);
   CHECK(calls == 2 * once - 3);
+}
+
+TEST_CASE("on a device only kept features leave it, each once, and batches are the CPU's",
+          "[device]") {
+  ActionSpace space;
+  space.block = kBlock;
+  const auto loader = windows_of(pushed_square(), 3, 16, space, {0, 1});
+  std::vector<data::Batch> batches;
+  for (int i = 0; i < 2; ++i) batches.push_back(*loader->next());
+  // Frames large enough that a megabyte holds three of them.
+  const auto encode = [](const Tensor& pixels) {
+    const auto mean = pixels.to(at::kFloat).flatten(1).mean(1, /*keepdim=*/true);
+    return mean.expand({pixels.size(0), 75'000}).contiguous();
+  };
+  for (const int64_t budget_mb : {0, 1, 1000}) {
+    INFO(budget_mb << " MB");
+    FeatureCache cache(encode, test_device(), kBlock, {.budget_mb = budget_mb});
+    FeatureCache expected(encode, at::kCPU, kBlock, {.budget_mb = budget_mb});
+    for (int round = 0; round < 2; ++round)
+      for (auto batch : batches) {
+        const auto wanted = expected.features(batch);
+        batch.pixels = batch.pixels.to(test_device());
+        const auto before = cache.frames_held();
+        const CopiesMade copies;
+        const auto seen = cache.features(batch);
+        CHECK(rows_brought_down(copies) == (on_cpu() ? 0 : cache.frames_held() - before));
+        CHECK(seen.device() == test_device());
+        CHECK(at::allclose(seen.cpu(), wanted, 1e-5, 1e-5));
+      }
+    CHECK(cache.frames_held() == expected.frames_held());
+    CHECK(cache.frames_encoded() == expected.frames_encoded());
+    CHECK((cache.frames_held() == 0) == (budget_mb == 0));
+  }
 }
 
 TEST_CASE("features under autocast and without are kept apart") {

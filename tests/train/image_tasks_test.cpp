@@ -5,6 +5,7 @@
 #include <set>
 
 #include "catch.hpp"
+#include "copies_made.hpp"
 #include "error_message.hpp"
 #include "first_step.hpp"
 #include "foresight/eval/collapse.hpp"
@@ -13,6 +14,7 @@
 #include "foresight/train/ijepa_task.hpp"
 #include "foresight/train/lejepa_task.hpp"
 #include "tensor_dataset.hpp"
+#include "test_device.hpp"
 
 namespace foresight::train::image_tasks_test {
 namespace {
@@ -156,6 +158,17 @@ TEST_CASE("one step of I-JEPA is the one written by hand, and its target follows
   CHECK(task.momentum() == Approx(0.625));  // one of four updates from 0.5 to 1
   task.seek(R"({"batch":0,"epoch":0,"noise":0,"replay_batch":0,"replay_epoch":0,"skipped":0,"updates":9})");
   CHECK(task.momentum() == 1.0);
+}
+
+TEST_CASE("a step's blocks of I-JEPA travel to the device in one piece", "[device]") {
+  const auto model = std::make_shared<models::VJepa2>(small_ijepa(), 1);
+  const auto expected = IJepaTask(model, pictures(4)).loss().total().item<double>();
+  model->to(test_device());
+  IJepaTask task(model, pictures(4));
+  const CopiesMade copies;
+  const auto loss = task.loss().total();
+  CHECK(ids_brought_to(test_device(), copies) == (on_cpu() ? 0 : 1));
+  CHECK(loss.item<double>() == Approx(expected).epsilon(1e-4));
 }
 
 TEST_CASE("I-JEPA refuses a model of clips, and windows of several frames") {

@@ -57,6 +57,20 @@ class LostEpisode final : public TensorDataset {
   }
 };
 
+// Recordings that cannot be read any more once a bundle lies in `run`.
+class GoneAfterwards final : public TensorDataset {
+ public:
+  GoneAfterwards(TensorRecordings recordings, fs::path run)
+      : TensorDataset(std::move(recordings)), run_(std::move(run)) {}
+  Tensor read_frames(int64_t episode, at::IntArrayRef rows) const override {
+    if (fs::exists(run_ / "bundle")) throw Error(ErrorCategory::bad_file, "the disk is gone");
+    return TensorDataset::read_frames(episode, rows);
+  }
+
+ private:
+  fs::path run_;
+};
+
 // The same recordings, whose state columns come in the other order.
 class OtherOrder final : public TensorDataset {
  public:
@@ -292,6 +306,34 @@ TEST_CASE("the judgement of a probe is bounded, says of how many clips, and can 
   REQUIRE(stopped.outcome == Outcome::finished);
   CHECK(stopped.held_out.empty());
   CHECK_FALSE(io::read_bundle(stopped.bundle).config.provenance.contains("held_out"));
+}
+
+TEST_CASE("a probe that cannot be judged is in its bundle all the same") {
+  const TemporaryFolder folder;
+  auto options = brief_probe();
+  options.backbone = encoder_in(folder);
+  options.cache.budget_mb = 0;  // frames are read when they are looked at
+  options.loader.threads = 0;
+  const auto recordings =
+      std::make_shared<GoneAfterwards>(moving_gripper(kBriefSide), folder / "run");
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { probe_learned_of(recordings, options, folder / "run"); },
+      "the disk is gone"));
+  const auto bundle = io::read_bundle(folder / "run" / "bundle");
+  CHECK_FALSE(bundle.config.provenance.contains("held_out"));
+  CHECK(bundle.config.provenance.contains("world_model"));
+  CHECK(models::read_attentive_probe(bundle) != nullptr);
+
+  // What fails is the judgement alone: a resumed run makes up for it.
+  fs::rename(folder / "run" / "bundle", folder / "kept");
+  const auto again = learn(brief_recordings(), options, {folder / "run", /*resume=*/true}, at::kCPU,
+                           ProgressStyle::silent);
+  REQUIRE(again.outcome == Outcome::finished);
+  const auto judged = io::read_bundle(again.bundle), kept = io::read_bundle(folder / "kept");
+  const auto& told = judged.config.provenance;
+  CHECK(told["held_out"]["rows"] == 17 * told["validation_episodes"].size());
+  for (const auto& [name, tensor] : kept.tensors.tensors())
+    CHECK(at::equal(judged.tensors.at(name), tensor));
 }
 
 TEST_CASE("published probes have their sizes, rate and crops") {

@@ -5,11 +5,13 @@
 #include <cmath>
 
 #include "catch.hpp"
+#include "copies_made.hpp"
 #include "foresight/eval/collapse.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/trainer.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
+#include "test_device.hpp"
 
 namespace foresight::train::masked_video_task_test {
 namespace {
@@ -80,6 +82,17 @@ TEST_CASE("the target follows the encoder and takes no gradient") {
   }
   task.updated();
   CHECK(at::allclose(task.target().parameters().back(), start + 0.25));
+}
+
+TEST_CASE("a step's masks travel to the device in one piece", "[device]") {
+  auto model = std::make_shared<models::VJepa2>(tiny_clips(), 1);
+  const auto expected = masked_video_task(model).loss().total().item<double>();
+  model->to(test_device());
+  auto task = masked_video_task(model);
+  const CopiesMade copies;
+  const auto loss = task.loss().total();
+  CHECK(ids_brought_to(test_device(), copies) == (on_cpu() ? 0 : 1));
+  CHECK(loss.item<double>() == Approx(expected).epsilon(1e-4));
 }
 
 TEST_CASE("a task that seeks goes on with the same batches and masks") {

@@ -12,6 +12,7 @@
 #include "error_message.hpp"
 #include "processes.hpp"
 #include "temporary_folder.hpp"
+#include "test_device.hpp"
 
 namespace foresight::train::process_group_test {
 namespace {
@@ -250,6 +251,24 @@ TEST_CASE("sums, means, broadcasts and gradients of sums are right on 2 and 4 pr
     const TemporaryFolder folder;
     Processes processes(world, "part: exchanges", folder.path());
     CHECK(processes.failures() == "");
+  }
+}
+
+TEST_CASE("tensors on the device are exchanged, by NCCL where this build has it", "[device]") {
+  for (const auto transport : {Transport::gloo, Transport::nccl}) {
+    if (!is_built_in(transport)) continue;
+    if (transport == Transport::nccl && !test_device().is_cuda()) continue;
+    INFO(enum_name(transport));
+    const auto group = ProcessGroup::connect({.master_port = Processes::free_port()},
+                                             {.transport = transport, .timeout = 60});
+    const auto there = at::arange(5, at::TensorOptions(test_device()).dtype(at::kFloat));
+    const auto here = at::arange(3, at::kDouble);
+    group->all_reduce_sum({there, here});
+    group->broadcast({there, here});
+    group->barrier();
+    CHECK(there.device() == test_device());
+    CHECK(at::equal(there.cpu(), at::arange(5, at::kFloat)));
+    CHECK(at::equal(here, at::arange(3, at::kDouble)));
   }
 }
 

@@ -88,10 +88,7 @@ class Processes {
     return text.str();
   }
 
- private:
-  std::filesystem::path log_file(int rank) const {
-    return folder_ / ("rank_" + std::to_string(rank) + ".log");
-  }
+  /// A TCP port of this machine that nobody listens on.
   static int free_port() {
     const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};
@@ -103,6 +100,11 @@ class Processes {
       throw std::runtime_error("no free port");
     ::close(socket);
     return ntohs(address.sin_port);
+  }
+
+ private:
+  std::filesystem::path log_file(int rank) const {
+    return folder_ / ("rank_" + std::to_string(rank) + ".log");
   }
 
   std::filesystem::path folder_;

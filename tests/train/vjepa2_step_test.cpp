@@ -157,7 +157,7 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
   const at::NoGradGuard no_grad;
   models::VJepa2Ac model(options);
   models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
-  model.to(at::kBFloat16);
+  model.to(test_device(), at::kBFloat16);
   const auto input = [&](const char* key) { return golden.input(key).to(at::kBFloat16); };
   const auto clips = input("clips");
   const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))
@@ -177,21 +177,21 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
 }  // namespace
 
 TEST_CASE("V-JEPA 2 training steps are the reference's from schedule to moving average",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("vjepa2/train_step", [](Golden& golden) {
     const auto& config = golden.config();
     const auto& optim = config.at("optim");
     const double exponent = config.at("loss_exp");
     {
       Pretraining run(golden);
-      run.model.to(at::kDouble);
-      run.target.to(at::kDouble);
+      run.model.to(test_device(), at::kDouble);
+      run.target.to(test_device(), at::kDouble);
       compare_forward(golden, run, "outputs64/", batch_of(golden, 0, at::kDouble));
     }
     for (const auto type : {at::kFloat, at::kDouble}) {
       Pretraining run(golden);
-      run.model.to(type);
-      run.target.to(type);
+      run.model.to(test_device(), type);
+      run.target.to(test_device(), type);
       if (type == at::kFloat) compare_forward(golden, run, "outputs/", batch_of(golden, 0, type));
       train::AdamW optimizer(run.model, adamw_options(optim));
       for (int64_t step = 0; step < config.at("steps"); ++step) {
@@ -219,7 +219,7 @@ TEST_CASE("V-JEPA 2 training steps are the reference's from schedule to moving a
 }
 
 TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of the rollout",
-          "[parity]") {
+          "[parity][device]") {
   for_each_golden("vjepa2/ac_train_step", [](Golden& golden) {
     const auto& config = golden.config();
     const auto& optim = config.at("optim");
@@ -237,7 +237,7 @@ TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of 
             (type == at::kDouble ? "outputs64/" : "outputs/") + variant + ".";
         models::VJepa2Ac model(options);
         models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
-        model.to(type);
+        model.to(test_device(), type);
         const auto input = [&](const char* key) { return golden.input(key).to(type); };
         const auto clips = input("clips");  // [B,3,T,h,w]
         const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))

@@ -45,7 +45,8 @@ class FORESIGHT_API PhiloxNoise final : public Noise {
   std::vector<std::int64_t> permutation(std::int64_t n);
 
   /// Words of `count` consecutive blocks from `start`, uint32 values as int64 [count,4], by tensor
-  /// operations on any device: what is used off the CPU. Equal to philox4x32() bit for bit.
+  /// operations on any device: what large draws off the CPU are made of. Equal to philox4x32() bit
+  /// for bit.
   static Tensor words(std::uint64_t seed, std::uint64_t stream, std::uint64_t start,
                       std::int64_t count, const at::Device& device);
 

@@ -155,11 +155,12 @@ inline void check_batching(const Conformance& c, int64_t frames) {
     CHECK(next.at(name).sizes() == value.sizes());
   }
   // Row by row, and reordered: each row is its own problem.
-  const auto rows = at::tensor(std::vector<int64_t>{2, 0, 2}, at::kLong);
+  const auto index = block.options().dtype(at::kLong);
+  const auto rows = at::tensor(std::vector<int64_t>{2, 0, 2}, index);
   check_close(c, c.model.step(state.select(rows), block.index_select(0, rows), noise).next,
               next.select(rows));
   for (int64_t b = 0; b < batch; ++b) {
-    const auto row = at::tensor(std::vector<int64_t>{b}, at::kLong);
+    const auto row = at::tensor(std::vector<int64_t>{b}, index);
     check_close(c, c.model.step(state.select(row), block.index_select(0, row), noise).next,
                 next.select(row));
     const auto alone =

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training on the test_device(): what it learns is what the CPU learns, and what it leaves behind
+// is read where there is no such device.
+#include <cmath>
+
+#include "brief_families.hpp"
+#include "catch.hpp"
+#include "foresight/control/agent.hpp"
+#include "foresight/train/learn.hpp"
+#include "metric_curve.hpp"
+#include "temporary_folder.hpp"
+#include "test_device.hpp"
+
+namespace foresight::train::device_test {
+namespace {
+
+// Rounding apart: losses of the first steps, that is. Later ones depend on the rounding of earlier
+// ones, as Adam divides by what is nearly zero at first.
+constexpr int64_t kCompared = 3;
+constexpr double kTolerance = 2e-3;
+
+std::map<std::string, double> first_losses(const std::filesystem::path& run) {
+  std::map<std::string, double> losses;
+  for (const auto& [name, value] : metric_curve(run))
+    for (int64_t step = 1; step <= kCompared; ++step)
+      if (name.find("loss") != std::string::npos &&
+          name.ends_with(std::string("@").append(std::to_string(step))))
+        losses[name] = value;
+  return losses;
+}
+
+void check_same_losses(const std::filesystem::path& there, const std::filesystem::path& here) {
+  const auto actual = first_losses(there), expected = first_losses(here);
+  REQUIRE_FALSE(expected.empty());
+  REQUIRE(actual.size() == expected.size());
+  for (const auto& [name, value] : expected) {
+    INFO(name);
+    REQUIRE(actual.contains(name));
+    CHECK(actual.at(name) == Approx(value).epsilon(kTolerance).margin(1e-5));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every family learns on the device what it learns on the CPU", "[device]") {
+  const TemporaryFolder folder;
+  const auto on_device = brief_families(folder.path(), test_device());
+  const auto on_cpu = brief_families(folder.path());
+  for (std::size_t i = 0; i < on_cpu.size(); ++i) {
+    const auto& name = on_cpu[i].name;
+    INFO(name);
+    const auto there = folder / (name + "_there"), here = folder / (name + "_here");
+    at::manual_seed(1);
+    const auto result = on_device[i].learn(brief_recordings(), {there, false}, {});
+    INFO(result.message);
+    REQUIRE(result.outcome == Outcome::finished);
+    CHECK(std::isfinite(result.world_model.validation_loss));
+    at::manual_seed(1);
+    REQUIRE(on_cpu[i].learn(brief_recordings(), {here, false}, {}).outcome == Outcome::finished);
+    // A device's dropout draws from a generator of its own.
+    if (name != "dino_wm") check_same_losses(there, here);
+  }
+}
+
+TEST_CASE("a run of the device goes on where there is none, and its bundle plans there",
+          "[device]") {
+  const TemporaryFolder folder;
+  LearnOptions options;
+  options.model = models::JepaOptions::small();
+  options.windows.stride = 2;
+  options.loader.batch = 16;
+  options.loader.threads = 1;
+  options.training.steps = 6;
+  options.training.log_every = 1;
+  options.training.validate_every = 3;
+  options.training.checkpoint_every = 3;
+  options.critic_training.steps = 4;
+  options.augmentation.shift = 2;
+  const auto recordings = std::make_shared<TensorDataset>(pushed_square());
+  const auto learned = [&](const std::filesystem::path& run, at::Device device, int64_t steps) {
+    auto chosen = options;
+    chosen.training.steps = steps;
+    const auto result =
+        learn(recordings, chosen, {run, /*resume=*/true}, device, ProgressStyle::silent);
+    INFO(result.message);
+    REQUIRE(result.outcome == Outcome::finished);
+    return result;
+  };
+  const auto there = folder / "there", here = folder / "here";
+  learned(there, test_device(), 6);
+  learned(here, at::kCPU, 6);
+  check_same_losses(there, here);
+
+  auto agent = Agent::load(there / "bundle");
+  for (const auto device : {c10::Device(at::kCPU), test_device()}) {
+    agent.to(device);
+    auto mpc = agent.controller();
+    agent.to(device);  // to where it is: nothing changes under the controller
+    const auto frames = recordings->read_frames(0, {0, 9});
+    mpc.set_goal({kPixels, frames.narrow(0, 1, 1)});
+    const auto decision = mpc.act({kPixels, frames.narrow(0, 0, 1)});
+    INFO(decision.message);
+    CHECK(decision.status == Status::ok);
+    CHECK(decision.sources.front() == ActionSource::plan);
+    CHECK(decision.action.is_cpu());
+  }
+}
+
+}  // namespace foresight::train::device_test
