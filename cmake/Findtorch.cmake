@@ -102,18 +102,23 @@ if(torch_FOUND AND NOT TARGET torch::torch)
   if(torch_torch_cuda_LIBRARY)
     list(APPEND _libraries "${torch_torch_cuda_LIBRARY}" "${torch_c10_cuda_LIBRARY}")
   endif()
-  # Code compiled with OpenMP shares the threads of LibTorch if it shares its runtime, which wheels bring along.
-  file(GLOB _gomp "${torch_ROOT}/lib/libgomp*.so*" "${torch_ROOT}/../torch.libs/libgomp*.so*")
-  list(APPEND _gomp -lgomp)
-  list(GET _gomp 0 _gomp)
-  list(APPEND _libraries "${_gomp}")
   # Wheels of LibTorch for CUDA export a part of the standard library that was linked into libtorch.so, among it
   # std::filesystem, of which a program that found it there would crash. The program's own comes first.
-  if(NOT CMAKE_CXX_FLAGS MATCHES "-stdlib=libc\\+\\+")
+  if(torch_torch_cuda_LIBRARY AND NOT CMAKE_CXX_FLAGS MATCHES "-stdlib=libc\\+\\+")
     list(PREPEND _libraries -lstdc++)
   endif()
   # Nothing refers to libtorch_cuda by name, its device code registers itself when loaded. A linker that drops
   # "unneeded" libraries (Ubuntu's default) would make CUDA disappear without a word.
   set_property(TARGET torch::torch PROPERTY INTERFACE_LINK_LIBRARIES
     "-Wl,--push-state,--no-as-needed" ${_libraries} "-Wl,--pop-state" Threads::Threads)
+endif()
+
+# What code compiled with GCC's -fopenmp links: the runtime that LibTorch's wheel brought, so that the threads are
+# LibTorch's and at::set_num_threads() counts for both, or the system's.
+if(torch_FOUND AND NOT TARGET torch::openmp)
+  file(GLOB _gomp "${torch_ROOT}/lib/libgomp*.so*" "${torch_ROOT}/../torch.libs/libgomp*.so*")
+  list(APPEND _gomp -lgomp)
+  list(GET _gomp 0 _gomp)
+  add_library(torch::openmp INTERFACE IMPORTED)
+  set_property(TARGET torch::openmp PROPERTY INTERFACE_LINK_LIBRARIES "${_gomp}")
 endif()

@@ -6,7 +6,7 @@
 add_library(foresight_settings INTERFACE)
 target_compile_features(foresight_settings INTERFACE cxx_std_20)
 # at::parallel_for is a template of LibTorch's headers: what is compiled without OpenMP runs on one thread, silently.
-# Clang's OpenMP would bring a second runtime beside LibTorch's (GNU's, which cmake/Findtorch.cmake links).
+# Clang's OpenMP would bring a second runtime beside LibTorch's, which is GNU's (torch::openmp of cmake/Findtorch.cmake).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(foresight_settings INTERFACE -fopenmp)
 else()
@@ -82,6 +82,9 @@ function(foresight_library folder)
   endforeach()
   target_link_libraries(${target} PUBLIC torch::torch nlohmann_json::nlohmann_json ${arg_PUBLIC}
                                   PRIVATE fmt::fmt spdlog::spdlog ${arg_PRIVATE})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_link_libraries(${target} PUBLIC torch::openmp)
+  endif()
   set_target_properties(${target} PROPERTIES VERSION ${PROJECT_VERSION}
                                              SOVERSION ${PROJECT_VERSION_MAJOR})
   foresight_precompile(${target} ${folder})

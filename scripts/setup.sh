@@ -332,7 +332,7 @@ setup_jobs() {  # one job a core, but no more than memory allows: a file that in
 configure() {
   # Warnings are errors where the project's own compiler is used (CI), not on a stranger's newer one.
   local werror=()
-  if [ -n "${CI:-}" ]; then werror=(-DFORESIGHT_WARNINGS_AS_ERRORS=ON); fi
+  if [ -n "${CI:-}" ]; then werror=(-DFORESIGHT_WARNINGS_AS_ERRORS=ON -DFORESIGHT_CUDA_CHECK=ON); fi
   say "configuring in $BUILD_DIR"
   # These scripts mostly build from nothing, which is where compiling files together pays.
   (cd "$SETUP_ROOT" && "$CMAKE" --preset release -B "$BUILD_DIR" -DTorch_DIR="$TORCH_ROOT/share/cmake/Torch" \

@@ -16,7 +16,11 @@ void MachineFlags::add(CLI::App& app) {
   app.add_option("--threads", threads, "threads for tensor operations; 0: LibTorch's choice")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--device", device, "cpu, cuda or cuda:<number>")->capture_default_str();
+  app.add_option("--device", device, "cpu, cuda or cuda:<number>")
+      ->check([](const std::string& name) {
+        return is_device_name(name) ? "" : "'" + name + "', expected cpu, cuda or cuda:<number>";
+      })
+      ->capture_default_str();
 }
 
 at::Device MachineFlags::apply() const {

@@ -27,20 +27,28 @@ std::string value_of(const std::filesystem::path& file, std::string_view key) {
   return {};
 }
 
+constexpr std::string_view kNumbered = "cuda:";
+
+bool is_numbered(std::string_view name) {
+  return name.starts_with(kNumbered) && name.size() > kNumbered.size() &&
+         name.size() <= kNumbered.size() + 2 &&
+         name.find_first_not_of("0123456789", kNumbered.size()) == name.npos;
+}
+
 }  // namespace
 
+bool is_device_name(std::string_view name) {
+  return name == "cpu" || name == "cuda" || is_numbered(name);
+}
+
 at::Device open_device(std::string_view name) {
-  if (name == "cpu") return at::kCPU;
-  constexpr std::string_view kNumbered = "cuda:";
-  const bool numbered = name.starts_with(kNumbered) && name.size() > kNumbered.size() &&
-                        name.size() <= kNumbered.size() + 2 &&
-                        name.find_first_not_of("0123456789", kNumbered.size()) == name.npos;
-  require(numbered || name == "cuda", ErrorCategory::invalid_option,
+  require(is_device_name(name), ErrorCategory::invalid_option,
           fmt::format("device '{}', expected cpu, cuda or cuda:<number>", name));
+  if (name == "cpu") return at::kCPU;
   require(at::hasCUDA(), ErrorCategory::unsupported,
           "device cuda: no CUDA device is usable (a CPU build of LibTorch, or no driver)");
   at::Device device(at::kCUDA);
-  if (numbered) {
+  if (is_numbered(name)) {
     const auto number = std::stoi(std::string(name.substr(kNumbered.size())));
     const auto count = static_cast<int>(c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount());
     require(number < count, ErrorCategory::unsupported,

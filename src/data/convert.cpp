@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "columnar_dataset.hpp"
@@ -97,6 +98,12 @@ std::vector<RecordedFeature> written_features(const Dataset& dataset) {
   return features;
 }
 
+// Notes are JSON; a path may be of any bytes. What is no character becomes U+FFFD.
+std::string as_utf8(const std::string& text) {
+  using nlohmann::json;
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace));
+}
+
 RecordingOptions writing_options(const ConversionSource& source, const ConvertOptions& options) {
   const Dataset& dataset = source.first();
   RecordingOptions writing;
@@ -113,7 +120,7 @@ RecordingOptions writing_options(const ConversionSource& source, const ConvertOp
   writing.task = options.task;
   writing.last_action = dataset.last_action();
   writing.notes = dataset.notes();  // e.g. the environment, which a report's film is made in
-  writing.notes["converted_from"] = dataset.name();
+  writing.notes["converted_from"] = as_utf8(dataset.name());
   writing.storage = options.storage;
   writing.episodes_per_file = std::numeric_limits<int64_t>::max();
   writing.data_file_mb = options.data_file_mb;

@@ -73,6 +73,14 @@ std::string beyond_end(hid_t array, int64_t file_bytes) {
          ", and the file ends after " + std::to_string(end);
 }
 
+// The path of the file that an object lies in: behind an external link it is another one.
+std::string file_of(hid_t object) {
+  std::string path(static_cast<std::size_t>(std::max<ssize_t>(H5Fget_name(object, nullptr, 0), 0)),
+                   '\0');
+  if (!path.empty()) H5Fget_name(object, path.data(), path.size() + 1);
+  return path;
+}
+
 // A file that was not written or copied to its end knows how long it should be.
 bool says_cut(const std::string& reason) { return reason.starts_with("truncated file"); }
 
@@ -121,7 +129,7 @@ struct Hdf5File::Impl {
 
   // A header may claim any size, and memory is asked for before anything is read. Compression makes
   // data some thousand times smaller at most, but unwritten parts of an array take no room at all.
-  static void check_size(const Hdf5File& owner, const std::string& name,
+  static void check_size(const Hdf5File& owner, const std::string& name, hid_t array,
                          const std::vector<int64_t>& shape, std::size_t item_bytes) {
     constexpr double kAlways = 64e6, kMostTimes = 1e4;
     double bytes = static_cast<double>(item_bytes);
@@ -130,11 +138,16 @@ struct Hdf5File::Impl {
       sound = sound && size >= 0;
       bytes *= static_cast<double>(size);
     }
-    require(sound && bytes <= kAlways + kMostTimes * static_cast<double>(owner.stamp_.bytes),
+    auto stored = static_cast<std::uintmax_t>(owner.stamp_.bytes);
+    if (const auto file = file_of(array); file != owner.path()) {
+      std::error_code failed;
+      const auto linked = fs::file_size(file, failed);
+      if (!failed) stored = linked;
+    }
+    require(sound && bytes <= kAlways + kMostTimes * static_cast<double>(stored),
             ErrorCategory::bad_file,
             owner.path() + ": array '" + name + "' has shape " + shape_string(shape) +
-                ", far more than " + std::to_string(owner.stamp_.bytes) +
-                " bytes in the file can hold");
+                ", far more than " + std::to_string(stored) + " bytes in the file can hold");
   }
 
   // A missing filter is the usual reason, and HDF5's own message does not say what to install.
@@ -240,7 +253,7 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
   if (is_byte_enumeration(stored.id())) found.type = at::kByte;
   if (const auto memory = memory_type(stored.id())) found.type = memory->type;
   found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
-  found.problem = beyond_end(open.id(), stamp_.bytes);
+  if (file_of(open.id()) == path_) found.problem = beyond_end(open.id(), stamp_.bytes);
   found.cut = !found.problem.empty();
   return found;
 }
@@ -258,7 +271,7 @@ Tensor Hdf5File::read(const std::string& name) const {
   require(memory.has_value(), ErrorCategory::bad_file,
           path_ + ": array '" + name + "' holds no numbers");
   const auto shape = shape_of(open.id());
-  Impl::check_size(*this, name, shape, c10::elementSize(memory->type));
+  Impl::check_size(*this, name, open.id(), shape, c10::elementSize(memory->type));
   Tensor values = at::empty(shape, memory->type);
   // An enumeration does not convert to a number: it is read as it is, one byte each.
   const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
@@ -281,7 +294,7 @@ Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const 
   std::vector<int64_t> shape = shape_of(array);
   require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
   const int64_t available = shape[0];
-  Impl::check_size(*this, name, shape, 1);
+  Impl::check_size(*this, name, array, shape, 1);
   shape[0] = static_cast<int64_t>(rows.size());
   Tensor values = at::empty(shape, at::kByte);
   const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
@@ -313,7 +326,8 @@ std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
   const auto shape = shape_of(open.id());
   require(H5Tget_class(stored.id()) == H5T_STRING && shape.size() == 1, ErrorCategory::bad_file,
           path_ + ": array '" + name + "' is not a list of texts");
-  Impl::check_size(*this, name, shape, std::max(H5Tget_size(stored.id()), sizeof(std::string)));
+  Impl::check_size(*this, name, open.id(), shape,
+                   std::max(H5Tget_size(stored.id()), sizeof(std::string)));
   auto texts = strings_of(open.id(), stored.id(), shape[0]);
   if (static_cast<int64_t>(texts.size()) != shape[0]) impl_->fail(*this, name, open.id());
   return texts;

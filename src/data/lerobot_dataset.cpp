@@ -253,6 +253,7 @@ class LeRobotOpener {
     recording_.name = folder.string();
     recording_.fps = meta_.fps;
     recording_.notes = meta_.notes;
+    recording_.remarks = meta_.remarks;
     recording_.actions = {{"action"}};
     recording_.states = {{"observation.state"}};
     list_episodes();

@@ -159,6 +159,18 @@ std::map<int64_t, std::string> read_tasks(const fs::path& meta) {
   return tasks;
 }
 
+// Nothing but words about the recording: it opens without them.
+void read_notes(const fs::path& file, LeRobotMeta& meta) {
+  if (!fs::exists(file)) return;
+  try {
+    const Json notes = io::read_json(file);
+    if (!notes.is_object()) fail_meta(file, "is not a JSON object");
+    meta.notes = notes_in(notes);
+  } catch (const Error& problem) {
+    meta.remarks.push_back(std::string(problem.what()) + ". The recording's notes are left out");
+  }
+}
+
 }  // namespace
 
 fs::path fill_lerobot_path(const fs::path& root, const std::string& path_template,
@@ -225,7 +237,7 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
     layout.chunk_size = json_field<int64_t>(info, "chunks_size", layout.info);
   if (layout.chunk_size < 1) fail_meta(layout.info, "chunks_size must be >= 1");
   meta.tasks = read_tasks(root / "meta");
-  if (fs::exists(root / kLeRobotNotes)) meta.notes = notes_in(io::read_json(root / kLeRobotNotes));
+  read_notes(root / kLeRobotNotes, meta);
   auto episodes = v2 ? read_episodes_v2(layout) : read_episodes_v3(layout);
   for (auto& [index, episode] : episodes) {
     if (index != static_cast<int64_t>(meta.episodes.size()) || index >= kMostEpisodes)

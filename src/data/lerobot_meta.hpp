@@ -39,6 +39,7 @@ struct LeRobotMeta {
   std::vector<LeRobotEpisode> episodes;           ///< number e is episode_index e
   std::map<int64_t, std::string> tasks;           ///< by task_index
   std::map<std::string, std::string> notes = {};  ///< of the recorder, if it was foresight's
+  std::vector<std::string> remarks = {};          ///< as Dataset::remarks()
 };
 
 /// Throws Error(not_found | bad_file) naming file and rule; Error(unsupported) for another version.

@@ -116,13 +116,13 @@ const FolderFormat kFolderFormats[] = {
     {"Lance, not read", "_versions/",
      [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
     {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
+    {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
+     holds_pictures, open_pictures},
     {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5, of which one can be opened",
      [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
      [](const fs::path& folder, const DatasetOptions& options) {
        return open_one_hdf5_of(hdf5_files(folder), options);
      }},
-    {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
-     holds_pictures, open_pictures},
 };
 
 OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {

@@ -31,11 +31,21 @@ std::vector<std::string> demonstrations(const Hdf5File& file) {
   return names;
 }
 
+// The order of arrays, and so of cameras, of which the first is shown unless another is asked for.
+struct ObsLast {
+  bool operator()(const std::string& a, const std::string& b) const {
+    const bool of_obs = a.starts_with("obs/");
+    return of_obs == b.starts_with("obs/") ? a < b : !of_obs;
+  }
+};
+
+using Arrays = std::map<std::string, Hdf5Array, ObsLast>;
+
 // What a demonstration holds, by name: "actions", "obs/robot0_eef_pos". next_obs is obs, one row
 // later.
-std::map<std::string, Hdf5Array> arrays_of(const Hdf5File& file, const std::string& demo) {
+Arrays arrays_of(const Hdf5File& file, const std::string& demo) {
   const std::string group = "data/" + demo + "/";
-  std::map<std::string, Hdf5Array> arrays;
+  Arrays arrays;
   for (const auto& name : file.names("data/" + demo))
     if (name != "next_obs" && name != "obs") arrays[name] = file.array(group + name);
   for (const auto& name : file.names(group + "obs"))
@@ -47,7 +57,8 @@ Tensor rows_of(const Hdf5File& file, const EpisodeRows& demo, const std::string&
                int64_t width) {
   const std::string path = "data/" + demo.name + "/" + name;
   const Tensor values = file.read(path);
-  require(values.numel() == demo.length * width, ErrorCategory::bad_file,
+  const bool even = values.dim() > 0 && values.size(0) == demo.length;
+  require(even && values.numel() == demo.length * width, ErrorCategory::bad_file,
           file.path() + ": " + path + " has shape " + shape_string(values.sizes()) +
               ", but the demonstration has " + std::to_string(demo.length) + " actions and " +
               std::to_string(width) + " such numbers a row");
@@ -121,15 +132,21 @@ class RobomimicOpener {
     return found == arrays_[demo].end() ? nullptr : &found->second;
   }
 
+  // The group that an array would be in, where it is there and cannot be opened.
+  std::string closed_group(std::size_t demo, const std::string& name) const {
+    for (const auto& group : {"data/" + demos_[demo], path(demo, "obs")})
+      if (path(demo, name).starts_with(group + "/") && file_->has(group) && !file_->is_group(group))
+        return group;
+    return {};
+  }
+
   // "data/demo_1/states is missing", "... has shape [2, 3]".
   std::string state_of(std::size_t demo, const std::string& name) const {
     if (const auto* found = array(demo, name); found != nullptr)
       return path(demo, name) + (found->problem.empty() ? " has shape " + shape_string(found->shape)
                                                         : " cannot be read: " + found->problem);
-    for (const auto& group : {"data/" + demos_[demo], path(demo, "obs")})
-      if (path(demo, name).starts_with(group + "/") && file_->has(group) && !file_->is_group(group))
-        return group + " cannot be opened";
-    return path(demo, name) + " is missing";
+    const auto group = closed_group(demo, name);
+    return group.empty() ? path(demo, name) + " is missing" : group + " cannot be opened";
   }
 
   // Ends the opening, or is noted of that demonstration.
@@ -189,17 +206,31 @@ class RobomimicOpener {
   }
 
   void list_columns() {
-    std::set<std::string> names;
+    std::set<std::string, ObsLast> names;
     for (std::size_t d = 0; d < demos_.size(); ++d)
       if (!without_numbers_[d])
         for (const auto& [name, array] : arrays_[d]) names.insert(name);
     for (const auto& name : names) add_column(name);
   }
 
-  // What at least half of the demonstrations have, with a row for each of their actions and the
-  // same numbers in it, is a column: the others have lost it.
+  // Damage that is seen in the array itself, not by comparison with other demonstrations.
+  bool is_closed(std::size_t demo, const std::string& name) const {
+    if (const auto* found = array(demo, name); found != nullptr)
+      return !found->problem.empty() && !file_->is_group(path(demo, name));
+    return !closed_group(demo, name).empty();
+  }
+
+  bool is_uneven(std::size_t demo, const std::string& name) const {
+    const auto* found = array(demo, name);
+    return found != nullptr && found->problem.empty() &&
+           (found->shape.empty() || found->shape[0] != recording_.episodes[demo].length);
+  }
+
+  // Demonstrations without a column that others have have lost it if all of them show damage, or
+  // are too few for a task of their own. Merged tasks differ in what they hold and how wide it is:
+  // such a column is left out.
   void add_column(const std::string& name) {
-    std::vector<std::pair<std::vector<int64_t>, int64_t>> found;  // shapes of a row, how often
+    std::vector<std::pair<std::vector<int64_t>, std::size_t>> found;  // shapes of a row, how often
     for (std::size_t d = 0; d < demos_.size(); ++d) {
       if (!has_column(d, name)) continue;
       const auto shape = row_shape(*array(d, name));
@@ -214,24 +245,30 @@ class RobomimicOpener {
     const auto [shape, having] =
         *std::max_element(found.begin(), found.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; });
-    const auto all = std::count(without_numbers_.begin(), without_numbers_.end(), false);
-    const bool most = 2 * having >= all;
-    const std::string share = std::to_string(having) + " of " + std::to_string(all) +
-                              " demonstrations have it with a row for each action";
-    std::string other;
+    std::vector<std::size_t> others;
+    std::size_t closed = 0, uneven = 0;
     for (std::size_t d = 0; d < demos_.size(); ++d) {
       if (without_numbers_[d] || (has_column(d, name) && row_shape(*array(d, name)) == shape))
         continue;
-      if (other.empty()) other = state_of(d, name);
+      others.push_back(d);
+      if (is_closed(d, name)) ++closed;
+      if (is_uneven(d, name)) ++uneven;
+    }
+    const std::size_t all = having + others.size();
+    const std::string share = std::to_string(having) + " of " + std::to_string(all) +
+                              " demonstrations have it with a row for each action";
+    const bool damage = closed + uneven == others.size() && having > uneven;
+    const bool nearly_all = having > 2 && 10 * others.size() <= all;
+    if (!damage && !nearly_all) {
+      const std::string why = share + ", " + state_of(others.front(), name);
+      recording_.skipped[name] = why;
+      recording_.remarks.push_back(file_->path() + ": '" + name + "' is left out: " + why);
+      return;
+    }
+    for (const auto d : others) {
       auto expected = shape;
       expected.insert(expected.begin(), recording_.episodes[d].length);
-      if (most) lose(d, state_of(d, name) + "; expected " + shape_string(expected) + ": " + share);
-    }
-    if (!most) {
-      recording_.skipped[name] = share + ", " + other;
-      recording_.remarks.push_back(file_->path() + ": '" + name + "' is left out: " + share + ", " +
-                                   other);
-      return;
+      lose(d, state_of(d, name) + "; expected " + shape_string(expected) + ": " + share);
     }
     int64_t width = 1;
     for (const int64_t size : shape) width *= size;
@@ -283,8 +320,8 @@ class RobomimicOpener {
   Hdf5 file_;
   DatasetOptions options_;
   std::vector<std::string> demos_;
-  std::vector<std::map<std::string, Hdf5Array>> arrays_;  // by demonstration
-  std::vector<bool> without_numbers_;                     // by demonstration: has no actions
+  std::vector<Arrays> arrays_;         // by demonstration
+  std::vector<bool> without_numbers_;  // by demonstration: has no actions
   std::shared_ptr<std::set<std::size_t>> damaged_ = std::make_shared<std::set<std::size_t>>();
   Recording recording_;
 };

@@ -2,7 +2,6 @@
 #include "foresight/envs/eb_trajectories.hpp"
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 
 #include "eb_two_rooms_motion.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/core/without_gradients.hpp"
 #include "foresight/models/eb_position_statistics.hpp"
 
 namespace foresight::envs {
@@ -220,9 +220,10 @@ EbBatch EbTrajectorySource::batch(int64_t first, int64_t count) const {
   batch.pixels = at::empty({count, frames, 2, size, size}, at::kByte);
   batch.actions = at::empty({count, frames, 2});
   batch.positions = at::empty({count, frames, 2});
+  const WithoutGradients plain;  // other threads write into the batch
   // A walk is a function of its number: threads share them out.
   at::parallel_for(0, count, 4, [&](int64_t from, int64_t to) {
-    const at::NoGradGuard no_grad;
+    const WithoutGradients plain_too;
     for (int64_t b = from; b < to; ++b) {
       const auto walk = trajectory(first + b);
       const auto positions = walk.positions.narrow(0, walk.first_row, frames);

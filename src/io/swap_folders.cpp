@@ -88,6 +88,7 @@ void replace_folder(const fs::path& folder, const std::string& kind,
                     std::initializer_list<std::string_view> files,
                     const std::function<void(const fs::path&)>& write) {
   const fs::path target = resolved_target(folder);
+  for (const auto file : files) remove_abandoned(target / file);  // one of them was replaced alone
   check_replaceable(target, folder, kind, files);
   remove_abandoned(target);
 

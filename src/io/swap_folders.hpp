@@ -18,8 +18,9 @@ void put_in_place(const std::filesystem::path& finished, const std::filesystem::
 
 /// Creates or replaces `folder` as a whole by what `write` puts into the empty folder that it is
 /// given; on any exception the previous one is untouched. An existing folder is replaced only if it
-/// holds nothing but `files`, so that no user's file is lost; `kind` ("bundle") names it in
-/// messages. Throws Error(invalid_argument, io_failure), or what `write` throws.
+/// holds nothing but `files`, so that no user's file is lost; what a killed process left of writing
+/// one of them is removed. `kind` ("bundle") names the folder in messages. Throws
+/// Error(invalid_argument, io_failure), or what `write` throws.
 void replace_folder(const std::filesystem::path& folder, const std::string& kind,
                     std::initializer_list<std::string_view> files,
                     const std::function<void(const std::filesystem::path&)>& write);

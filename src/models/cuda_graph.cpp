@@ -25,7 +25,22 @@ int64_t current_stream(c10::Device device) {
 #if FORESIGHT_HAS_CUDA
 
 struct CudaGraph::Impl {
+  using Pool = decltype(at::cuda::graph_pool_handle());
   at::cuda::CUDAGraph graph;
+
+  // Ends a recording that has failed. Where CUDA has broken it off already LibTorch stops before it
+  // tells its allocator, which would go on as if everything were recorded.
+  void abandon(c10::DeviceIndex device, Pool pool) {
+    try {
+      graph.capture_end();
+    } catch (const std::exception&) {
+      try {
+        c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
+        c10::cuda::CUDACachingAllocator::releasePool(device, pool);
+      } catch (const std::exception&) {  // it had been told
+      }
+    }
+  }
 };
 
 bool CudaGraph::is_built_in() { return true; }
@@ -40,18 +55,16 @@ CudaGraph::CudaGraph(c10::Device device, const std::function<void()>& work)
   given.record(gpu.getStream(device));
   given.block(stream);
   const c10::StreamGuard on_stream(stream);
+  const auto pool = at::cuda::graph_pool_handle();
   // Other threads (a loader's) may go on allocating.
-  impl_->graph.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+  impl_->graph.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
   try {
     work();
+    impl_->graph.capture_end();
   } catch (...) {
-    try {
-      impl_->graph.capture_end();
-    } catch (const std::exception&) {  // it says that the recording was broken off
-    }
+    impl_->abandon(device.index(), pool);
     throw;
   }
-  impl_->graph.capture_end();
 }
 
 void CudaGraph::replay() { impl_->graph.replay(); }

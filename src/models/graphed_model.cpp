@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/graphed_model.hpp"
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
@@ -42,9 +43,13 @@ class WatchedNoise final : public Noise {
   bool drew_ = false;
 };
 
-// A rollout's shapes, types and places.
-std::vector<int64_t> signature(const State& state, const Tensor& actions) {
-  std::vector<int64_t> key{current_stream(actions.device()), state.filled(), state.batch_dims()};
+// A rollout's shapes, types and places, and what else decides which kernels it takes.
+std::vector<int64_t> signature(const State& state, const Tensor& actions, bool is_training) {
+  const auto type = actions.device().type();
+  const bool autocast = at::autocast::is_autocast_enabled(type);
+  std::vector<int64_t> key{
+      current_stream(actions.device()), state.filled(), state.batch_dims(), is_training,
+      autocast ? static_cast<int64_t>(at::autocast::get_autocast_dtype(type)) : int64_t{-1}};
   const auto add = [&](const Tensor& tensor) {
     key.push_back(static_cast<int64_t>(tensor.scalar_type()));
     key.push_back(tensor.device().index());
@@ -62,15 +67,12 @@ State copies(const State& state) {
   return fixed.set_filled(state.filled());
 }
 
-int64_t bytes_of(const Trajectory& future) {
-  int64_t bytes = 0;
-  const auto add = [&](const Tensor& tensor) {
-    if (tensor.defined()) bytes += static_cast<int64_t>(tensor.nbytes());
-  };
-  for (const auto& [name, tensor] : future.states.fields()) add(tensor);
-  add(future.rewards);
-  add(future.discounts);
-  return bytes;
+std::vector<Tensor> results_of(const Trajectory& future) {
+  std::vector<Tensor> results;
+  for (const auto& [name, tensor] : future.states.fields()) results.push_back(tensor);
+  for (const Tensor* tensor : {&future.rewards, &future.discounts})
+    if (tensor->defined()) results.push_back(*tensor);
+  return results;
 }
 
 Tensor copy(const Tensor& tensor) { return tensor.defined() ? tensor.clone() : tensor; }
@@ -100,8 +102,9 @@ struct Recording {
 }  // namespace
 
 struct GraphedModel::Recordings {
-  explicit Recordings(const WorldModel& model, GraphOptions chosen) : options(chosen) {
-    if (const auto* module = dynamic_cast<const torch::nn::Module*>(&model)) {
+  explicit Recordings(const WorldModel& model, GraphOptions chosen)
+      : options(chosen), module(dynamic_cast<const torch::nn::Module*>(&model)) {
+    if (module) {
       weights = module->parameters();
       for (const auto& buffer : module->buffers()) weights.push_back(buffer);
     }
@@ -120,8 +123,22 @@ struct GraphedModel::Recordings {
     auto current = now();
     if (current == places) return;
     places = std::move(current);
+    forget();
+  }
+
+  void forget() {
     rollouts.clear();
     bytes = 0;
+  }
+
+  // Of a shape's first call: whether the next is to be recorded.
+  bool is_worth_keeping(const Trajectory& future) const {
+    int64_t more = 0;
+    for (const auto& tensor : results_of(future)) {
+      if (tensor.requires_grad()) return false;
+      more += static_cast<int64_t>(tensor.nbytes());
+    }
+    return static_cast<int64_t>(rollouts.size()) < options.shapes && bytes + more <= options.bytes;
   }
 
   bool must_differentiate(const State& state, const Tensor& actions) const {
@@ -134,6 +151,7 @@ struct GraphedModel::Recordings {
 
   std::mutex mutex;
   GraphOptions options;
+  const torch::nn::Module* module;  // the model, where it is one
   std::vector<Tensor> weights;
   std::vector<const void*> places;
   std::map<std::vector<int64_t>, std::optional<Recording>> rollouts;  // empty: seen once
@@ -170,18 +188,17 @@ Trajectory GraphedModel::rollout(const State& state, const Tensor& actions, Nois
   if (kept.refused) return model_->rollout(state, actions, noise);
   kept.notice_moved_weights();
 
-  const auto key = signature(state, actions);
+  const auto key = signature(state, actions, kept.module && kept.module->is_training());
   const auto found = kept.rollouts.find(key);
   if (found == kept.rollouts.end()) {
     // The first call prepares what libraries prepare at first use, and shows whether it draws.
     WatchedNoise watched(&noise);
     auto future = model_->rollout(state, actions, watched);
     kept.refused = watched.drew();
-    const auto bytes = bytes_of(future);
-    if (!kept.refused && static_cast<int64_t>(kept.rollouts.size()) < kept.options.shapes &&
-        kept.bytes + bytes <= kept.options.bytes) {
+    if (!kept.refused && kept.is_worth_keeping(future)) {
       kept.rollouts.emplace(key, std::nullopt);
-      kept.bytes += bytes;
+      for (const auto& tensor : results_of(future))
+        kept.bytes += static_cast<int64_t>(tensor.nbytes());
     }
     return future;
   }
@@ -192,8 +209,14 @@ Trajectory GraphedModel::rollout(const State& state, const Tensor& actions, Nois
     const at::NoGradGuard no_grad;
     try {
       recording.emplace(*model_, state, actions);
+    } catch (const c10::OutOfMemoryError&) {
+      kept.rollouts.erase(found);
+      kept.options.shapes =
+          static_cast<int64_t>(kept.rollouts.size());  // there is room for no more
+      return model_->rollout(state, actions, noise);
     } catch (const std::exception& problem) {
       kept.refused = true;
+      kept.forget();
       log(LogLevel::warning,
           fmt::format("rollouts of this {} model are not recorded as a CUDA graph: {}",
                       model_->spec().family, problem.what()));

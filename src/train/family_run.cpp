@@ -123,15 +123,22 @@ LearnResult FamilyRun::train(Task& task, const nlohmann::json& provenance, const
   result.outcome = result.world_model.outcome;
   result.message = family_ + ": " + result.world_model.message;
   const bool is_finished = result.outcome == Outcome::finished;
+  const auto report_continual = [&] {
+    if (!is_finished || !result.continual) return;
+    measure_after(*result.continual, on);
+    if (writes()) io::write_json(folder_.path / "continual.json", to_json(*result.continual));
+  };
+  // The bundle comes before what may still fail. But several processes measure together, and none
+  // is to wait there for the first one, which writes.
+  const bool alone = hooks_.reducer == nullptr || hooks_.reducer->world_size() == 1;
+  if (!alone) report_continual();
   if (is_finished && writes()) {
     write(folder_.path / "bundle", told());
     result.bundle = folder_.path / "bundle";
   }
-  if (is_finished && result.continual) measure_after(*result.continual, on);
+  if (alone) report_continual();
   if (is_finished && writes()) {
     if (measure) add_to_provenance(result.bundle, measure());
-    if (result.continual)
-      io::write_json(folder_.path / "continual.json", to_json(*result.continual));
     std::error_code ignored;
     std::filesystem::remove_all(folder_.path / "candidate", ignored);
   }

@@ -54,8 +54,9 @@ class FamilyRun {
   /// can be wrong any more. `measured`: what of the model was taken from the recordings.
   void open(const LearnedFrom& data, const nlohmann::json& measured = {}) const;
   /// Trains and writes the bundle, or what led to its absence into the result. `provenance`: what
-  /// the family knows of where the model came from. `on`: of a run that learns on. `measure` is
-  /// called once the bundle lies there, as it may take long: what fails then costs no training.
+  /// the family knows of where the model came from. `on`: of a run that learns on; measured after
+  /// the bundle was written, by several processes before. `measure` is called at the end, as it
+  /// may take long: what fails then costs neither the bundle nor the report of learning on.
   LearnResult train(Task& task, const nlohmann::json& provenance, const Write& write,
                     const LearningOn& on = {}, const Measure& measure = nullptr);
 

@@ -7,6 +7,7 @@
 #include "error_message.hpp"
 #include "foresight/data/lerobot_writer.hpp"
 #include "foresight/data/png.hpp"
+#include "foresight/io/files.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -77,6 +78,29 @@ TEST_CASE("a converted data set holds the same episodes, numbers and pictures") 
           convert_dataset(recordings() / "tworoom" / "native224", target, {.format = format});
         },
         "exists already"));
+  }
+}
+
+TEST_CASE("a recording whose path is not UTF-8 is converted, and opens without its notes") {
+  TemporaryFolder folder;
+  const auto source = folder / "set\xff";
+  fs::copy(recordings() / "tworoom" / "native224", source, fs::copy_options::recursive);
+  convert_dataset(source, folder / "folder", {.format = TargetFormat::folder});
+  const std::string noted = (folder / "set\xef\xbf\xbd").string();
+  CHECK(open_dataset(folder / "folder")->notes().at("converted_from") == noted);
+  if (parquet_missing()) {
+    WARN("SKIPPED: LeRobot, this build has no Parquet");
+    return;
+  }
+  convert_dataset(source, folder / "lerobot", {.format = TargetFormat::lerobot});
+  CHECK(open_dataset(folder / "lerobot")->notes().at("converted_from") == noted);
+  for (const char* text : {"{\"environment\": ", "[1, 2]"}) {
+    io::write_text(folder / "lerobot" / "meta" / "foresight.json", text);
+    const auto data = open_dataset(folder / "lerobot");
+    CHECK(data->notes().empty());
+    REQUIRE(data->remarks().size() == 1);
+    CHECK_THAT(data->remarks().front(), Catch::Contains("foresight.json: "));
+    CHECK(data->num_episodes() == 3);
   }
 }
 

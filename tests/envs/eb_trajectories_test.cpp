@@ -11,6 +11,7 @@
 #include "envs/eb_golden_options.hpp"
 #include "error_message.hpp"
 #include "golden.hpp"
+#include "threads.hpp"
 
 namespace foresight::envs {
 namespace {
@@ -226,6 +227,17 @@ TEST_CASE("a trajectory is a function of options, seed and number, whatever the 
   const auto dot = last.positions[0][2];
   CHECK(last.pixels[0][2].equal(eb_two_rooms_picture(
       options.geometry, walk.layout, {dot[0].item<float>(), dot[1].item<float>()})));
+}
+
+TEST_CASE("a batch of trajectories is the same on any number of threads, bit for bit") {
+  EbTrajectoryOptions options;
+  options.window = 5;
+  const EbTrajectorySource source(options, 3);
+  CHECK(same_on_four_threads([&] {
+    const auto batch = source.batch(7, 21);  // six tasks
+    return at::cat({batch.pixels.flatten().to(at::kFloat), batch.actions.flatten(),
+                    batch.positions.flatten()});
+  }));
 }
 
 TEST_CASE("the last position of a walk is never in a window") {

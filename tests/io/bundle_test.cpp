@@ -254,6 +254,20 @@ TEST_CASE("a folder that holds other files is not replaced") {
       "does not exist"));
 }
 
+TEST_CASE("a bundle is replaced though a killed process left one of its files half written") {
+  TemporaryFolder folder;
+  const auto model = folder / "model";
+  io::write_bundle(model, example(1), example_tensors(1));
+  write_bytes(model / "config.json.tmp-abandoned012", "half");
+  io::write_bundle(model, example(2), example_tensors(2));
+  CHECK(consistent(io::read_bundle(model)));
+  CHECK(entries(model) == 2);
+  write_bytes(model / "notes.txt.tmp-abandoned012", "of a file that is none of a bundle's");
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { io::write_bundle(model, example(3), example_tensors(3)); }, "notes.txt.tmp"));
+}
+
 TEST_CASE("tensors of an opened bundle survive its replacement") {
   TemporaryFolder folder;
   io::write_bundle(folder / "model", example(1), example_tensors(1));

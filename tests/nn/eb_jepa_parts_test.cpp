@@ -17,6 +17,7 @@
 #include "foresight/nn/projector.hpp"
 #include "foresight/nn/res_unet.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "threads.hpp"
 
 namespace foresight::eb_jepa_parts_test {
 namespace {
@@ -123,6 +124,20 @@ TEST_CASE("a rollout in single precision is PyTorch's GRU with a layer norm, in 
     hidden = hidden * head;
     CHECK(at::allclose(imagined.select(2, t).to(at::kDouble), hidden, 1e-5, 1e-5));
   }
+}
+
+TEST_CASE("a fused rollout is the same on any number of threads, bit for bit") {
+  const int64_t width = 24, actions = 3, samples = 101;  // rows of seven tasks
+  torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({width}));
+  nn::GruPredictor predictor({1, width, actions, width}, norm);
+  at::NoGradGuard no_grad;
+  PhiloxNoise noise(3);
+  predictor.initialise(noise);
+  const auto start = noise.normal({1, 1, width}), future = noise.normal({1, samples, 4, actions});
+  CHECK(same_on_four_threads([&] {
+    return predictor.rollout(start, at::zeros({1, 0, actions}), future,
+                             [](const Tensor& z) { return z; });
+  }));
 }
 
 TEST_CASE("initial weights of the GRU stay within one over the root of its width") {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear layers and AdaLN blocks in fixed point against float64, within bounds that follow from the
 // format; the processor's kernel against the portable one, bit for bit.
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
@@ -15,6 +14,7 @@
 #include "foresight/nn/packed_adaln.hpp"
 #include "foresight/nn/projection.hpp"
 #include "foresight/nn/vit.hpp"
+#include "threads.hpp"
 
 namespace foresight::packed_test {
 
@@ -68,15 +68,6 @@ double relative_rms(const Tensor& actual, const Tensor& expected) {
   const auto error = actual.to(at::kDouble) - expected.to(at::kDouble);
   return (error.square().mean() / expected.to(at::kDouble).square().mean()).sqrt().item<double>();
 }
-
-class Threads {
- public:
-  explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/noise.hpp"
+#include "threads.hpp"
 
 namespace foresight::short_attention_test {
 
@@ -66,6 +67,14 @@ TEST_CASE("short attention takes the strided parts of one product, and any numbe
   const auto none = nn::short_attention(parts[0].narrow(0, 0, 0), parts[1].narrow(0, 0, 0),
                                         parts[2].narrow(0, 0, 0));
   CHECK(none.sizes() == at::IntArrayRef({0, kHeads, kTokens, kWidth}));
+}
+
+TEST_CASE("short attention is the same on any number of threads, bit for bit") {
+  at::NoGradGuard no_grad;
+  PhiloxNoise noise(5);
+  const auto draw = [&] { return noise.normal({301, 4, 3, 16}); };  // heads of five tasks
+  const auto q = draw(), k = draw(), v = draw();
+  CHECK(same_on_four_threads([&] { return nn::short_attention(q, k, v); }));
 }
 
 TEST_CASE("short attention in bfloat16 rounds its result only, and keeps what is not a number") {

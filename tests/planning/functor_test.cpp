@@ -10,6 +10,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "golden.hpp"
+#include "threads.hpp"
 
 namespace foresight::functor_test {
 namespace {
@@ -190,6 +191,22 @@ TEST_CASE("threads do not change a bit of a functor's costs") {
   };
   const auto alone = cost(1);
   for (const int64_t threads : {0, 2, 3, 7}) CHECK(at::equal(cost(threads), alone));
+}
+
+TEST_CASE("LibTorch's threads do not change a bit of what a functor imagines") {
+  const auto c = random_case(2, 333, 3, at::kFloat);
+  const auto state = State(1).set("latent", c.start.unsqueeze(1)).set("parameters", c.parameters);
+  for (const int64_t threads : {0, 3}) {
+    INFO("FunctorOptions.threads = " << threads);
+    const FunctorModel model(make_functor(LoadedCart{}), c.space, {.threads = threads});
+    PhiloxNoise noise(1);
+    CHECK(same_on_four_threads([&] {
+      const auto imagined = model.rollout(state, c.actions, noise);
+      const auto value = model.value(imagined.states.narrow(2, 1));
+      return at::cat(
+          {imagined.states.at("latent").flatten(), imagined.rewards.flatten(), value.flatten()});
+    }));
+  }
 }
 
 TEST_CASE("one step outside planning is the functor itself") {

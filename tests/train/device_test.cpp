@@ -3,6 +3,7 @@
 // is read where there is no such device.
 #include <cmath>
 
+#include "../../src/train/moved_together.hpp"
 #include "brief_families.hpp"
 #include "catch.hpp"
 #include "foresight/control/agent.hpp"
@@ -41,6 +42,24 @@ void check_same_losses(const std::filesystem::path& there, const std::filesystem
 }
 
 }  // namespace
+
+TEST_CASE("tensors go to the device in one piece, or by themselves where one is there already",
+          "[device]") {
+  const std::vector<Tensor> rows{at::arange(6).view({2, 3}), at::arange(4).view({4, 1})};
+  for (const bool there : {false, true}) {
+    auto given = rows;
+    if (there) given[1] = given[1].to(test_device());
+    for (const auto& device : {test_device(), at::Device(at::kCPU)}) {
+      INFO((there ? "one is on the device" : "from the CPU") << ", to " << device.str());
+      const auto moved = moved_together(given, device);
+      REQUIRE(moved.size() == rows.size());
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        CHECK(moved[i].device() == device);
+        CHECK(at::equal(moved[i].to(at::kCPU), rows[i]));
+      }
+    }
+  }
+}
 
 TEST_CASE("every family learns on the device what it learns on the CPU", "[device]") {
   const TemporaryFolder folder;

@@ -30,9 +30,11 @@ std::string encoder_in(const TemporaryFolder& folder,
 
 LearnResult probe_learned_of(std::shared_ptr<const data::Dataset> dataset,
                              const VJepa2ProbeLearnOptions& options, const fs::path& run,
-                             const Continuation* from = nullptr) {
+                             const Continuation* from = nullptr,
+                             GradientReducer* reducer = nullptr) {
   LearnHooks hooks;
   hooks.continuation = from;
+  hooks.reducer = reducer;
   return learn(std::move(dataset), options, {run}, at::kCPU, ProgressStyle::silent, hooks);
 }
 
@@ -57,18 +59,27 @@ class LostEpisode final : public TensorDataset {
   }
 };
 
-// Recordings that cannot be read any more once a bundle lies in `run`.
+// Recordings that cannot be read any more once `sign` is there.
 class GoneAfterwards final : public TensorDataset {
  public:
-  GoneAfterwards(TensorRecordings recordings, fs::path run)
-      : TensorDataset(std::move(recordings)), run_(std::move(run)) {}
+  GoneAfterwards(TensorRecordings recordings, fs::path sign)
+      : TensorDataset(std::move(recordings)), sign_(std::move(sign)) {}
   Tensor read_frames(int64_t episode, at::IntArrayRef rows) const override {
-    if (fs::exists(run_ / "bundle")) throw Error(ErrorCategory::bad_file, "the disk is gone");
+    if (fs::exists(sign_)) throw Error(ErrorCategory::bad_file, "the disk is gone");
     return TensorDataset::read_frames(episode, rows);
   }
 
  private:
-  fs::path run_;
+  fs::path sign_;
+};
+
+// The first of two processes, of which the other one waits for nothing.
+class FirstOfTwo final : public GradientReducer {
+ public:
+  int64_t rank() const override { return 0; }
+  int64_t world_size() const override { return 2; }
+  void reduce(const std::vector<Tensor>&) override {}
+  void average(std::vector<double>&) override {}
 };
 
 // The same recordings, whose state columns come in the other order.
@@ -315,7 +326,7 @@ TEST_CASE("a probe that cannot be judged is in its bundle all the same") {
   options.cache.budget_mb = 0;  // frames are read when they are looked at
   options.loader.threads = 0;
   const auto recordings =
-      std::make_shared<GoneAfterwards>(moving_gripper(kBriefSide), folder / "run");
+      std::make_shared<GoneAfterwards>(moving_gripper(kBriefSide), folder / "run" / "bundle");
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { probe_learned_of(recordings, options, folder / "run"); },
       "the disk is gone"));
@@ -334,6 +345,31 @@ TEST_CASE("a probe that cannot be judged is in its bundle all the same") {
   CHECK(told["held_out"]["rows"] == 17 * told["validation_episodes"].size());
   for (const auto& [name, tensor] : kept.tensors.tensors())
     CHECK(at::equal(judged.tensors.at(name), tensor));
+}
+
+TEST_CASE("the report of learning on comes before judgement, that of processes before the bundle") {
+  const TemporaryFolder folder;
+  auto options = brief_probe();
+  options.backbone = encoder_in(folder);
+  const auto first = probe_learned(options, folder / "first");
+  const Continuation from{first.bundle, nullptr};
+  auto on = brief_probe();
+  on.training.steps = 2;
+  on.cache.budget_mb = 0;
+  on.loader.threads = 0;
+  const auto told_before = [&](const fs::path& run, const char* last, GradientReducer* reducer) {
+    const auto recordings =
+        std::make_shared<GoneAfterwards>(moving_gripper(kBriefSide), run / last);
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { probe_learned_of(recordings, on, run, &from, reducer); },
+        "the disk is gone"));
+    CHECK(fs::exists(run / "bundle"));
+    return fs::exists(run / "continual.json");
+  };
+  CHECK(told_before(folder / "alone", "continual.json", nullptr));
+  CHECK_FALSE(told_before(folder / "early", "bundle", nullptr));  // the bundle comes first
+  FirstOfTwo several;
+  CHECK(told_before(folder / "several", "bundle", &several));
 }
 
 TEST_CASE("published probes have their sizes, rate and crops") {

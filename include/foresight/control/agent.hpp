@@ -56,6 +56,7 @@ struct FORESIGHT_API AgentOptions {
   MpcOptions control;
   /// On a GPU: rollouts are recorded once and replayed (models::GraphedModel). On, because it
   /// changes no number, and launching a rollout's kernels one by one takes longer than they run.
+  /// Counts for the first controller, objective or monitor made while none is left.
   bool cuda_graphs = true;
 
   template <class Self, class Visitor>

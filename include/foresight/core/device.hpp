@@ -9,6 +9,9 @@
 
 namespace foresight {
 
+/// Whether open_device() knows the name, whatever this machine has.
+FORESIGHT_API bool is_device_name(std::string_view name);
+
 /// The device called "cpu", "cuda" (the current GPU, the first unless somebody chose) or
 /// "cuda:<number>", ready for planning and training. For a GPU it also changes two settings of
 /// LibTorch, for the whole program:

@@ -13,8 +13,8 @@ namespace foresight::models {
 
 /// What a GraphedModel records.
 struct FORESIGHT_API GraphOptions {
-  /// Most shapes that are kept as graphs; further ones are computed as usual. 16: those of a planner
-  /// whose candidates grow fewer (iCEM) in a controller, and of its last evaluation.
+  /// Most shapes that are kept as graphs; further ones are computed as usual. 16: those of a
+  /// planner whose candidates grow fewer (iCEM) in a controller, and of its last evaluation.
   int64_t shapes = 16;
   /// Most bytes that the imagined futures of all graphs may take, which stay on the GPU; further
   /// shapes are computed as usual. A graph also keeps the memory of its rollout's intermediate
@@ -31,7 +31,8 @@ struct FORESIGHT_API GraphOptions {
 ///  - of models whose rollouts wait for the device: found out when they are recorded, told as a
 ///    warning, and not tried again.
 /// Weights may change in place; a model that was moved or converted (Module::to(), of a model that
-/// is a torch::nn::Module) is recorded anew. Serves several threads, each of its replays after the other.
+/// is a torch::nn::Module) is recorded anew. Serves several threads, each of its replays after the
+/// other.
 class FORESIGHT_API GraphedModel final : public WorldModel {
  public:
   explicit GraphedModel(std::shared_ptr<const WorldModel> model, GraphOptions options = {});

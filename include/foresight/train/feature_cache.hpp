@@ -14,6 +14,8 @@
 
 namespace foresight::train {
 
+/// Page-locked memory, through which a batch's kept features go to a GPU, comes on top of
+/// `budget_mb`.
 struct FORESIGHT_API FeatureCacheOptions {
   int64_t budget_mb = 4096;  ///< most memory for features, MB of 10^6 bytes; 0: keep nothing
 

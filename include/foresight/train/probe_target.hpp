@@ -47,7 +47,7 @@ struct ProbeLoss {
 FORESIGHT_API Tensor probe_truth(const Tensor& states, const ProbeTargetOptions& target,
                                  std::string_view reader);
 
-/// `read` [B,outputs] against probe_truth(). Waits for no device.
+/// `read` [B,outputs] against probe_truth(). Waits for no device where `truth` is on `read`'s.
 FORESIGHT_API ProbeLoss probe_loss(const Tensor& read, const Tensor& truth,
                                    const ProbeTargetOptions& target);
 

@@ -53,20 +53,40 @@ with h5py.File(f"{out}/robomimic/low_dim.hdf5", "w", libver="latest") as f:
 expected["robomimic"] = {"lengths": demos, "actions": np.concatenate(actions).tolist(),
                          "states": np.concatenate(states).tolist(), "levels": [10 + 40 * (i % 5) for i in range(11)]}
 
-# robomimic, broken: a column with a row too few in one demonstration and one too many in the next,
-# and others that few demonstrations have
+# robomimic, broken: a column with a row too few in one demonstration and one too many in the next, one that a single
+# demonstration has lost, and others that not nearly all demonstrations have
 os.makedirs(f"{out}/robomimic_uneven", exist_ok=True)
 with h5py.File(f"{out}/robomimic_uneven/low_dim.hdf5", "w", libver=("v108", "v110")) as f:
-    for i, rows in enumerate([3, 2, 4, 3, 3]):
+    for i, rows in enumerate([3, 2, 4] + 8 * [3]):
         demo = f.create_group(f"data/demo_{i}")
         demo["actions"] = np.arange(6, dtype=np.float32).reshape(3, 2)
         demo["obs/range"] = np.arange(rows, dtype=np.float32)
         demo["obs/wheels"] = np.arange(3 + i, dtype=np.float32)  # of as many wheels, whatever the rows
         if i != 3:
             demo["obs/height"] = np.arange(3, dtype=np.int64)
+        if i < 9:
+            demo["obs/shelf"] = np.arange(3, dtype=np.float32)
         if i == 4:
             demo["interventions"] = np.zeros(3, dtype=np.float32)
-        demo["obs/agentview_image"] = grey(i, 3, 4)
+        demo["obs/agentview_image"] = grey(i % 5, 3, 4)
+
+# robomimic, sound: two tasks in a file each, of which the merged one has external links alone. They differ in how wide
+# an array is, and in whether there is one
+os.makedirs(f"{out}/robomimic_merged/tasks", exist_ok=True)
+with h5py.File(f"{out}/robomimic_merged/low_dim.hdf5", "w", libver=("v108", "v110")) as merged:
+    for t, task in enumerate(["lift", "can"]):
+        with h5py.File(f"{out}/robomimic_merged/tasks/{task}.hdf5", "w", libver=("v108", "v110")) as f:
+            for i in range(2):
+                demo = f.create_group(f"data/demo_{i}")
+                demo["obs/agentview_image"] = grey(2 * t + i, 3)
+                demo["wrist_image"] = np.full((3, 4, 4, 3), 2 * t + i, np.uint8)
+                demo["actions"] = np.full((3, 2), 2 * t + i, np.float32)
+                demo["states"] = np.arange(3, dtype=np.float32)
+                demo["obs/height"] = np.arange(3, dtype=np.float32)
+                demo["obs/object"] = np.zeros((3, 3 + t), np.float32)
+                if task == "can":
+                    demo["obs/lid"] = np.arange(3, dtype=np.float32)
+                merged[f"data/demo_{2 * t + i}"] = h5py.ExternalLink(f"tasks/{task}.hdf5", f"data/demo_{i}")
 
 # DINO-WM: Push-T (videos, actions in hundredths, velocities) and point maze (frames as tensors)
 for name, lengths in {"dino_wm_pusht": [4, 6], "dino_wm_maze": [5, 2]}.items():
