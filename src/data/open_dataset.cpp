@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which format lies at a path: each is told by one file that every recording of it has.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "episode_files.hpp"

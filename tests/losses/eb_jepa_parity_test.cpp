@@ -194,7 +194,8 @@ void check_case(Golden& golden, const nlohmann::json& config, at::ScalarType typ
 
 }  // namespace
 
-TEST_CASE("every loss of EB-JEPA has the reference's value, gradients and statistics", "[parity][device]") {
+TEST_CASE("every loss of EB-JEPA has the reference's value, gradients and statistics",
+          "[parity][device]") {
   for_each_golden("eb_jepa/losses", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble})
       for (const auto& config : golden.config().at("cases")) check_case(golden, config, type);

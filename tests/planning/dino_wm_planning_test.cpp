@@ -26,7 +26,8 @@ Objective dino_wm_objective(GoalDistance distance, double alpha) {
   return objective;
 }
 
-TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all frames", "[parity][device]") {
+TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all frames",
+          "[parity][device]") {
   for_each_golden("dino_wm/objective", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble}) {
       const auto input = [&](const char* key) { return golden.input(key).to(type); };
