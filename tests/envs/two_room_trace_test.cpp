@@ -104,10 +104,10 @@ TEST_CASE("TwoRoom draws every recorded frame within one grey level, nearly all 
     }
   }
   REQUIRE(frames == 358);
-#if defined(__x86_64__)
+  // The trace's exp() is ATen's of processors with AVX2; that of AVX-512 rounds otherwise.
+  if (at::get_cpu_capability() != "AVX2") return;
   CHECK(exact_native == frames);
   CHECK(exact_small == frames);
-#endif
 }
 
 TEST_CASE("TwoRoom replays the recorded training episodes exactly") {
