@@ -46,29 +46,29 @@ TEST_CASE("CEM keeps the promises of a planner", "[device]") {
   conformance(SamplingPlanner(options), {.escape = kYes});
 }
 
-TEST_CASE("CEM without limits keeps the other promises", "[device]") {
+TEST_CASE("CEM without limits keeps the other promises", "[device][long]") {
   conformance(SamplingPlanner(small(lewm_cem())), {.limits = kNo, .escape = kYes});
 }
 
-TEST_CASE("CEM with truncated sampling keeps the promises of a planner", "[device]") {
+TEST_CASE("CEM with truncated sampling keeps the promises of a planner", "[device][long]") {
   auto options = small(lewm_cem());
   options.bound = BoundKind::truncated;
   conformance(SamplingPlanner(options), {.escape = kYes});
 }
 
-TEST_CASE("iCEM keeps the promises of a planner", "[device]") {
+TEST_CASE("iCEM keeps the promises of a planner", "[device][long]") {
   conformance(SamplingPlanner(small(icem(), 128, 20)), {.escape = kYes});
 }
 
-TEST_CASE("stable-worldmodel's iCEM keeps the promises of a planner", "[device]") {
+TEST_CASE("stable-worldmodel's iCEM keeps the promises of a planner", "[device][long]") {
   conformance(SamplingPlanner(small(lewm_icem())), {.escape = kYes});
 }
 
-TEST_CASE("MPPI keeps the promises of a planner", "[device]") {
+TEST_CASE("MPPI keeps the promises of a planner", "[device][long]") {
   conformance(SamplingPlanner(small_mppi(mppi())), {.accuracy = 0.3});
 }
 
-TEST_CASE("TD-MPC2's MPPI keeps the promises of a planner", "[device]") {
+TEST_CASE("TD-MPC2's MPPI keeps the promises of a planner", "[device][long]") {
   auto options = small(tdmpc2(), 256, 30);
   options.returned = Returned::mean;
   // Its temperature is in units of the cost, hence the accuracy.
@@ -84,14 +84,14 @@ TEST_CASE("MPPI over knots keeps the promises of a planner", "[device]") {
   conformance(SamplingPlanner(options), {.accuracy = 0.4});
 }
 
-TEST_CASE("MPPI over rates keeps the promises of a planner", "[device]") {
+TEST_CASE("MPPI over rates keeps the promises of a planner", "[device][long]") {
   auto options = small_mppi(smppi());
   options.temperature = 0.05;
   options.initial_std = {0.5};
   conformance(SamplingPlanner(options), {.accuracy = 0.4});
 }
 
-TEST_CASE("predictive sampling keeps the promises of a planner", "[device]") {
+TEST_CASE("predictive sampling keeps the promises of a planner", "[device][long]") {
   auto options = predictive_sampling();
   options.samples = 512;
   options.iterations = 30;
@@ -99,7 +99,7 @@ TEST_CASE("predictive sampling keeps the promises of a planner", "[device]") {
   conformance(SamplingPlanner(options), {.accuracy = 0.4});
 }
 
-TEST_CASE("CEM over a cubic spline keeps the promises of a planner", "[device]") {
+TEST_CASE("CEM over a cubic spline keeps the promises of a planner", "[device][long]") {
   auto options = small(lewm_cem());
   options.bound = BoundKind::box;
   options.proposal = ProposalKind::knots;
@@ -108,17 +108,17 @@ TEST_CASE("CEM over a cubic spline keeps the promises of a planner", "[device]")
   conformance(SamplingPlanner(options), {.escape = kYes});
 }
 
-TEST_CASE("CMA-ES keeps the promises of a planner", "[device]") {
+TEST_CASE("CMA-ES keeps the promises of a planner", "[device][long]") {
   conformance(CmaEsPlanner({.samples = 32, .iterations = 60}), {.accuracy = 0.01});
 }
 
-TEST_CASE("separable CMA-ES keeps the promises of a planner", "[device]") {
+TEST_CASE("separable CMA-ES keeps the promises of a planner", "[device][long]") {
   CmaEsOptions options{.samples = 32, .iterations = 60, .initial_std = {1.0}};
   options.form.covariance = CmaCovariance::separable;
   conformance(CmaEsPlanner(options), {.accuracy = 0.01, .escape = kYes});
 }
 
-TEST_CASE("CMA-ES by eigenvectors keeps the promises of a planner", "[device]") {
+TEST_CASE("CMA-ES by eigenvectors keeps the promises of a planner", "[device][long]") {
   CmaEsOptions options{.samples = 32, .iterations = 60};
   options.form.factor = CmaFactor::eigen;
   options.returned = Returned::best_ever;
@@ -129,7 +129,8 @@ TEST_CASE("AdamW through the cost keeps the promises of a planner", "[device]") 
   conformance(GradientPlanner({.samples = 8, .iterations = 60}), {.escape = kYes});
 }
 
-TEST_CASE("gradient descent with a clipped norm keeps the promises of a planner", "[device]") {
+TEST_CASE("gradient descent with a clipped norm keeps the promises of a planner",
+          "[device][long]") {
   conformance(GradientPlanner({.samples = 4,
                                .iterations = 80,
                                .optimizer = ActionOptimizer::sgd,
@@ -145,7 +146,7 @@ TEST_CASE("the Lagrangian planner keeps the promises of a planner", "[device]") 
   conformance(LagrangianPlanner(options));
 }
 
-TEST_CASE("CEM with gradient refinement keeps the promises of a planner", "[device]") {
+TEST_CASE("CEM with gradient refinement keeps the promises of a planner", "[device][long]") {
   RefinedOptions options{.search = small(lewm_cem(), 64, 12)};
   options.search.bound = BoundKind::box;
   options.polish.iterations = 20;
@@ -156,14 +157,15 @@ TEST_CASE("categorical CEM keeps the promises of a planner", "[device]") {
   conformance(SamplingPlanner(small(categorical_cem())), {.actions = Actions::discrete});
 }
 
-TEST_CASE("projected gradients keep the promises of a planner", "[device]") {
+TEST_CASE("projected gradients keep the promises of a planner", "[device][long]") {
   auto options = pgd();
   options.samples = 8;
   options.learning_rate = 0.2;
   conformance(GradientPlanner(options), {.actions = Actions::discrete});
 }
 
-TEST_CASE("categorical CEM with projected gradients keeps the promises of a planner", "[device]") {
+TEST_CASE("categorical CEM with projected gradients keeps the promises of a planner",
+          "[device][long]") {
   RefinedOptions options{.search = small(categorical_cem())};
   options.polish = pgd();
   options.polish.samples = 4;
@@ -178,24 +180,24 @@ TEST_CASE("CEM with one candidate still plans", "[device]") {
   one_candidate_conformance(SamplingPlanner(options));
 }
 
-TEST_CASE("MPPI with one candidate still plans", "[device]") {
+TEST_CASE("MPPI with one candidate still plans", "[device][long]") {
   auto options = mppi();
   options.samples = 1;
   one_candidate_conformance(SamplingPlanner(options));
 }
 
-TEST_CASE("categorical CEM with one candidate still plans", "[device]") {
+TEST_CASE("categorical CEM with one candidate still plans", "[device][long]") {
   auto options = categorical_cem();
   options.samples = options.elites = 1;
   options.mean_candidate = MeanCandidate::never;
   one_candidate_conformance(SamplingPlanner(options), Actions::discrete);
 }
 
-TEST_CASE("gradient planning with one candidate still plans", "[device]") {
+TEST_CASE("gradient planning with one candidate still plans", "[device][long]") {
   one_candidate_conformance(GradientPlanner({.samples = 1}));
 }
 
-TEST_CASE("refinement with one candidate still plans", "[device]") {
+TEST_CASE("refinement with one candidate still plans", "[device][long]") {
   RefinedOptions options;
   options.search.samples = options.search.elites = 1;
   options.search.mean_candidate = MeanCandidate::never;
