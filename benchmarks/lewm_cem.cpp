@@ -21,6 +21,7 @@
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/graphed_model.hpp"
 #include "foresight/models/jepa.hpp"
+#include "foresight/nn/packing_pays.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
@@ -207,10 +208,10 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
                {"threads", settings.threads}});
   }
   const bool on_cpu = settings.device.is_cpu();
-  if (on_cpu)
-    model->pack();
-  else
+  if (!on_cpu)
     model->to(settings.device);
+  else if (nn::packing_pays())
+    model->pack();
   const auto narrow = model->copy();
   narrow->to(at::kBFloat16);
   const auto graphs = on_cpu ? Graphs::no : Graphs::yes;

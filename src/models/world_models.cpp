@@ -6,6 +6,7 @@
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/nn/packing_pays.hpp"
 
 namespace foresight::models {
 namespace {
@@ -18,7 +19,7 @@ LoadedWorldModel loaded(const io::Bundle& bundle) {
 
 std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) {
   auto model = read_jepa(bundle);
-  model->pack();
+  if (nn::packing_pays()) model->pack();
   return model;
 }
 
@@ -43,7 +44,7 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
     const bool repack =
         model && to_float && model->parameters().front().scalar_type() != at::kFloat;
     loaded.module->to(to_float ? at::kFloat : at::kBFloat16);
-    if (repack) model->pack();
+    if (repack && nn::packing_pays()) model->pack();
     return loaded;
   }
   require(model != nullptr, ErrorCategory::unsupported,
