@@ -81,8 +81,8 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
   /// this processor (nn/packed_linear.hpp), once more in memory: from now on inference without
   /// gradients takes about a fifth less time and gives the same up to rounding. While weights
   /// differ from what was packed, elsewhere than on the CPU in float32 and where this processor has
-  /// no AVX2 and FMA, all is as before. Models that are read from bundles are packed already
-  /// (models/world_models.hpp); after training, call it again.
+  /// no AVX2 and FMA, all is as before. Models that are read from bundles are packed already where
+  /// that pays (models/world_models.hpp, nn/packing_pays.hpp); after training, call it again.
   void pack();
   /// An independent float32 model on the CPU, for inference only, whose linear layers compute in
   /// fixed point (nn/packed_linear.hpp): the AdaLN predictor, a ViT encoder and heads without
