@@ -131,14 +131,17 @@ struct GraphedModel::Recordings {
     bytes = 0;
   }
 
-  // Of a shape's first call: whether the next is to be recorded.
-  bool is_worth_keeping(const Trajectory& future) const {
+  // After a shape's first call: the next is recorded if there is room for its future.
+  void expect(const std::vector<int64_t>& key, const Trajectory& future) {
     int64_t more = 0;
     for (const auto& tensor : results_of(future)) {
-      if (tensor.requires_grad()) return false;
+      if (tensor.requires_grad()) return;
       more += static_cast<int64_t>(tensor.nbytes());
     }
-    return static_cast<int64_t>(rollouts.size()) < options.shapes && bytes + more <= options.bytes;
+    if (static_cast<int64_t>(rollouts.size()) >= options.shapes || bytes + more > options.bytes)
+      return;
+    rollouts.emplace(key, std::nullopt);
+    bytes += more;
   }
 
   bool must_differentiate(const State& state, const Tensor& actions) const {
@@ -195,11 +198,7 @@ Trajectory GraphedModel::rollout(const State& state, const Tensor& actions, Nois
     WatchedNoise watched(&noise);
     auto future = model_->rollout(state, actions, watched);
     kept.refused = watched.drew();
-    if (!kept.refused && kept.is_worth_keeping(future)) {
-      kept.rollouts.emplace(key, std::nullopt);
-      for (const auto& tensor : results_of(future))
-        kept.bytes += static_cast<int64_t>(tensor.nbytes());
-    }
+    if (!kept.refused) kept.expect(key, future);
     return future;
   }
   auto& recording = found->second;

@@ -23,7 +23,7 @@ struct FORESIGHT_API GraphOptions {
 };
 
 /// A model whose rollouts on CUDA devices are recorded at their second call with the same shapes
-/// and replayed from the third. Replays compute what the model's own rollout does, by the same
+/// and replayed from then on. Replays compute what the model's own rollout does, by the same
 /// kernels. Everything else is the model's own, and so are rollouts
 ///  - on other devices, and where foresight was built without CUDA's headers;
 ///  - that are differentiated: gradients need the operations themselves;
