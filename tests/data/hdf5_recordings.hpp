@@ -78,4 +78,16 @@ inline void take_bytes_away(const std::filesystem::path& file, const Tensor& val
   io::write_text(file, bytes);
 }
 
+/// CHECKs that `data` is `whole` but for what `lost` lost of its arrays: the same state columns,
+/// lengths and actions everywhere, the frames of the others.
+inline void check_rest(const Dataset& data, const Dataset& whole, int64_t lost) {
+  CHECK(data.state_columns() == whole.state_columns());
+  for (int64_t e = 0; e < data.num_episodes(); ++e) {
+    REQUIRE(data.length(e) == whole.length(e));
+    CHECK(at::equal(data.read_all_rows(data.action_columns(), e),
+                    whole.read_all_rows(whole.action_columns(), e)));
+    if (e != lost) CHECK(at::equal(data.read_frames(e, {0}), whole.read_frames(e, {0})));
+  }
+}
+
 }  // namespace foresight::data
