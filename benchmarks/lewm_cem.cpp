@@ -210,10 +210,11 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   const bool on_cpu = settings.device.is_cpu();
   if (!on_cpu)
     model->to(settings.device);
-  else if (nn::packing_pays())
+  else if (nn::packing_pays(at::kFloat))
     model->pack();
   const auto narrow = model->copy();
   narrow->to(at::kBFloat16);
+  if (on_cpu && nn::packing_pays(at::kBFloat16)) narrow->pack();
   const auto graphs = on_cpu ? Graphs::no : Graphs::yes;
   std::vector<Precision> ours{{"float32", {model, inputs, graphs}},
                               {"bfloat16", {narrow, inputs, graphs}}};

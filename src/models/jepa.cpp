@@ -251,9 +251,10 @@ std::shared_ptr<Jepa> Jepa::copy() const {
 }
 
 void Jepa::pack() {
-  if (fixed_point_ || !nn::has_fast_packing()) return;
+  if (fixed_point_) return;
   const at::NoGradGuard no_grad;
-  use_packed({nn::PackedFormat::float32});
+  if (nn::has_fast_packing()) use_packed({nn::PackedFormat::float32});
+  predictor_->use_prepacked();
   packed_ = true;
 }
 

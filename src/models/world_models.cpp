@@ -11,6 +11,12 @@
 namespace foresight::models {
 namespace {
 
+at::ScalarType type_of(const Jepa& model) { return model.parameters().front().scalar_type(); }
+
+void pack_where_it_pays(Jepa& model) {
+  if (nn::packing_pays(type_of(model))) model.pack();
+}
+
 template <auto read>
 LoadedWorldModel loaded(const io::Bundle& bundle) {
   const auto model = read(bundle);
@@ -19,7 +25,7 @@ LoadedWorldModel loaded(const io::Bundle& bundle) {
 
 std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) {
   auto model = read_jepa(bundle);
-  if (nn::packing_pays()) model->pack();
+  pack_where_it_pays(*model);
   return model;
 }
 
@@ -40,11 +46,10 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
   if (precision != InferencePrecision::fixed16) {
     require(!model || !model->in_fixed_point(), ErrorCategory::unsupported,
             "the model is in fixed point, which is not turned back: load its bundle anew");
-    const bool to_float = precision == InferencePrecision::float32;
-    const bool repack =
-        model && to_float && model->parameters().front().scalar_type() != at::kFloat;
-    loaded.module->to(to_float ? at::kFloat : at::kBFloat16);
-    if (repack && nn::packing_pays()) model->pack();
+    const auto type = precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16;
+    const bool repack = model && type_of(*model) != type;
+    loaded.module->to(type);
+    if (repack) pack_where_it_pays(*model);
     return loaded;
   }
   require(model != nullptr, ErrorCategory::unsupported,

@@ -57,6 +57,11 @@ void AdaLnBlock::use_packed(const Packing& packing) {
   packed_ = std::make_shared<PackedAdaLn>(*this, packing);
 }
 
+void AdaLnBlock::use_prepacked() {
+  attention_->use_prepacked();
+  feed_forward_->use_prepacked();
+}
+
 // The 1 of (1 + scale) is added to the bias.
 ModulationWeights modulation_weights(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks) {
   std::vector<Tensor> weights, biases;

@@ -73,6 +73,10 @@ void AdaLnPredictor::use_packed(const Packing& packing) {
       PackedModulation{PackedLinear(weight, bias, packing), Frozen(layers), packing.format});
 }
 
+void AdaLnPredictor::use_prepacked() {
+  for (const auto& block : blocks_) block->use_prepacked();
+}
+
 Tensor AdaLnPredictor::embed(const Tensor& latents, int64_t first_position) const {
   const auto x = latents + positions_.narrow(1, first_position, latents.size(1));
   return input_ ? through(input_, x) : x;

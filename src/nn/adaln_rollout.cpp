@@ -12,7 +12,10 @@ namespace {
 
 // As many as whose modulations and hidden activations an allocator keeps for the next time (32 MB)
 // and a processor's cache can hold.
-constexpr int64_t kCandidatesAtOnce = 128;
+int64_t candidates_at_once(const Tensor& x) {
+  constexpr int64_t kInFloat = 128;
+  return kInFloat * static_cast<int64_t>(sizeof(float)) / x.element_size();
+}
 
 }  // namespace
 
@@ -67,7 +70,7 @@ struct AdaLnPredictor::Rollout {
 Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                                const PredictionHead& head) const {
   check_rollout(context, past, future);
-  const auto parts = (future.size(0) * future.size(1) - 1) / kCandidatesAtOnce + 1;
+  const auto parts = (future.size(0) * future.size(1) - 1) / candidates_at_once(context) + 1;
   if (parts == 1 || !future.device().is_cpu() || at::GradMode::is_enabled())
     return imagine(context, past, future, head);
   std::vector<Tensor> imagined;

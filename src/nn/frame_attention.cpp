@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/frame_attention.hpp"
 
+#include <algorithm>
 #include <vector>
 
 #include "attention.hpp"
@@ -27,6 +28,13 @@ Tensor joined(const Tensor& past, const Tensor& own) {
   return at::cat({shared, own.unflatten(0, {past.size(0), samples})}, 3).flatten(0, 1);
 }
 
+bool can_prepack(const std::vector<Tensor>& weights) {
+  return PrepackedLinear::available() &&
+         std::all_of(weights.begin(), weights.end(), [](const Tensor& w) {
+           return w.scalar_type() == at::kBFloat16 && w.device().is_cpu() && !w.is_inference();
+         });
+}
+
 }  // namespace
 
 FrameAttention::FrameAttention(const FrameAttentionSizes& sizes) : sizes_(sizes) {
@@ -51,15 +59,24 @@ Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues
   const double dropout = mode == Mode::train ? sizes_.dropout : 0.0;
   // Softmax over one key is 1: what a lone token asks for does not matter.
   const bool alone = !past && u.size(1) == 1 && dropout == 0.0;
+  const auto* prepacked = prepacked_ && PrepackedLinear::computes(prepacked_->frozen, u, mode)
+                              ? prepacked_.get()
+                              : nullptr;
+  const bool all_ask = !alone && (outputs == Outputs::all || u.size(1) == tokens);
   Tensor query, keys, values;
-  if (!alone && (outputs == Outputs::all || u.size(1) == tokens)) {
+  if (all_ask && !prepacked) {
     const auto qkv = apply_linear(u, qkv_->weight).chunk(3, -1);
     query = split(qkv[0]), keys = split(qkv[1]), values = split(qkv[2]);
   } else {
-    const auto kv = apply_linear(u, qkv_->weight.slice(0, inner)).chunk(2, -1);
+    const auto kv = (prepacked ? prepacked->keys_and_values.apply(u)
+                               : apply_linear(u, qkv_->weight.slice(0, inner)))
+                        .chunk(2, -1);
     keys = split(kv[0]), values = split(kv[1]);
-    if (outputs == Outputs::last && !alone)
-      query = split(apply_linear(u.slice(1, u.size(1) - tokens), qkv_->weight.slice(0, 0, inner)));
+    if (all_ask || (outputs == Outputs::last && !alone)) {
+      const auto asking = all_ask ? u : u.slice(1, u.size(1) - tokens);
+      query = split(prepacked ? prepacked->query.apply(asking)
+                              : apply_linear(asking, qkv_->weight.slice(0, 0, inner)));
+    }
   }
   if (past) {
     keys = joined(past->keys, keys);
@@ -69,8 +86,20 @@ Tensor FrameAttention::forward(const Tensor& x, const KeyValues* past, KeyValues
   if (outputs == Outputs::none) return {};
   auto o = alone ? values : attend(query, keys, values, tokens, dropout);
   o = o.transpose(1, 2).flatten(2);
-  if (out_) o = drop(through(out_, o), sizes_.dropout, mode);
+  if (out_) o = drop(prepacked ? prepacked->out->apply(o) : through(out_, o), sizes_.dropout, mode);
   return grid ? o.unflatten(1, {-1, tokens}) : o;
+}
+
+void FrameAttention::use_prepacked() {
+  prepacked_ = nullptr;
+  if (!can_prepack(parameters())) return;
+  const auto inner = sizes_.heads * sizes_.head_width;
+  const auto& weight = qkv_->weight;
+  prepacked_ = std::make_shared<Prepacked>(
+      Prepacked{{weight.slice(0, 0, inner), {}},
+                {weight.slice(0, inner), {}},
+                out_ ? std::optional<PrepackedLinear>({out_->weight, out_->bias}) : std::nullopt,
+                Frozen(parameters())});
 }
 
 // All of the last query.size(2) tokens, frame by frame of `tokens`: each frame's queries meet its
@@ -102,7 +131,16 @@ NormedFeedForward::NormedFeedForward(int64_t width, int64_t hidden, double dropo
   out_ = place(*this, "net.4", torch::nn::Linear(hidden, width));
 }
 
+void NormedFeedForward::use_prepacked() {
+  prepacked_ = nullptr;
+  if (!can_prepack(parameters())) return;
+  prepacked_ = std::make_shared<Prepacked>(
+      Prepacked{{in_->weight, in_->bias}, {out_->weight, out_->bias}, Frozen(parameters())});
+}
+
 Tensor NormedFeedForward::forward(const Tensor& x, Mode mode) const {
+  if (prepacked_ && PrepackedLinear::computes(prepacked_->frozen, x, mode))
+    return prepacked_->out.apply(prepacked_->in.apply(through(norm_, x), Activation::gelu));
   const auto hidden = activate_temporary(through(in_, through(norm_, x)), Activation::gelu);
   return drop(through(out_, drop(hidden, dropout_, mode)), dropout_, mode);
 }

@@ -101,11 +101,14 @@ void check_packed_input(const Tensor& x) {
           "at::NoGradGuard");
 }
 
+bool stands_in(const Frozen& weights, Mode mode) {
+  return mode == Mode::infer && !at::GradMode::is_enabled() &&
+         !at::autocast::is_autocast_enabled(at::kCPU) && weights.unchanged();
+}
+
 bool packed_computes(const Frozen& weights, PackedFormat format, Mode mode,
                      std::string_view holder) {
-  if (format == PackedFormat::float32)
-    return mode == Mode::infer && !at::GradMode::is_enabled() &&
-           !at::autocast::is_autocast_enabled(at::kCPU) && weights.unchanged();
+  if (format == PackedFormat::float32) return stands_in(weights, mode);
   require(mode == Mode::infer, ErrorCategory::unsupported,
           "a model in fixed point only infers: train the one it was copied from");
   weights.check(holder);

@@ -9,13 +9,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
 #include "foresight/core/error.hpp"
 
 namespace foresight::nn {
 namespace {
 
-constexpr int64_t kLanes = 16;  // partial sums that a compiler keeps in vector registers
+constexpr int64_t kLanes = 8;
 constexpr int64_t kRowsOfTask = 256;
 
 // One head of one row: where its tokens begin and how far apart they lie.
@@ -26,67 +28,38 @@ struct TokensOfHead {
   T* token(int64_t i) const { return first + i * step; }
 };
 
-template <class T, class Wide = at::opmath_type<T>>
-Wide scalar_product(const T* a, const T* b, int64_t width) {
-  std::array<Wide, kLanes> sums{};
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane)
-      sums[static_cast<std::size_t>(lane)] +=
-          static_cast<Wide>(a[i + lane]) * static_cast<Wide>(b[i + lane]);
-  Wide total = 0;
-  for (const auto sum : sums) total += sum;
-  for (; i < width; ++i) total += static_cast<Wide>(a[i]) * static_cast<Wide>(b[i]);
-  return total;
+namespace portable {
+#include "short_attention.inl"
 }
 
-// The mean of the first `count` tokens, kLanes channels at a time.
-template <class T, class Wide = at::opmath_type<T>>
-void weighted_mean(const std::array<Wide, kShortAttention>& weight, TokensOfHead<const T> values,
-                   int64_t count, T* mean, int64_t width) {
-  int64_t d = 0;
-  for (; d + kLanes <= width; d += kLanes) {
-    std::array<Wide, kLanes> sums{};
-    for (int64_t j = 0; j < count; ++j) {
-      const T* token = values.token(j) + d;
-      const Wide share = weight[static_cast<std::size_t>(j)];
-      for (int64_t lane = 0; lane < kLanes; ++lane)
-        sums[static_cast<std::size_t>(lane)] += share * static_cast<Wide>(token[lane]);
-    }
-    for (int64_t lane = 0; lane < kLanes; ++lane)
-      mean[d + lane] = static_cast<T>(sums[static_cast<std::size_t>(lane)]);
-  }
-  for (; d < width; ++d) {
-    Wide sum = 0;
-    for (int64_t j = 0; j < count; ++j)
-      sum += weight[static_cast<std::size_t>(j)] * static_cast<Wide>(values.token(j)[d]);
-    mean[d] = static_cast<T>(sum);
-  }
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FORESIGHT_ATTENTION_AVX2
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+namespace avx2 {
+#include "short_attention.inl"
 }
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
 
+// Both give the same bits: without FMA, sums run in the same order.
 template <class T>
 void attend_in_head(TokensOfHead<const T> query, TokensOfHead<const T> keys,
                     TokensOfHead<const T> values, TokensOfHead<T> out, int64_t n, int64_t m,
                     int64_t width) {
-  using Wide = at::opmath_type<T>;
-  const Wide scale = 1 / std::sqrt(static_cast<Wide>(width));
-  for (int64_t i = 0; i < n; ++i) {
-    const auto seen = m - n + i + 1;
-    std::array<Wide, kShortAttention> weight{};
-    Wide largest = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < seen; ++j) {
-      auto& score = weight[static_cast<std::size_t>(j)];
-      score = scale * scalar_product(query.token(i), keys.token(j), width);
-      largest = std::max(largest, score);
-    }
-    for (int64_t j = 0; j < seen; ++j) {
-      auto& share = weight[static_cast<std::size_t>(j)];
-      share = std::exp(share - largest);
-      sum += share;
-    }
-    for (auto& share : weight) share /= sum;
-    weighted_mean(weight, values, seen, out.token(i), width);
-  }
+#ifdef FORESIGHT_ATTENTION_AVX2
+  static const bool has_avx2 = __builtin_cpu_supports("avx2");
+  if (has_avx2) return avx2::attend(query, keys, values, out, n, m, width);
+#endif
+  portable::attend(query, keys, values, out, n, m, width);
 }
 
 }  // namespace

@@ -74,6 +74,9 @@ TEST_CASE("a packed Jepa whose weights change imagines by the new ones") {
   packed->to(at::kBFloat16);
   plain->to(at::kBFloat16);
   CHECK(at::equal(imagined(*packed), imagined(*plain)));
+  packed->pack();
+  CHECK(at::allclose(imagined(*packed), imagined(*plain), 0.05, 0.05));
+  CHECK(at::equal(imagined(*packed), imagined(*plain)) == !nn::PrepackedLinear::available());
 }
 
 TEST_CASE("gradients pass through a packed Jepa as through a plain one") {
@@ -89,6 +92,17 @@ TEST_CASE("gradients pass through a packed Jepa as through a plain one") {
   CHECK(at::equal(gradient(*packed), gradient(*plain)));
 }
 
+TEST_CASE("world models are packed as they change their precision") {
+  const at::NoGradGuard no_grad;
+  const auto narrow = plain_jepa(), model = plain_jepa();
+  narrow->to(at::kBFloat16);
+  const auto result = models::in_precision({model, model}, models::InferencePrecision::bfloat16);
+  CHECK(result.model == model);
+  CHECK(at::equal(imagined(*model), imagined(*narrow)) == !nn::packing_pays(at::kBFloat16));
+  narrow->pack();
+  CHECK(at::equal(imagined(*model), imagined(*narrow)));
+}
+
 TEST_CASE("world models are packed as they are read") {
   const at::NoGradGuard no_grad;
   const auto model = plain_jepa();
@@ -97,7 +111,7 @@ TEST_CASE("world models are packed as they are read") {
   const auto read = models::read_world_model(folder / "bundle");
   const auto plain = imagined(*model);
   CHECK(close(imagined(*read.model), plain));
-  if (nn::packing_pays()) CHECK_FALSE(at::equal(imagined(*read.model), plain));
+  if (nn::packing_pays(at::kFloat)) CHECK_FALSE(at::equal(imagined(*read.model), plain));
 }
 
 }  // namespace foresight::jepa_pack_test

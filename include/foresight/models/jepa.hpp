@@ -77,12 +77,14 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
 
   /// An independent model with the same weights, flags, dtype and device; packed if this is.
   std::shared_ptr<Jepa> copy() const;
-  /// Lays out the weights of the AdaLN predictor, a ViT encoder and heads without layer norm for
-  /// this processor (nn/packed_linear.hpp), once more in memory: from now on inference without
-  /// gradients takes about a fifth less time and gives the same up to rounding. While weights
-  /// differ from what was packed, elsewhere than on the CPU in float32 and where this processor has
-  /// no AVX2 and FMA, all is as before. Models that are read from bundles are packed already where
-  /// that pays (models/world_models.hpp, nn/packing_pays.hpp); after training, call it again.
+  /// Lays out weights for this processor, once more in memory: from now on inference without
+  /// gradients takes less time and gives the same up to rounding. In float32, where there are AVX2
+  /// and FMA, those of the AdaLN predictor, a ViT encoder and heads without layer norm
+  /// (nn/packed_linear.hpp); in bfloat16, where the processor multiplies it, those of the AdaLN
+  /// predictor (nn/prepacked_linear.hpp). While weights differ from what was packed, in other types
+  /// and elsewhere than on the CPU, all is as before. Models that are read from bundles or change
+  /// their precision are packed already where that pays (models/world_models.hpp,
+  /// nn/packing_pays.hpp); after training, call it again.
   void pack();
   /// An independent float32 model on the CPU, for inference only, whose linear layers compute in
   /// fixed point (nn/packed_linear.hpp): the AdaLN predictor, a ViT encoder and heads without

@@ -51,6 +51,8 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   /// infers; float32 stands in where packed_computes(), and a block without such a form stays as it
   /// is.
   void use_packed(const Packing& packing);
+  /// From now on inference in bfloat16 multiplies by prepacked weights.
+  void use_prepacked();
   /// torch's default initial weights; zero modulation, so that the block starts as the identity.
   void initialise(Noise& noise);
 

@@ -53,6 +53,7 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
   Tensor rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                  const PredictionHead& head) const override;
   void use_packed(const Packing& packing) override;
+  void use_prepacked() override;
   void initialise(Noise& noise) override;
 
  private:

@@ -6,8 +6,12 @@
 
 #include <torch/nn/module.h>
 
+#include <memory>
+#include <optional>
+
 #include "foresight/nn/key_values.hpp"
 #include "foresight/nn/module.hpp"
+#include "foresight/nn/prepacked_linear.hpp"
 
 namespace foresight::nn {
 
@@ -39,6 +43,10 @@ class FORESIGHT_API FrameAttention : public torch::nn::Module {
   Tensor forward(const Tensor& x, const KeyValues* past, KeyValues* present, Outputs outputs,
                  Mode mode) const;
 
+  /// From now on inference in bfloat16 multiplies by prepacked weights (nn/prepacked_linear.hpp);
+  /// weights of another type or device, or another processor: nothing.
+  void use_prepacked();
+
   const torch::nn::LayerNorm& norm() const { return norm_; }
   const torch::nn::Linear& qkv() const { return qkv_; }
   /// Empty where there is no to_out.
@@ -48,7 +56,14 @@ class FORESIGHT_API FrameAttention : public torch::nn::Module {
   Tensor attend(const Tensor& query, const Tensor& keys, const Tensor& values, int64_t tokens,
                 double dropout) const;
 
+  struct Prepacked {
+    PrepackedLinear query, keys_and_values;
+    std::optional<PrepackedLinear> out;
+    Frozen frozen;
+  };
+
   FrameAttentionSizes sizes_;
+  std::shared_ptr<const Prepacked> prepacked_;
   torch::nn::LayerNorm norm_{nullptr};
   torch::nn::Linear qkv_{nullptr}, out_{nullptr};
 };
@@ -60,13 +75,21 @@ class FORESIGHT_API NormedFeedForward : public torch::nn::Module {
 
   /// [..., width] -> [..., width].
   Tensor forward(const Tensor& x, Mode mode) const;
+  /// As FrameAttention::use_prepacked().
+  void use_prepacked();
 
   const torch::nn::LayerNorm& norm() const { return norm_; }
   const torch::nn::Linear& hidden() const { return in_; }
   const torch::nn::Linear& output() const { return out_; }
 
  private:
+  struct Prepacked {
+    PrepackedLinear in, out;
+    Frozen frozen;
+  };
+
   double dropout_;
+  std::shared_ptr<const Prepacked> prepacked_;
   torch::nn::LayerNorm norm_{nullptr};
   torch::nn::Linear in_{nullptr}, out_{nullptr};
 };

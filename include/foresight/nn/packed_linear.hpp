@@ -47,10 +47,13 @@ class AnyWeights;
 /// Error(invalid_argument) for another type than float32.
 FORESIGHT_API void check_packed_input(const Tensor& x);
 
+/// Whether what was laid out from `weights` may compute in their place: for inference without
+/// gradients and autocast, while the weights are what they were.
+FORESIGHT_API bool stands_in(const Frozen& weights, Mode mode);
+
 /// Whether layers that were packed from `weights` are to compute in their place. fixed16: always;
 /// throws Error(unsupported) for training and Error(invalid_argument) naming `holder` if the
-/// weights have changed since. float32: for inference without gradients and autocast, while the
-/// weights are what they were.
+/// weights have changed since. float32: where they may, see stands_in().
 FORESIGHT_API bool packed_computes(const Frozen& weights, PackedFormat format, Mode mode,
                                    std::string_view holder);
 

@@ -46,6 +46,9 @@ class FORESIGHT_API LatentPredictor : public torch::nn::Module {
   /// From now on inference computes with packed weights (nn/packed_linear.hpp); in fixed16 training
   /// is refused. The default leaves float32 as it is and throws Error(unsupported) for fixed16.
   virtual void use_packed(const Packing& packing);
+  /// From now on inference in bfloat16 multiplies by weights that are laid out for this processor
+  /// (nn/prepacked_linear.hpp), where it multiplies bfloat16. The default is nothing.
+  virtual void use_prepacked() {}
 
   /// Longest window that forward() accepts.
   virtual int64_t max_length() const { return sizes_.frames; }
