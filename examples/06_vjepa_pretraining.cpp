@@ -3,12 +3,13 @@
 // pre-trained on clips without any label; then a linear probe asks how much its features hold of
 // where things are, next to features of the same network with random weights.
 //
-//   example_06_vjepa_pretraining [FOLDER [STEPS]]
+//   example_06_vjepa_pretraining [STEPS [FOLDER [FOLDER]]]
 //
 // FOLDER: recordings of any format, or videos alone; files that cannot be read are left out. By
-// default a few episodes of TwoRoom are recorded first. The probe is asked for the state columns;
-// where there are none, for the place in the picture that changes most during the clip. STEPS: 60
-// by default, half a minute, to see the loss fall; from 300 on the features are probed.
+// default a few episodes of TwoRoom are recorded first; of two folders each gives half of every
+// batch. The probe is asked for the state columns; where there are none, for the place in the
+// picture that changes most during the clip. STEPS: 60 by default, half a minute, to see the loss
+// fall; from 300 on the features are probed.
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
@@ -16,8 +17,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/forwarded_dataset.hpp"
 #include "foresight/envs/recording.hpp"
 #include "foresight/envs/two_room.hpp"
 #include "foresight/eval/collapse.hpp"
@@ -32,7 +35,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kSize = 64, kStride = 2;  // pixels; rows between frames of a clip
-constexpr int64_t kStepsToProbe = 300;
+constexpr int64_t kBatch = 16, kStepsToProbe = 300;
 
 void record_episodes(const fs::path& folder, int64_t episodes) {
   envs::TwoRoom env;
@@ -50,20 +53,44 @@ void record_episodes(const fs::path& folder, int64_t episodes) {
   }
 }
 
-std::unique_ptr<data::Loader> clips(const std::shared_ptr<const data::FrameCache>& frames,
-                                    const std::vector<int64_t>& episodes, int64_t length,
-                                    data::Order order) {
-  const auto& dataset = *frames->dataset();
-  const data::WindowIndex windows(dataset, {.frames = length, .stride = kStride}, episodes);
-  ActionSpace unused;  // windows come with their actions; masked prediction does not look at them
-  unused.dim = static_cast<int64_t>(dataset.action_columns().size());
-  unused.block = kStride;
-  return std::make_unique<data::Loader>(frames, windows, unused,
-                                        data::LoaderOptions{.batch = 16,
-                                                            .order = order,
-                                                            .last_batch = data::LastBatch::drop,
-                                                            .unreadable = data::Unreadable::skip});
-}
+// Masked prediction does not look at actions, and films have none.
+class WithoutActions final : public data::ForwardedDataset {
+ public:
+  using ForwardedDataset::ForwardedDataset;
+  const std::vector<std::string>& action_columns() const override {
+    static const std::vector<std::string> none;
+    return none;
+  }
+};
+
+// A folder's pictures, and which of its episodes are held out.
+struct Recordings {
+  explicit Recordings(const fs::path& folder)
+      : dataset(std::make_shared<WithoutActions>(data::open_dataset(
+            folder,
+            {.video = {.height = kSize, .width = kSize}, .unreadable = data::Unreadable::skip}))),
+        frames(std::make_shared<const data::FrameCache>(
+            dataset, data::FrameCacheOptions{}, std::vector<int64_t>{}, data::Unreadable::skip)),
+        split(data::split_episodes(dataset->num_episodes(), 0.25, /*seed=*/0)) {}
+
+  std::unique_ptr<data::Loader> clips(const std::vector<int64_t>& episodes, int64_t length,
+                                      data::Order order, int64_t batch = kBatch) const {
+    const data::WindowIndex windows(*dataset, {.frames = length, .stride = kStride}, episodes);
+    ActionSpace none;
+    none.dim = 0;
+    none.block = kStride;
+    return std::make_unique<data::Loader>(
+        frames, windows, none,
+        data::LoaderOptions{.batch = batch,
+                            .order = order,
+                            .last_batch = data::LastBatch::drop,
+                            .unreadable = data::Unreadable::skip});
+  }
+
+  std::shared_ptr<const data::Dataset> dataset;
+  std::shared_ptr<const data::FrameCache> frames;
+  data::EpisodeSplit split;
+};
 
 // Column and row [N,2], in pixels, about which clips [N,T,H,W,3] change from first to last frame.
 Tensor centre_of_change(const Tensor& clips) {
@@ -106,26 +133,34 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
 
 int main(int argc, char** argv) {
   const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
-  const fs::path folder = argc > 1 ? fs::path(argv[1]) : scratch / "recorded";
-  const int64_t steps = argc > 2 ? std::atoll(argv[2]) : 60;
-  if (argc <= 1) record_episodes(folder, 16);
-
-  const auto dataset = data::open_dataset(
-      folder, {.video = {.height = kSize, .width = kSize}, .unreadable = data::Unreadable::skip});
-  const auto frames = std::make_shared<const data::FrameCache>(
-      dataset, data::FrameCacheOptions{}, std::vector<int64_t>{}, data::Unreadable::skip);
-  const auto split = data::split_episodes(dataset->num_episodes(), 0.25, /*seed=*/0);
+  const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
+  std::vector<fs::path> folders(argv + std::min(argc, 2), argv + std::min(argc, 4));
+  if (folders.empty()) {
+    folders.push_back(scratch / "recorded");
+    record_episodes(folders.front(), 16);
+  }
+  const std::vector<Recordings> recordings(folders.begin(), folders.end());
 
   const auto options = models::VJepa2Options::tiny();
   const auto length = options.encoder.frames;
   auto model = std::make_shared<models::VJepa2>(options, /*seed=*/0);
-  train::MaskedVideoTask task(
-      model,
-      {.training = clips(frames, split.train, length, data::Order::shuffled),
-       .validation = clips(frames, split.validation, length, data::Order::shuffled),
-       .validation_batches = 2},
-      {.momentum = 0.99});
-  const double before = task.validate().total().item<double>();
+  train::TaskData data;
+  const auto share = kBatch / static_cast<int64_t>(recordings.size());
+  const auto training = [&](const Recordings& some) {
+    return some.clips(some.split.train, length, data::Order::shuffled, share);
+  };
+  data.training = training(recordings.front());
+  if (recordings.size() > 1) data.replay = training(recordings.back());
+  data.validation =
+      recordings.front().clips(recordings.front().split.validation, length, data::Order::shuffled);
+  data.validation_batches = 2;
+  train::MaskedVideoTask task(model, std::move(data), {.momentum = 0.99});
+  const auto held_out_loss = [&](const Recordings& some) {
+    const auto windows = some.clips(some.split.validation, length, data::Order::shuffled);
+    return task.loss_on(windows.get()).total().item<double>();
+  };
+  std::vector<double> before;
+  for (const auto& some : recordings) before.push_back(held_out_loss(some));
   train::EventWriter metrics(scratch / "run");
   const auto result = train::train(
       task,
@@ -135,38 +170,43 @@ int main(int argc, char** argv) {
        .optimizer = {.lr = 1e-3, .weight_decay = 0.04, .decay = train::Decay::matrices},
        .schedule = {.warmup = steps / 10}},
       {scratch / "run"}, metrics);
-  std::printf("loss on held-out clips: %.3f before, %.3f after %lld steps (%.0f s)\n", before,
-              result.validation_loss, static_cast<long long>(result.step), result.seconds);
+  std::printf("%lld steps (%.0f s)\n", static_cast<long long>(result.step), result.seconds);
 
-  // Has the target collapsed? Then the loss would be small and the features worthless.
-  const auto sequential = [&](const std::vector<int64_t>& episodes) {
-    return clips(frames, episodes, length, data::Order::sequential);
-  };
-  const auto rank = [&](const nn::VideoVit& encoder) {
-    at::NoGradGuard no_grad;
-    const auto batch = sequential(split.validation)->next();
-    const auto tokens = encoder.forward(model->preprocess(batch->pixels));
-    return eval::measure_collapse(tokens.flatten(0, 1)).effective_rank;
-  };
   const models::VJepa2 random(options, /*seed=*/1);
-  const double target_rank = rank(task.target());
-  std::printf("effective rank of the target's tokens: %.1f (random weights: %.1f) of %lld\n",
-              target_rank, rank(random.encoder()), static_cast<long long>(options.encoder.width));
-  bool learned = result.validation_loss < 0.7 * before && target_rank > 2;
+  bool learned = true;
+  for (std::size_t i = 0; i < recordings.size(); ++i) {
+    const auto& some = recordings[i];
+    const double after = held_out_loss(some);
+    std::printf("%s\n  loss on held-out clips: %.3f before, %.3f after\n", folders[i].c_str(),
+                before[i], after);
+    const auto sequential = [&](const std::vector<int64_t>& episodes) {
+      return some.clips(episodes, length, data::Order::sequential);
+    };
+    // Has the target collapsed? Then the loss would be small and the features worthless.
+    const auto rank = [&](const nn::VideoVit& encoder) {
+      at::NoGradGuard no_grad;
+      const auto batch = sequential(some.split.validation)->next();
+      const auto tokens = encoder.forward(model->preprocess(batch->pixels));
+      return eval::measure_collapse(tokens.flatten(0, 1)).effective_rank;
+    };
+    const double target_rank = rank(task.target());
+    std::printf("  effective rank of the target's tokens: %.1f (random weights: %.1f) of %lld\n",
+                target_rank, rank(random.encoder()), static_cast<long long>(options.encoder.width));
+    learned = learned && after < 0.7 * before[i] && target_rank > 2;
+    if (steps < kStepsToProbe) continue;
 
-  if (steps >= kStepsToProbe) {
+    const bool films = some.dataset->state_columns().empty();
     const auto error = [&](const nn::VideoVit& encoder) {
-      return probe(features_of(*model, encoder, *sequential(split.train)),
-                   features_of(*model, encoder, *sequential(split.validation)))
+      return probe(features_of(*model, encoder, *sequential(some.split.train)),
+                   features_of(*model, encoder, *sequential(some.split.validation)))
           .rmse;
     };
     const double trained = error(task.target()), untrained = error(random.encoder());
-    std::printf("error of a linear probe for the %s: %.1f (random weights: %.1f)\n",
-                dataset->state_columns().empty() ? "centre of change" : "state", trained,
-                untrained);
+    std::printf("  error of a linear probe for the %s: %.1f (random weights: %.1f)\n",
+                films ? "centre of change" : "state", trained, untrained);
     // Films differ in too much else for the place of change to be a fair question to a few of them:
     // of those the errors are only told.
-    learned = learned && (dataset->state_columns().empty() || trained < untrained);
+    learned = learned && (films || trained < untrained);
   }
 
   models::write_vjepa2(scratch / "bundle", *model, models::vjepa2_bundle_config(*model));
