@@ -30,7 +30,8 @@ class GruStep {
   void apply(const Tensor& latent, const Tensor& action, const Tensor& next) const;
 
  private:
-  Tensor latent_weight_;            // [D/8, D, 3, 8]: from latent d, the gates of 8 elements
+  int64_t together_;                // elements side by side, 16 where AVX-512 computes, else 8
+  Tensor latent_weight_;            // [D/16, D, 3, 16]: from latent d, the gates of 16 elements
   Tensor action_weight_;            // [A,3D]
   Tensor bias_;                     // [4,D]: r, z, n from the action, n from the latent
   Tensor norm_weight_, norm_bias_;  // [D] or undefined

@@ -93,7 +93,8 @@ TEST_CASE("a shared norm is applied by the predictor and registered by its owner
 }
 
 TEST_CASE("a rollout in single precision is PyTorch's GRU with a layer norm, in double") {
-  const int64_t width = 24, actions = 3, samples = 37, horizon = 12;
+  const int64_t width = GENERATE(24, 48);  // in steps of 8, or of 16 where AVX-512 computes
+  const int64_t actions = 3, samples = 37, horizon = 12;
   const bool normed = GENERATE(true, false);
   torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({width}));
   nn::GruPredictor predictor({1, width, actions, width},
@@ -127,7 +128,7 @@ TEST_CASE("a rollout in single precision is PyTorch's GRU with a layer norm, in 
 }
 
 TEST_CASE("a fused rollout is the same on any number of threads, bit for bit") {
-  const int64_t width = 24, actions = 3, samples = 101;  // rows of seven tasks
+  const int64_t width = GENERATE(24, 48), actions = 3, samples = 101;  // rows of seven tasks
   torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({width}));
   nn::GruPredictor predictor({1, width, actions, width}, norm);
   at::NoGradGuard no_grad;
