@@ -48,7 +48,7 @@ function(foresight_target_settings target)
     # GCC warns of members of an anonymous type in any file that the compiler was not started on, and GCC 12 of the
     # inside of std::string once it has inlined enough of it.
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
-    target_compile_options(${target} PRIVATE "$<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage;-Wno-array-bounds;-Wno-stringop-overflow>")
+    target_compile_options(${target} PRIVATE "$<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage;-Wno-array-bounds;-Wno-stringop-overflow;-Wno-restrict>")
   endif()
   if(FORESIGHT_CCACHE)
     set_target_properties(${target} PROPERTIES CXX_COMPILER_LAUNCHER "${FORESIGHT_CCACHE}")
