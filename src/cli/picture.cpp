@@ -4,11 +4,13 @@
 #include <filesystem>
 
 #include "foresight/core/error.hpp"
+#include "foresight/data/picture_file.hpp"
 #include "foresight/data/video_reader.hpp"
 
 namespace foresight::cli {
 
 Tensor read_picture(const std::string& name) {
+  if (data::begins_as_picture(name)) return data::read_picture_file(name);
   std::string file = name;
   int64_t frame = 0;
   const auto colon = name.rfind(':');

@@ -8,8 +8,8 @@
 
 namespace foresight::cli {
 
-/// uint8 [H,W,3]. "clip.mp4:12" is frame 12 of a video; without a number, the first frame. PNG,
-/// JPEG and whatever else FFmpeg reads. Throws Error(not_found | bad_file).
+/// uint8 [H,W,3] of a PNG or JPEG file, or of a video: "clip.mp4:12" is its frame 12; without a
+/// number, the first. Throws Error(not_found | bad_file).
 Tensor read_picture(const std::string& name);
 
 }  // namespace foresight::cli

@@ -12,6 +12,8 @@
 
 #include <jpeglib.h>
 
+#include "foresight/data/picture_file.hpp"
+#include "foresight/io/files.hpp"
 #include "frame_pieces.hpp"
 #include "rgb_converter.hpp"
 
@@ -297,6 +299,19 @@ ImageSize png_size(std::istream& file) {
 
 Tensor decode_picture(std::string_view bytes, const std::string& name) {
   return decoded(bytes, name, [](const ImageSize&) { return int64_t{1}; });
+}
+
+bool begins_as_picture(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, 8> start{};
+  if (!file.read(start.data(), start.size())) return false;
+  const std::string_view bytes(start.data(), start.size());
+  return bytes == kPngStart || bytes.starts_with(kJpegStart);
+}
+
+Tensor read_picture_file(const std::filesystem::path& path) {
+  constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;  // above any picture
+  return decode_picture(io::read_text(path, kMostBytes), path.string());
 }
 
 ImageSize picture_size(const std::filesystem::path& path) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command as a user meets it: a process, its output and its exit code.
+#include <fmt/format.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +13,9 @@
 
 #include "catch.hpp"
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/png.hpp"
+#include "foresight/data/video_reader.hpp"
+#include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "run_command.hpp"
@@ -129,6 +133,17 @@ TEST_CASE("eval, plan and report work on what train left") {
   CHECK(plan["actions"].size() == 15);  // three blocks of five raw actions
   for (const auto& action : plan["actions"])
     for (const double value : action) CHECK(std::abs(value) <= 1.0 + 1e-6);
+
+  // The same from pictures.
+  data::VideoReader film(made("data/episode_0001.mp4"));
+  for (const int64_t row : {0, 3})
+    io::write_text(workshop() / fmt::format("row_{}.png", row), data::encode_png(film.frame(row)));
+  const auto from_pictures = foresight_command(fmt::format(
+      "plan --bundle {} --start {} --goal {} --sampling.samples 40 --precision float32",
+      made("run/bundle"), made("row_0.png"), made("row_3.png")));
+  INFO(from_pictures.output);
+  REQUIRE(from_pictures.code == 0);
+  CHECK(nlohmann::json::parse(from_pictures.output)["actions"] == plan["actions"]);
 
   const auto reported = foresight_command("report --run " + made("run"));
   INFO(reported.output);
