@@ -6,6 +6,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "file_stamp.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 
@@ -92,6 +93,13 @@ class ColumnarDataset final : public Dataset {
   void identify_frames(Fnv1a& hash) const override {
     identify_decoding(hash);
     recording_.frames->identify(hash);
+    for (const auto& file : recording_.frame_files) {
+      hash.add(file.filename().string());
+      struct stat status {};
+      if (::stat(file.c_str(), &status) != 0) continue;
+      const auto stamp = file_stamp(status);
+      hash.add(&stamp, sizeof stamp);
+    }
   }
   void identify_decoding(Fnv1a& hash) const override { add_decoding(hash, options_.video); }
   bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override {

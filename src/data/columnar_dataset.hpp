@@ -5,6 +5,7 @@
 // the data folder.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -67,6 +68,9 @@ struct Recording {
   std::map<std::string, std::string> notes = {};    ///< as Dataset::notes()
   std::vector<std::string> cameras = {};
   std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
+  /// Files that frames lie in, or that say which frame a row shows, besides those that `frames`
+  /// identifies and `name` itself.
+  std::vector<std::filesystem::path> frame_files = {};
   /// Features that hold actions and states where DatasetOptions do not say: the first list of
   /// which all are there.
   std::vector<std::vector<std::string>> actions = {}, states = {};

@@ -155,6 +155,7 @@ class DinoWmOpener {
     for (int64_t e = 0; e < static_cast<int64_t>(recording_.episodes.size()); ++e) {
       if (fs::exists(file(e))) {
         shown.push_back(e);
+        recording_.frame_files.push_back(file(e));
         continue;
       }
       const auto problem = recording_.name + ": the frames of episode " + std::to_string(e) +

@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <iomanip>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "foresight/core/log.hpp"
 #include "frame_file.hpp"
@@ -48,12 +51,24 @@ std::string frame_file_name(const Dataset& dataset, const FrameFile::Content& co
   return name.str();
 }
 
+// Thrown to end decoding.
+struct Stopped {};
+
 // Held by one process at a time. A file system without locks costs only double work.
 class FolderLock {
  public:
-  explicit FolderLock(const std::filesystem::path& folder)
+  // Throws Stopped when `stop` says so before the other process is done.
+  FolderLock(const std::filesystem::path& folder, const std::function<bool()>& stop)
       : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (descriptor_ >= 0) ::flock(descriptor_, LOCK_EX);
+    while (descriptor_ >= 0 && ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EINTR) continue;
+      if (errno != EWOULDBLOCK) break;
+      if (stop && stop()) {
+        ::close(descriptor_);
+        throw Stopped{};
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
   }
   ~FolderLock() {
     if (descriptor_ >= 0) ::close(descriptor_);
@@ -67,8 +82,84 @@ class FolderLock {
 
 }  // namespace
 
+// Decodes episodes in pieces, and tells how far it is. Thread-safe.
+class FrameCache::Decoding {
+ public:
+  Decoding(const Dataset& dataset, const std::vector<int64_t>& chosen, const FrameCacheHooks& hooks,
+           Unreadable unreadable)
+      : hooks_(hooks), dataset_(dataset), unreadable_(unreadable) {
+    const ImageSize size = dataset.image_size();
+    frame_bytes_ = size.height * size.width * 3;
+    all_.all_episodes = std::ssize(chosen);
+    for (const int64_t episode : chosen) all_.all_frames += dataset.length(episode);
+    all_.all_bytes = all_.all_frames * frame_bytes_;
+  }
+
+  const std::function<bool()>& stop() const { return hooks_.stop; }
+
+  // Calls read(length, frame_bytes) with those of an episode; false if its frames cannot be read.
+  template <class Read>
+  bool of(int64_t episode, Read&& read) const {
+    try {
+      read(dataset_.length(episode), frame_bytes_);
+      return true;
+    } catch (const Error& problem) {
+      if (unreadable_ == Unreadable::fail || !is_unreadable(problem)) throw;
+      log(LogLevel::warning, std::string("not kept in memory: ") + problem.what());
+      return false;
+    }
+  }
+
+  // Throws Stopped.
+  Tensor piece(int64_t episode, int64_t first, int64_t count) {
+    if (hooks_.stop && hooks_.stop()) throw Stopped{};
+    Tensor frames = dataset_.read_frames(episode, row_range(first, count));
+    tell(count, first + count == dataset_.length(episode));
+    return frames;
+  }
+
+  void end() {
+    const std::lock_guard lock(mutex_);
+    if (told_) say();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void tell(int64_t frames, bool episode_ends) {
+    const std::lock_guard lock(mutex_);
+    all_.frames += frames;
+    all_.bytes += frames * frame_bytes_;
+    all_.episodes += episode_ends ? 1 : 0;
+    if (std::chrono::duration<double>(Clock::now() - last_).count() < hooks_.interval_s) return;
+    last_ = Clock::now();
+    told_ = true;
+    say();
+  }
+
+  void say() const {
+    if (hooks_.progress) return hooks_.progress(all_);
+    std::ostringstream text;
+    text << dataset_.name() << ": decoded " << all_.episodes << " of " << all_.all_episodes
+         << " episodes, " << std::fixed << std::setprecision(1)
+         << static_cast<double>(all_.bytes) * 1e-9 << " of "
+         << static_cast<double>(all_.all_bytes) * 1e-9 << " GB";
+    log(LogLevel::info, text.str());
+  }
+
+  const FrameCacheHooks& hooks_;
+  const Dataset& dataset_;
+  Unreadable unreadable_;
+  int64_t frame_bytes_ = 0;
+  std::mutex mutex_;
+  DecodingProgress all_;
+  Clock::time_point last_ = Clock::now();
+  bool told_ = false;
+};
+
 FrameCache::FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheOptions& options,
-                       std::vector<int64_t> episodes, Unreadable unreadable)
+                       std::vector<int64_t> episodes, Unreadable unreadable,
+                       const FrameCacheHooks& hooks)
     : dataset_(std::move(dataset)) {
   require_valid(options);
   require(dataset_ != nullptr, ErrorCategory::invalid_argument, "FrameCache: no data set");
@@ -89,34 +180,36 @@ FrameCache::FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheO
     left -= length;
     chosen.push_back(episode);
   }
-  if (options.folder.empty() || chosen.empty())
-    hold_in_memory(chosen, options.threads, unreadable);
-  else
-    hold_in_file(chosen, options, unreadable);
+  Decoding decoding(*dataset_, chosen, hooks, unreadable);
+  try {
+    if (options.folder.empty() || chosen.empty())
+      hold_in_memory(chosen, options.threads, decoding);
+    else
+      hold_in_file(chosen, options, decoding);
+  } catch (const Stopped&) {
+    log(LogLevel::info, dataset_->name() + ": decoding of frames was stopped");
+  }
+  decoding.end();
   for (const int64_t episode : chosen)
     if (held(episode).defined()) frames_held_ += dataset_->length(episode);
 }
 
-Tensor FrameCache::decoded(int64_t episode, Unreadable unreadable) const {
-  try {
-    return dataset_->read_frames(episode, row_range(0, dataset_->length(episode)));
-  } catch (const Error& problem) {
-    if (unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
-    log(LogLevel::warning, std::string("not kept in memory: ") + problem.what());
-    return {};
-  }
-}
-
 void FrameCache::hold_in_memory(const std::vector<int64_t>& chosen, int64_t threads,
-                                Unreadable unreadable) {
-  parallel_for(static_cast<int64_t>(chosen.size()), threads, [&](int64_t i) {
+                                Decoding& decoding) {
+  parallel_for(std::ssize(chosen), threads, [&](int64_t i) {
     const int64_t episode = chosen[static_cast<std::size_t>(i)];
-    episodes_[static_cast<std::size_t>(episode)] = decoded(episode, unreadable);
+    Tensor frames;
+    decoding.of(episode, [&](int64_t length, int64_t frame_bytes) {
+      frames = in_pieces(length, frame_bytes, [&](int64_t first, int64_t count) {
+        return decoding.piece(episode, first, count);
+      });
+    });
+    episodes_[static_cast<std::size_t>(episode)] = frames;
   });
 }
 
 void FrameCache::hold_in_file(const std::vector<int64_t>& chosen, const FrameCacheOptions& options,
-                              Unreadable unreadable) {
+                              Decoding& decoding) {
   namespace fs = std::filesystem;
   const fs::path folder = options.folder;
   std::error_code code;
@@ -127,7 +220,7 @@ void FrameCache::hold_in_file(const std::vector<int64_t>& chosen, const FrameCac
   FrameFile::Content content{fingerprint(*dataset_), dataset_->image_size(), {}};
   for (const int64_t episode : chosen) content.episodes.emplace(episode, dataset_->length(episode));
   const fs::path path = folder / frame_file_name(*dataset_, content);
-  const FolderLock lock(folder);  // processes that start together decode once
+  const FolderLock lock(folder, decoding.stop());  // processes that start together decode once
   std::string problem;
   auto file = FrameFile::open(path, content, problem);
   if (file == nullptr) {
@@ -135,7 +228,13 @@ void FrameCache::hold_in_file(const std::vector<int64_t>& chosen, const FrameCac
                             std::to_string(content.episodes.size()) +
                             " episodes are decoded to it");
     FrameFile::write(path, content, options.threads,
-                     [&](int64_t episode) { return decoded(episode, unreadable); });
+                     [&](int64_t episode, const FrameFile::Put& put) {
+                       return decoding.of(episode, [&](int64_t length, int64_t frame_bytes) {
+                         visit_pieces(length, frame_bytes, [&](int64_t first, int64_t count) {
+                           put(first, decoding.piece(episode, first, count));
+                         });
+                       });
+                     });
     file = FrameFile::open(path, content, problem);
     require(file != nullptr, ErrorCategory::io_failure,
             path.string() + ": just written, " + problem);

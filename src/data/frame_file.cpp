@@ -76,35 +76,54 @@ std::string read_index(std::string_view file, const FrameFile::Content& content,
   if (trailer.fingerprint != content.fingerprint) return "is of another state of the data set";
   if (ImageSize{trailer.height, trailer.width} != content.size) return "has frames of another size";
   const int64_t frame_bytes = content.size.height * content.size.width * 3;
-  int64_t end = 0;  // episodes follow each other
+  int64_t end = 0;  // episodes follow each other; what lies between them was left out
   for (const auto& entry : index) {
     const auto expected = content.episodes.find(entry.episode);
     if (expected == content.episodes.end() || entry.frames != expected->second)
       return "holds other episodes";
-    if (entry.offset != end || entry.frames > (trailer.index - end) / frame_bytes)
+    if (entry.offset < end || entry.offset > trailer.index ||
+        entry.frames > (trailer.index - entry.offset) / frame_bytes)
       return "is damaged";
-    end += entry.frames * frame_bytes;
+    end = entry.offset + entry.frames * frame_bytes;
   }
-  return end == trailer.index ? "" : "is damaged";
+  return "";
 }
 
-// Names, sizes and times of change of the files of a data set, which may be one file.
-void add_files(const fs::path& path, Fnv1a& hash) {
-  std::error_code code;
+void add_file(const fs::path& file, Fnv1a& hash) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) return;
+  hash.add(status.st_size);
+  hash.add(status.st_mtim.tv_sec);
+  hash.add(status.st_mtim.tv_nsec);
+}
+
+// Names, sizes and times of change of all files below a folder that may be read.
+void add_files_below(const fs::path& folder, Fnv1a& hash) {
+  constexpr auto kPassed = fs::directory_options::skip_permission_denied;
+  std::error_code problem;
   std::vector<fs::path> files;
-  if (fs::is_regular_file(path, code)) files.push_back(path);
-  if (fs::is_directory(path, code))
-    for (const auto& entry : fs::recursive_directory_iterator(path))
-      if (entry.is_regular_file()) files.push_back(entry.path());
+  for (fs::recursive_directory_iterator entry(folder, kPassed, problem), end;
+       !problem && entry != end; entry.increment(problem)) {
+    std::error_code no_file;
+    if (entry->is_regular_file(no_file)) files.push_back(entry->path());
+  }
   std::sort(files.begin(), files.end());
   for (const auto& file : files) {
-    struct stat status {};
-    if (::stat(file.c_str(), &status) != 0) continue;
-    add_name(hash, file.lexically_relative(path).string());
-    hash.add(status.st_size);
-    hash.add(status.st_mtim.tv_sec);
-    hash.add(status.st_mtim.tv_nsec);
+    add_name(hash, file.lexically_relative(folder).string());
+    add_file(file, hash);
   }
+}
+
+// What the frames are read from, as the data set says. Not whatever lies beside it: runs, and files
+// like this one, may be kept there.
+void add_frames(const Dataset& dataset, Fnv1a& hash) {
+  std::error_code code;
+  const bool is_file = fs::is_regular_file(dataset.name(), code);
+  if (is_file) add_file(dataset.name(), hash);
+  Fnv1a told;
+  dataset.identify_frames(told);
+  hash.add(static_cast<int64_t>(told.value()));
+  if (!is_file && told.value() == Fnv1a().value()) add_files_below(dataset.name(), hash);
 }
 
 }  // namespace
@@ -117,9 +136,8 @@ void add_name(Fnv1a& hash, const std::string& text) {
 int64_t fingerprint(const Dataset& dataset) {
   constexpr int64_t kProbes = 8;  // episodes whose first and last frames are looked at
   Fnv1a hash;
-  add_files(dataset.name(), hash);
+  add_frames(dataset, hash);
   add_name(hash, dataset.camera());
-  dataset.identify_frames(hash);
   const int64_t episodes = dataset.num_episodes();
   hash.add(episodes);
   for (int64_t e = 0; e < episodes; ++e) hash.add(dataset.length(e));
@@ -175,41 +193,42 @@ void FrameFile::announce(const Tensor& frames, at::IntArrayRef rows) {
 }
 
 void FrameFile::write(const fs::path& path, const Content& content, int64_t threads,
-                      const std::function<Tensor(int64_t)>& decode) {
-  if (threads <= 0) threads = std::max(1u, std::thread::hardware_concurrency());
-  const std::vector<std::pair<int64_t, int64_t>> episodes(content.episodes.begin(),
-                                                          content.episodes.end());
-  const auto count = static_cast<int64_t>(episodes.size());
+                      const Decode& decode) {
+  const int64_t frame_bytes = content.size.height * content.size.width * 3;
+  std::vector<IndexEntry> places;
+  int64_t end = 0;
+  for (const auto& [episode, frames] : content.episodes) {
+    places.push_back({episode, frames, end});
+    end += frames * frame_bytes;
+  }
   io::replace_file_atomically(path, [&](io::OutputFile& file) {
+    std::vector<char> whole(places.size());
+    parallel_for(std::ssize(places), threads, [&](int64_t i) {
+      const auto& place = places[static_cast<std::size_t>(i)];
+      whole[static_cast<std::size_t>(i)] =
+          decode(place.episode, [&](int64_t first, const Tensor& frames) {
+            check_shape("frames of an episode", frames,
+                        {frames.size(0), content.size.height, content.size.width, 3}, "[T,H,W,3]");
+            require(first >= 0 && first + frames.size(0) <= place.frames,
+                    ErrorCategory::invalid_argument, "frames of an episode: more than it has");
+            const Tensor packed = frames.contiguous();
+            file.write_at(place.offset + first * frame_bytes, packed.const_data_ptr<std::uint8_t>(),
+                          static_cast<std::size_t>(packed.numel()));
+          });
+    });
     std::vector<IndexEntry> index;
-    int64_t offset = 0;
-    for (int64_t first = 0; first < count; first += threads) {
-      std::vector<Tensor> decoded(static_cast<std::size_t>(std::min(threads, count - first)));
-      parallel_for(static_cast<int64_t>(decoded.size()), threads, [&](int64_t i) {
-        decoded[static_cast<std::size_t>(i)] =
-            decode(episodes[static_cast<std::size_t>(first + i)].first);
-      });
-      for (std::size_t i = 0; i < decoded.size(); ++i) {
-        const Tensor& frames = decoded[i];
-        if (!frames.defined()) continue;
-        const auto [episode, length] = episodes[static_cast<std::size_t>(first) + i];
-        check_shape("frames of an episode", frames,
-                    {length, content.size.height, content.size.width, 3}, "[T,H,W,3]");
-        const Tensor packed = frames.contiguous();
-        file.write(packed.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(packed.numel()));
-        index.push_back({episode, length, offset});
-        offset += packed.numel();
-      }
-    }
+    for (std::size_t i = 0; i < places.size(); ++i)
+      if (whole[i] != 0) index.push_back(places[i]);
     Trailer trailer;
     trailer.fingerprint = content.fingerprint;
     trailer.height = content.size.height;
     trailer.width = content.size.width;
     trailer.episodes = static_cast<int64_t>(index.size());
-    trailer.index = offset;
+    trailer.index = end;
     trailer.hash = hash_of(index, trailer);
-    file.write(index.data(), index.size() * sizeof(IndexEntry));
-    file.write(&trailer, sizeof trailer);
+    const auto index_bytes = static_cast<int64_t>(index.size() * sizeof(IndexEntry));
+    file.write_at(end, index.data(), static_cast<std::size_t>(index_bytes));
+    file.write_at(end + index_bytes, &trailer, sizeof trailer);
   });
 }
 

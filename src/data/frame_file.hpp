@@ -2,7 +2,8 @@
 // Decoded frames in a file that is mapped into memory: decoded once, shared by all processes, and
 // still there in the next run. Private to the data folder.
 //
-// The file, little-endian: the frames of every episode, one after the other; then the index, three
+// The file, little-endian: the frames of every episode, one after the other, with a gap in place of
+// one that was left out (a hole, where the file system has them); then the index, three
 // int64 an episode (number, frames, offset of its first byte); then the trailer, eight int64:
 // magic, version, fingerprint of the data set, height, width, episodes, offset of the index, FNV-1a
 // of index and trailer. It appears under its name when it is whole.
@@ -23,8 +24,9 @@ namespace foresight::data {
 /// Adds a text and where it ends, so that "ab", "c" is not "a", "bc".
 void add_name(Fnv1a& hash, const std::string& text);
 
-/// Tells one state of a data set from another: names, sizes and times of change of its files, its
-/// camera and episodes, how frames are decoded (Dataset::identify_frames()), and some of them.
+/// Tells one state of a data set from another: the file that it is, what its frames are read from
+/// and how they are decoded (Dataset::identify_frames(); all files below it where that says
+/// nothing), its camera and episodes, and some of the frames.
 int64_t fingerprint(const Dataset& dataset);
 
 class FrameFile {
@@ -42,11 +44,16 @@ class FrameFile {
   static std::shared_ptr<const FrameFile> open(const std::filesystem::path& path,
                                                const Content& content, std::string& problem);
 
-  /// Writes a file, several episodes being decoded at a time by `threads` threads. `decode` gives
-  /// uint8 [frames,H,W,3], or undefined for an episode that is left out. Throws what it throws, or
-  /// Error(io_failure), e.g. for a full disk; nothing is left behind then.
+  /// Frames first.. of an episode, uint8 [count,H,W,3].
+  using Put = std::function<void(int64_t first, const Tensor& frames)>;
+  /// Hands all frames of an episode to `put`, in pieces; false for one that is left out.
+  using Decode = std::function<bool(int64_t episode, const Put& put)>;
+
+  /// Writes a file, several episodes being decoded at a time by `threads` threads (0: one per
+  /// core), each piece to its place: no more is held than a piece a thread. Throws what `decode`
+  /// throws, or Error(io_failure), e.g. for a full disk; nothing is left behind then.
   static void write(const std::filesystem::path& path, const Content& content, int64_t threads,
-                    const std::function<Tensor(int64_t episode)>& decode);
+                    const Decode& decode);
 
   /// Frames of the episodes that it holds, uint8 [frames,H,W,3]: the mapped bytes themselves, which
   /// the tensors keep mapped. Not to be modified.

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <list>
 #include <mutex>
 #include <numeric>
 #include <set>
@@ -16,6 +15,7 @@
 #include "file_stamp.hpp"
 #include "formats.hpp"
 #include "lerobot_meta.hpp"
+#include "loaded_once.hpp"
 #include "parallel.hpp"
 #include "parquet_file.hpp"
 #include "picture.hpp"
@@ -122,8 +122,9 @@ std::vector<double> row_times(const RowFiles& files, double fps) {
   return times;
 }
 
-// Pictures inside Parquet files are read by row group, the smallest piece that can be read. Some
-// groups are kept, as windows ask for neighbouring rows.
+// Pictures inside Parquet files are read by row group, the smallest piece that can be read. Half a
+// gigabyte of them is kept, as windows ask for neighbouring rows; threads that want the same group
+// read it once.
 class StoredPictures {
  public:
   StoredPictures(std::shared_ptr<const RowFiles> files, std::string column,
@@ -133,9 +134,17 @@ class StoredPictures {
   std::string bytes(int64_t episode, int64_t row) const {
     const int64_t wanted = row_of(episode, row);
     const auto& file = file_of(wanted);
-    const auto group = group_of(file, wanted - file.first_row);
-    const std::string picture =
-        group->pictures.at(static_cast<std::size_t>(wanted - group->first_row));
+    const auto places = places_of(file);
+    const auto place = place_of(*places, wanted);
+    const auto group = groups_.get(place->first_row, [&] {
+      auto pictures = file.open().pictures(column_, place - places->begin());
+      auto bytes = std::accumulate(pictures.begin(), pictures.end(), int64_t{1},
+                                   [](int64_t sum, const std::string& one) {
+                                     return sum + static_cast<int64_t>(one.size() + sizeof one);
+                                   });
+      return std::pair(std::make_shared<const Group>(std::move(pictures)), bytes);
+    });
+    const std::string picture = group->at(static_cast<std::size_t>(wanted - place->first_row));
     require(!picture.empty(), ErrorCategory::bad_file,
             name(episode, row) + ": holds no picture (its bytes are missing)");
     return picture;
@@ -151,15 +160,11 @@ class StoredPictures {
     const int64_t wanted = row_of(episode, row);
     const auto& file = file_of(wanted);
     const auto places = places_of(file);
-    const auto place = std::upper_bound(places->begin(), places->end(), wanted,
-                                        [](int64_t r, const Place& p) { return r < p.first_row; }) -
-                       1;
+    const auto place = place_of(*places, wanted);
+    if (groups_.holds(place->first_row)) return;
     {
       const std::lock_guard lock(mutex_);
-      const bool held = std::any_of(groups_.begin(), groups_.end(), [&](const auto& group) {
-        return group->first_row == place->first_row;
-      });
-      if (held || std::exchange(announced_, place->first_row) == place->first_row) return;
+      if (std::exchange(announced_, place->first_row) == place->first_row) return;
     }
     const io::Descriptor open(::open(file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     if (open)
@@ -171,12 +176,15 @@ class StoredPictures {
     int64_t first_row = 0;  // in the whole data set
     FileBytes bytes;
   };
-  struct Group {
-    fs::path file;
-    int64_t first_row = 0;  // in the whole data set
-    std::vector<std::string> pictures;
-  };
-  static constexpr std::size_t kGroups = 8;
+  using Group = std::vector<std::string>;  // its pictures
+  static constexpr int64_t kMostBytes = int64_t{1} << 29;
+
+  static std::vector<Place>::const_iterator place_of(const std::vector<Place>& places,
+                                                     int64_t row) {
+    return std::upper_bound(places.begin(), places.end(), row,
+                            [](int64_t r, const Place& p) { return r < p.first_row; }) -
+           1;
+  }
 
   int64_t row_of(int64_t episode, int64_t row) const {
     return episodes_[static_cast<std::size_t>(episode)].first + row;
@@ -209,39 +217,11 @@ class StoredPictures {
         .first->second;
   }
 
-  std::shared_ptr<const Group> group_of(const RowFile& file, int64_t row) const {
-    {
-      const std::lock_guard lock(mutex_);
-      for (auto it = groups_.begin(); it != groups_.end(); ++it) {
-        const int64_t offset = file.first_row + row - (*it)->first_row;
-        if ((*it)->file != file.path || offset < 0 ||
-            offset >= static_cast<int64_t>((*it)->pictures.size()))
-          continue;
-        groups_.splice(groups_.begin(), groups_, it);
-        return groups_.front();
-      }
-    }
-    const ParquetFile parquet = file.open();
-    auto group = std::make_shared<Group>();
-    group->file = file.path;
-    group->first_row = file.first_row;
-    std::size_t number = 0;
-    for (; row >= parquet.group_rows().at(number); ++number) {
-      row -= parquet.group_rows()[number];
-      group->first_row += parquet.group_rows()[number];
-    }
-    group->pictures = parquet.pictures(column_, static_cast<int64_t>(number));
-    const std::lock_guard lock(mutex_);
-    groups_.push_front(group);
-    if (groups_.size() > kGroups) groups_.pop_back();
-    return group;
-  }
-
   std::shared_ptr<const RowFiles> files_;
   std::string column_;
   std::vector<EpisodeRows> episodes_;
   mutable std::mutex mutex_;
-  mutable std::list<std::shared_ptr<const Group>> groups_;  // most recently used first
+  mutable LoadedOnce<Group> groups_{kMostBytes};
   mutable std::map<int64_t, std::shared_ptr<const std::vector<Place>>> places_;  // by first row
   mutable int64_t announced_ = -1;  // first row of the last group whose bytes were asked for
 };
@@ -318,6 +298,7 @@ class LeRobotOpener {
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
     const auto feature = std::find_if(meta_.features.begin(), meta_.features.end(),
                                       [&](const auto& one) { return one.name == camera; });
+    for (const auto& file : files_->files()) recording_.frame_files.push_back(file.path);
     if (feature->dtype == "image") {
       const auto pictures =
           std::make_shared<const StoredPictures>(files_, camera, recording_.episodes);

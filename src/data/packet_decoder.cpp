@@ -5,6 +5,7 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <numeric>
 
 #include "../io/descriptor.hpp"
@@ -47,6 +48,30 @@ struct PacketDecoder::Run {
   int64_t from = 0, to = 0;
 };
 
+// Frames of a file, and where they go.
+struct PacketDecoder::Wanted {
+  const FrameTable& table;
+  const std::string& path;
+  int descriptor;
+  const std::vector<int64_t>& frames;
+  std::vector<std::size_t> order;  // places in `frames`, by frame
+  std::uint8_t* out;
+  int64_t bytes;  // of a frame
+
+  int64_t frame(std::size_t place) const { return frames[order[place]]; }
+  int64_t pts(std::size_t place) const { return table.pts[static_cast<std::size_t>(frame(place))]; }
+  // Writes a picture to all places of its frame, from `place` on; the next place.
+  std::size_t write(const AVFrame& picture, std::size_t place, RgbConverter& converter) const {
+    std::uint8_t* to = out + static_cast<int64_t>(order[place]) * bytes;
+    converter.convert(picture, to, path);
+    const int64_t written = frame(place);
+    for (++place; place < order.size() && frame(place) == written; ++place)
+      std::memcpy(out + static_cast<int64_t>(order[place]) * bytes, to,
+                  static_cast<std::size_t>(bytes));
+    return place;
+  }
+};
+
 PacketDecoder::PacketDecoder(const FrameTable& table, const VideoReaderOptions& options,
                              const std::string& path)
     : stream_(table.codec),
@@ -68,27 +93,37 @@ bool PacketDecoder::stands_before(const FrameTable& table, int64_t frame) const 
   if (position_.file != table.codec) return false;
   const int64_t pts = table.pts[static_cast<std::size_t>(frame)];
   const KeyFrame* key = key_before(table, pts);
-  return position_.pts < pts && key != nullptr && key->packet < position_.packet;
+  return position_.pts < pts && key != nullptr && key->packet <= position_.packet;
+}
+
+bool PacketDecoder::follows(const FrameTable& table, int64_t first) const {
+  return last_.file == table.codec && first > last_.first && first <= last_.last + kMostReordered;
 }
 
 bool PacketDecoder::read(const FrameTable& table, const std::string& path,
-                         const std::vector<int64_t>& wanted, std::uint8_t* out) {
+                         const std::vector<int64_t>& frames, std::uint8_t* out) {
+  if (frames.empty()) return true;
   const io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return false;
-  std::vector<std::size_t> order(wanted.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return wanted[a] < wanted[b]; });
+  Wanted wanted{table, path, file.get(), frames, {}, out, height_ * width_ * 3};
+  wanted.order.resize(frames.size());
+  std::iota(wanted.order.begin(), wanted.order.end(), std::size_t{0});
+  std::stable_sort(wanted.order.begin(), wanted.order.end(),
+                   [&](std::size_t a, std::size_t b) { return frames[a] < frames[b]; });
+  // In random order, too, a read may happen to follow another.
+  const int64_t followed = follows(table, wanted.frame(0)) ? last_.followed + 1 : 0;
+  last_ = {table.codec, wanted.frame(0), wanted.frame(frames.size() - 1), followed};
+  const bool following = followed >= 2 && last_.last - last_.first < most_kept();
   // Frames whose key frame lies before the end of what is decoded anyway, or right behind it, need
   // no jump.
   Run run;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const auto frame = static_cast<std::size_t>(wanted[order[i]]);
-    const KeyFrame* key = key_before(table, table.pts[frame]);
-    const int64_t packet = table.packet_of[frame];
+  run.first = run.last = take_kept(wanted);
+  for (std::size_t i = run.first; i < frames.size(); ++i) {
+    const KeyFrame* key = key_before(table, wanted.pts(i));
+    const int64_t packet = table.packet_of[static_cast<std::size_t>(wanted.frame(i))];
     if (key == nullptr || packet < key->packet) return false;
-    if (run.last > run.first && key->packet > run.to + 1) {
-      if (!decode(table, path, file.get(), run, wanted, order, out)) return false;
+    if (run.last > run.first && key->packet > run.to + 1 && !following) {
+      if (!decode(wanted, run, following)) return false;
       run.first = run.last;
     }
     if (run.first == run.last) {
@@ -99,7 +134,34 @@ bool PacketDecoder::read(const FrameTable& table, const std::string& path,
     run.to = std::max(run.to, packet);
     run.last = i + 1;
   }
-  return order.empty() || decode(table, path, file.get(), run, wanted, order, out);
+  return run.first == run.last || decode(wanted, run, following);
+}
+
+// Writes those of the wanted frames that are kept; how many places that were.
+std::size_t PacketDecoder::take_kept(const Wanted& wanted) {
+  while (!kept_.empty() && kept_.front()->pts < wanted.pts(0)) kept_.pop_front();
+  if (position_.file != wanted.table.codec || kept_.empty() ||
+      kept_.front()->pts != wanted.pts(0)) {
+    kept_.clear();
+    return 0;
+  }
+  std::size_t place = 0;
+  for (const auto& picture : kept_)
+    if (place < wanted.order.size() && picture->pts == wanted.pts(place))
+      place = wanted.write(*picture, place, converter_);
+  return place;
+}
+
+int64_t PacketDecoder::most_kept() const {
+  const int64_t bytes = int64_t{3} * stream_->height * stream_->width;  // most formats take less
+  return std::max(kPieceFrames, kPieceBytes / bytes);
+}
+
+// Keeps the picture that has arrived.
+void PacketDecoder::keep() {
+  if (std::ssize(kept_) >= most_kept()) kept_.pop_front();
+  kept_.push_back(ffmpeg::make_frame());
+  if (av_frame_ref(kept_.back().get(), frame_.get()) < 0) throw std::bad_alloc();
 }
 
 bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet, bool shown) {
@@ -117,21 +179,23 @@ bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet
   return avcodec_send_packet(codec_.get(), packet_.get()) == 0;
 }
 
-bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int descriptor,
-                           const Run& run, const std::vector<int64_t>& wanted,
-                           const std::vector<std::size_t>& order, std::uint8_t* out) {
-  const int64_t bytes = height_ * width_ * 3;
-  const auto frame_at = [&](std::size_t place) { return wanted[order[place]]; };
-  std::vector<bool> shown(static_cast<std::size_t>(run.to - run.from + 1));
+bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following) {
+  const FrameTable& table = wanted.table;
+  const bool goes_on = stands_before(table, wanted.frame(run.first)) ||
+                       (following && run.first > 0 && position_.pts < wanted.pts(run.first));
+  int64_t packet = goes_on ? position_.packet : run.from;
+  const int64_t from = std::min(run.from, packet);
+  std::vector<bool> shown(static_cast<std::size_t>(std::max(run.to, packet) - from + 1));
   for (std::size_t place = run.first; place < run.last; ++place)
-    shown[static_cast<std::size_t>(table.packet_of[static_cast<std::size_t>(frame_at(place))] -
-                                   run.from)] = true;
+    shown[static_cast<std::size_t>(table.packet_of[static_cast<std::size_t>(wanted.frame(place))] -
+                                   from)] = true;
   // A long sequence of frames is one piece of an episode: what the decoder has begun is kept for
-  // the next one.
-  const bool sequence = run.last - run.first >= static_cast<std::size_t>(kPieceFrames) &&
-                        frame_at(run.last - 1) - frame_at(run.first) ==
-                            static_cast<int64_t>(run.last - run.first) - 1;
-  const int64_t last_pts = table.pts[static_cast<std::size_t>(frame_at(run.last - 1))];
+  // the next one. So it is where reads follow each other, and what lies between frames as well.
+  const bool sequence =
+      following || (run.last - run.first >= static_cast<std::size_t>(kPieceFrames) &&
+                    wanted.frame(run.last - 1) - wanted.frame(run.first) ==
+                        static_cast<int64_t>(run.last - run.first) - 1);
+  const int64_t first_pts = wanted.pts(run.first), last_pts = wanted.pts(run.last - 1);
   std::size_t next = run.first;
   // Takes what the decoder has ready; false if something is wrong with it.
   const auto take = [&] {
@@ -139,38 +203,36 @@ bool PacketDecoder::decode(const FrameTable& table, const std::string& path, int
       if (frame_->decode_error_flags != 0 || (frame_->flags & AV_FRAME_FLAG_CORRUPT) != 0)
         return false;
       const int64_t arrived = frame_->pts;
-      const int64_t pts = table.pts[static_cast<std::size_t>(frame_at(next))];
+      const int64_t pts = wanted.pts(next);
       if (arrived == AV_NOPTS_VALUE || arrived > pts) return false;
-      if (arrived < pts) continue;
-      std::uint8_t* to = out + static_cast<int64_t>(order[next]) * bytes;
-      converter_.convert(*frame_, to, path);
-      const int64_t frame = frame_at(next);
-      for (++next; next < run.last && frame_at(next) == frame; ++next)
-        std::memcpy(out + static_cast<int64_t>(order[next]) * bytes, to,
-                    static_cast<std::size_t>(bytes));
+      if (following && (arrived >= first_pts || !kept_.empty())) keep();
+      if (arrived == pts) next = wanted.write(*frame_, next, converter_);
     }
     return true;
   };
-  const bool goes_on = stands_before(table, frame_at(run.first));
-  int64_t packet = goes_on ? position_.packet : run.from;
   position_ = {};
-  if (!goes_on) avcodec_flush_buffers(codec_.get());
+  if (!goes_on) {
+    kept_.clear();
+    avcodec_flush_buffers(codec_.get());
+  }
   if (goes_on && !take()) return false;
+  bool whole = true;  // nothing that is shown later has been left out
   for (; packet <= run.to && next < run.last; ++packet) {
-    const bool later = sequence && table.packets[static_cast<std::size_t>(packet)].pts > last_pts;
-    if (!send(table, descriptor, packet,
-              later || shown[static_cast<std::size_t>(packet - run.from)]) ||
-        !take())
-      return false;
+    const int64_t pts = table.packets[static_cast<std::size_t>(packet)].pts;
+    const bool needed =
+        shown[static_cast<std::size_t>(packet - from)] ||
+        (following ? pts >= first_pts || !kept_.empty() : sequence && pts > last_pts);
+    whole = whole && (needed || pts < last_pts || !skips_exactly(stream_->codec_id));
+    if (!send(table, wanted.descriptor, packet, needed) || !take()) return false;
   }
   // Pictures that a decoder holds back, to reorder them, come behind some more packets, or at the
   // end of the stream, after which it cannot go on.
   const int64_t past =
       sequence ? std::min<int64_t>(packet + kMostReordered, std::ssize(table.packets)) : 0;
   for (; packet < past && next < run.last; ++packet)
-    if (!send(table, descriptor, packet, /*shown=*/true) || !take()) return false;
+    if (!send(table, wanted.descriptor, packet, /*shown=*/true) || !take()) return false;
   if (next == run.last) {
-    if (sequence) position_ = {table.codec, packet, last_pts};
+    if (whole) position_ = {table.codec, packet, last_pts};
     return true;
   }
   avcodec_send_packet(codec_.get(), nullptr);
@@ -204,7 +266,7 @@ std::unique_ptr<PacketDecoder> PacketDecoders::take(const FrameTable& table,
   {
     const std::lock_guard lock(mutex_);
     auto found = std::find_if(idle_.begin(), idle_.end(), [&](const auto& decoder) {
-      return decoder->stands_before(table, frame);
+      return decoder->follows(table, frame) || decoder->stands_before(table, frame);
     });
     if (found == idle_.end())
       found = std::find_if(idle_.begin(), idle_.end(),

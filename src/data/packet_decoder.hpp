@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,9 @@ class PacketDecoder {
   bool fits(const FrameTable& table) const;
   /// Whether the decoder, as the last read() has left it, only needs to go on to show this frame.
   bool stands_before(const FrameTable& table, int64_t frame) const;
+  /// Whether frames from this one on follow those of the last read(): as the next window does when
+  /// windows are read one after the other, whether they overlap or not.
+  bool follows(const FrameTable& table, int64_t first) const;
   int64_t packets_sent() const { return packets_sent_; }  ///< what all read() calls took
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
@@ -37,22 +41,32 @@ class PacketDecoder {
             std::uint8_t* out);
 
  private:
-  struct Run;  // frames that are decoded without a jump
-  // Behind a sequence of frames: nothing that is shown later has been left out.
+  struct Run;     // frames that are decoded without a jump
+  struct Wanted;  // what read() is asked for
+  // Behind some frames: nothing that is shown later has been left out.
   struct Position {
     std::shared_ptr<const AVCodecParameters> file = {};  // of its table; none: nowhere
     int64_t packet = 0;                                  // the next one
     int64_t pts = 0;                                     // of the frame given out last
   };
-  bool decode(const FrameTable& table, const std::string& path, int descriptor, const Run& run,
-              const std::vector<int64_t>& wanted, const std::vector<std::size_t>& order,
-              std::uint8_t* out);
+  struct Last {  // frames that read() was asked for last
+    std::shared_ptr<const AVCodecParameters> file = {};
+    int64_t first = 0, last = 0;
+    int64_t followed = 0;  // how many reads before it followed each other
+  };
+  std::size_t take_kept(const Wanted& wanted);
+  int64_t most_kept() const;
+  void keep();
+  bool decode(const Wanted& wanted, const Run& run, bool following);
   bool send(const FrameTable& table, int descriptor, int64_t packet, bool shown);
 
   std::shared_ptr<const AVCodecParameters> stream_;
   std::array<int64_t, 2> time_base_;
   int64_t height_, width_;
   Position position_;
+  Last last_;
+  // While reads follow each other: the pictures before the position, without a gap, in order.
+  std::deque<ffmpeg::Frame> kept_;
   int64_t packets_sent_ = 0;
   ffmpeg::Codec codec_;
   ffmpeg::Packet packet_;
@@ -69,7 +83,8 @@ void announce_packets(const FrameTable& table, const std::string& path,
 class PacketDecoders {
  public:
   explicit PacketDecoders(VideoReaderOptions options) : options_(std::move(options)) {}
-  /// One that fits the table, which must have packets; best of all one that stands before `frame`.
+  /// One that fits the table, which must have packets; best of all one that `frame` follows or that
+  /// stands before it.
   std::unique_ptr<PacketDecoder> take(const FrameTable& table, const std::string& path,
                                       int64_t frame);
   void give_back(std::unique_ptr<PacketDecoder> decoder);

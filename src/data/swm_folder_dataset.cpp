@@ -51,6 +51,16 @@ class SwmFolderOpener {
                                      lengths.const_data_ptr<int64_t>()[e]});
   }
 
+  // Runs, and decoded frames that are kept, may lie beside the cameras.
+  static bool is_camera(const fs::path& path) {
+    if (path.filename().string().starts_with(".")) return false;
+    std::error_code problem;
+    for (fs::directory_iterator entry(path, problem), end; !problem && entry != end;
+         entry.increment(problem))
+      if (entry->path().filename().string().starts_with("ep_")) return true;
+    return false;
+  }
+
   // The columns are small next to the frames, so that they are read at once.
   void list_columns() {
     std::vector<fs::path> entries;
@@ -58,7 +68,7 @@ class SwmFolderOpener {
     std::sort(entries.begin(), entries.end());
     for (const auto& path : entries) {
       const std::string name = path.stem().string();
-      if (fs::is_directory(path)) {
+      if (is_camera(path)) {
         recording_.cameras.push_back(path.filename().string());
       } else if (path.extension() == ".npz" && name != "ep_len" && name != "ep_offset") {
         add_column(path, name);

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "video_file.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "foresight/core/log.hpp"
+#include "packet_pass.hpp"
 
 namespace foresight::data {
 namespace {
@@ -37,14 +34,6 @@ void check_is_file(const std::string& path) {
   if (!code && bytes == 0) fail(ErrorCategory::bad_file, path, "is empty, expected a video");
 }
 
-int64_t index_entries(const AVStream& stream) {
-#if LIBAVFORMAT_VERSION_MAJOR >= 59
-  return avformat_index_get_entries_count(&stream);
-#else
-  return stream.nb_index_entries;
-#endif
-}
-
 // Packets that carry pictures which are never shown, or only half a picture, do not count frames.
 bool packets_are_frames(const AVCodecParameters& parameters) {
   if (parameters.codec_id == AV_CODEC_ID_VP8) return false;  // hidden alternate reference frames
@@ -58,53 +47,6 @@ bool packets_are_frames(const AVCodecParameters& parameters) {
       return true;
   }
 }
-
-// Notes where packets lie, as long as all of them lie in the file unchanged: some demuxers split,
-// join or rewrite what is stored.
-class PacketPlaces {
- public:
-  explicit PacketPlaces(const std::string& path)
-      : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), plain_(descriptor_ >= 0) {}
-  ~PacketPlaces() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  PacketPlaces(const PacketPlaces&) = delete;
-  PacketPlaces& operator=(const PacketPlaces&) = delete;
-
-  void add(const AVPacket& packet) {
-    plain_ = plain_ && packet.pos >= 0 && packet.size > 0 && packet.side_data_elems == 0 &&
-             packet.pts != AV_NOPTS_VALUE;
-    if (!plain_) return;
-    bytes_.resize(static_cast<std::size_t>(packet.size));
-    plain_ = ::pread(descriptor_, bytes_.data(), bytes_.size(), packet.pos) == packet.size &&
-             std::memcmp(bytes_.data(), packet.data, bytes_.size()) == 0;
-    if (plain_) places_.push_back({packet.pos, packet.pts, packet.size, packet.flags});
-  }
-
-  // `table` has ascending times and its key frames.
-  void move_to(FrameTable& table, const AVCodecParameters& stream) {
-    if (!plain_ || places_.empty()) return;
-    std::vector<int64_t> packet_of(table.pts.size(), -1);
-    for (std::size_t p = 0; p < places_.size(); ++p) {
-      if ((places_[p].flags & AV_PKT_FLAG_DISCARD) != 0) continue;
-      const auto at = std::lower_bound(table.pts.begin(), table.pts.end(), places_[p].pts);
-      packet_of[static_cast<std::size_t>(at - table.pts.begin())] = static_cast<int64_t>(p);
-    }
-    AVCodecParameters* copy = avcodec_parameters_alloc();
-    if (copy == nullptr) throw std::bad_alloc();
-    table.codec = std::shared_ptr<const AVCodecParameters>(
-        copy, [](AVCodecParameters* owned) { avcodec_parameters_free(&owned); });
-    if (avcodec_parameters_copy(copy, &stream) < 0) throw std::bad_alloc();
-    table.packet_of = std::move(packet_of);
-    table.packets = std::move(places_);
-  }
-
- private:
-  int descriptor_;
-  bool plain_;
-  std::vector<std::uint8_t> bytes_;
-  std::vector<PacketPlace> places_;
-};
 
 }  // namespace
 
@@ -264,50 +206,69 @@ int64_t VideoFile::frame_pts() const {
 std::vector<Damaged> VideoFile::take_damage() { return std::exchange(damage_, {}); }
 
 std::optional<FrameTable> VideoFile::scan_packets() {
-  const AVCodecParameters& parameters = *stream().codecpar;
-  if (!packets_are_frames(parameters)) return std::nullopt;
-  FrameTable table;
-  PacketPlaces places(path_);
-  int64_t packets = 0;
-  bool usable = true, reordered = false;
+  if (!packets_are_frames(*stream().codecpar)) return std::nullopt;
   ffmpeg::forget_log();
-  while (read_packet()) {
-    ++packets;
-    const AVPacket& packet = *packet_;
-    places.add(packet);
-    if ((packet.flags & AV_PKT_FLAG_CORRUPT) != 0)
-      fail(ErrorCategory::bad_file, path_,
-           "is cut or damaged: packet " + std::to_string(packets - 1) + " is incomplete");
-    if (packet.pts == AV_NOPTS_VALUE) {
-      usable = false;
-      continue;
+  if (is_mp4() && listed_as_read(stream().codecpar->codec_id)) {
+    if (auto listed = scan_header()) return listed;
+    restart();
+  }
+  return read_packets();
+}
+
+std::optional<FrameTable> VideoFile::scan_header() {
+  PacketPass listed;
+  const auto visit = [&](const AVPacket& packet) { listed.add(packet, true); };
+  if (!visit_listed_packets(path_, input_->iformat, stream_, visit) || !agrees_with(listed))
+    return std::nullopt;
+  return std::move(listed).table(*stream().codecpar, rotation() == 0);
+}
+
+// A header may be wrong, and say, for example, that decoding can start anywhere: looks at the
+// first, the middle and the last key frame and the packets behind them.
+bool VideoFile::agrees_with(const PacketPass& listed) {
+  if (!listed.plain() || listed.keys().empty()) return false;
+  const auto& keys = listed.keys();
+  const auto& places = listed.places();
+  StoredBytes stored(path_);
+  for (const auto& key : {keys.front(), keys[keys.size() / 2], keys.back()}) {
+    if (!seek(key.dts)) return false;
+    for (int i = 0; i < 2 && read_packet(); ++i) {
+      const auto place = std::find_if(places.begin(), places.end(), [&](const PacketPlace& one) {
+        return one.offset == packet_->pos;
+      });
+      if (place == places.end() || place->size != packet_->size || place->pts != packet_->pts ||
+          (place->flags & AV_PKT_FLAG_KEY) != (packet_->flags & AV_PKT_FLAG_KEY) ||
+          !stored.are(*packet_))
+        return false;
     }
-    reordered |= packet.dts != packet.pts;
-    if ((packet.flags & AV_PKT_FLAG_KEY) != 0)
-      table.keys.push_back(
-          {packet.pts, packet.dts != AV_NOPTS_VALUE ? packet.dts : packet.pts, packets - 1});
-    if ((packet.flags & AV_PKT_FLAG_DISCARD) == 0) table.pts.push_back(packet.pts);
+    if (read_error_ != 0) return false;
+  }
+  return true;
+}
+
+std::optional<FrameTable> VideoFile::read_packets() {
+  PacketPass read;
+  StoredBytes stored(path_);
+  while (read_packet()) {
+    if ((packet_->flags & AV_PKT_FLAG_CORRUPT) != 0)
+      fail(ErrorCategory::bad_file, path_,
+           "is cut or damaged: packet " + std::to_string(read.packets()) + " is incomplete");
+    read.add(*packet_, read.plain() && stored.are(*packet_));
   }
   if (read_error_ != 0)
     fail(ErrorCategory::bad_file, path_,
-         "cannot be read past packet " + std::to_string(packets) + ": " +
+         "cannot be read past packet " + std::to_string(read.packets()) + ": " +
              ffmpeg::reason(read_error_));
   // An mp4 lists its packets up front, so a file that was cut can be told from one that ends.
-  const bool is_mp4 = std::string(input_->iformat->name).find("mp4") != std::string::npos;
-  if (is_mp4 && packets < index_entries(stream()))
+  if (is_mp4() && read.packets() < listed_packets(stream()))
     fail(ErrorCategory::bad_file, path_,
-         "is cut: its index lists " + std::to_string(index_entries(stream())) + " frames, only " +
-             std::to_string(packets) + " are there");
-  // A decoder that reorders (B-frames) and packets whose times say that nothing is reordered
-  // contradict each other.
-  if (parameters.video_delay > 0 && !reordered && table.pts.size() > 1) usable = false;
-  std::sort(table.pts.begin(), table.pts.end());
-  if (std::adjacent_find(table.pts.begin(), table.pts.end()) != table.pts.end()) usable = false;
-  std::sort(table.keys.begin(), table.keys.end(),
-            [](const KeyFrame& a, const KeyFrame& b) { return a.pts < b.pts; });
-  if (!usable) return std::nullopt;
-  if (rotation() == 0) places.move_to(table, parameters);
-  return table;
+         "is cut: its index lists " + std::to_string(listed_packets(stream())) + " frames, only " +
+             std::to_string(read.packets()) + " are there");
+  return std::move(read).table(*stream().codecpar, rotation() == 0);
+}
+
+bool VideoFile::is_mp4() const {
+  return std::string(input_->iformat->name).find("mp4") != std::string::npos;
 }
 
 FrameTable VideoFile::scan_frames(Damage damage) {

@@ -23,6 +23,8 @@ struct Damaged {
   std::string what;
 };
 
+class PacketPass;
+
 /// The demuxer and decoder of the main video stream of one file.
 class VideoFile {
  public:
@@ -48,15 +50,23 @@ class VideoFile {
   /// concealed errors.
   std::vector<Damaged> take_damage();
 
-  /// Table of frames without decoding; empty if packets cannot tell. Leaves the position at the
-  /// end.
+  /// Table of frames without decoding; empty if packets cannot tell. From the header where that
+  /// lists the packets, else by reading all of them. Leaves the position anywhere.
   std::optional<FrameTable> scan_packets();
+  /// As scan_packets(), from the header of an mp4 and a few packets; empty where they cannot tell
+  /// or do not agree, and where bytes do not lie in the file as the decoder takes them. Throws
+  /// Error(bad_file) for a file that is cut.
+  std::optional<FrameTable> scan_header();
+  /// As scan_packets(), by reading all from where the file stands.
+  std::optional<FrameTable> read_packets();
   /// Table of frames by decoding everything. Throws on damage with Damage::fail, warns with
   /// Damage::skip.
   FrameTable scan_frames(Damage damage);
 
  private:
   void open();
+  bool is_mp4() const;
+  bool agrees_with(const PacketPass& listed);
   bool feed();
   bool read_packet();
 

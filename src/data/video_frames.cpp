@@ -122,6 +122,9 @@ class VideoFrames final : public FrameSource {
   void identify(Fnv1a& hash) const override {
     for (const auto& clip : clips_) {
       hash.add(clip.file.filename().string());
+      hash.add(&clip.start, sizeof clip.start);
+      hash.add(clip.first_row);
+      hash.add(clip.stride);
       if (!clip.file.empty()) hash.add(&stamps_.at(clip.file.string()), sizeof(FileStamp));
     }
   }

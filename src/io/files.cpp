@@ -10,19 +10,39 @@ namespace foresight::io {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+constexpr std::size_t kPiece = std::size_t{1} << 30;  // Linux writes at most 2 GiB per call
+
+}  // namespace
+
 void OutputFile::write(const void* bytes, std::size_t size) {
-  constexpr std::size_t kPiece = std::size_t{1} << 30;  // Linux writes at most 2 GiB per call
   auto* next = static_cast<const char*>(bytes);
   while (size > 0) {
     const ssize_t written = ::write(descriptor_, next, std::min(size, kPiece));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0)
-      throw Error(ErrorCategory::io_failure, target_.string() + ": cannot write " +
-                                                 std::to_string(size) +
-                                                 " more bytes: " + std::strerror(errno));
+    if (written < 0) refuse(size);
     next += written;
     size -= static_cast<std::size_t>(written);
   }
+}
+
+void OutputFile::write_at(std::int64_t offset, const void* bytes, std::size_t size) {
+  auto* next = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t written = ::pwrite(descriptor_, next, std::min(size, kPiece), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) refuse(size);
+    next += written;
+    offset += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+void OutputFile::refuse(std::size_t left) const {
+  throw Error(ErrorCategory::io_failure, target_.string() + ": cannot write " +
+                                             std::to_string(left) +
+                                             " more bytes: " + std::strerror(errno));
 }
 
 namespace {

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoded frames that are kept in a file from run to run.
+#include "../../src/data/frame_file.hpp"
+
+#include <sys/file.h>
+
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
 
+#include "../../src/io/descriptor.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/frame_cache.hpp"
@@ -221,6 +227,95 @@ TEST_CASE("a file of frames that cannot be written is an error and leaves nothin
   const FrameCache some(broken, kept_in(folder.path() / "frames"), {}, Unreadable::skip);
   CHECK(some.frames_held() == 5);
   CHECK_FALSE(some.held(1).defined());
+  const int64_t before = broken->frames_read();
+  const FrameCache again(broken, kept_in(folder.path() / "frames"), {}, Unreadable::skip);
+  CHECK(again.frames_held() == 5);
+  CHECK(broken->frames_read() - before <= 6);  // those that identify the recording
+  CHECK(at::equal(again.held(2), broken->read_frames(2, {0})));
+}
+
+TEST_CASE("what lies beside a recording does not make it another, its own files do") {
+  const TemporaryFolder folder;
+  const fs::path layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
+  const auto check = [&](const fs::path& from, const fs::path& file) {
+    INFO(from);
+    const fs::path copy = folder / ("copy_of_" + from.filename().string());
+    fs::copy(from, copy, fs::copy_options::recursive);
+    const auto state = [&] { return fingerprint(*open_dataset(copy)); };
+    const auto first = state();
+    fs::create_directories(copy / "run");
+    std::ofstream(copy / "run" / "metrics.jsonl") << "{}";
+    fs::create_directories(copy / "lost+found");
+    fs::permissions(copy / "lost+found", fs::perms::none);
+    CHECK(state() == first);
+    fs::last_write_time(copy / file, fs::last_write_time(copy / file) + std::chrono::hours(1));
+    CHECK(state() != first);
+    fs::permissions(copy / "lost+found", fs::perms::owner_all);
+  };
+  check(recordings() / "tworoom" / "swm" / "video", "pixels/ep_1.mp4");
+  check(recordings() / "tworoom" / "swm" / "folder", "pixels/ep_0_step_1.jpeg");
+  check(layouts / "dino_wm_pusht", "obses/episode_001.mp4");
+  check(layouts / "dino_wm_maze", "obses/episode_001.pth");
+  try {
+    check(recordings() / "tworoom" / "lerobot_v21", "data/chunk-000/episode_000001.parquet");
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;
+    FORESIGHT_SKIP(error.what());
+  }
+}
+
+TEST_CASE("frames may be kept below the recording that they are of") {
+  const TemporaryFolder folder;
+  fs::copy(recordings() / "tworoom" / "native224", folder / "set");
+  const auto written = [&] {
+    const FrameCache cache(open_dataset(folder / "set"), kept_in(folder / "set" / ".frames"));
+    CHECK(cache.held(0).defined());
+    return fs::last_write_time(files_in(folder / "set" / ".frames").front());
+  };
+  const auto first = written();
+  CHECK(written() == first);
+}
+
+TEST_CASE("decoding that is stopped leaves no file, and frames that are decoded at each use") {
+  const TemporaryFolder folder;
+  const auto data = three_episodes();
+  for (const bool in_file : {true, false}) {
+    std::atomic<int> pieces{0};
+    const FrameCacheHooks hooks{.stop = [&] { return ++pieces > 2; }};
+    auto options = kept_in(folder.path());
+    if (!in_file) options.folder.clear();
+    options.threads = 1;
+    const FrameCache cache(data, options, {}, Unreadable::fail, hooks);
+    CHECK(cache.frames_held() == (in_file ? 0 : 13));
+    CHECK(at::equal(cache.frames(2, {0}), data->read_frames(2, {0})));
+    CHECK(files_in(folder.path()).empty());
+  }
+  CHECK(frames_decoded(data, folder.path()) == 14);
+}
+
+TEST_CASE("waiting for another process that decodes can be stopped") {
+  const TemporaryFolder folder;
+  const io::Descriptor other(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY));
+  REQUIRE(::flock(other.get(), LOCK_EX) == 0);
+  int asked = 0;
+  const FrameCache cache(three_episodes(), kept_in(folder.path()), {}, Unreadable::fail,
+                         {.stop = [&] { return ++asked > 1; }});
+  CHECK(cache.frames_held() == 0);
+  CHECK(asked == 2);
+}
+
+TEST_CASE("decoding tells how far it is") {
+  std::vector<DecodingProgress> told;
+  const FrameCache cache(
+      three_episodes(), {.threads = 1}, {}, Unreadable::fail,
+      {.progress = [&](const auto& now) { told.push_back(now); }, .interval_s = 0});
+  REQUIRE(told.size() == 4);  // a piece each, and the end
+  CHECK(told.front().frames == 4);
+  CHECK(told.front().all_frames == 14);
+  CHECK(told.back().episodes == 3);
+  CHECK(told.back().all_episodes == 3);
+  CHECK(told.back().bytes == told.back().all_bytes);
+  CHECK(told.back().all_bytes == 14 * 2 * 3 * 3);
 }
 
 }  // namespace

@@ -75,6 +75,16 @@ TEST_CASE("a library that writes by name may use the temporary file") {
   CHECK(read_bytes(folder / "a.bin") == "by name");
 }
 
+TEST_CASE("pieces are written to their places, in any order and by several threads") {
+  TemporaryFolder folder;
+  io::replace_file_atomically(folder / "a.bin", [&](io::OutputFile& file) {
+    file.write_at(6, "end", 3);
+    std::jthread other([&] { file.write_at(0, "fi", 2); });
+    file.write_at(2, "rst", 3);
+  });
+  CHECK(read_bytes(folder / "a.bin") == std::string("first\0end", 9));
+}
+
 TEST_CASE("permissions survive replacement and new files follow the umask") {
   TemporaryFolder folder;
   const auto mode = [](const fs::path& path) {

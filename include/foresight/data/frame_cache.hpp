@@ -4,6 +4,7 @@
 // after the first costs a copy.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,6 +31,25 @@ struct FORESIGHT_API FrameCacheOptions {
   std::vector<std::string> validate() const;
 };
 
+/// How far a FrameCache has come with decoding.
+struct DecodingProgress {
+  int64_t episodes = 0, all_episodes = 0;
+  int64_t frames = 0, all_frames = 0;
+  int64_t bytes = 0, all_bytes = 0;  ///< of decoded frames
+};
+
+/// What a FrameCache asks and tells while it decodes, which may take hours.
+struct FORESIGHT_API FrameCacheHooks {
+  /// Asked by several threads at once, at least every 64 MB. Once true, decoding ends: what is then
+  /// in memory is held, and of a file, which is removed, nothing. All other frames are decoded at
+  /// each use, as those beyond the budget are.
+  std::function<bool()> stop = {};
+  /// Told every `interval_s`, by one thread at a time, and once at the end of a decoding that took
+  /// longer. Empty: a line in the log, level info.
+  std::function<void(const DecodingProgress&)> progress = {};
+  double interval_s = 5;
+};
+
 /// Frames of a data set, from memory where they fit. Whole episodes are decoded once, in sequence,
 /// by several threads, when the cache is made; episodes are kept in the order given until the
 /// budget is used up. The others are decoded at each use: with shuffled windows a fixed set is hit
@@ -39,15 +59,17 @@ struct FORESIGHT_API FrameCacheOptions {
 /// which further runs and other processes map instead of decoding; the system keeps in memory what
 /// it has room for. One file per recording, camera, way of decoding, size of picture and choice of
 /// episodes; it appears when it is whole, and is written anew when the recording has changed
-/// (names, sizes and times of its files, lengths of its episodes, pixels of some frames) or the
-/// file does not hold what it should. It must not be shortened while it is in use.
+/// (names, sizes and times of the files that frames are read from, lengths of its episodes, pixels
+/// of some frames) or the file does not hold what it should. It must not be shortened while it is
+/// in use. While it is written, a thread holds 64 MB of frames or 24 of them, not an episode.
 class FORESIGHT_API FrameCache {
  public:
   /// Decodes `episodes` (empty: all). Throws what Dataset::read_frames() throws, for the first
   /// episode that fails; with Unreadable::skip such an episode is not held, and a warning names it.
   /// Throws Error(io_failure) where a file of frames cannot be written.
   explicit FrameCache(std::shared_ptr<const Dataset> dataset, const FrameCacheOptions& options = {},
-                      std::vector<int64_t> episodes = {}, Unreadable unreadable = Unreadable::fail);
+                      std::vector<int64_t> episodes = {}, Unreadable unreadable = Unreadable::fail,
+                      const FrameCacheHooks& hooks = {});
 
   const std::shared_ptr<const Dataset>& dataset() const noexcept { return dataset_; }
   /// Frames held in memory, or in the file.
@@ -70,10 +92,10 @@ class FORESIGHT_API FrameCache {
   Tensor frames(int64_t episode, at::IntArrayRef rows) const;
 
  private:
-  Tensor decoded(int64_t episode, Unreadable unreadable) const;
-  void hold_in_memory(const std::vector<int64_t>& chosen, int64_t threads, Unreadable unreadable);
+  class Decoding;
+  void hold_in_memory(const std::vector<int64_t>& chosen, int64_t threads, Decoding& decoding);
   void hold_in_file(const std::vector<int64_t>& chosen, const FrameCacheOptions& options,
-                    Unreadable unreadable);
+                    Decoding& decoding);
 
   std::shared_ptr<const Dataset> dataset_;
   std::vector<Tensor> episodes_;  // by episode number; undefined: not held

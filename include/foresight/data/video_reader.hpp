@@ -2,10 +2,10 @@
 // Exact access to the frames of a video file, by number or by time, as uint8 RGB tensors.
 //
 // A frame is identified by its presentation time. Frame counts and rates in file headers are
-// guesses of whoever wrote the file, so neither is used: opening a file scans its packets (no
-// decoding) into a table of presentation times, and frame number i is the i-th of them. Where
-// packets cannot tell (no times, equal times, codecs with hidden frames), the file is decoded once
-// to build the table.
+// guesses of whoever wrote the file, so neither is used: opening a file makes a table of the
+// presentation times of its packets (no decoding), as the header of an mp4 lists them, else by
+// reading them, and frame number i is the i-th of them. Where packets cannot tell (no times, equal
+// times, codecs with hidden frames), the file is decoded once to build the table.
 #pragma once
 
 #include <array>
@@ -114,7 +114,7 @@ class FORESIGHT_API VideoReader {
   /// decoder for it.
   explicit VideoReader(const std::string& path, const VideoReaderOptions& options = {});
   /// Opens a file whose table of frames is known from another reader of it, with the same options:
-  /// saves the scan of its packets, which reads the whole file.
+  /// saves making it, for which many containers are read whole.
   VideoReader(const std::string& path, const VideoReaderOptions& options,
               std::shared_ptr<const FrameTable> table);
   ~VideoReader();

@@ -27,12 +27,17 @@ class FORESIGHT_API OutputFile {
   /// disk full.
   void write(const void* bytes, std::size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Writes `size` bytes at `offset`, also behind the end; write() does not go on from there.
+  /// Pieces that do not overlap may be written by several threads. Throws as write().
+  void write_at(std::int64_t offset, const void* bytes, std::size_t size);
 
   /// Where the bytes are until the rename, for libraries that only write to a named file. It exists
   /// already and must be written in place, not replaced.
   const std::filesystem::path& temporary() const noexcept { return temporary_; }
 
  private:
+  [[noreturn]] void refuse(std::size_t left) const;
+
   int descriptor_;
   std::filesystem::path temporary_;
   std::filesystem::path target_;
