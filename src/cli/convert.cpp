@@ -30,6 +30,9 @@ void convert_command(const ConvertFlags& flags) {
   for (const auto& camera : done.cameras) cameras += (cameras.empty() ? "" : ", ") + camera;
   fmt::print("converted {} episodes, {} rows, cameras {} to {} ({})\n", done.episodes, done.rows,
              cameras, flags.to, enum_name(options.format));
+  for (const auto& one : done.left_out)
+    fmt::print("LEFT OUT episode {} ({}): {}\n", one.episode, one.name, one.reason);
+  if (!done.left_out.empty()) fmt::print("{} episode(s) left out\n", done.left_out.size());
 }
 
 }  // namespace

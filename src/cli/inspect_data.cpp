@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <memory>
 
 #include "foresight/data/inspection.hpp"
 #include "foresight/data/windows.hpp"
@@ -47,7 +49,15 @@ void print_list(const char* what, const std::vector<std::string>& names) {
   fmt::print("{}: {}\n", what, text);
 }
 
-void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
+void print_cameras(const data::Dataset& dataset, bool chosen) {
+  print_list("cameras", dataset.cameras());
+  if (chosen)
+    fmt::print("camera looked at: {}\n", dataset.camera());
+  else if (dataset.cameras().size() > 1)
+    fmt::print("training sees camera '{}', unless --camera names another\n", dataset.camera());
+}
+
+void print_shape(const data::Dataset& dataset, const data::Inspection& found, bool chosen) {
   const auto& lengths = found.lengths;
   fmt::print("{}: {} episodes, {} frames of {}x{}{}\n", dataset.name(), lengths.size(),
              dataset.total_rows(), dataset.image_size().width, dataset.image_size().height,
@@ -60,7 +70,7 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
   });
   if (short_ones > 0)
     fmt::print("{} episodes are too short for a window of 5 frames, 5 rows apart\n", short_ones);
-  print_list("cameras", dataset.cameras());
+  print_cameras(dataset, chosen);
   std::vector<std::string> columns;
   for (const auto& column : dataset.columns())
     columns.push_back(fmt::format("{} {}", column, type_name(dataset.column_type(column))));
@@ -71,27 +81,20 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found) {
                                                     : "applied");
 }
 
-}  // namespace
-
-void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
-  const auto dataset = flags.camera.open(flags.path, {.missing_states = data::NanPolicy::accept,
-                                                      .unreadable = data::Unreadable::skip});
-  const auto found = data::inspect(*dataset, options);
-  print_shape(*dataset, found);
+void print_numbers(const data::Inspection& found) {
   print_statistics("action", found.actions);
   print_statistics("state ", found.states);
   for (const auto& one : found.saturation)
     fmt::print("action {:<12} at its limit in {:.1f} % of the rows\n", one.column, 100 * one.share);
   fmt::print("time: {}\n", found.timed ? fmt::format("{} irregular steps", found.irregular_steps)
                                        : std::string("no timestamps to check"));
-  fmt::print("frames: {} looked at, {} equal to the one before\n", found.frames_seen,
-             found.repeated_frames);
-  if (!flags.sheet.empty()) {
-    const auto png = viz::encode_png(data::contact_sheet(*dataset));
-    io::replace_file_atomically(flags.sheet,
-                                [&](io::OutputFile& file) { file.write(png.data(), png.size()); });
-    fmt::print("contact sheet: {}\n", flags.sheet);
-  }
+}
+
+void print_verdict(const data::Dataset& dataset, const data::Inspection& found) {
+  for (const auto& seen : found.cameras)
+    fmt::print("frames{}: {} of {} looked at, {} equal to the one before\n",
+               found.cameras.size() > 1 ? fmt::format(" of '{}'", seen.camera) : std::string(),
+               seen.frames_seen, dataset.total_rows(), seen.repeated_frames);
   for (const auto& problem : found.unreadable) fmt::print("UNREADABLE {}\n", problem);
   for (const auto& fault : found.faults) fmt::print("FAULT {}\n", fault);
   for (const auto& warning : found.warnings) fmt::print("WARNING {}\n", warning);
@@ -99,6 +102,39 @@ void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& 
                               : !found.faults.empty() ? "not fit for training: see the faults"
                               : found.usable() ? "readable; look at the warnings before training"
                                                : "not fit for training: some frames do not decode");
+}
+
+void write_sheet(const std::string& file, const data::Dataset& dataset) {
+  const auto png = viz::encode_png(data::contact_sheet(dataset));
+  io::replace_file_atomically(file, [&](io::OutputFile& to) { to.write(png.data(), png.size()); });
+  fmt::print("contact sheet: {}\n", file);
+}
+
+}  // namespace
+
+void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
+  data::DatasetOptions reading{.missing_states = data::NanPolicy::accept,
+                               .unreadable = data::Unreadable::skip};
+  const auto dataset = flags.camera.open(flags.path, reading);
+  const bool chosen = !flags.camera.camera.empty();
+  std::vector<std::shared_ptr<const data::Dataset>> others;
+  std::vector<std::string> lost;  // cameras of which nothing can be read
+  for (const auto& camera : dataset->cameras()) {
+    if (chosen || camera == dataset->camera()) continue;
+    reading.camera = camera;
+    try {
+      others.push_back(data::open_dataset(flags.path, reading));
+    } catch (const Error& error) {
+      lost.push_back(fmt::format("camera '{}': {}", camera, error.what()));
+    }
+  }
+  auto found = data::inspect(*dataset, options, others);
+  found.unreadable.insert(found.unreadable.end(), lost.begin(), lost.end());
+  print_shape(*dataset, found, chosen);
+  print_numbers(found);
+  print_verdict(*dataset, found);
+  if (!flags.sheet.empty()) write_sheet(flags.sheet, *dataset);
+  if (!found.usable()) throw CLI::RuntimeError(kNotFit);
 }
 
 }  // namespace foresight::cli

@@ -15,7 +15,11 @@ struct InspectDataFlags {
   std::string sheet;  ///< PNG file for the contact sheet; empty: none
 };
 
-/// Prints to standard output. Throws Error.
+/// The exit code where something was found that would break training.
+inline constexpr int kNotFit = 3;
+
+/// Prints to standard output: all cameras unless the flag chooses one. Throws Error, and
+/// CLI::RuntimeError with kNotFit, when everything is printed.
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options);
 
 }  // namespace foresight::cli

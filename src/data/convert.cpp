@@ -10,28 +10,38 @@
 
 #include "columnar_dataset.hpp"
 #include "convert_episode.hpp"
+#include "episode_selection.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/data/inspection.hpp"
 #include "frame_pieces.hpp"
+#include "irregular_steps.hpp"
+#include "recording_lock.hpp"
 
 namespace foresight::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Columns that every writer makes by itself.
-const std::set<std::string> kWriterColumns = {"frame",         "timestamp", "frame_index",
-                                              "episode_index", "index",     "task_index"};
+// Columns that every writer makes by itself; LeRobot's makes the times too.
+const std::set<std::string> kWriterColumns = {"frame", "frame_index", "episode_index", "index",
+                                              "task_index"};
 
 constexpr double kUnknownRate = 10;  // for recordings that tell none; a player needs one
 
 ConversionSource open_source(const fs::path& from, const ConvertOptions& options) {
   ConversionSource source;
-  source.datasets.push_back(open_dataset(from, options.reading));
+  auto reading = options.reading;
+  // What is lost of other episodes than those that are written does not matter; writers refuse a
+  // state without a value.
+  if (reading.unreadable == Unreadable::skip || !options.episodes.empty()) {
+    reading.unreadable = Unreadable::skip;
+    reading.missing_states = NanPolicy::accept;
+  }
+  source.datasets.push_back(open_dataset(from, reading));
   source.cameras = source.first().cameras();
-  if (!options.reading.camera.empty() || source.cameras.size() == 1)
-    source.cameras = {chosen_camera(from.string(), source.cameras, options.reading)};
+  if (!reading.camera.empty() || source.cameras.size() == 1)
+    source.cameras = {chosen_camera(from.string(), source.cameras, reading)};
   for (std::size_t c = 1; c < source.cameras.size(); ++c) {
-    auto reading = options.reading;
     reading.camera = source.cameras[c];
     source.datasets.push_back(open_dataset(from, reading));
   }
@@ -42,8 +52,30 @@ double rate_of(const Dataset& dataset) {
   if (dataset.fps() > 0) return dataset.fps();
   log(LogLevel::warning, dataset.name() + ": tells no frame rate, " +
                              std::to_string(static_cast<int>(kUnknownRate)) +
-                             " per second are written; set DatasetOptions.fps");
+                             " per second are written; set DatasetOptions.fps (--reading.fps)");
   return kUnknownRate;
+}
+
+// LeRobot keeps whole rates: NTSC's 29.97 becomes 30.
+double written_rate(const Dataset& dataset, TargetFormat format) {
+  constexpr double kSameRate = 1.01e-3;  // 0.1 %, to the digits in which 29.97 is told
+  const double rate = std::round(rate_of(dataset) * 1e4) / 1e4;  // containers keep 9.99999
+  const double whole = std::round(rate);
+  if (format != TargetFormat::lerobot || rate == whole) return rate;
+  const std::string has = dataset.name() + ": has " + std::to_string(rate) + " rows a second, ";
+  require(std::abs(rate - whole) <= kSameRate * whole, ErrorCategory::invalid_option,
+          has +
+              "LeRobot keeps a whole number of them: set ConvertOptions.reading.fps "
+              "(--reading.fps) to the one that rows shall be counted as, or ConvertOptions.format "
+              "= folder (--format folder), which keeps any rate");
+  log(LogLevel::warning, has + std::to_string(static_cast<int64_t>(whole)) +
+                             " are written: LeRobot keeps whole rates");
+  return whole;
+}
+
+bool has_times(const Dataset& dataset) {
+  const auto& columns = dataset.columns();
+  return std::find(columns.begin(), columns.end(), kTimeColumn) != columns.end();
 }
 
 // A group that has these columns, its shape with them; else a vector.
@@ -58,8 +90,10 @@ RecordedFeature feature_of(const std::string& name, const std::vector<std::strin
 // Groups without the columns that are written otherwise; of a group that has lost some, every
 // column by itself.
 std::vector<RecordedFeature> other_features(const Dataset& dataset,
-                                            const std::vector<ColumnGroup>& groups) {
+                                            const std::vector<ColumnGroup>& groups,
+                                            TargetFormat format) {
   std::set<std::string> taken = kWriterColumns;
+  if (format == TargetFormat::lerobot) taken.insert(kTimeColumn);
   taken.insert(dataset.action_columns().begin(), dataset.action_columns().end());
   taken.insert(dataset.state_columns().begin(), dataset.state_columns().end());
   std::vector<RecordedFeature> others;
@@ -83,12 +117,12 @@ at::ScalarType written_type(const Dataset& dataset, const std::vector<std::strin
   return at::isFloatingType(type) ? at::kFloat : at::kLong;
 }
 
-std::vector<RecordedFeature> written_features(const Dataset& dataset) {
+std::vector<RecordedFeature> written_features(const Dataset& dataset, TargetFormat format) {
   const auto groups = dataset.groups();
   std::vector<RecordedFeature> features = {feature_of("action", dataset.action_columns(), groups)};
   if (!dataset.state_columns().empty())
     features.push_back(feature_of("observation.state", dataset.state_columns(), groups));
-  const auto others = other_features(dataset, groups);
+  const auto others = other_features(dataset, groups, format);
   features.insert(features.end(), others.begin(), others.end());
   for (auto& feature : features) {
     feature.type = written_type(dataset, feature.columns);
@@ -107,11 +141,11 @@ std::string as_utf8(const std::string& text) {
 RecordingOptions writing_options(const ConversionSource& source, const ConvertOptions& options) {
   const Dataset& dataset = source.first();
   RecordingOptions writing;
-  writing.video.fps = std::round(rate_of(dataset) * 1e4) / 1e4;  // containers keep 9.99999
+  writing.video.fps = written_rate(dataset, options.format);
   writing.video.crf = options.crf;
   writing.video.encoder = options.encoder;
   writing.cameras = source.cameras;
-  writing.features = written_features(dataset);
+  writing.features = written_features(dataset, options.format);
   writing.texts = dataset.text_columns();
   if (options.format == TargetFormat::lerobot)
     std::erase(writing.texts, "task");  // which LeRobot keeps apart
@@ -126,6 +160,17 @@ RecordingOptions writing_options(const ConversionSource& source, const ConvertOp
   writing.data_file_mb = options.data_file_mb;
   writing.video_file_mb = options.video_file_mb;
   return writing;
+}
+
+// What reading throws, so that a full disk is not taken for a damaged film.
+template <class Read>
+auto reading(Read&& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    if (!is_unreadable(error)) throw;
+    throw EpisodeReadError(error.category(), error.what());
+  }
 }
 
 // Rows first..first+count-1.
@@ -151,6 +196,75 @@ fs::path unfinished_path(const fs::path& to) {
   return path;
 }
 
+// Writes one episode after another, and leaves out what cannot be where that is allowed.
+class Converter {
+ public:
+  Converter(const ConversionSource& source, const ConvertOptions& options, EpisodeWriter& writer,
+            const RecordingOptions& writing)
+      : source_(source), options_(options), writer_(writer), writing_(writing) {
+    done_.cameras = source.cameras;
+    for (const auto& camera : source.datasets)
+      for (const auto& [episode, problem] : camera->unreadable_episodes())
+        lost_.emplace(episode, problem);
+  }
+
+  void convert(int64_t episode) {
+    if (const auto known = lost_.find(episode); known != lost_.end())
+      return leave_out(episode, ErrorCategory::bad_file, known->second);
+    try {
+      convert_episode(source_, writing_, episode, writer_);
+    } catch (const EpisodeReadError& error) {
+      return leave_out(episode, error.category(), error.what());
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::non_finite) throw;
+      return leave_out(episode, error.category(), reason_of_row(error.what()));
+    }
+    const Dataset& dataset = source_.first();
+    if (options_.format == TargetFormat::lerobot && dataset.fps() > 0 && has_times(dataset))
+      done_.irregular_steps += irregular_steps(dataset, episode, InspectionOptions().clock);
+    ++done_.episodes;
+    done_.rows += dataset.length(episode);
+  }
+
+  Conversion done() {
+    require(done_.episodes > 0, ErrorCategory::bad_file,
+            source_.first().name() + ": no episode can be written, the first: " +
+                (done_.left_out.empty() ? std::string() : done_.left_out.front().reason));
+    if (done_.irregular_steps > 0)
+      log(LogLevel::warning,
+          source_.first().name() + ": " + std::to_string(done_.irregular_steps) +
+              " step(s) in time are not 1/fps, and are written as if they were: LeRobot's rows are "
+              "equally spaced. ConvertOptions.format = folder (--format folder) keeps the times");
+    return std::move(done_);
+  }
+
+ private:
+  void leave_out(int64_t episode, ErrorCategory category, const std::string& reason) {
+    const Dataset& dataset = source_.first();
+    if (options_.reading.unreadable != Unreadable::skip)
+      throw Error(category, dataset.name() + ": episode " + std::to_string(episode) + " (" +
+                                dataset.episode_name(episode) + "): " + reason +
+                                "; DatasetOptions.unreadable = skip (--reading.unreadable skip) "
+                                "leaves such an episode out");
+    writer_.discard_episode();
+    done_.left_out.push_back({episode, dataset.episode_name(episode), reason});
+  }
+
+  // The writer names the episode by the number that it would have had in the target.
+  std::string reason_of_row(const std::string& message) const {
+    const auto row = "row " + std::to_string(writer_.rows()) + ": ";
+    const auto at = message.find(row);
+    return at == std::string::npos ? message : message.substr(at);
+  }
+
+  const ConversionSource& source_;
+  const ConvertOptions& options_;
+  EpisodeWriter& writer_;
+  const RecordingOptions& writing_;
+  std::map<int64_t, std::string> lost_;  // as opening has found
+  Conversion done_;
+};
+
 }  // namespace
 
 void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
@@ -160,16 +274,19 @@ void convert_episode(const ConversionSource& source, const RecordingOptions& wri
   for (const auto& camera : source.datasets)
     row_bytes += camera->image_size().height * camera->image_size().width * 3;
   visit_pieces(dataset.length(episode), row_bytes, [&](int64_t first, int64_t count) {
-    writer.append_rows(read_piece(source, writing, episode, first, count));
+    writer.append_rows(reading([&] { return read_piece(source, writing, episode, first, count); }));
   });
   const auto texts = dataset.text_columns();
   const bool told = std::find(texts.begin(), texts.end(), "task") != texts.end();
-  writer.finish_episode(told ? dataset.read_text("task", episode, 0, 1)[0] : std::string());
+  writer.finish_episode(told ? reading([&] { return dataset.read_text("task", episode, 0, 1)[0]; })
+                             : std::string());
 }
 
 std::vector<std::string> ConvertOptions::validate() const {
   Rules rules("ConvertOptions");
   rules.nested("reading", reading.validate());
+  rules.check(selects_episodes(episodes), "episodes", episodes,
+              "must be numbers and ranges of episodes, e.g. 0-9,12,20-");
   rules.within("crf", static_cast<double>(crf), 0, 63);
   rules.check(!encoder.empty(), "encoder", encoder, "must name one, e.g. h264 or av1");
   rules.check(!task.empty(), "task", task, "must say something");
@@ -185,16 +302,21 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   require(!fs::exists(to), ErrorCategory::invalid_argument,
           to.string() + ": exists already, a data set is written to a new folder");
   const RecordingOptions writing = writing_options(source, options);
+  const auto episodes =
+      selected_episodes(options.episodes, source.first().num_episodes(), "ConvertOptions.episodes");
   // Written beside the target and renamed, so that a conversion that stops leaves nothing there.
   const fs::path unfinished = unfinished_path(to);
-  fs::remove_all(unfinished);  // of a conversion that was killed
-  const int64_t episodes = source.first().num_episodes();
+  if (fs::is_directory(unfinished)) RecordingLock{unfinished};  // no other conversion is at work
+  fs::remove_all(unfinished);                                   // of one that was killed
+  Conversion done;
   try {
     const auto writer = open_episode_writer(unfinished, options.format, writing);
-    for (int64_t e = 0; e < episodes; ++e) {
-      convert_episode(source, writing, e, *writer);
-      if (progress) progress(e + 1, episodes);
+    Converter converter(source, options, *writer, writing);
+    for (std::size_t i = 0; i < episodes.size(); ++i) {
+      converter.convert(episodes[i]);
+      if (progress) progress(static_cast<int64_t>(i + 1), std::ssize(episodes));
     }
+    done = converter.done();
     writer->finish();
   } catch (...) {
     std::error_code ignored;
@@ -205,7 +327,7 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   fs::rename(unfinished, to, code);
   require(!code, ErrorCategory::io_failure,
           unfinished.string() + ": cannot be renamed to " + to.string() + ": " + code.message());
-  return {episodes, source.first().total_rows(), source.cameras};
+  return done;
 }
 
 }  // namespace foresight::data

@@ -17,8 +17,14 @@ struct ConversionSource {
   const Dataset& first() const { return *datasets.front(); }
 };
 
+/// What reading an episode throws, as opposed to what writing it does.
+class EpisodeReadError final : public Error {
+  using Error::Error;
+};
+
 /// Writes an episode of `source` as `writing` describes it, and finishes it. Frames of all cameras
-/// are read in pieces: an episode need not fit into memory.
+/// are read in pieces: an episode need not fit into memory. Throws EpisodeReadError where it cannot
+/// be read, and what EpisodeWriter's functions throw.
 void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
                      int64_t episode, EpisodeWriter& writer);
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <set>
 
 #include "../io/temporary.hpp"
@@ -15,6 +16,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/data/folder_writer.hpp"
 #include "foresight/data/lerobot_writer.hpp"
+#include "irregular_steps.hpp"
 #include "journaled_writer.hpp"
 #include "lerobot_layout.hpp"
 
@@ -26,7 +28,7 @@ namespace fs = std::filesystem;
 // Columns that the writers add to every row.
 const std::set<std::string> kAddedByLeRobot = {"timestamp", "frame_index", "episode_index", "index",
                                                "task_index"};
-const std::set<std::string> kAddedByFolder = {"frame", "timestamp"};
+const std::set<std::string> kAddedByFolder = {"frame"};  // and the time where it is not recorded
 
 [[noreturn]] void refuse_row(const std::string& where, const std::string& what,
                              ErrorCategory category = ErrorCategory::invalid_argument) {
@@ -91,9 +93,10 @@ void check_frame(const std::string& camera, const Tensor& frame, ImageSize known
 
 // A folder's table has no matrices: its reader makes them of columns with numbers at their ends.
 std::vector<RecordedFeature> matrices_without_group(const std::vector<RecordedFeature>& features) {
-  std::vector<std::string> columns(kAddedByFolder.begin(), kAddedByFolder.end());
+  std::vector<std::string> columns = {"frame", kTimeColumn};
   for (const auto& feature : features)
-    columns.insert(columns.end(), feature.columns.begin(), feature.columns.end());
+    std::copy_if(feature.columns.begin(), feature.columns.end(), std::back_inserter(columns),
+                 [](const auto& column) { return column != kTimeColumn; });
   const auto groups = groups_by_stem(columns, table_shapes(features));
   std::vector<RecordedFeature> without;
   for (const auto& feature : features)
@@ -139,7 +142,7 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
                 std::string("must be a name without any of ") + (forbidden[0] == '/' ? "/ " : "") +
                     "\" , and line ends");
     rules.check(seen.insert(name).second, "name", name,
-                "must be given once (timestamp, ... are added)");
+                "must be given once, and be none that the writer adds (frame_index, ...)");
   };
   constexpr const char* kNoFeature = "/,\"\r\n";
   constexpr const char* kNoColumn = ",\"\r\n";
@@ -171,6 +174,7 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
                   "of the matrix '" + matrix.name +
                       "' must be called NAME_0, NAME_1, ... in a folder, and no others so");
   rules.check(names.contains("action"), "features", "without 'action'", "must have it");
+  columns.insert(kTimeColumn);  // numbers, whoever gives them
   for (const auto& text : texts)
     check_name(text, lerobot ? kNoFeature : kNoColumn, lerobot ? names : columns);
   return rules.problems();

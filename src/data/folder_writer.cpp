@@ -13,7 +13,9 @@
 #include "foresight/data/csv.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "irregular_steps.hpp"
 #include "recorded_notes.hpp"
+#include "recording_lock.hpp"
 
 namespace foresight::data {
 namespace {
@@ -62,13 +64,13 @@ std::vector<std::string> FolderWriterOptions::validate() const {
   Rules rules("FolderWriterOptions");
   rules.nested("video", video.validate());
   rules.check(!actions.empty(), "actions", "[]", "must name at least one column");
-  std::set<std::string> seen = {"frame", "timestamp"};
+  std::set<std::string> seen = {"frame"};
   for (const auto* names : {&actions, &states, &others})
     for (const auto& column : *names) {
       const bool plain = !column.empty() && column.find_first_of(",\"\r\n") == std::string::npos;
       rules.check(plain, "column", column, "must be a name without commas, quotes and line ends");
       rules.check(seen.insert(column).second, "column", column,
-                  "must be named once (frame and timestamp are added)");
+                  "must be named once (frame is added)");
     }
   return rules.problems();
 }
@@ -100,6 +102,7 @@ void FolderWriter::start() {
   fs::create_directories(folder_, code);
   require(!code, ErrorCategory::io_failure,
           folder_.string() + ": cannot be created: " + code.message());
+  lock_ = std::make_unique<RecordingLock>(folder_);
   continue_folder();
 }
 
@@ -177,6 +180,7 @@ fs::path FolderWriter::video_file(const std::string& camera) const {
 void FolderWriter::append(const RecordedRow& row) {
   const std::string where =
       folder_.string() + ": episode " + std::to_string(number_) + ", row " + std::to_string(rows_);
+  require(lock_ != nullptr, ErrorCategory::invalid_argument, where + ": is finished already");
   require(!spoiled_, ErrorCategory::invalid_argument,
           where + ": an earlier row could not be written; discard_episode()");
   const auto values = checked_row(recording_, row, sizes_, where);
@@ -238,28 +242,33 @@ int64_t FolderWriter::write_episode(const Tensor& frames, const Tensor& values) 
 // CSV, or one JSON object a line where there are words: CSV would have to quote them.
 std::string FolderWriter::table_text(const std::string& task) const {
   const bool json = !recording_.texts.empty();
+  const auto recorded = std::find(columns_.begin(), columns_.end(), kTimeColumn);
   std::string table;
   if (!json) {
     table = "frame,timestamp";
-    for (const auto& column : columns_) table += "," + column;
+    for (const auto& column : columns_)
+      if (column != kTimeColumn) table += "," + column;
     table += "\n";
   }
   const auto quoted = [](const std::string& text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   };
+  const auto json_number = [](const std::string& cell) { return cell == "nan" ? "null" : cell; };
   for (int64_t t = 0; t < rows_; ++t) {
     const auto& cells = cells_[static_cast<std::size_t>(t)];
-    const auto time = frame_time(t, options_.video.fps);
+    const auto time = recorded == columns_.end()
+                          ? frame_time(t, options_.video.fps)
+                          : cells[static_cast<std::size_t>(recorded - columns_.begin())];
     if (!json) {
       table += std::to_string(t) + "," + time;
-      for (const auto& cell : cells) table += "," + cell;
-    } else {
-      table.append("{\"frame\":").append(std::to_string(t)).append(",\"timestamp\":").append(time);
       for (std::size_t c = 0; c < columns_.size(); ++c)
-        table.append(",")
-            .append(quoted(columns_[c]))
-            .append(":")
-            .append(cells[c] == "nan" ? "null" : cells[c]);
+        if (columns_[c] != kTimeColumn) table += "," + cells[c];
+    } else {
+      table.append("{\"frame\":").append(std::to_string(t));
+      table.append(",\"timestamp\":").append(json_number(time));
+      for (std::size_t c = 0; c < columns_.size(); ++c)
+        if (columns_[c] != kTimeColumn)
+          table.append(",").append(quoted(columns_[c])).append(":").append(json_number(cells[c]));
       for (const auto& [column, text] : texts_[static_cast<std::size_t>(t)])
         table.append(",")
             .append(quoted(column))
@@ -305,7 +314,10 @@ void FolderWriter::discard_episode() {
   spoiled_ = false;
 }
 
-void FolderWriter::finish() { discard_episode(); }
+void FolderWriter::finish() {
+  discard_episode();
+  lock_.reset();
+}
 
 void FolderWriter::write_settings(int64_t episodes) const {
   nlohmann::ordered_json settings;

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "episode_selection.hpp"
 #include "frame_pieces.hpp"
+#include "irregular_steps.hpp"
 
 namespace foresight::data {
 namespace {
@@ -20,10 +22,24 @@ std::vector<int64_t> spread(int64_t count, int64_t size) {
   return places;
 }
 
+// " of episode(s) 0-2,5".
+std::string of_episodes(const std::vector<int64_t>& episodes) {
+  return " of episode(s) " + episode_ranges(episodes);
+}
+
+// "episode 3 (episode_0004.csv)": the number is what `convert --episodes` takes.
+std::string numbered_name(const Dataset& dataset, int64_t episode) {
+  const auto number = fmt::format("episode {}", episode), name = dataset.episode_name(episode);
+  return name == number ? name : fmt::format("{} ({})", number, name);
+}
+
 class Inspector {
  public:
-  Inspector(const Dataset& dataset, const InspectionOptions& options)
-      : dataset_(dataset), options_(options) {}
+  Inspector(const Dataset& dataset, const InspectionOptions& options,
+            const std::vector<std::shared_ptr<const Dataset>>& others)
+      : dataset_(dataset), options_(options), cameras_{&dataset} {
+    for (const auto& other : others) cameras_.push_back(other.get());
+  }
 
   Inspection run() {
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
@@ -34,7 +50,7 @@ class Inspector {
     const auto states = with_values(dataset_.state_columns());
     if (!states.empty()) found_.states = column_statistics(dataset_, states, LastRow::include);
     look_at_clock();
-    look_at_frames();
+    for (const auto* camera : cameras_) look_at_frames(*camera);
     judge();
     return std::move(found_);
   }
@@ -58,7 +74,9 @@ class Inspector {
       const int64_t rows = dataset_.length(e) - 1;
       const Tensor values = dataset_.read_rows(columns, e, 0, rows);
       found_.missing_actions += at::isnan(values).any(1).sum().item<int64_t>();
-      found_.infinite_actions += at::isinf(values).any(1).sum().item<int64_t>();
+      const auto infinite = at::isinf(values).any(1).sum().item<int64_t>();
+      found_.infinite_actions += infinite;
+      if (infinite > 0) with_infinite_actions_.push_back(e);
       for (std::size_t c = 0; c < columns.size(); ++c) {
         const Tensor column = values.select(1, static_cast<int64_t>(c));
         at_limit[c] += ((column == found_.actions.min[c]) | (column == found_.actions.max[c]))
@@ -84,84 +102,92 @@ class Inspector {
 
   void look_for_odd_values() {
     for (const auto& column : dataset_.columns()) {
-      int64_t rows = 0, infinite = 0;
+      MissingValues missing{column}, infinite{column};
+      const auto count = [](MissingValues& found, const Tensor& odd, int64_t episode) {
+        const auto rows = odd.sum().item<int64_t>();
+        found.rows += rows;
+        if (rows > 0) found.episodes.push_back(episode);
+      };
       for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
         const Tensor values = dataset_.read_all_rows({column}, e);
-        rows += at::isnan(values).sum().item<int64_t>();
-        infinite += at::isinf(values).sum().item<int64_t>();
+        count(missing, at::isnan(values), e);
+        count(infinite, at::isinf(values), e);
       }
       const bool action = among(dataset_.action_columns(), column);
-      if (rows == dataset_.total_rows())
+      if (missing.rows == dataset_.total_rows())
         found_.empty.push_back(column);
-      else if (rows > 0 && !action)
-        found_.missing.push_back({column, rows});
-      if (infinite > 0 && !action) found_.infinite.push_back({column, infinite});
+      else if (missing.rows > 0 && !action)
+        found_.missing.push_back(std::move(missing));
+      if (infinite.rows > 0 && !action) found_.infinite.push_back(std::move(infinite));
     }
   }
 
   void look_at_clock() {
-    const auto& columns = dataset_.columns();
-    found_.timed = dataset_.fps() > 0 &&
-                   std::find(columns.begin(), columns.end(), "timestamp") != columns.end();
+    found_.timed = dataset_.fps() > 0 && among(dataset_.columns(), kTimeColumn);
     if (!found_.timed) return;
-    const double step = 1 / dataset_.fps();
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
-      const Tensor times = dataset_.read_all_rows({"timestamp"}, e).flatten().contiguous();
-      const auto* time = times.const_data_ptr<double>();
-      for (int64_t t = 1; t < times.numel(); ++t)
-        // Not "> clock": a missing time counts too.
-        if (!(std::abs(time[t] - time[t - 1] - step) <= options_.clock * step))
-          ++found_.irregular_steps;
+      const int64_t steps = irregular_steps(dataset_, e, options_.clock);
+      found_.irregular_steps += steps;
+      if (steps > 0) irregular_.push_back(e);
     }
   }
 
-  void look_at_frames() {
-    const auto unreadable = dataset_.unreadable_episodes();
-    for (const auto& [e, problem] : unreadable)
-      found_.unreadable.push_back(dataset_.episode_name(e) + ": " + problem);
-    const int64_t episodes = dataset_.num_episodes();
-    const int64_t mean_length = std::max<int64_t>(1, dataset_.total_rows() / episodes);
+  // Opens every text about frames where there are several cameras.
+  std::string of_camera(const std::string& camera) const {
+    return cameras_.size() > 1 ? fmt::format("camera '{}': ", camera) : std::string();
+  }
+
+  void add_unreadable(const Dataset& camera, int64_t episode, const std::string& problem) {
+    found_.unreadable.push_back(fmt::format("{}{}: {}", of_camera(camera.camera()),
+                                            numbered_name(camera, episode), problem));
+  }
+
+  void look_at_frames(const Dataset& camera) {
+    auto& seen = found_.cameras.emplace_back(CameraInspection{camera.camera()});
+    const auto unreadable = camera.unreadable_episodes();
+    for (const auto& [e, problem] : unreadable) add_unreadable(camera, e, problem);
+    const int64_t episodes = camera.num_episodes();
+    const int64_t mean_length = std::max<int64_t>(1, camera.total_rows() / episodes);
     const int64_t wanted = std::clamp<int64_t>(options_.frames / mean_length, 1, episodes);
     for (const int64_t e : spread(wanted, episodes)) {
-      if (found_.frames_seen >= options_.frames) return;
+      if (seen.frames_seen >= options_.frames) return;
       if (unreadable.contains(e)) continue;
       try {
-        look_at_episode(e);
+        look_at_episode(camera, e, seen);
       } catch (const Error& error) {
-        found_.unreadable.push_back(dataset_.episode_name(e) + ": " + error.what());
+        add_unreadable(camera, e, error.what());
       }
     }
   }
 
   // In pieces, so that a long episode of large frames does not fill the memory.
-  void look_at_episode(int64_t episode) {
-    const int64_t length = dataset_.length(episode);
-    const ImageSize size = dataset_.image_size();
+  void look_at_episode(const Dataset& camera, int64_t episode, CameraInspection& seen) {
+    const int64_t length = camera.length(episode);
+    const ImageSize size = camera.image_size();
     Tensor previous;
     int64_t equal = 1;  // frames of the stretch that ends here
+    const auto end_stretch = [&](int64_t end) {
+      if (equal >= options_.frozen && equal <= end)
+        seen.frozen.push_back({episode, end - equal, equal});
+    };
     visit_pieces(length, size.height * size.width * 3, [&](int64_t first, int64_t count) {
-      const Tensor frames = dataset_.read_frames(episode, row_range(first, count));
+      const Tensor frames = camera.read_frames(episode, row_range(first, count));
       for (int64_t i = 0; i < frames.size(0); ++i) {
         const Tensor frame = frames[i].to(at::kFloat);
         const bool same =
             previous.defined() && (frame - previous).abs().mean().item<double>() < options_.still;
         if (!same) {
-          end_stretch(episode, first + i, equal);
+          end_stretch(first + i);
           equal = 0;
         } else {
-          ++found_.repeated_frames;
+          ++seen.repeated_frames;
         }
         ++equal;
         previous = frame;
       }
-      found_.frames_seen += frames.size(0);
+      seen.frames_seen += frames.size(0);
     });
-    end_stretch(episode, length, equal);
-  }
-
-  void end_stretch(int64_t episode, int64_t end, int64_t equal) {
-    if (equal >= options_.frozen && equal <= end)
-      found_.frozen.push_back({episode, end - equal, equal});
+    end_stretch(length);
   }
 
   void warn(std::string text) { found_.warnings.push_back(std::move(text)); }
@@ -173,16 +199,18 @@ class Inspector {
       if (among(found_.empty, column)) fault(fmt::format("state '{}' has no value at all", column));
     for (const auto& one : found_.missing)
       if (among(dataset_.state_columns(), one.column))
-        fault(fmt::format("state '{}' has no value in {} row(s)", one.column, one.rows));
+        fault(fmt::format("state '{}' has no value in {} row(s){}", one.column, one.rows,
+                          of_episodes(one.episodes)));
     for (const auto& one : found_.infinite)
       if (among(dataset_.state_columns(), one.column))
-        fault(fmt::format("state '{}' is infinite in {} row(s)", one.column, one.rows));
+        fault(fmt::format("state '{}' is infinite in {} row(s){}", one.column, one.rows,
+                          of_episodes(one.episodes)));
     if (dataset_.action_columns().empty()) return;  // pictures alone: for encoders
     if (found_.lengths.back() < 2)
       fault("every episode has one row: no action leads anywhere, there is no window to train on");
     if (found_.infinite_actions > 0)
-      fault(fmt::format("{} row(s) have an infinite action: mean and loss become infinite too",
-                        found_.infinite_actions));
+      fault(fmt::format("{} row(s){} have an infinite action: mean and loss become infinite too",
+                        found_.infinite_actions, of_episodes(with_infinite_actions_)));
     if (found_.lengths.back() >= 2)
       for (const auto& column : valueless_)
         fault(fmt::format("action '{}' has no value in any row that leads to another", column));
@@ -193,7 +221,10 @@ class Inspector {
   // What the reader noticed while opening; of many, the first: it has logged them all.
   void pass_on_remarks() {
     constexpr std::size_t kShown = 3;
-    const auto remarks = dataset_.remarks();
+    std::vector<std::string> remarks;
+    for (const auto* camera : cameras_)
+      for (auto& remark : camera->remarks())
+        if (!among(remarks, remark)) remarks.push_back(std::move(remark));
     for (std::size_t i = 0; i < std::min(kShown, remarks.size()); ++i) warn(remarks[i]);
     if (remarks.size() > kShown)
       warn(fmt::format("{} more remark(s) of the reader, see the log", remarks.size() - kShown));
@@ -226,39 +257,64 @@ class Inspector {
       if (!is_state(column)) warn(fmt::format("column '{}' has no value at all", column));
     for (const auto& one : found_.missing)
       if (!is_state(one.column))
-        warn(fmt::format("column '{}' has no value in {} row(s)", one.column, one.rows));
+        warn(fmt::format("column '{}' has no value in {} row(s){}", one.column, one.rows,
+                         of_episodes(one.episodes)));
     for (const auto& one : found_.infinite)
       if (!is_state(one.column))
-        warn(fmt::format("column '{}' is infinite in {} row(s)", one.column, one.rows));
+        warn(fmt::format("column '{}' is infinite in {} row(s){}", one.column, one.rows,
+                         of_episodes(one.episodes)));
     if (found_.irregular_steps > 0)
-      warn(
-          fmt::format("{} step(s) in time are not 1/{} s: frames were dropped, or the clock jumped",
-                      found_.irregular_steps, dataset_.fps()));
+      warn(fmt::format(
+          "{} step(s) in time{} are not 1/{} s: frames were dropped, or the clock jumped",
+          found_.irregular_steps, of_episodes(irregular_), dataset_.fps()));
+    for (const auto& seen : found_.cameras) judge_frames(seen);
+  }
+
+  void judge_frames(const CameraInspection& seen) {
+    const auto camera = of_camera(seen.camera);
     int64_t frozen = 0;
-    for (const auto& stretch : found_.frozen) frozen += stretch.length - 1;
-    const auto repeated = static_cast<double>(found_.repeated_frames - frozen);
-    if (repeated > options_.repeated * static_cast<double>(found_.frames_seen))
-      warn(
-          fmt::format("{:.0f} % of the frames repeat the one before: the camera is slower than the "
-                      "rows, or frames were dropped",
-                      100 * repeated / static_cast<double>(found_.frames_seen)));
-    if (!found_.frozen.empty()) {
-      const auto longest =
-          std::max_element(found_.frozen.begin(), found_.frozen.end(),
-                           [](const auto& a, const auto& b) { return a.length < b.length; });
-      warn(
-          fmt::format("{} stretch(es) of equal frames, the longest {} frames from row {} of {}: a "
-                      "frozen camera, or a robot that waits",
-                      found_.frozen.size(), longest->length, longest->first,
-                      dataset_.episode_name(longest->episode)));
+    std::vector<int64_t> episodes;
+    for (const auto& stretch : seen.frozen) {
+      frozen += stretch.length - 1;
+      if (episodes.empty() || episodes.back() != stretch.episode)
+        episodes.push_back(stretch.episode);
     }
+    const auto repeated = static_cast<double>(seen.repeated_frames - frozen);
+    if (repeated > options_.repeated * static_cast<double>(seen.frames_seen))
+      warn(fmt::format(
+          "{}{:.0f} % of the frames repeat the one before: the camera is slower than the rows, or "
+          "frames were dropped",
+          camera, 100 * repeated / static_cast<double>(seen.frames_seen)));
+    if (seen.frozen.empty()) return;
+    const auto longest =
+        std::max_element(seen.frozen.begin(), seen.frozen.end(),
+                         [](const auto& a, const auto& b) { return a.length < b.length; });
+    warn(fmt::format(
+        "{}{} stretch(es) of equal frames{}, the longest {} frames from row {} of {}: a frozen "
+        "camera, or a robot that waits",
+        camera, seen.frozen.size(), of_episodes(episodes), longest->length, longest->first,
+        numbered_name(dataset_, longest->episode)));
   }
 
   const Dataset& dataset_;
   const InspectionOptions& options_;
+  std::vector<const Dataset*> cameras_;  // the data set's own first
   Inspection found_;
-  std::vector<std::string> valueless_;  // action columns
+  std::vector<std::string> valueless_;                      // action columns
+  std::vector<int64_t> with_infinite_actions_, irregular_;  // episodes
 };
+
+// Of one that cannot be read: a dark cross.
+void cross_out(const Tensor& frame) {
+  constexpr int kDark = 64;
+  const int64_t bottom = frame.size(0) - 1, right = frame.size(1) - 1;
+  const int64_t steps = std::max<int64_t>(1, std::max(bottom, right));
+  for (int64_t i = 0; i <= steps; ++i) {
+    const int64_t row = i * bottom / steps, column = i * right / steps;
+    frame[row][column].fill_(kDark);
+    frame[row][right - column].fill_(kDark);
+  }
+}
 
 }  // namespace
 
@@ -273,9 +329,10 @@ std::vector<std::string> InspectionOptions::validate() const {
   return rules.problems();
 }
 
-Inspection inspect(const Dataset& dataset, const InspectionOptions& options) {
+Inspection inspect(const Dataset& dataset, const InspectionOptions& options,
+                   const std::vector<std::shared_ptr<const Dataset>>& others) {
   require_valid(options);
-  return Inspector(dataset, options).run();
+  return Inspector(dataset, options, others).run();
 }
 
 Tensor contact_sheet(const Dataset& dataset, int64_t episodes, int64_t columns) {
@@ -291,11 +348,16 @@ Tensor contact_sheet(const Dataset& dataset, int64_t episodes, int64_t columns) 
   for (int64_t line = 0; line < lines; ++line) {
     const int64_t episode = chosen[static_cast<std::size_t>(line)];
     const auto rows = spread(std::min(columns, dataset.length(episode)), dataset.length(episode));
-    const Tensor frames = dataset.read_frames(episode, rows);
-    for (int64_t c = 0; c < frames.size(0); ++c)
-      sheet.narrow(0, line * (size.height + kGap), size.height)
-          .narrow(1, c * (size.width + kGap), size.width)
-          .copy_(frames[c]);
+    for (std::size_t c = 0; c < rows.size(); ++c) {
+      const Tensor frame =
+          sheet.narrow(0, line * (size.height + kGap), size.height)
+              .narrow(1, static_cast<int64_t>(c) * (size.width + kGap), size.width);
+      try {
+        frame.copy_(dataset.read_frames(episode, {rows[c]})[0]);
+      } catch (const Error&) {
+        cross_out(frame);
+      }
+    }
   }
   return sheet;
 }

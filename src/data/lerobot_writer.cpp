@@ -2,6 +2,7 @@
 #include "foresight/data/lerobot_writer.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
@@ -11,6 +12,7 @@
 #include "lerobot_meta_writer.hpp"
 #include "parquet_file.hpp"
 #include "parquet_writer.hpp"
+#include "recording_lock.hpp"
 
 namespace foresight::data {
 namespace {
@@ -54,11 +56,24 @@ struct OpenRows {
   }
 };
 
+// From the innermost on; one that holds a file stays.
+void remove_empty_folders(const fs::path &folder) {
+  std::error_code ignored;
+  for (const auto &entry : fs::directory_iterator(folder, ignored))
+    if (entry.is_directory(ignored) && !entry.is_symlink(ignored))
+      remove_empty_folders(entry.path());
+  fs::remove(folder, ignored);
+}
+
 }  // namespace
 
 struct LeRobotWriter::Impl {
-  Impl(const fs::path &where, const RecordingOptions &chosen)
-      : folder(where), options(chosen), meta(where, chosen), file(meta.next_file()) {
+  Impl(const fs::path &where, const RecordingOptions &chosen, RecordingLock locked)
+      : lock(std::move(locked)),
+        folder(where),
+        options(chosen),
+        meta(where, chosen),
+        file(meta.next_file()) {
     for (const auto &camera : options.cameras)
       if (meta.size(camera) != ImageSize{}) sizes[camera] = meta.size(camera);
   }
@@ -88,6 +103,7 @@ struct LeRobotWriter::Impl {
   void remove_file(std::size_t episodes);
   void write_rows();
 
+  std::optional<RecordingLock> lock;
   fs::path folder;
   RecordingOptions options;
   LeRobotMetaWriter meta;
@@ -108,7 +124,13 @@ LeRobotWriter::Impl::~Impl() {
                                " episode(s) in the open file are lost, finish() was not called");
   if (meta.episodes() > 0) return;
   std::error_code ignored;
-  if (!fs::exists(folder / "meta" / "info.json", ignored)) fs::remove_all(folder, ignored);
+  if (fs::exists(folder / "meta" / "info.json", ignored)) return;
+  // Its own folders; whoever else has put files here keeps them.
+  for (const char *own : {"data", "meta", "videos"}) {
+    if (fs::is_symlink(folder / own, ignored)) continue;
+    if (fs::is_directory(folder / own, ignored)) remove_empty_folders(folder / own);
+  }
+  fs::remove(folder, ignored);
 }
 
 // Of the open file, in the order in which they are put in place.
@@ -262,6 +284,7 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
   fs::create_directories(folder, code);
   require(!code, ErrorCategory::io_failure,
           folder.string() + ": cannot be created: " + code.message());
+  RecordingLock lock(folder);
   finish_publishing(folder);
   remove_abandoned_files(folder);
   const auto files = first_files(folder);
@@ -271,7 +294,7 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
           ": exists already and is no LeRobot data set that could be continued: it holds " + files +
           " but no meta/info.json. If a recorder was killed here before its first file was "
           "finished, nothing refers to them: remove the folder, or choose another");
-  impl_ = std::make_unique<Impl>(folder, options);
+  impl_ = std::make_unique<Impl>(folder, options, std::move(lock));
 }
 
 LeRobotWriter::~LeRobotWriter() = default;
@@ -343,6 +366,7 @@ void LeRobotWriter::finish() {
   require(impl.meta.episodes() > 0, ErrorCategory::invalid_argument,
           impl.folder.string() + ": no episode was written");
   impl.closed = true;
+  impl.lock.reset();
 }
 
 }  // namespace foresight::data

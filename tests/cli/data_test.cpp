@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recorded data on the command line: what it holds, and in another format.
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
+#include "film_folder.hpp"
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/episode_writer.hpp"
 #include "recordings_folder.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
@@ -48,6 +52,103 @@ TEST_CASE("convert writes a folder that opens, and refuses to write over it") {
     CHECK(at::equal(copy->read_all_rows(copy->action_columns(), e).to(at::kFloat),  // as recorded
                     original->read_all_rows(original->action_columns(), e).to(at::kFloat)));
   CHECK(foresight_command(line).code == 1);
+}
+
+TEST_CASE("inspect gives its verdict on damaged recordings, exits with 3 and writes the sheet") {
+  if (!data::has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(6, 12);
+  films.remove(2);
+  films.spoil(4);
+  TemporaryFolder folder;
+  const auto sheet = folder / "sheet.png";
+  const auto done =
+      foresight_command("inspect " + films.path().string() + " --sheet " + sheet.string());
+  INFO(done.output);
+  CHECK(done.code == 3);
+  const auto place = [&](const char* words) { return done.output.find(words); };
+  REQUIRE(place("UNREADABLE episode 2 (episode_0002") != std::string::npos);
+  CHECK(place("UNREADABLE episode 4 (episode_0004") != std::string::npos);
+  CHECK(place("verdict: not fit for training: some frames do not decode") <
+        place("contact sheet: "));
+  CHECK(fs::file_size(sheet) > 500);
+  // What it has found is left out: by hand, or by the command.
+  for (const std::string way : {" --episodes 0-1,3,5", " --reading.unreadable skip"}) {
+    const auto copy = (folder / ("copy" + std::to_string(way.size()))).string();
+    const auto converted = foresight_command("convert " + films.path().string() + " " + copy +
+                                             " --format folder" + way);
+    INFO(converted.output);
+    REQUIRE(converted.code == 0);
+    CHECK(converted.output.find("converted 4 episodes, 48 rows") != std::string::npos);
+    const bool told =
+        converted.output.find("LEFT OUT episode 2 (episode_0002") != std::string::npos &&
+        converted.output.find("2 episode(s) left out") != std::string::npos;
+    CHECK(told == (way.find("skip") != std::string::npos));
+    CHECK(foresight_command("inspect " + copy).code == 0);
+  }
+}
+
+TEST_CASE("without Blosc's plug-in, inspect says what to install") {
+  ::setenv("HDF5_PLUGIN_PRELOAD", "::", 1);  // HDF5 then loads none
+  const auto done = foresight_command(
+      "inspect " + (test::recordings() / "tworoom" / "swm" / "tworoom_blosc.h5").string());
+  ::unsetenv("HDF5_PLUGIN_PRELOAD");
+  INFO(done.output);
+  CHECK(done.code == 1);
+  if (done.output.find("has no HDF5") != std::string::npos) FORESIGHT_SKIP(done.output);
+  CHECK(done.output.find("is compressed by filter 32001 (blosc)") != std::string::npos);
+  CHECK(done.output.find("hdf5-filter-plugin-blosc-serial") != std::string::npos);
+}
+
+TEST_CASE("inspect exits with 3 where a number would break training") {
+  if (!data::has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(1, 4);
+  std::ofstream(films.path() / "episode_0000.csv") << "action_0\n1\n1\n1\n1\n";
+  const auto done = foresight_command("inspect " + films.path().string());
+  INFO(done.output);
+  CHECK(done.code == 3);
+  CHECK(done.output.find("FAULT no action ever changes") != std::string::npos);
+}
+
+TEST_CASE("inspect looks at every camera and, like train, names the one that training sees") {
+  if (!data::has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  TemporaryFolder folder;
+  data::RecordingOptions options;
+  options.video.fps = 10;
+  options.cameras = {"front", "wrist"};
+  options.features = {{"action", {"push"}}};
+  const auto writer =
+      data::open_episode_writer(folder / "set", data::TargetFormat::folder, options);
+  for (int64_t e = 0; e < 2; ++e) {
+    for (int64_t t = 0; t < 8; ++t)  // the second camera is frozen
+      writer->append({.frames = {{"front", at::full({16, 16, 3}, 20 * t, at::kByte)},
+                                 {"wrist", at::full({16, 16, 3}, 100, at::kByte)}},
+                      .values = {{"action", at::full({1}, static_cast<double>(t % 3))}}});
+    writer->finish_episode();
+  }
+  writer->finish();
+  const auto set = (folder / "set").string();
+  const auto done = foresight_command("inspect " + set);
+  INFO(done.output);
+  CHECK(done.code == 0);  // a warning
+  for (const char* words :
+       {"training sees camera 'front', unless", "frames of 'wrist': 16 of 16 looked at, 14 equal",
+        "WARNING camera 'wrist': 2 stretch(es) of equal frames of episode(s) 0-1"})
+    CHECK(done.output.find(words) != std::string::npos);
+  CHECK(done.output.find("WARNING camera 'front'") == std::string::npos);
+  const auto chosen = foresight_command("inspect " + set + " --camera front");
+  CHECK(chosen.output.find("camera looked at: front") != std::string::npos);
+  CHECK(chosen.output.find("stretch(es)") == std::string::npos);
+  const auto trained =  // too short to train on, which is said after what it is
+      foresight_command("train --data " + set + " --steps 1 --out " + (folder / "run").string());
+  INFO(trained.output);
+  CHECK(trained.output.find("16 frames of 16x16 of camera 'front', one of front, wrist") !=
+        std::string::npos);
+  fs::remove(folder / "set" / "episode_0001.wrist.mp4");
+  const auto lost = foresight_command("inspect " + set);
+  INFO(lost.output);
+  CHECK(lost.code == 3);
+  CHECK(lost.output.find("UNREADABLE camera 'wrist': episode 1 (episode_0001") !=
+        std::string::npos);
 }
 
 TEST_CASE("every command that reads recordings names the cameras where the wanted one is missing") {

@@ -192,6 +192,7 @@ TEST_CASE("a row that does not fit is refused by name, and leaves the episode as
         "'y'");
     for (int64_t t = 1; t < 4; ++t) writer->append(row_at(0, t));
     writer->finish_episode("even");
+    writer->finish();
     check_episode(folder / "set", 0, 0, format);
     auto others = two_cameras();
     others.features[0].columns = {"grip", "turn"};

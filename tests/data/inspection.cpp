@@ -44,10 +44,12 @@ TEST_CASE(
   CHECK(found.missing_actions == 1);
   CHECK(found.timed);
   CHECK(found.irregular_steps == 1);
-  CHECK(found.frames_seen == 12);
-  REQUIRE(found.frozen.size() == 1);
-  CHECK(found.frozen[0].first == 3);
-  CHECK(found.frozen[0].length == 7);
+  REQUIRE(found.cameras.size() == 1);
+  CHECK(found.cameras[0].frames_seen == 12);
+  const auto& frozen = found.cameras[0].frozen;
+  REQUIRE(frozen.size() == 1);
+  CHECK(frozen[0].first == 3);
+  CHECK(frozen[0].length == 7);
   CHECK(found.saturation[0].share == Approx(1.0));       // it is one limit or the other
   CHECK(found.saturation[1].share == Approx(2.0 / 11));  // the smallest and the largest, once each
   CHECK_FALSE(found.good());
@@ -71,8 +73,8 @@ TEST_CASE("an inspection finds frames shown twice and columns with gaps") {
   }
   table.close();
   const Inspection found = inspect(*open_dataset(folder.path(), {.fps = 10}));
-  CHECK(found.repeated_frames == 6);
-  CHECK(found.frozen.empty());
+  CHECK(found.cameras.at(0).repeated_frames == 6);
+  CHECK(found.cameras.at(0).frozen.empty());
   REQUIRE(found.missing.size() == 1);
   CHECK(found.missing[0].column == "range");
   CHECK(found.missing[0].rows == 3);
@@ -106,7 +108,7 @@ TEST_CASE("an inspection of a sound recording has nothing to say") {
   const Inspection found = inspect(*dataset, options);
   CHECK(found.warnings == std::vector<std::string>{});
   CHECK(found.good());
-  CHECK(found.frames_seen == dataset->total_rows());
+  CHECK(found.cameras.at(0).frames_seen == dataset->total_rows());
 }
 
 TEST_CASE("an inspection says what would break training, apart from what deserves a look") {
@@ -206,9 +208,60 @@ TEST_CASE("an inspection reports frames that do not decode and goes on") {
   const Inspection found = inspect(dataset);
   REQUIRE(found.unreadable.size() == 1);
   CHECK(found.unreadable[0].find("frame 3 is damaged") != std::string::npos);
-  CHECK(found.frames_seen == 7);  // of the other episode
+  CHECK(found.unreadable[0].starts_with("episode 0 (e0): "));
+  CHECK(found.cameras.at(0).frames_seen == 7);  // of the other episode
   CHECK_FALSE(found.good());
   CHECK_FALSE(found.timed);
+}
+
+// The same recording as another camera shows it: still in one episode, lost in another.
+class OtherCamera final : public ForwardedDataset {
+ public:
+  OtherCamera()
+      : ForwardedDataset(std::make_shared<MemoryDataset>(std::vector<int64_t>{6, 7, 6})) {}
+  std::string camera() const override { return "wrist"; }
+  Tensor read_frames(int64_t episode, at::IntArrayRef indices) const override {
+    if (episode == 2) throw Error(ErrorCategory::bad_file, "wrist.mp4: is gone");
+    Tensor frames = shown().read_frames(episode, indices);
+    return episode == 1 ? at::zeros_like(frames) : frames;
+  }
+};
+
+TEST_CASE("an inspection looks at every camera, and names the one that is frozen or unreadable") {
+  const MemoryDataset dataset({6, 7, 6});
+  const auto found = inspect(dataset, {}, {std::make_shared<OtherCamera>()});
+  REQUIRE(found.cameras.size() == 2);
+  CHECK(found.cameras[0].camera == "pixels");
+  CHECK(found.cameras[0].frames_seen == 19);
+  CHECK(found.cameras[0].frozen.empty());
+  CHECK(found.cameras[1].camera == "wrist");
+  CHECK(found.cameras[1].frames_seen == 13);
+  REQUIRE(found.cameras[1].frozen.size() == 1);
+  CHECK(found.cameras[1].frozen[0].episode == 1);
+  CHECK(found.unreadable ==
+        std::vector<std::string>{"camera 'wrist': episode 2 (e2): wrist.mp4: is gone"});
+  REQUIRE_FALSE(found.warnings.empty());
+  CHECK_THAT(found.warnings.back(),
+             Catch::Contains("camera 'wrist': 1 stretch(es) of equal frames of episode(s) 1, "));
+  CHECK_FALSE(found.usable());
+}
+
+TEST_CASE("a contact sheet shows a dark cross where a frame cannot be read") {
+  MemoryDataset dataset({6, 6});
+  dataset.break_frame(1, 5);
+  const Tensor sheet = contact_sheet(dataset, 2, 2);
+  REQUIRE(sheet.sizes() == at::IntArrayRef({2 * 3 - 1, 2 * 4 - 1, 3}));
+  const auto tile = [&](int64_t line, int64_t column) {
+    return sheet.narrow(0, line * 3, 2).narrow(1, column * 4, 3);
+  };
+  for (const int64_t line : {0, 1})
+    for (const int64_t column : {0, 1})
+      if (line + column < 2)
+        CHECK(at::equal(tile(line, column), dataset.read_frames(line, {5 * column})[0]));
+  const Tensor crossed = tile(1, 1);
+  CHECK(crossed[0][0][0].item<int>() == 64);
+  CHECK(crossed[1][2][2].item<int>() == 64);
+  CHECK(crossed[1][1][1].item<int>() == 128);  // beside the lines
 }
 
 // Rows of which some states are missing or infinite, and so is another column.
@@ -244,15 +297,16 @@ class OddValues final : public ForwardedDataset {
 
 TEST_CASE("an inspection gives its verdict on states without a value, and on infinite ones") {
   const auto found = inspect(OddValues());
-  CHECK(found.faults == std::vector<std::string>{"state 'never' has no value at all",
-                                                 "state 'place' has no value in 1 row(s)",
-                                                 "state 'place' is infinite in 1 row(s)"});
+  CHECK(found.faults ==
+        std::vector<std::string>{"state 'never' has no value at all",
+                                 "state 'place' has no value in 1 row(s) of episode(s) 0",
+                                 "state 'place' is infinite in 1 row(s) of episode(s) 1"});
   CHECK(found.states.columns == std::vector<std::string>{"place"});
   CHECK(found.states.missing[0] == 1);
   REQUIRE(found.infinite.size() == 2);
   CHECK(found.infinite[1].column == "range");
   const bool warned = std::any_of(found.warnings.begin(), found.warnings.end(), [](auto& one) {
-    return one == "column 'range' is infinite in 2 row(s)";
+    return one == "column 'range' is infinite in 2 row(s) of episode(s) 0-1";
   });
   CHECK(warned);
 }
@@ -267,7 +321,8 @@ TEST_CASE("states without a value are refused, or kept for an inspection") {
   CHECK_THROWS_AS(open_dataset(folder.path(), {.fps = 10}), Error);
   const auto data = open_dataset(folder.path(), {.fps = 10, .missing_states = NanPolicy::accept});
   const auto found = inspect(*data);
-  CHECK(found.faults == std::vector<std::string>{"state 'state_0' has no value in 1 row(s)"});
+  CHECK(found.faults ==
+        std::vector<std::string>{"state 'state_0' has no value in 1 row(s) of episode(s) 0"});
   // The same of a format whose columns lie in arrays: its tables are checked when they are read.
   const auto source = recordings() / "tworoom" / "swm" / "tworoom_nan_gzip.h5";
   DatasetOptions checked;
@@ -300,7 +355,8 @@ TEST_CASE("an infinite state in a table is refused on opening, and judged where 
   }
   const auto found =
       inspect(*open_dataset(folder.path(), {.fps = 10, .missing_states = NanPolicy::accept}));
-  CHECK(found.faults == std::vector<std::string>{"state 'state_x' is infinite in 1 row(s)"});
+  CHECK(found.faults ==
+        std::vector<std::string>{"state 'state_x' is infinite in 1 row(s) of episode(s) 0"});
 }
 
 }  // namespace

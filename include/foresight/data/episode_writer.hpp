@@ -55,7 +55,10 @@ struct FORESIGHT_API RecordingOptions {
                                                               ///< makes reading at random cheap
   std::vector<std::string> cameras = {};       ///< names, at least one. In LeRobot "front" becomes
                                                ///< the feature "observation.images.front"
-  std::vector<RecordedFeature> features = {};  ///< "action" must be among them
+  std::vector<RecordedFeature> features = {};  ///< "action" must be among them. In a folder,
+                                               ///< "timestamp" are the times of the rows in
+                                               ///< seconds; without, and in LeRobot always, they
+                                               ///< are row / fps
   std::vector<std::string> texts = {};         ///< columns of words beside the task
   std::string task = "unknown task";           ///< of episodes that are finished without one
   LastAction last_action = LastAction::applied;   ///< what the action in an episode's last row is;
@@ -98,8 +101,8 @@ struct RecordedEpisode {
 /// Appends episodes to a recording. Crash-safe: a finished episode stays readable whatever happens
 /// afterwards (LeRobot: with episodes_per_file = 1). Of an unfinished one nothing is left, and the
 /// next writer clears away what a killed one left, unless RecordingOptions.unfinished asks for its
-/// rows. One writer a folder, one thread a writer;
-/// append() encodes, so that a control loop calls it from a thread of its own.
+/// rows. One writer a folder, which is locked until finish() or the writer's end; one thread a
+/// writer; append() encodes, so that a control loop calls it from a thread of its own.
 class FORESIGHT_API EpisodeWriter {
  public:
   virtual ~EpisodeWriter() = default;
@@ -129,8 +132,9 @@ class FORESIGHT_API EpisodeWriter {
 };
 
 /// Opens a recording for writing, a new one or one to be continued (which must have the same
-/// features, cameras and rate). Throws Error(invalid_option | invalid_argument),
-/// Error(unsupported) without the encoder or, for LeRobot, without Parquet, Error(io_failure).
+/// features, cameras and rate). Throws Error(invalid_option | invalid_argument), the latter also
+/// where another writer is at work in the folder, Error(unsupported) without the encoder or, for
+/// LeRobot, without Parquet, Error(io_failure).
 FORESIGHT_API std::unique_ptr<EpisodeWriter> open_episode_writer(
     const std::filesystem::path& folder, TargetFormat format, const RecordingOptions& options);
 

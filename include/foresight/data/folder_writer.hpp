@@ -6,12 +6,16 @@
 
 namespace foresight::data {
 
+class RecordingLock;
+
 /// What a folder of episodes holds.
 struct FolderWriterOptions {
   VideoWriterOptions video = {};                  ///< encoding; its fps is the data set's
   std::vector<std::string> actions = {};          ///< names of the action columns, at least one
   std::vector<std::string> states = {};           ///< names of the state columns
-  std::vector<std::string> others = {};           ///< names of further columns, e.g. "reward"
+  std::vector<std::string> others = {};           ///< names of further columns, e.g. "reward";
+                                                  ///< "timestamp", seconds, takes the place of row
+                                                  ///< / fps
   LastAction last_action = LastAction::artefact;  ///< what the action in an episode's last row is
   std::map<std::string, std::string> notes =
       {};  ///< further keys of dataset.json, e.g. {"environment": ...}
@@ -21,13 +25,14 @@ struct FolderWriterOptions {
 
 /// Appends episodes to a folder, which is created if need be. An episode appears in the folder when
 /// it is finished, its table last: if the program stops in the middle, nothing of it is left.
-/// Columns `frame` and `timestamp` are added by themselves. Tables are .csv, or .jsonl where words
-/// are recorded.
+/// Columns `frame` and, where it is not recorded, `timestamp` (row / fps) are added by themselves.
+/// Tables are .csv, or .jsonl where words are recorded. The folder is locked until finish().
 class FORESIGHT_API FolderWriter final : public EpisodeWriter {
  public:
   /// One camera, whose videos are called episode_XXXX.mp4. Numbering goes on after the highest
   /// episode in the folder. Throws Error(invalid_argument) if the folder holds a data set with
-  /// other columns or another rate, Error(unsupported) without the encoder, Error(io_failure).
+  /// other columns or another rate, or another writer is at work there, Error(unsupported) without
+  /// the encoder, Error(io_failure).
   FolderWriter(std::filesystem::path folder, FolderWriterOptions options);
   /// Any number of cameras; with several, videos are called episode_XXXX.<camera>.mp4. Feature
   /// "action" are the actions, "observation.state" the states. Tasks are recorded as the column of
@@ -63,6 +68,7 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   std::filesystem::path video_file(const std::string& camera) const;
 
   std::filesystem::path folder_;
+  std::unique_ptr<RecordingLock> lock_;  // null when finished; outlives what is written
   FolderWriterOptions options_;
   RecordingOptions recording_;
   std::vector<std::string> columns_;

@@ -3,6 +3,7 @@
 // actions and shifted clocks without complaint.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@
 namespace foresight::data {
 
 struct FORESIGHT_API InspectionOptions {
-  int64_t frames = 2000;    ///< frames looked at, whole episodes evenly spread over the data set
+  int64_t frames = 2000;    ///< frames of every camera that are looked at, whole episodes evenly
+                            ///< spread over the data set
   double still = 0.02;      ///< frames that differ by less than this many grey levels on average
                             ///< are the same picture
   int64_t frozen = 5;       ///< so many equal frames in a row are a frozen camera
@@ -23,7 +25,8 @@ struct FORESIGHT_API InspectionOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("frames", self.frames, "frames looked at, whole episodes spread over the data set");
+    visit("frames", self.frames,
+          "frames of every camera looked at, whole episodes spread over the data set");
     visit("still", self.still, "mean difference in grey levels below which frames are equal");
     visit("frozen", self.frozen, "so many equal frames in a row are a frozen camera");
     visit("repeated", self.repeated, "share of frames shown twice that is worth a warning");
@@ -43,6 +46,7 @@ struct Saturation {
 struct MissingValues {
   std::string column;
   int64_t rows = 0;
+  std::vector<int64_t> episodes = {};  ///< in which they are, ascending
 };
 
 /// A stretch of equal frames.
@@ -50,6 +54,14 @@ struct FrozenStretch {
   int64_t episode = 0;
   int64_t first = 0;   ///< row
   int64_t length = 0;  ///< frames
+};
+
+/// What was seen of one camera.
+struct CameraInspection {
+  std::string camera;
+  int64_t frames_seen = 0;
+  int64_t repeated_frames = 0;             ///< equal to the frame before
+  std::vector<FrozenStretch> frozen = {};  ///< at least InspectionOptions.frozen equal frames
 };
 
 struct FORESIGHT_API Inspection {
@@ -65,9 +77,7 @@ struct FORESIGHT_API Inspection {
   std::vector<std::string> constant;    ///< action columns that never change
   bool timed = false;                   ///< a column `timestamp` was there to be checked
   int64_t irregular_steps = 0;          ///< steps in time that are not 1/fps
-  int64_t frames_seen = 0;
-  int64_t repeated_frames = 0;          ///< equal to the frame before
-  std::vector<FrozenStretch> frozen;    ///< at least InspectionOptions.frozen equal frames
+  std::vector<CameraInspection> cameras;  ///< the data set's own first
   std::vector<std::string> unreadable;  ///< episodes whose frames do not decode, and why
   std::vector<std::string> faults;      ///< would break training: it stops, or learns nothing
   std::vector<std::string> warnings;    ///< worth a look before training: it learns something else
@@ -77,14 +87,17 @@ struct FORESIGHT_API Inspection {
   bool good() const { return usable() && warnings.empty(); }
 };
 
-/// Reads all numbers and some of the frames. Throws what Dataset's functions throw for numbers:
-/// open the data set with DatasetOptions.missing_states = accept and .unreadable = skip, so that
-/// states without a value and films that cannot be opened are reported, as frames that do not
-/// decode are.
-FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {});
+/// Reads all numbers and some of the frames. `others` are the same recordings, opened for their
+/// other cameras. Faults and warnings name episodes by their numbers, from 0 on, and cameras where
+/// there are several. Throws what Dataset's functions throw for numbers: open the data set with
+/// DatasetOptions.missing_states = accept and .unreadable = skip, so that states without a value
+/// and films that cannot be opened are reported, as frames that do not decode are.
+FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {},
+                                 const std::vector<std::shared_ptr<const Dataset>>& others = {});
 
 /// Frames of some episodes as one picture, uint8 [H,W,3]: a line an episode, `columns` frames
-/// evenly spread over it, none shrunk, one grey pixel between them.
+/// evenly spread over it, none shrunk, one grey pixel between them. A grey frame with a dark cross
+/// is one that cannot be read.
 FORESIGHT_API Tensor contact_sheet(const Dataset& dataset, int64_t episodes = 6,
                                    int64_t columns = 8);
 

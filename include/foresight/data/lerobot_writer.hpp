@@ -14,10 +14,10 @@ namespace foresight::data {
 class FORESIGHT_API LeRobotWriter final : public EpisodeWriter {
  public:
   /// `folder` is new, empty, or a LeRobot v3.0 data set with the same features and rate, which is
-  /// continued. Throws as open_episode_writer().
+  /// continued; it is locked until finish(). Throws as open_episode_writer().
   LeRobotWriter(const std::filesystem::path& folder, const RecordingOptions& options);
   /// Episodes in the open file are lost unless finish() was called before. Of a data set without
-  /// an episode nothing is left.
+  /// an episode nothing is left, nor is its folder where nobody else has put a file there.
   ~LeRobotWriter() override;
 
   void append(const RecordedRow& row) override;
