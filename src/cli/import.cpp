@@ -25,7 +25,7 @@ constexpr std::array kImporters{
              add_vit_import},
     Importer{"vjepa2", "V-JEPA 2: original checkpoint or Hugging Face folder", add_vjepa2_import},
     Importer{"ijepa", "I-JEPA: original checkpoint (a Hugging Face folder: vit)",
-             add_vjepa2_import},
+             add_ijepa_import},
     Importer{"vjepa2_ac", "V-JEPA 2-AC: original checkpoint", add_vjepa2_ac_import},
 };
 

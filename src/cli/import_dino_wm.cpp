@@ -7,6 +7,9 @@
 #include <memory>
 
 #include "flags.hpp"
+#include "foresight/control/agent.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/data/statistics.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -18,8 +21,28 @@ namespace {
 struct DinoWmFlags {
   ImportFlags shared;
   std::string backbone, data, preset = "dino_wm";
+  std::vector<std::string> states;
   OptionFlags options;
 };
+
+// Statistics of proprioception that were not given: of the state columns, over all rows.
+void measure_proprio(models::ProprioOptions& proprio, const DinoWmFlags& flags) {
+  if (proprio.dim == 0 || (!proprio.mean.empty() && !proprio.std.empty())) return;
+  data::DatasetOptions reading;
+  reading.states = flags.states;
+  const auto dataset = data::open_dataset(flags.data, reading);
+  const auto& columns = dataset->state_columns();
+  require(static_cast<int64_t>(columns.size()) == proprio.dim, ErrorCategory::invalid_option,
+          fmt::format("{}: {} state columns, but proprio.dim = {}: choose those that the model "
+                      "takes as proprioception with --states, or give --proprio.mean and "
+                      "--proprio.std",
+                      flags.data, columns.size(), proprio.dim));
+  const auto measured = data::column_statistics(*dataset, columns, data::LastRow::include);
+  if (proprio.mean.empty()) proprio.mean = measured.mean;
+  if (proprio.std.empty())
+    for (const double value : measured.std) proprio.std.push_back(value > 0 ? value : 1.0);
+  fmt::print("proprio: mean and std of {} rows of {}\n", dataset->total_rows(), flags.data);
+}
 
 void require_statistics(const models::DinoWmOptions& options) {
   require(
@@ -29,27 +52,44 @@ void require_statistics(const models::DinoWmOptions& options) {
   require(
       options.proprio.dim == 0 || (!options.proprio.mean.empty() && !options.proprio.std.empty()),
       ErrorCategory::invalid_option,
-      "the files hold no statistics of proprioception: give --proprio.mean and --proprio.std, or "
-      "--proprio.dim 0 for a model without it");
+      "the files hold no statistics of proprioception: give --proprio.mean and --proprio.std, "
+      "--data, or --proprio.dim 0 for a model without it");
+}
+
+// The preset, what the weights and a config.json beside them tell, and flags over both.
+models::DinoWmOptions resolved(const DinoWmFlags& flags, const io::Weights& weights,
+                               const io::NamedTensors& tensors) {
+  using models::DinoWmOptions;
+  auto options = flags.preset == "prejepa" ? DinoWmOptions::prejepa() : DinoWmOptions::dino_wm();
+  auto& predictor = options.predictor;
+  predictor.heads = predictor.head_width = 0;
+  models::read_prejepa_config(options, weights.config);
+  options = overlaid(options, flags.options);
+  if (!flags.data.empty()) {
+    measure_actions(options.action, flags.data);
+    measure_proprio(options.proprio, flags);
+  }
+  require(flags.states.empty() || !flags.data.empty(), ErrorCategory::invalid_option,
+          "--states belongs to --data");
+  require_statistics(options);
+  models::fill_predictor_heads(predictor, tensors, weights.path.string());
+  fmt::print("predictor: {} heads of {}\n", predictor.heads, predictor.head_width);
+  require_valid(options);
+  return options;
 }
 
 void import_dino_wm_command(const DinoWmFlags& flags) {
-  using models::DinoWmOptions;
-  auto options =
-      resolve(flags.preset == "prejepa" ? DinoWmOptions::prejepa() : DinoWmOptions::dino_wm(),
-              flags.options);
-  if (!flags.data.empty()) {
-    measure_actions(options.action, flags.data);
-    require_valid(options);
-  }
-  require_statistics(options);
   const auto weights = io::open_weights(flags.shared.from);
   const auto backbone = io::open_weights(flags.backbone);
   const auto tensors = flags.shared.tensors(weights);
-  models::DinoWm model(options, std::nullopt);
+  models::DinoWm model(resolved(flags, weights, tensors), std::nullopt);
   models::load_dino_wm(model, tensors, weights.path.string());
   models::load_dino_wm_backbone(model, backbone.model({}), backbone.path.string());
+  for (const auto& [prefix, count] : models::dino_wm_other_parts(tensors))
+    if (prefix == "decoder." || weights.path != backbone.path)
+      fmt::print("left out: {} tensors of '{}'\n", count, prefix);
   auto config = models::dino_wm_bundle_config(model);
+  config.planner = write_options(AgentOptions::dino_wm());
   config.provenance["backbone"] = backbone.path.filename().string();
   config.provenance.update(models::dino_wm_source(tensors));
   write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, tensors);
@@ -70,7 +110,13 @@ void add_dino_wm_import(CLI::App& command) {
       ->check(CLI::IsMember({"dino_wm", "prejepa"}))
       ->capture_default_str();
   command.add_option("--data", flags->data,
-                     "recordings that the model was trained on, for the statistics of its actions");
+                     "recordings that the model was trained on, for the statistics of its actions "
+                     "and proprioception");
+  command
+      .add_option("--states", flags->states,
+                  "with --data: state columns that are the proprioception, in its order; default: "
+                  "all of them")
+      ->delimiter(',');
   add_options(command, models::DinoWmOptions::dino_wm(), flags->options);
   command.callback([flags] { import_dino_wm_command(*flags); });
 }

@@ -17,11 +17,24 @@
 namespace foresight::cli {
 namespace {
 
+// Of the encoder, whose sizes shapes tell: a norm without weights.
+struct EbJepaEncoderImport {
+  nn::NormKind inner_norm = nn::ImpalaOptions().inner_norm;
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("inner_norm", self.inner_norm,
+          "norm without weights between the stacks and the last layer: none or layer");
+  }
+  std::vector<std::string> validate() const { return {}; }  // with all of the model's options
+};
+
 // What a checkpoint's shapes do not tell.
 struct EbJepaImportOptions {
   int64_t image_size = models::EbJepaOptions().image_size;
   std::vector<double> image_mean = models::EbJepaOptions().image_mean;
   std::vector<double> image_std = models::EbJepaOptions().image_std;
+  EbJepaEncoderImport encoder;
   ActionSpace action = models::EbJepaOptions().action;
   int64_t predicted_steps = models::EbJepaOptions().predicted_steps;
   double prediction = models::EbJepaOptions().prediction;
@@ -32,6 +45,7 @@ struct EbJepaImportOptions {
     visit("image_size", self.image_size, "side of the square picture, pixels");
     visit("image_mean", self.image_mean, "mean per channel of values scaled to [0, 1]");
     visit("image_std", self.image_std, "standard deviation per channel");
+    visit("encoder", self.encoder, "the convolutional encoder");
     visit("action", self.action, "dimensions, limits and statistics of actions");
     visit("predicted_steps", self.predicted_steps, "steps imagined in training on");
     visit("prediction", self.prediction, "weight in training on: imagined latents");
@@ -44,6 +58,7 @@ struct EbJepaImportOptions {
     options.image_size = image_size;
     options.image_mean = image_mean;
     options.image_std = image_std;
+    options.encoder.inner_norm = encoder.inner_norm;
     options.action = action;
     options.predicted_steps = predicted_steps;
     options.prediction = prediction;

@@ -4,14 +4,17 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
 #include "described_probe.hpp"
 #include "flags.hpp"
+#include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/models/vjepa2_checkpoint.hpp"
@@ -25,13 +28,21 @@ struct VJepa2Flags {
   ImportFlags shared;
   std::string encoder;
   int64_t image_size = 0;
-  models::AttentionHeads heads;
+  models::VJepa2FileOptions file;
+  std::string positions;
   std::vector<double> image_mean, image_std;
   std::string image_resize;
   int64_t image_resize_edge = 0;
   std::string probe, labels;
   std::optional<int64_t> probe_index, probe_heads;
 };
+
+struct VJepa2AcFlags : VJepa2Flags {
+  std::optional<int64_t> window, history;
+  std::optional<bool> normalise_latents;
+};
+
+enum class Family { vjepa2, ijepa };
 
 // As the folder says, else as published; flags overrule both.
 template <class Options>
@@ -42,7 +53,8 @@ void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options op
   if (!flags.image_resize.empty()) {
     const bool crop = flags.image_resize == "crop";
     image.resize = crop ? models::ResizeRule::crop : models::ResizeRule::stretch;
-    image.resize_edge = 0;
+    image.resize_edge =
+        crop ? models::vjepa2_evaluation_pictures(image.size).resize_edge : int64_t{0};
     image.max_aspect = 0;
   }
   if (flags.image_resize_edge > 0) image.resize_edge = flags.image_resize_edge;
@@ -51,8 +63,9 @@ void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options op
 }
 
 bool has_part(const io::Weights& weights, const std::string& part) {
-  return std::any_of(weights.tensors.begin(), weights.tensors.end(),
-                     [&](const auto& item) { return item.first.starts_with(part + "."); });
+  return std::any_of(weights.tensors.begin(), weights.tensors.end(), [&](const auto& item) {
+    return models::vjepa2_key(item.first).starts_with(part + ".");
+  });
 }
 
 // What is read of an original checkpoint: one encoder and the predictor.
@@ -121,27 +134,68 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
   return named;
 }
 
-void import_vjepa2_command(const VJepa2Flags& flags) {
+// The folder of transformers that `from` is or whose weights it names. What lies beside another
+// file says nothing about it.
+std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights) {
+  if (!weights.config.is_object() || !weights.config.contains("model_type")) return std::nullopt;
+  const std::filesystem::path path = from;
+  if (std::filesystem::is_directory(path)) return io::read_hf_folder(path);
+  if (path.filename() != io::kHfTensorsFile) return std::nullopt;
+  return io::read_hf_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+void require_family(Family family, const std::optional<io::HfFolder>& folder,
+                    const io::Weights& weights) {
+  if (family != Family::ijepa) return;
+  require(!folder, ErrorCategory::unsupported,
+          (folder ? folder->path.string() : std::string()) +
+              ": a Hugging Face folder: 'foresight import vit' takes I-JEPA's, 'foresight import "
+              "vjepa2' V-JEPA 2's");
+  require(
+      models::takes_pictures(weights.tensors), ErrorCategory::unsupported,
+      weights.path.string() +
+          ": has no encoder of single pictures, as I-JEPA's is; 'foresight import vjepa2' takes "
+          "checkpoints of clips");
+}
+
+models::VJepa2FileOptions told(const VJepa2Flags& flags) {
+  auto file = flags.file;
+  if (!flags.positions.empty())
+    foresight::detail::read_value(file.positions.emplace(), flags.positions, "--positions");
+  return file;
+}
+
+// A table of positions that nothing reads is nearly always just that, but never left out silently.
+void print_positions(nn::PositionKind positions, const io::NamedTensors& read) {
+  const bool table = std::any_of(read.begin(), read.end(), [](const auto& item) {
+    return models::vjepa2_key(item.first).ends_with("encoder.pos_embed");
+  });
+  const bool left_out = table && positions == nn::PositionKind::rope;
+  fmt::print("positions: {}{}\n", enum_name(positions),
+             left_out ? "; the file's 'pos_embed' is left out (--positions sincos reads it)" : "");
+}
+
+void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
   const auto weights = io::open_weights(flags.shared.from);
   std::shared_ptr<models::VJepa2> model;
-  std::optional<io::HfFolder> folder;
+  const auto folder = hf_folder_of(flags.shared.from, weights);
+  require_family(family, folder, weights);
   nlohmann::json provenance;
   auto read = weights.tensors;
-  if (weights.config.is_object() && weights.config.contains("model_type")) {
-    require(flags.encoder.empty() && flags.image_size == 0 && flags.heads.encoder == 0 &&
-                flags.heads.predictor == 0,
+  if (folder) {
+    require(flags.encoder.empty() && flags.image_size == 0 && flags.file.heads.encoder == 0 &&
+                flags.file.heads.predictor == 0 && flags.positions.empty(),
             ErrorCategory::invalid_option,
             flags.shared.from +
                 ": a Hugging Face folder has one encoder and tells its sizes; leave out --encoder, "
-                "--image_size, --encoder_heads and --predictor_heads");
-    folder = io::read_hf_folder(flags.shared.from);
+                "--image_size, --encoder_heads, --predictor_heads and --positions");
     model = models::load_hf_vjepa2(*folder, io::Placement::share);
     provenance[kSourceLayout] = "transformers";
   } else {
     const auto source = weights.path.string();
     const auto encoder = chosen_encoder(flags, weights);
     model = std::make_shared<models::VJepa2>(
-        models::describe_vjepa2(weights.tensors, flags.image_size, source, flags.heads),
+        models::describe_vjepa2(weights.tensors, flags.image_size, source, told(flags)),
         std::nullopt);
     models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
     const bool target = encoder == models::EncoderWeights::target;
@@ -149,6 +203,7 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
     provenance[kSourceLayout] = "original";
     provenance["encoder"] = std::string(enum_name(encoder));
     fmt::print("encoder: {}\n", enum_name(encoder));
+    print_positions(model->options().encoder.positions, read);
   }
   const auto probe = imported_probe(flags, *model, folder, provenance, read);
   auto config = models::vjepa2_bundle_config(*model);
@@ -162,32 +217,45 @@ void import_vjepa2_command(const VJepa2Flags& flags) {
   write_imported({std::move(config), std::move(tensors)}, flags.shared, weights, read);
 }
 
-void import_vjepa2_ac_command(const VJepa2Flags& flags) {
+void import_vjepa2_ac_command(const VJepa2AcFlags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   const auto source = weights.path.string();
-  models::VJepa2Ac model(
-      models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, flags.heads),
-      std::nullopt);
+  auto options = models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, told(flags));
+  options.window = flags.window.value_or(options.window);
+  options.history = flags.history.value_or(options.history);
+  options.normalise_latents = flags.normalise_latents.value_or(options.normalise_latents);
+  models::VJepa2Ac model(options, std::nullopt);
   models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
+  const auto read = parts_read(weights.tensors, "encoder");
+  print_positions(options.encoder.positions, read);
+  fmt::print("imagines: window {}, history {}, {} latents, {} extrinsics\n", options.window,
+             options.history, options.normalise_latents ? "normalised" : "plain",
+             options.predictor.extrinsics ? "with" : "without");
   auto config = models::vjepa2_ac_bundle_config(model);
-  set_pictures(config, flags, model.options());
-  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
-                 parts_read(weights.tensors, "encoder"));
+  config.planner = write_options(AgentOptions::vjepa2_ac());
+  set_pictures(config, flags, options);
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, read);
 }
 
-std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
-  auto flags = std::make_shared<VJepa2Flags>();
+template <class Flags>
+std::shared_ptr<Flags> add_shared(CLI::App& command) {
+  auto flags = std::make_shared<Flags>();
   flags->shared.add_files(command);
   command.add_option("--image_size", flags->image_size,
                      "side of the pictures in pixels; original checkpoints of clips do not tell "
                      "it");
-  for (const auto& [name, heads] : {std::pair{"--encoder_heads", &flags->heads.encoder},
-                                    std::pair{"--predictor_heads", &flags->heads.predictor}})
+  for (const auto& [name, heads] : {std::pair{"--encoder_heads", &flags->file.heads.encoder},
+                                    std::pair{"--predictor_heads", &flags->file.heads.predictor}})
     command
         .add_option(name, *heads,
                     "attention heads of an original checkpoint of another width than the published "
                     "ones")
         ->check(CLI::PositiveNumber);
+  command
+      .add_option("--positions", flags->positions,
+                  "of an original checkpoint of clips: rope, sincos or sincos_uniform; default: "
+                  "rope, as released")
+      ->check(CLI::IsMember({"rope", "sincos", "sincos_uniform"}));
   command
       .add_option("--image_mean", flags->image_mean,
                   "mean of the pictures per channel, in 0..1; default: ImageNet's, as published")
@@ -208,10 +276,8 @@ std::shared_ptr<VJepa2Flags> add_shared(CLI::App& command) {
   return flags;
 }
 
-}  // namespace
-
-void add_vjepa2_import(CLI::App& command) {
-  auto flags = add_shared(command);
+void add_encoder_import(CLI::App& command, Family family) {
+  auto flags = add_shared<VJepa2Flags>(command);
   command.add_option("--probe", flags->probe,
                      "file of attentive probes of V-JEPA 2's own evaluation code; a classifier's "
                      "folder has its own");
@@ -227,11 +293,30 @@ void add_vjepa2_import(CLI::App& command) {
       .add_option("--encoder", flags->encoder,
                   "online (\"encoder\") or target (\"target_encoder\", its moving average)")
       ->check(CLI::IsMember({"online", "target"}));
-  command.callback([flags] { import_vjepa2_command(*flags); });
+  command.callback([flags, family] { import_vjepa2_command(*flags, family); });
 }
 
+}  // namespace
+
+void add_vjepa2_import(CLI::App& command) { add_encoder_import(command, Family::vjepa2); }
+
+void add_ijepa_import(CLI::App& command) { add_encoder_import(command, Family::ijepa); }
+
 void add_vjepa2_ac_import(CLI::App& command) {
-  auto flags = add_shared(command);
+  auto flags = add_shared<VJepa2AcFlags>(command);
+  command.add_option("--extrinsics", flags->file.extrinsics,
+                     "true: a frame has a token for the camera's place; default: false, as "
+                     "released, unless its layer was trained");
+  command
+      .add_option("--window", flags->window,
+                  "frames that the predictor sees at most, imagined ones included; default: 8")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--history", flags->history,
+                  "observed frames that a prediction starts from; default: 1")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--normalise_latents", flags->normalise_latents,
+                     "false: latents are the encoder's as they are; default: true, as released");
   command.callback([flags] { import_vjepa2_ac_command(*flags); });
 }
 

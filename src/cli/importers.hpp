@@ -68,6 +68,7 @@ void add_vit_import(CLI::App& command);
 void add_dino_wm_import(CLI::App& command);
 void add_eb_jepa_import(CLI::App& command);
 void add_vjepa2_import(CLI::App& command);
+void add_ijepa_import(CLI::App& command);
 void add_vjepa2_ac_import(CLI::App& command);
 
 }  // namespace foresight::cli

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/control/agent.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "foresight/core/options_json.hpp"
@@ -10,15 +11,23 @@
 #include "foresight/planning/sampling_planner.hpp"
 
 namespace foresight {
+namespace {
+
+// Of imagined candidates at once, where each takes megabytes: latents of patches.
+constexpr int64_t kPatchBytes = int64_t{1} << 30;
+constexpr const char* kProprioGoal = "goal_proprio";
+
+}  // namespace
 
 std::vector<std::string> ObjectiveOptions::validate() const {
   Rules rules("ObjectiveOptions");
   for (const auto& [name, weight] :
        {std::pair{"cost_to_go", cost_to_go}, std::pair{"goal_distance", goal_distance},
+        std::pair{"proprio_distance", proprio_distance},
         std::pair{"control_effort", control_effort}, std::pair{"action_rate", action_rate}})
     rules.check(weight >= 0, name, weight, "must be >= 0");
-  rules.check(cost_to_go + goal_distance > 0, "goal_distance", goal_distance,
-              "or cost_to_go must be > 0: without either there is no goal");
+  rules.check(cost_to_go + goal_distance + proprio_distance > 0, "goal_distance", goal_distance,
+              "or cost_to_go or proprio_distance must be > 0: without any there is no goal");
   rules.check(cost_to_go_steps != Steps::discounted, "cost_to_go_steps",
               enum_name(cost_to_go_steps), "must be last or sum");
   return rules.nested("distance", distance.validate()).problems();
@@ -59,6 +68,26 @@ AgentOptions AgentOptions::eb_jepa() {
   options.control.horizon = 90;
   options.control.replan_steps = 1;
   options.control.warm_start = false;
+  return options;
+}
+
+AgentOptions AgentOptions::dino_wm() {
+  AgentOptions options;
+  options.sampling = dino_wm_cem();
+  options.objective.distance = {.reduction = Reduction::mean};
+  options.control.horizon = 5;
+  options.control.candidate_bytes = kPatchBytes;
+  return options;
+}
+
+AgentOptions AgentOptions::vjepa2_ac() {
+  AgentOptions options;
+  options.sampling = vjepa2_ac_cem();
+  options.objective.distance = {.distance = Distance::l1, .reduction = Reduction::mean};
+  options.control.horizon = 2;
+  options.control.replan_steps = 1;
+  options.control.warm_start = false;
+  options.control.candidate_bytes = kPatchBytes;
   return options;
 }
 
@@ -147,6 +176,19 @@ Objective Agent::objective() const {
   }
   if (weights.goal_distance > 0)
     objective.add("goal_distance", weights.goal_distance, goal_distance(weights.distance));
+  if (weights.proprio_distance > 0) {
+    const auto& imagined = model().spec().imagined;
+    require(std::find(imagined.begin(), imagined.end(), kProprio) != imagined.end(),
+            ErrorCategory::unsupported,
+            "objective.proprio_distance needs a model that imagines proprioception; this one of "
+            "family '" +
+                model().spec().family + "' does not");
+    auto distance = weights.distance;
+    distance.field = kProprio;
+    distance.goal = kProprioGoal;
+    objective.add("proprio_distance", weights.proprio_distance, goal_distance(distance))
+        .take_from_goal(distance.goal, distance.field);
+  }
   if (weights.control_effort > 0)
     objective.add("control_effort", weights.control_effort, control_effort());
   if (weights.action_rate > 0)

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "foresight/io/load_tensors.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/nn/vit_layouts.hpp"
+#include "upstream_config.hpp"
 
 namespace foresight::models {
 namespace {
@@ -61,6 +63,23 @@ Tensor causal_mask(const nn::PatchPredictorSizes& sizes, at::ScalarType type) {
   return frame.unsqueeze(1).ge(frame).to(type).unsqueeze(0).unsqueeze(0);
 }
 
+// Throws unless the masks that `tensors` hold are the model's: it computes its own.
+void check_masks(const DinoWm& model, const io::NamedTensors& tensors, std::string_view source) {
+  auto sizes = model.predictor().sizes();
+  if (model.options().predictor.conditioning == nn::ActionConditioning::token) ++sizes.tokens;
+  Tensor expected;
+  for (const auto& [key, tensor] : tensors) {
+    if (!is_mask(without_wrapper(key))) continue;
+    if (!expected.defined()) expected = causal_mask(sizes, at::kBool);
+    require(tensor.sizes() == expected.sizes() && at::equal(tensor.cpu().ne(0), expected),
+            ErrorCategory::bad_file,
+            std::string(source) + ": '" + key + "', a mask of shape " +
+                shape_string(tensor.sizes()) + ", is not the one of " +
+                std::to_string(sizes.frames) + " frames of " + std::to_string(sizes.tokens) +
+                " tokens that see their own and earlier frames");
+  }
+}
+
 void require_prejepa(const DinoWmOptions& options) {
   const auto needs = [](bool holds, const std::string& what) {
     require(holds, ErrorCategory::unsupported,
@@ -73,6 +92,68 @@ void require_prejepa(const DinoWmOptions& options) {
 }
 
 }  // namespace
+
+void read_prejepa_config(DinoWmOptions& options, const nlohmann::json& upstream) {
+  auto& predictor = options.predictor;
+  for (const auto& [key, target] : {std::pair{"num_frames", &options.history},
+                                    {"depth", &predictor.depth},
+                                    {"heads", &predictor.heads},
+                                    {"dim_head", &predictor.head_width},
+                                    {"mlp_dim", &predictor.mlp_width}})
+    if (const auto told = upstream_integer(upstream, "predictor", key); told > 0) *target = told;
+  const auto dropout = upstream_entry(upstream, "predictor", "dropout");
+  if (dropout.is_number()) predictor.dropout = dropout.get<double>();
+}
+
+void fill_predictor_heads(nn::PatchPredictorOptions& predictor, const io::NamedTensors& tensors,
+                          std::string_view source) {
+  constexpr std::array<int64_t, 2> kPublishedWidths{404, 394};  // with and without proprioception
+  const std::string first = std::string(kLayers) + "0.";
+  int64_t attention = 0, width = 0;
+  bool projected = false;
+  for (const auto& [key, tensor] : tensors) {
+    const auto own = own_key(key);
+    if (!own || !own->starts_with(first)) continue;
+    projected = projected || own->ends_with(".to_out.0.weight");
+    if (!own->ends_with(".to_qkv.weight") || tensor.dim() != 2) continue;
+    attention = tensor.size(0) / 3;
+    width = tensor.size(1);
+  }
+  require(attention > 0, ErrorCategory::bad_file,
+          std::string(source) + ": no tensor '" + first +
+              "0.to_qkv.weight', which every DINO-WM's predictor has");
+  auto& heads = predictor.heads;
+  auto& head_width = predictor.head_width;
+  const nn::PatchPredictorOptions published;
+  const bool as_published =
+      predictor.depth == published.depth && predictor.mlp_width == published.mlp_width &&
+      attention == published.heads * published.head_width &&
+      std::find(kPublishedWidths.begin(), kPublishedWidths.end(), width) != kPublishedWidths.end();
+  if (heads == 0 && head_width > 0) heads = attention / head_width;
+  if (heads == 0 && !projected) heads = 1;
+  if (heads == 0 && as_published) heads = published.heads;
+  const auto text =
+      std::string(source) + ": the predictor's attention width " + std::to_string(attention);
+  require(heads > 0, ErrorCategory::invalid_option,
+          text +
+              " does not tell its heads, and there is no config.json that does: give "
+              "--predictor.heads");
+  if (head_width == 0) head_width = attention / heads;
+  require(attention % heads == 0 && head_width == attention / heads, ErrorCategory::invalid_option,
+          text + " is not that of " + std::to_string(heads) + " heads of " +
+              std::to_string(head_width));
+}
+
+std::vector<std::pair<std::string, int64_t>> dino_wm_other_parts(const io::NamedTensors& tensors) {
+  std::vector<std::pair<std::string, int64_t>> parts;
+  for (const auto* prefix : kOtherParts) {
+    const auto count = std::count_if(tensors.begin(), tensors.end(), [&](const auto& item) {
+      return without_wrapper(item.first).starts_with(prefix);
+    });
+    if (count > 0) parts.emplace_back(prefix, count);
+  }
+  return parts;
+}
 
 DinoWmLayout dino_wm_layout(const io::NamedTensors& tensors) {
   const bool prejepa = std::any_of(tensors.begin(), tensors.end(), [](const auto& item) {
@@ -96,6 +177,7 @@ io::NamedTensors dino_wm_tensors(const DinoWm& model, DinoWmLayout layout) {
 }
 
 void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors, std::string_view source) {
+  check_masks(model, tensors, source);
   io::NamedTensors renamed;
   for (const auto& [key, tensor] : tensors)
     if (auto own = own_key(key)) renamed.emplace_back(std::move(*own), tensor);

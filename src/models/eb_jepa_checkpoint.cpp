@@ -46,7 +46,17 @@ class EbJepaShapes {
     require(axis < found->second.size(), ErrorCategory::bad_file,
             source_ + ": tensor '" + key + "' has shape " + shape_string(found->second) +
                 ", expected more than " + std::to_string(axis) + " axes");
+    require(found->second[axis] >= 1, ErrorCategory::bad_file,
+            source_ + ": tensor '" + key + "' is empty");
     return found->second[axis];
+  }
+  // Throws unless the tensor is there with this shape, which others and the options tell.
+  void expect(const std::string& key, const std::vector<int64_t>& shape) const {
+    size(key, 0);
+    const auto& found = shapes_.at(key);
+    require(found == shape, ErrorCategory::bad_file,
+            source_ + ": tensor '" + key + "' has shape " + shape_string(found) + ", expected " +
+                shape_string(shape) + " as the other tensors and the options have it");
   }
 
  private:
@@ -71,6 +81,43 @@ nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions 
   return encoder;
 }
 
+// Every size is compared with the tensors that repeat it, so that a network of these options is no
+// larger than its file.
+void check_encoder(const EbJepaShapes& shapes, const EbJepaOptions& options) {
+  const auto& encoder = options.encoder;
+  auto in = options.channels(), side = options.image_size;
+  for (std::size_t s = 0; s < encoder.channels.size(); ++s) {
+    const auto stack = "encoder.stack_blocks." + std::to_string(s);
+    const auto out = encoder.channels[s];
+    shapes.expect(stack + ".initial_conv.weight", {out, in, 3, 3});
+    for (int64_t b = 0; b < encoder.blocks; ++b)
+      for (const auto* conv : {".conv1.weight", ".conv2.weight"})
+        shapes.expect(stack + ".blocks." + std::to_string(b) + conv, {out, out, 3, 3});
+    in = out;
+    side = (side - 1) / 2 + 1;
+  }
+  shapes.expect("encoder.mlp.weight", {encoder.width, in * side * side});
+}
+
+void check_heads(const EbJepaShapes& shapes, const EbJepaOptions& options) {
+  const auto latent = options.latent(), action = options.action.width();
+  shapes.expect("predictor.rnn.weight_ih_l0", {3 * latent, action});
+  shapes.expect("predictor.rnn.weight_hh_l0", {3 * latent, latent});
+  auto width = latent;
+  for (std::size_t i = 0; i < options.projector.size(); ++i) {
+    const auto out = options.projector[i];
+    shapes.expect(std::string(kEbProjector) + std::to_string(3 * i) + ".weight", {out, width});
+    width = out;
+  }
+  const auto hidden = options.inverse_dynamics_hidden;
+  if (hidden == 0) return;
+  const auto read =
+      options.regulariser.inverse_dynamics_view == losses::LatentView::direct ? latent : width;
+  shapes.expect(std::string(kIdm) + "0.weight", {hidden, 2 * read});
+  shapes.expect(std::string(kIdm) + "2.weight", {hidden, hidden});
+  shapes.expect(std::string(kIdm) + "4.weight", {action, hidden});
+}
+
 }  // namespace
 
 EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
@@ -83,6 +130,7 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
   require(channels == options.channels(), ErrorCategory::bad_file,
           std::string(source) + ": pictures of " + std::to_string(channels) +
               " channels, but EbJepaOptions.image_mean has " + std::to_string(options.channels()));
+  check_encoder(shapes, options);
   const auto action = shapes.size("predictor.rnn.weight_ih_l0", 1);
   if (action != options.action.width()) {
     options.action = ActionSpace();
@@ -109,6 +157,7 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
         shapes.size(idm, 1) == 2 * options.projector.back() ? losses::LatentView::projected
                                                             : losses::LatentView::direct);
   }
+  check_heads(shapes, options);
   require_valid(options);
   return options;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "checkpoint_sizes.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_config.hpp"
 #include "foresight/models/hf_preprocessing.hpp"
@@ -58,9 +59,11 @@ Description read_config(const io::HfFolder& folder) {
   d.probe.pooler.self_attention = config.count("num_pooler_layers", 3);
   d.probe.pooler.heads = e.heads;
   d.probe.pooler.norm_epsilon = e.norm_epsilon;
+  // Published files have keys of the class's first version, which nothing reads.
+  config.expect("use_SiLU", false);
   config.ignore({"attention_dropout", "attention_probs_dropout_prob", "drop_path_rate",
                  "initializer_range", "pred_zero_init_mask_tokens", "image_size",
-                 "attention_probs_dropout"});
+                 "attention_probs_dropout", "hidden_dropout_prob", "wide_SiLU"});
   config.finish();
   throw_if_any(d.options.validate());
   return d;
@@ -116,6 +119,10 @@ void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
   expect_layers("predictor.predictor_blocks.", p.depth, "pred_num_hidden_layers");
   expect("predictor.predictor_blocks.0.mlp.fc1.weight", {p.mlp_width, p.width}, "pred_mlp_ratio");
   expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
+  // The first layers have the sizes that the configuration names: then so have all.
+  expect_blocks(tensors, "encoder.blocks.", e.depth, e.width, e.mlp_width, folder.tensors_name());
+  expect_blocks(tensors, "predictor.predictor_blocks.", p.depth, p.width, p.mlp_width,
+                folder.tensors_name());
 }
 
 // The ratio from which transformers computes our width.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/lewm_import.hpp"
 
+#include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/lewm_checkpoint.hpp"
@@ -77,8 +78,14 @@ UnwrittenBundle import_lewm(const io::NamedTensors& tensors, const LewmImportOpt
   const auto jepa_options =
       LewmShapes(bundle.tensors, std::string(source)).options(options, upstream);
   // Positions are counted from the start of the window: a shorter one uses the first rows.
-  for (auto& [key, tensor] : bundle.tensors)
-    if (key == kPositions) tensor = tensor.narrow(1, 0, jepa_options.history);
+  for (auto& [key, tensor] : bundle.tensors) {
+    if (key != kPositions || tensor.size(1) == jepa_options.history) continue;
+    log(LogLevel::warning, std::string(source) + ": of " + std::to_string(tensor.size(1)) +
+                               " positions the bundle keeps the first " +
+                               std::to_string(jepa_options.history) +
+                               ", so that an export does not fit its Python class as it was built");
+    tensor = tensor.narrow(1, 0, jepa_options.history);
+  }
 
   const Jepa model(jepa_options, std::nullopt);
   io::check_fit(nn::state_dict(model), bundle.tensors, source, io::DtypeRule::same_kind);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "foresight/core/tensor.hpp"
+#include "upstream_config.hpp"
 
 namespace foresight::models {
 namespace {
@@ -17,13 +18,6 @@ constexpr const char* kBlock = "predictor.transformer.layers.";
 
 std::string number(int64_t value) { return std::to_string(value); }
 
-/// upstream[section][key], or null.
-nlohmann::json entry(const nlohmann::json& upstream, const char* section, const char* key) {
-  if (!upstream.is_object() || !upstream.contains(section)) return nullptr;
-  const auto& object = upstream[section];
-  return object.is_object() && object.contains(key) ? object[key] : nlohmann::json();
-}
-
 /// Heads of the encoders that stable-pretraining names by size.
 int64_t heads_of_size(const nlohmann::json& size) {
   constexpr std::array<std::pair<std::string_view, int64_t>, 5> kSizes{
@@ -32,10 +26,6 @@ int64_t heads_of_size(const nlohmann::json& size) {
   for (const auto& [name, heads] : kSizes)
     if (size.get<std::string>() == name) return heads;
   return 0;
-}
-
-int64_t integer_or_zero(const nlohmann::json& value) {
-  return value.is_number_integer() ? value.get<int64_t>() : 0;
 }
 
 }  // namespace
@@ -185,8 +175,8 @@ void LewmShapes::read_heads(JepaOptions& options, const LewmImportOptions& given
   const JepaOptions published;
   auto& heads = options.vit.heads;
   heads = given.encoder_heads;
-  if (heads == 0) heads = integer_or_zero(entry(upstream, "encoder", "num_attention_heads"));
-  if (heads == 0) heads = heads_of_size(entry(upstream, "encoder", "size"));
+  if (heads == 0) heads = upstream_integer(upstream, "encoder", "num_attention_heads");
+  if (heads == 0) heads = heads_of_size(upstream_entry(upstream, "encoder", "size"));
   if (heads == 0 && options.vit.width == published.vit.width &&
       options.vit.depth == published.vit.depth)
     heads = published.vit.heads;
@@ -198,7 +188,7 @@ void LewmShapes::read_heads(JepaOptions& options, const LewmImportOptions& given
   auto& adaln = options.adaln;
   const auto inner = adaln.head_width;
   adaln.heads = given.predictor_heads;
-  if (adaln.heads == 0) adaln.heads = integer_or_zero(entry(upstream, "predictor", "heads"));
+  if (adaln.heads == 0) adaln.heads = upstream_integer(upstream, "predictor", "heads");
   if (adaln.heads == 0 && !has(kBlock + std::string("0.attn.to_out.0.weight"))) adaln.heads = 1;
   if (adaln.heads == 0 && adaln.width == published.adaln.width &&
       inner == published.adaln.heads * published.adaln.head_width)
@@ -216,7 +206,7 @@ void LewmShapes::read_heads(JepaOptions& options, const LewmImportOptions& given
 /// Takes what only config.json tells, and refuses one that belongs to other weights.
 void LewmShapes::read_upstream(JepaOptions& options, const nlohmann::json& upstream) const {
   const auto agree = [&](const char* section, const char* key, int64_t size) {
-    const auto claimed = entry(upstream, section, key);
+    const auto claimed = upstream_entry(upstream, section, key);
     if (!claimed.is_null() && claimed != size)
       fail("config.json: " + std::string(section) + "." + key + " = " + claimed.dump() +
            ", but the tensors say " + number(size));
@@ -234,9 +224,9 @@ void LewmShapes::read_upstream(JepaOptions& options, const nlohmann::json& upstr
   agree("predictor", "dim_head", options.adaln.head_width);
   agree("action_encoder", "input_dim", options.action.width());
   agree("action_encoder", "emb_dim", options.action_encoder.width);
-  const auto dropout = entry(upstream, "predictor", "dropout");
+  const auto dropout = upstream_entry(upstream, "predictor", "dropout");
   if (dropout.is_number()) options.adaln.dropout = dropout.get<double>();
-  const auto epsilon = entry(upstream, "encoder", "layer_norm_eps");
+  const auto epsilon = upstream_entry(upstream, "encoder", "layer_norm_eps");
   if (epsilon.is_number()) options.vit.norm_epsilon = epsilon.get<double>();
 }
 

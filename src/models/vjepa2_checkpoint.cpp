@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "checkpoint_sizes.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -16,6 +17,7 @@
 namespace foresight::models {
 namespace {
 
+constexpr int64_t kReleasedMaskTokens = 10;
 // Widths for which the number of heads is known.
 constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoderHeads{
     {{1024, 16}, {1280, 16}, {1408, 22}}};
@@ -55,6 +57,8 @@ int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t d
   require(tensor.dim() == dims, ErrorCategory::bad_file,
           std::string(source) + ": tensor '" + std::string(name) + "' has shape " +
               shape_string(tensor.sizes()) + ", expected " + std::to_string(dims) + " axes");
+  require(tensor.numel() > 0, ErrorCategory::bad_file,
+          std::string(source) + ": tensor '" + std::string(name) + "' is empty");
   return tensor.size(axis);
 }
 
@@ -88,15 +92,6 @@ void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTen
   nn::load_state_dict(model, all, source, placement);
 }
 
-// Whether the encoders of a checkpoint take single pictures: theirs have a Conv2d where others have
-// a Conv3d.
-bool of_pictures(const io::NamedTensors& checkpoint) {
-  return std::any_of(checkpoint.begin(), checkpoint.end(), [](const auto& item) {
-    return vjepa2_key(item.first).ends_with(std::string("encoder.") + kProjection) &&
-           item.second.dim() == 4;
-  });
-}
-
 // The side of the square pictures that a table of positions belongs to.
 int64_t side_of_table(const io::NamedTensors& encoder, int64_t patch, std::string_view source) {
   const auto places = extent(encoder, "pos_embed", 3, 1, source);
@@ -105,6 +100,17 @@ int64_t side_of_table(const io::NamedTensors& encoder, int64_t patch, std::strin
           std::string(source) + ": 'pos_embed' has " + std::to_string(places) +
               " places, expected those of a square picture");
   return edge * patch;
+}
+
+// The frames of the clips that a table of positions belongs to.
+int64_t frames_of_table(const io::NamedTensors& encoder, const nn::VideoVitOptions& o,
+                        std::string_view source) {
+  const auto places = extent(encoder, "pos_embed", 3, 1, source), per_frame = o.grid().per_frame();
+  require(places % per_frame == 0, ErrorCategory::bad_file,
+          std::string(source) + ": 'pos_embed' has " + std::to_string(places) +
+              " places, expected a multiple of the " + std::to_string(per_frame) +
+              " of a picture of " + std::to_string(o.image_height) + " pixels");
+  return places / per_frame * o.tubelet;
 }
 
 // Pictures of 0 pixels: as the positions tell, where they are stored.
@@ -117,7 +123,6 @@ void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, i
   o.patch = extent(encoder, kProjection, axes, axes - 1, source);
   if (picture) {
     o.frames = 1;
-    o.positions = nn::PositionKind::sincos;
     if (image_size == 0) image_size = side_of_table(encoder, o.patch, source);
   } else {
     o.tubelet = extent(encoder, kProjection, axes, 2, source);
@@ -128,10 +133,24 @@ void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, i
               "(--image_size; 256, or 384 for the variant of that name)");
   o.depth = count_below(encoder, "blocks.");
   o.mlp_width = extent(encoder, "blocks.0.mlp.fc1.weight", 2, 0, source);
+  expect_blocks(encoder, "blocks.", o.depth, o.width, o.mlp_width, source);
   o.image_height = o.image_width = image_size;
+  require(image_size >= o.patch, ErrorCategory::invalid_option,
+          std::string(source) + ": pictures of " + std::to_string(image_size) +
+              " pixels are smaller than a patch of " + std::to_string(o.patch));
+  if (!picture && o.positions != nn::PositionKind::rope)
+    o.frames = frames_of_table(encoder, o, source);
 }
 
 }  // namespace
+
+bool takes_pictures(const io::NamedTensors& checkpoint) {
+  return std::any_of(checkpoint.begin(), checkpoint.end(), [](const auto& item) {
+    // Others have a Conv3d.
+    return vjepa2_key(item.first).ends_with(std::string("encoder.") + kProjection) &&
+           item.second.dim() == 4;
+  });
+}
 
 std::string vjepa2_key(std::string_view key) {
   std::string result;
@@ -202,46 +221,121 @@ std::string_view encoder_part(const io::NamedTensors& checkpoint) {
   return online ? "encoder" : "target_encoder";
 }
 
+template <class Options>
+void check_predictor(const Options& o, int64_t tokens, const io::NamedTensors& predictor,
+                     std::string_view source) {
+  expect_tensor(predictor, "predictor_embed.weight", {o.width, tokens}, source);
+  expect_blocks(predictor, "predictor_blocks.", o.depth, o.width, o.mlp_width, source);
+}
+
+bool has_numbers(const Tensor& tensor) { return at::any(tensor.ne(0)).item<bool>(); }
+
+// A predictor as it was released beside an encoder: its number of mask tokens, or its depth.
+struct ReleasedSizes {
+  std::string_view predictor_list;
+  int64_t predictor_entries;
+};
+
+bool of_released_sizes(const io::NamedTensors& checkpoint, const ReleasedSizes& released,
+                       std::string_view source) {
+  constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoders{
+      {{1024, 24}, {1280, 32}, {1408, 40}}};
+  const auto rope = nn::PositionKind::rope;
+  const auto encoder = vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source);
+  const std::pair sizes{find(encoder, kProjection, source).size(0),
+                        count_below(encoder, "blocks.")};
+  return std::find(kEncoders.begin(), kEncoders.end(), sizes) != kEncoders.end() &&
+         count_below(vjepa2_part(checkpoint, "predictor", rope, source), released.predictor_list) ==
+             released.predictor_entries;
+}
+
+nn::PositionKind positions_of_clips(const io::NamedTensors& checkpoint,
+                                    const VJepa2FileOptions& given, const ReleasedSizes& released,
+                                    std::string_view source) {
+  if (given.positions) return *given.positions;
+  const auto table = std::string(encoder_part(checkpoint)) + ".pos_embed";
+  const bool may_be_used = std::any_of(checkpoint.begin(), checkpoint.end(), [&](const auto& item) {
+    return vjepa2_key(item.first) == table && has_numbers(item.second);
+  });
+  require(
+      !may_be_used || of_released_sizes(checkpoint, released, source),
+      ErrorCategory::invalid_option,
+      std::string(source) + ": holds added positions ('" + table +
+          "'), which released V-JEPA 2 hold but do not use, and has other sizes than these: say "
+          "which positions it was trained with (--positions rope, sincos or sincos_uniform; "
+          "VJepa2FileOptions.positions)");
+  return nn::PositionKind::rope;
+}
+
+// The layer is stored in any case. It begins with a bias of zeros, and keeps them unless its tokens
+// are used.
+bool extrinsics_of(const io::NamedTensors& predictor, const VJepa2FileOptions& given,
+                   std::string_view source) {
+  if (given.extrinsics) return *given.extrinsics;
+  const std::string bias = "extrinsics_encoder.bias";
+  const bool trained = std::any_of(predictor.begin(), predictor.end(), [&](const auto& item) {
+    return item.first == bias && has_numbers(item.second);
+  });
+  require(!trained, ErrorCategory::invalid_option,
+          std::string(source) + ": its layer for the camera's place was trained ('" + bias +
+              "' is not zero): say whether frames have its token (--extrinsics true or false, "
+              "VJepa2FileOptions.extrinsics)");
+  return false;
+}
+
 }  // namespace
 
 VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
-                              std::string_view source, const AttentionHeads& heads) {
+                              std::string_view source, const VJepa2FileOptions& given) {
   VJepa2Options options;
   auto& e = options.encoder;
   auto& p = options.predictor;
-  const bool pictures = of_pictures(checkpoint);
-  const auto kind = pictures ? nn::PositionKind::sincos : nn::PositionKind::rope;
-  describe_encoder(e, vjepa2_part(checkpoint, encoder_part(checkpoint), kind, source), image_size,
-                   source);
+  const auto& heads = given.heads;
+  const bool pictures = takes_pictures(checkpoint);
+  require(!pictures || given.positions.value_or(nn::PositionKind::sincos) != nn::PositionKind::rope,
+          ErrorCategory::invalid_option,
+          std::string(source) + ": an encoder of single pictures has added positions, not rope");
+  e.positions = p.positions =
+      pictures
+          ? given.positions.value_or(nn::PositionKind::sincos)
+          : positions_of_clips(checkpoint, given, {"mask_tokens.", kReleasedMaskTokens}, source);
+  describe_encoder(e, vjepa2_part(checkpoint, encoder_part(checkpoint), e.positions, source),
+                   image_size, source);
   e.heads = pictures ? heads_of("encoder", e.width, heads.encoder, kIJepaHeads, source)
                      : heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
-  const auto predictor = vjepa2_part(checkpoint, "predictor", kind, source);
-  p.positions = kind;
+  const auto predictor = vjepa2_part(checkpoint, "predictor", p.positions, source);
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
   p.depth = count_below(predictor, "predictor_blocks.");
   p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
   p.mask_tokens = count_below(predictor, "mask_tokens.");
-  const auto given = pictures && heads.predictor == 0 ? e.heads : heads.predictor;
-  p.heads = heads_of("predictor", p.width, given, kPredictorHeads, source);
+  for (int64_t i = 0; i < p.mask_tokens; ++i)
+    expect_tensor(predictor, "mask_tokens." + std::to_string(i), {1, 1, p.width}, source);
+  check_predictor(p, e.width, predictor, source);
+  const auto told = pictures && heads.predictor == 0 ? e.heads : heads.predictor;
+  p.heads = heads_of("predictor", p.width, told, kPredictorHeads, source);
   options.image = vjepa2_evaluation_pictures(e.image_height);
   require_valid(options);
   return options;
 }
 
 VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t image_size,
-                                   std::string_view source, const AttentionHeads& heads) {
+                                   std::string_view source, const VJepa2FileOptions& given) {
   VJepa2AcOptions options;
-  const auto rope = nn::PositionKind::rope;
   auto& e = options.encoder;
-  describe_encoder(e, vjepa2_part(checkpoint, "encoder", rope, source), image_size, source);
-  e.heads = heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
-  const auto predictor = vjepa2_part(checkpoint, "predictor", rope, source);
+  e.positions = positions_of_clips(
+      checkpoint, given, {"predictor_blocks.", nn::FrameCausalPredictorOptions().depth}, source);
+  describe_encoder(e, vjepa2_part(checkpoint, "encoder", e.positions, source), image_size, source);
+  e.heads = heads_of("encoder", e.width, given.heads.encoder, kEncoderHeads, source);
   auto& p = options.predictor;
+  const auto predictor = vjepa2_part(checkpoint, "predictor", p.positions, source);
   p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
   p.depth = count_below(predictor, "predictor_blocks.");
   p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
   p.action_width = extent(predictor, "action_encoder.weight", 2, 1, source);
-  p.heads = heads_of("predictor", p.width, heads.predictor, kPredictorHeads, source);
+  expect_tensor(predictor, "action_encoder.weight", {p.width, p.action_width}, source);
+  check_predictor(p, e.width, predictor, source);
+  p.extrinsics = extrinsics_of(predictor, given, source);
+  p.heads = heads_of("predictor", p.width, given.heads.predictor, kPredictorHeads, source);
   options.image.size = image_size;
   options.image.max_aspect = kVJepa2AcAspect;
   require_valid(options);
@@ -306,6 +400,11 @@ std::shared_ptr<AttentiveProbe> load_vjepa2_probe(const io::NamedTensors& file,
   probe.pooler.heads = options.heads;
   probe.pooler.mlp_width =
       extent(tensors, "pooler.cross_attention_block.mlp.fc1.weight", 2, 0, source);
+  expect_blocks(tensors, "pooler.blocks.", probe.pooler.self_attention, width,
+                probe.pooler.mlp_width, source);
+  expect_tensor(tensors, "pooler.cross_attention_block.xattn.kv.weight", {2 * width, width},
+                source);
+  expect_tensor(tensors, "linear.weight", {probe.outputs, width}, source);
   if (probe.pooler.mlp_width == AttentiveProbeOptions().pooler.hidden(width))
     probe.pooler.mlp_width = 0;
   auto loaded = std::make_shared<AttentiveProbe>(width, probe, std::nullopt);

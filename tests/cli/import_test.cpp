@@ -76,6 +76,16 @@ TEST_CASE("import says what is missing, and writes nothing then") {
   CHECK(fs::is_empty(folder.path()));
 }
 
+TEST_CASE("a LeWM that is imported with fewer positions than it has says so") {
+  const TemporaryFolder folder;
+  const auto command = "import lewm " + kCheckpoint + " --out " + (folder / "bundle").string() +
+                       kHeads + kStatistics;
+  CHECK_THAT(foresight_command(command).output, !Catch::Contains("positions the bundle keeps"));
+  const auto shorter = foresight_command(command + " --history 1");
+  CHECK(shorter.code == 0);
+  CHECK_THAT(shorter.output, Catch::Contains("positions the bundle keeps the first 1"));
+}
+
 TEST_CASE("a DINO-WM is put together from its own weights and its backbone's") {
   const TemporaryFolder folder;
   auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0);
@@ -161,10 +171,16 @@ TEST_CASE("an EB-JEPA comes from a compiled model's weights and goes back under 
   const auto read = models::read_eb_jepa(io::read_bundle(folder / "bundle"));
   check_same(nn::state_dict(*read), nn::state_dict(model));
   CHECK(read->options().action.high == std::vector<double>{2, 2});
+  CHECK(read->options().encoder.inner_norm == nn::NormKind::none);
   REQUIRE(
       foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
       0);
   check_same(io::SafeTensors::open(folder / "back.safetensors").tensors(), plain);
+
+  // A norm without weights, which no tensor tells.
+  REQUIRE(foresight_command(command + " --image_size 13 --encoder.inner_norm layer").code == 0);
+  CHECK(models::read_eb_jepa(io::read_bundle(folder / "bundle"))->options().encoder.inner_norm ==
+        nn::NormKind::layer);
 
   const auto other = " --out " + path("other");
   const auto size = foresight_command("import eb_jepa " + path("own.safetensors") + other);

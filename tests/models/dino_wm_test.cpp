@@ -32,6 +32,13 @@ std::vector<Tensor> tensors_of(const torch::nn::Module& module) {
 
 Tensor normal(at::IntArrayRef shape, std::uint64_t seed) { return PhiloxNoise(seed).normal(shape); }
 
+// A token of frame i / 4 sees those of its own and the earlier frame.
+Tensor mask_of_two_frames_of_four() {
+  auto mask = at::ones({1, 1, 8, 8});
+  mask.narrow(2, 0, 4).narrow(3, 4, 4).zero_();
+  return mask;
+}
+
 }  // namespace
 
 TEST_CASE("DinoWm conforms with every conditioning and history, with and without proprioception",
@@ -162,9 +169,10 @@ TEST_CASE("published names load: wrapped, PreJEPA's, with other parts and masks 
           key = "extra_encoders." + part + key.substr(part.size() + 8);
       published.emplace_back(wrapper + key, tensor);
     }
-    for (const auto* other : {"encoder.base_model.cls_token", "decoder.dec.0.weight",
-                              "predictor.transformer.layers.1.0.bias"})
+    for (const auto* other : {"encoder.base_model.cls_token", "decoder.dec.0.weight"})
       published.emplace_back(wrapper + other, at::zeros({2}));
+    const std::string mask = "predictor.transformer.layers.1.0.bias";
+    published.emplace_back(wrapper + mask, mask_of_two_frames_of_four());
     models::DinoWm other(model->options(), 7);
     models::load_dino_wm(other, published, "checkpoint");
     const auto loaded = models::dino_wm_tensors(other);
@@ -177,6 +185,12 @@ TEST_CASE("published names load: wrapped, PreJEPA's, with other parts and masks 
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { models::load_dino_wm(*model, broken, "checkpoint"); },
       "checkpoint", own.back().first, "is unexpected"));
+  auto other_mask = own;
+  other_mask.emplace_back("predictor.transformer.layers.0.0.bias",
+                          mask_of_two_frames_of_four().flip(3));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { models::load_dino_wm(*model, other_mask, "checkpoint"); },
+      "checkpoint", "predictor.transformer.layers.0.0.bias", "their own and earlier frames"));
 }
 
 TEST_CASE("what PreJEPA cannot be is not written under its names") {

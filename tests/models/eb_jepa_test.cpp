@@ -247,6 +247,36 @@ TEST_CASE("a checkpoint of a compiled model loads; its sizes are read from shape
   for (std::size_t i = 0; i < tensors.size(); ++i) CHECK(at::equal(tensors[i], expected[i]));
 }
 
+TEST_CASE("a file that claims a larger EB-JEPA than it holds is refused before that is made") {
+  const auto whole = models::eb_jepa_tensors(models::EbJepa(tiny_eb_jepa(), 3));
+  models::EbJepaOptions base;
+  base.image_size = 13;
+  const auto refused = [&](const std::string& name, at::IntArrayRef shape, const char* words) {
+    auto tensors = whole;
+    bool found = false;
+    for (auto& [key, tensor] : tensors)
+      if (key == name) tensor = at::zeros(shape), found = true;
+    INFO(name);
+    REQUIRE(found);
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { models::eb_jepa_options(tensors, base, "file.pt"); },
+        "file.pt", name, words));
+  };
+  REQUIRE_NOTHROW(models::eb_jepa_options(whole, base, "file.pt"));
+  refused("encoder.mlp.weight", {32768, 0}, "has shape [32768, 0]");
+  refused("encoder.mlp.weight", {0, 16}, "is empty");
+  refused("encoder.mlp.weight", {32768, 1}, "as the other tensors and the options have it");
+  refused("encoder.stack_blocks.0.initial_conv.weight", {32768, 2, 1, 1}, "has shape");
+  refused("encoder.stack_blocks.0.blocks.0.conv2.weight", {32768, 1, 3, 3}, "has shape");
+  refused("predictor.rnn.weight_hh_l0", {18, 1}, "has shape");
+  refused("regularizer.projector.net.0.weight", {32768, 1}, "has shape");
+  refused("regularizer.idm_loss_fn.idm.model.0.weight", {32768, 1}, "has shape");
+  base.image_size = 29;  // not the size of its pictures
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { models::eb_jepa_options(whole, base, "file.pt"); },
+      "encoder.mlp.weight", "expected [6, "));
+}
+
 TEST_CASE("what the inverse-dynamics head reads is asked for where no shape tells it") {
   using losses::LatentView;
   auto options = tiny_eb_jepa();

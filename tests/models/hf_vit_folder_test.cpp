@@ -3,11 +3,13 @@
 // and what is said of folders that contradict themselves.
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_models.hpp"
 #include "foresight/models/hf_vit.hpp"
+#include "foresight/nn/state_dict.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "golden.hpp"
 #include "temporary_folder.hpp"
@@ -46,6 +48,22 @@ bool refused(ErrorCategory category, Spoil&& spoil, const Words&... words) {
 }
 
 }  // namespace
+
+TEST_CASE("an encoder's weights may stay in the mapped file of its folder") {
+  const auto folder = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vit");
+  const auto shared = models::load_hf_vit(folder, io::Placement::share),
+             copied = models::load_hf_vit(folder);
+  std::set<const void*> mapped;
+  for (const auto& [name, tensor] : folder.tensors()) mapped.insert(tensor.const_data_ptr());
+  const auto expected = nn::state_dict(*copied), found = nn::state_dict(*shared);
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    INFO(found[i].first);
+    CHECK(at::equal(found[i].second, expected[i].second));
+    CHECK(mapped.contains(found[i].second.const_data_ptr()));
+    CHECK_FALSE(mapped.contains(expected[i].second.const_data_ptr()));
+  }
+}
 
 TEST_CASE("shards are read together, and must hold what their index lists") {
   const Spoiled whole;

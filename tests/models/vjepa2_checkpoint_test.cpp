@@ -131,15 +131,44 @@ TEST_CASE("sizes are read from a checkpoint's shapes; unknown widths are refused
       ErrorCategory::unsupported,
       [&] { models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt"); }, "width 96",
       "1408", "--encoder_heads"));
-  const auto given = models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {3, 2});
+  const auto given =
+      models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {{3, 2}, {}, {}});
   CHECK(given.encoder.heads == 3);
   CHECK(given.predictor.heads == 2);
   CHECK(fails_with(
       ErrorCategory::invalid_option,
-      [&] {
-        models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {5, 2});
-      },
+      [&] { models::describe_vjepa2(checkpoint_of(small, 0.0), 64, "tiny.pt", {{5, 2}, {}, {}}); },
       "heads"));
+}
+
+TEST_CASE("a file that claims a larger network than it holds is refused before that is made") {
+  using enum ErrorCategory;
+  const auto whole = checkpoint_of(models::VJepa2(tiny(), 3), 0.0);
+  const auto describe = [&](const std::string& name, const Tensor& tensor) {
+    auto tensors = whole;
+    for (auto& [key, value] : tensors)
+      if (models::vjepa2_key(key) == name) value = tensor;
+    models::VJepa2FileOptions given;
+    given.heads = {3, 2};
+    return [=] { models::describe_vjepa2(tensors, 16, "tiny.pt", given); };
+  };
+  const int64_t width = tiny().encoder.width, narrow = tiny().predictor.width;
+  CHECK_NOTHROW(describe("encoder.norm.bias", at::zeros(width))());
+  CHECK(fails_with(bad_file, describe("encoder.patch_embed.proj.weight", at::zeros({1 << 20, 0})),
+                   "tiny.pt", "patch_embed.proj.weight", "expected 5 axes"));
+  CHECK(fails_with(bad_file,
+                   describe("encoder.patch_embed.proj.weight", at::zeros({1 << 20, 3, 2, 0, 8})),
+                   "'patch_embed.proj.weight' is empty"));
+  CHECK(fails_with(bad_file, describe("encoder.blocks.0.mlp.fc1.weight", at::zeros({1 << 20, 0})),
+                   "'blocks.0.mlp.fc1.weight' is empty"));
+  CHECK(fails_with(bad_file, describe("encoder.blocks.0.mlp.fc1.weight", at::zeros({1 << 20, 1})),
+                   "'blocks.0.mlp.fc1.weight' has shape", "as the other tensors have it"));
+  CHECK(fails_with(bad_file, describe("encoder.blocks.1.attn.qkv.weight", at::zeros({1})),
+                   "'blocks.1.attn.qkv.weight'"));
+  CHECK(fails_with(bad_file, describe("predictor.predictor_embed.weight", at::zeros({1 << 20, 1})),
+                   "mask_tokens.0"));
+  CHECK(fails_with(bad_file, describe("predictor.predictor_embed.weight", at::zeros({narrow, 1})),
+                   "'predictor_embed.weight' has shape"));
 }
 
 TEST_CASE("pictures of another size than the encoder's are refused before anything is trained") {

@@ -33,6 +33,9 @@ struct FORESIGHT_API ObjectiveOptions {
   Steps cost_to_go_steps = Steps::sum;  ///< summed: a plan that gets close early is better
   double goal_distance = 1.0;           ///< distance to the goal's latent
   GoalDistance distance;                ///< which distance
+  /// The same distance of imagined proprioception to the goal's, DINO-WM's alpha; needs a model
+  /// that imagines it, and goals that have it.
+  double proprio_distance = 0.0;
   double control_effort = 0.0;          ///< squared normalised actions
   double action_rate = 0.0;             ///< squared changes of raw actions
 
@@ -42,6 +45,8 @@ struct FORESIGHT_API ObjectiveOptions {
     visit("cost_to_go_steps", self.cost_to_go_steps, "imagined steps that count: last or sum");
     visit("goal_distance", self.goal_distance, "weight: distance to the goal's latent");
     visit("distance", self.distance, "which distance");
+    visit("proprio_distance", self.proprio_distance,
+          "weight: the same distance of imagined proprioception to the goal's");
     visit("control_effort", self.control_effort, "weight: squared normalised actions");
     visit("action_rate", self.action_rate, "weight: squared changes of raw actions");
   }
@@ -78,6 +83,13 @@ struct FORESIGHT_API AgentOptions {
   /// EB-JEPA's: MPPI 200 / 20 / 20 on the distance of all imagined latents, 90 steps ahead,
   /// from scratch at every step.
   static AgentOptions eb_jepa();
+  /// DINO-WM's: CEM 300 / 30 / 30 on the mean squared difference of the last imagined patches, five
+  /// blocks, all executed. Candidates, tens of megabytes each, are imagined in slices of 1 GiB.
+  static AgentOptions dino_wm();
+  /// V-JEPA 2-AC's: CEM 400 / 10 / 10 within the action limits on the mean absolute difference of
+  /// the last imagined tokens, rotation left alone, two steps ahead, from scratch at every step.
+  /// Slices as dino_wm().
+  static AgentOptions vjepa2_ac();
 };
 
 /// A trained model with its heads and planner settings. Cheap to copy: copies, and the controllers
@@ -117,7 +129,7 @@ class FORESIGHT_API Agent {
   AgentOptions options;
 
   /// The objective that `options` describe. Throws Error(invalid_option), Error(unsupported) for a
-  /// cost-to-go without a critic.
+  /// cost-to-go without a critic and for proprioception that the model does not imagine.
   Objective objective() const;
   /// A controller for `options.control.batch` problems.
   Mpc controller() const;

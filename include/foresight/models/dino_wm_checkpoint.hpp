@@ -3,8 +3,11 @@
 // tensors: both publish pickles of whole Python modules, whose state dicts must be saved first.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/dino_wm.hpp"
@@ -20,13 +23,29 @@ enum class DinoWmLayout {
 /// The layout that a published file's names are in.
 FORESIGHT_API DinoWmLayout dino_wm_layout(const io::NamedTensors& tensors);
 
+/// What PreJEPA's config.json tells of its predictor: number of frames, depth, heads, widths and
+/// dropout; all else stays. Null and files of other projects tell nothing.
+FORESIGHT_API void read_prejepa_config(DinoWmOptions& options, const nlohmann::json& upstream);
+
+/// Fills in the attention heads that the weights `tensors` belong to, where the number or the width
+/// of `predictor`'s is 0: shapes tell only their product. Where both are 0, one head if there is no
+/// output projection, and the published 16 of 64 for a predictor of the published width and depth.
+/// Throws Error: invalid_option, opening with `source`, where nothing tells them and for heads of
+/// another product; bad_file for tensors that are no DINO-WM.
+FORESIGHT_API void fill_predictor_heads(nn::PatchPredictorOptions& predictor,
+                                        const io::NamedTensors& tensors, std::string_view source);
+
+/// Tensors that load_dino_wm() does not read: how many have each prefix ("decoder.").
+FORESIGHT_API std::vector<std::pair<std::string, int64_t>> dino_wm_other_parts(
+    const io::NamedTensors& tensors);
+
 /// Copies predictor and embeddings into `model`; the backbone stays as it is. Keys: predictor.*,
 /// action_encoder.* and proprio_encoder.* (PreJEPA: extra_encoders.action.*,
 /// extra_encoders.proprio.*), below an optional "model." or "module.". What belongs to other parts
-/// (encoder, backbone, decoder) and PreJEPA's stored attention mask are left out. Strict in
-/// everything else: throws Error(bad_file) as nn::load_state_dict() does, also when two keys mean
-/// one tensor, and changes nothing then. The files hold no statistics of actions and
-/// proprioception: put them into DinoWmOptions.
+/// (encoder, backbone, decoder) is left out; PreJEPA's stored attention masks must be those that
+/// the model computes. Strict in everything else: throws Error(bad_file) as nn::load_state_dict()
+/// does, also when two keys mean one tensor, and changes nothing then. The files hold no statistics
+/// of actions and proprioception: put them into DinoWmOptions.
 FORESIGHT_API void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors,
                                 std::string_view source);
 

@@ -4,6 +4,7 @@
 // VJEPA2Model and IJepaModel.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -95,21 +96,40 @@ struct AttentionHeads {
   int64_t predictor = 0;
 };
 
+/// What the tensors of an original checkpoint do not tell, or only by halves.
+struct VJepa2FileOptions {
+  AttentionHeads heads;
+  /// Of the encoder and the masked predictor of clips. Not given: rotary, as in all released files,
+  /// which hold an unused table of added ones as well; a network of other sizes with such a table
+  /// may use it.
+  std::optional<nn::PositionKind> positions;
+  /// V-JEPA 2-AC: whether a frame has a token for the camera's place, whose layer every file holds.
+  /// Not given: it has none, unless that layer was trained.
+  std::optional<bool> extrinsics;
+};
+
+/// Whether the encoder of an original checkpoint takes single pictures, as I-JEPA's; false for one
+/// of clips and where there is no encoder.
+FORESIGHT_API bool takes_pictures(const io::NamedTensors& checkpoint);
+
 /// Options of an original checkpoint of V-JEPA 2 or I-JEPA from the shapes of its tensors and, for
 /// what shapes do not tell, the published sizes: heads by width (1024: 16, 1280: 16, 1408: 22;
 /// predictor 384: 12; I-JEPA 1280 and 1408: 16, its predictor as many). `image_size` in pixels; 0:
 /// as I-JEPA's positions tell. Pictures are cut as the published evaluations cut them
 /// (hf_preprocessing.hpp). Throws Error: unsupported for a width that was never published where
-/// `heads` does not say; invalid_option for heads that do not divide it and for clips without
-/// `image_size`.
+/// `given` does not say; invalid_option for heads that do not divide it, for clips without
+/// `image_size`, for a table of positions that may or may not be used (see VJepa2FileOptions) and
+/// for positions that pictures do not have; bad_file for a table that is not of such pictures.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                                             std::string_view source,
-                                            const AttentionHeads& heads = {});
+                                            const VJepa2FileOptions& given = {});
 /// The same for V-JEPA 2-AC (predictor 1024: 16 heads), which sees the middle of wide pictures
-/// (kVJepa2AcAspect).
+/// (kVJepa2AcAspect). Its predictor's positions are rotary; history, window and the rest are as
+/// released: no file tells them. Throws invalid_option also where a layer for the camera's place
+/// was trained and `given` does not say whether it is used.
 FORESIGHT_API VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint,
                                                  int64_t image_size, std::string_view source,
-                                                 const AttentionHeads& heads = {});
+                                                 const VJepa2FileOptions& given = {});
 
 /// Tensors named as in Hugging Face's VJEPA2Model or VJEPA2ForVideoClassification under our names
 /// (encoder.*, predictor.*, pooler.*, linear.*): queries, keys and values fused, mask tokens

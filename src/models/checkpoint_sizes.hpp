@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sizes that are read off a checkpoint's shapes are compared with those of the tensors that repeat
+// them before a network is made, so that it is no larger than its file.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight::models {
+
+/// Throws Error(bad_file), opening with `source`, unless there is a tensor `name` of this shape.
+void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
+                   const std::vector<int64_t>& shape, std::string_view source);
+
+/// The same of the transformer blocks 0..depth-1 below `list` ("encoder.blocks."), whose queries,
+/// keys and values are one tensor.
+void expect_blocks(const io::NamedTensors& tensors, std::string_view list, int64_t depth,
+                   int64_t width, int64_t mlp_width, std::string_view source);
+
+}  // namespace foresight::models

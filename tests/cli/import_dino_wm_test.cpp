@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import dino_wm: what its files do not tell.
+#include <filesystem>
+
+#include "foresight/control/agent.hpp"
+#include "foresight/core/options_json.hpp"
+#include "foresight/data/dataset.hpp"
+#include "foresight/data/statistics.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/dino_wm_checkpoint.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "models/dino_wm_under_test.hpp"
+#include "recordings_folder.hpp"
+#include "run_command.hpp"
+#include "same_tensors.hpp"
+#include "temporary_folder.hpp"
+
+namespace foresight::import_dino_wm_test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A DINO-WM's files, beside a config with all of its options but those that a test leaves out.
+class Files {
+ public:
+  explicit Files(models::DinoWmOptions options) : options_(std::move(options)) {
+    options_.action.mean.assign(2, 0.25);
+    options_.action.std.assign(2, 2.0);
+    model = dino_wm_under_test(options_);
+    config = write_options(options_);
+    own = models::dino_wm_tensors(*model);
+  }
+
+  std::string path(const char* name) const { return (folder_ / name).string(); }
+  CommandResult run(const std::string& flags = "") const {
+    io::write_safetensors(folder_ / "own.safetensors", own);
+    io::write_safetensors(folder_ / "backbone.safetensors", nn::state_dict(model->encoder()));
+    io::write_json(folder_ / "options.json", config);
+    return foresight_command("import dino_wm " + path("own.safetensors") + " --backbone " +
+                             path("backbone.safetensors") + " --config " + path("options.json") +
+                             " --out " + path("bundle") + flags);
+  }
+  models::DinoWmOptions done(const std::string& flags = "") const {
+    const auto result = run(flags);
+    INFO(result.output);
+    REQUIRE(result.code == 0);
+    return models::read_dino_wm(io::read_bundle(path("bundle")))->options();
+  }
+  void refused(const std::string& flags, int code, const std::string& words) const {
+    const auto result = run(flags);
+    CHECK(result.code == code);
+    CHECK_THAT(result.output, Catch::Contains(words));
+    CHECK_FALSE(fs::exists(path("bundle")));
+  }
+
+  std::shared_ptr<models::DinoWm> model;
+  nlohmann::json config;
+  io::NamedTensors own;
+
+ private:
+  models::DinoWmOptions options_;
+  TemporaryFolder folder_;
+};
+
+}  // namespace
+
+TEST_CASE("an imported DINO-WM plans as published, within a memory that it has") {
+  const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
+  files.done();
+  const auto options = Agent::load(files.path("bundle")).options;
+  CHECK(options.sampling.samples == 300);
+  CHECK(options.sampling.iterations == 30);
+  CHECK(options.objective.distance.distance == Distance::l2);
+  CHECK(options.objective.distance.reduction == Reduction::mean);
+  CHECK(options.control.horizon == 5);
+  CHECK(options.control.replan_steps == 0);
+  CHECK(options.control.candidate_bytes > 0);
+  const auto picture = (test::recordings() / "tworoom" / "folder" / "episode_0001.mp4:0").string();
+  const auto plan =
+      foresight_command("plan --bundle " + files.path("bundle") + " --start " + picture +
+                        " --goal " + picture + " --sampling.samples 40 --sampling.iterations 2");
+  INFO(plan.output);
+  CHECK(plan.code == 0);
+}
+
+TEST_CASE("the heads of a DINO-WM's predictor come from a file or a flag, never from a preset") {
+  Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
+  files.config["predictor"].erase("heads");
+  files.config["predictor"].erase("head_width");
+  files.refused("", 2, "--predictor.heads");
+  files.refused(" --predictor.heads 3", 2, "attention width 8 is not that of 3 heads");
+  CHECK(files.done(" --predictor.heads 4").predictor.head_width == 2);
+  CHECK(files.done(" --predictor.head_width 2").predictor.heads == 4);
+
+  io::write_json(files.path("config.json"),
+                 {{"predictor", {{"heads", 2}, {"dim_head", 4}, {"dropout", 0.3}}}});
+  files.config["predictor"].erase("dropout");
+  const auto told = files.done().predictor;
+  CHECK(told.heads == 2);
+  CHECK(told.head_width == 4);
+  CHECK(told.dropout == 0.3);
+  fs::remove_all(files.path("bundle"));
+  io::write_json(files.path("config.json"), {{"predictor", {{"heads", 2}, {"dim_head", 8}}}});
+  files.refused("", 2, "is not that of 2 heads of 8");
+}
+
+TEST_CASE("recordings give a DINO-WM the statistics of its actions and of its proprioception") {
+  Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 2));
+  for (const auto* name : {"mean", "std"}) {
+    files.config["action"].erase(name);
+    files.config["proprio"].erase(name);
+  }
+  const auto recordings = (test::recordings() / "tworoom" / "folder").string();
+  files.refused("", 2, "--action.mean");
+  files.refused(" --action.mean 0,0 --action.std 1,1", 2, "--proprio.mean");
+  const auto dataset = data::open_dataset(recordings);
+  const auto& columns = dataset->state_columns();
+  REQUIRE(columns.size() >= 2);
+  const std::vector<std::string> chosen{columns[1], columns[0]};
+  const auto read =
+      files.done(" --data " + recordings + " --states " + chosen[0] + "," + chosen[1]);
+  const auto expected = data::column_statistics(*dataset, chosen, data::LastRow::include);
+  CHECK(read.proprio.mean == expected.mean);
+  CHECK(read.proprio.std == expected.std);
+  CHECK(read.action.mean == data::action_space(*dataset, 2).mean);
+  fs::remove_all(files.path("bundle"));
+  files.refused(" --data " + recordings + " --states " + chosen[0], 2, "1 state columns");
+}
+
+TEST_CASE("what an import of a DINO-WM leaves out is named, and its masks are compared") {
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0);
+  options.action_repeat = 1;
+  Files files(options);
+  files.own = models::dino_wm_tensors(*files.model, models::DinoWmLayout::prejepa);
+  for (const auto* other : {"decoder.dec.0.weight", "decoder.dec.0.bias", "encoder.cls_token"})
+    files.own.emplace_back(other, at::zeros({2}));
+  const auto imported = files.run();
+  CHECK(imported.code == 0);
+  CHECK_THAT(imported.output, Catch::Contains("left out: 2 tensors of 'decoder.'") &&
+                                  Catch::Contains("left out: 1 tensors of 'encoder.'"));
+  fs::remove_all(files.path("bundle"));
+  const std::string mask = "predictor.transformer.layers.1.0.bias";
+  for (auto& [name, tensor] : files.own)
+    if (name == mask) tensor = at::ones_like(tensor);
+  files.refused("", 1, "'" + mask + "', a mask of shape [1, 1, 8, 8]");
+}
+
+}  // namespace foresight::import_dino_wm_test
