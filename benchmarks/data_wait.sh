@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Question: which part of its time does a training with the demo's model wait for data? Every window decoded anew, decoded
-# frames in memory, and in a file. Prints one JSON object. About two minutes on two cores.
+# Question: which part of its steps' time does a training with the demo's model wait for data? Every window decoded anew,
+# decoded frames in memory, and in a file. Prints one JSON object. About two minutes on two cores.
 #   benchmarks/data_wait.sh [<build>] [<recording>] [<steps>]
 # Without a recording, the demo's is recorded first.
 set -euo pipefail
@@ -13,11 +13,11 @@ if [ -z "$recording" ]; then
   recording="$work/data"
   "$foresight" record --env two_room --episodes 240 --seed 1 --out "$recording" >&2
 fi
-waited() { # name, options
+waited() { # name, options. Of all steps but the first, which the only other row tells
   local name="$1"
   shift
   "$foresight" train --data "$recording" --out "$work/$name" --seed 0 --steps "$steps" --critic_training.steps 0 \
-    --training.validate_every 0 "$@" </dev/null >&2
+    --training.log_every "$steps" --training.validate_every 0 "$@" </dev/null >&2
   grep -o '"[a-z_]*/data_wait":[ 0-9.e-]*' "$work/$name/metrics.jsonl" | tail -1 | sed 's/.*://'
 }
 decoding="$(waited decoding --cache.budget_mb 0)" # an assignment fails with what it runs

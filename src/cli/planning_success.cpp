@@ -81,13 +81,13 @@ eval::PlanningReport evaluate_agent(const PlanningGround& ground, const Agent& a
   return eval::evaluate_planning(*policy, ground.environment, problems, frames, ground.options);
 }
 
-void SuccessFlags::add(CLI::App& app) {
+void SuccessFlags::add(CLI::App& app, const std::vector<std::string>& environments) {
   app.add_option("--success-protocol", protocol,
                  "problems of --training.success_every: goal offset / step budget, or random / "
                  "step budget")
       ->capture_default_str();
   app.add_option("--success-env", environment, "environment to solve them in")
-      ->check(CLI::IsMember(envs::env_names()))
+      ->check(CLI::IsMember(environments))
       ->capture_default_str();
   app.add_option("--success-instances", instances, "number of problems")
       ->check(CLI::Range(int64_t{1}, int64_t{100000}))

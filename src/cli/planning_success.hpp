@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "foresight/control/agent.hpp"
 #include "foresight/data/dataset.hpp"
@@ -66,7 +67,8 @@ struct SuccessFlags {
     visit("instances", self.instances, "number of problems");
     visit("seed", self.seed, "of the problems");
   }
-  void add(CLI::App& app);
+  /// `environments`: those that may be chosen.
+  void add(CLI::App& app, const std::vector<std::string>& environments = envs::env_names());
 };
 
 /// Part of the problems that the bundle in a folder solves.

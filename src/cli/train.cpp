@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "camera_flag.hpp"
 #include "commands.hpp"
@@ -22,19 +23,31 @@ namespace {
 
 struct TrainFlags {
   RunFlags run;
-  std::string data, sweep;
+  std::string data, preset, sweep;
   CameraFlag camera;
   ContinueFlags continued;
   SuccessFlags success;
   OptionFlags options;
 };
 
-// Options from flags and file; where learning goes on from a bundle, its own are the defaults.
+// The first is the default.
+std::vector<TrainingPreset<train::LearnOptions>> presets() {
+  return {{"small", train::LearnOptions::small},
+          {"lewm", train::LearnOptions::lewm},
+          {"pldm", train::LearnOptions::pldm}};
+}
+
+// Options from flags, file and preset; where learning goes on from a bundle, its model's are its
+// own.
 train::LearnOptions options_of(const TrainFlags& flags) {
   auto given = flags.options;
-  if (!flags.run.steps.empty())
-    given.set("training.steps", flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps"));
-  train::LearnOptions defaults;
+  auto defaults = preset_options(flags.preset, given, presets());
+  if (!flags.run.steps.empty()) {
+    const auto steps = flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps");
+    const bool published = !flags.preset.empty() && flags.preset != presets().front().name;
+    if (published) scale_warmup(defaults.training, steps.get<int64_t>());
+    given.set("training.steps", steps);
+  }
   const bool continues = !flags.continued.bundle.empty();
   if (continues) require_no_model(given);
   if (continues) take_from_bundle(defaults, flags.continued.bundle, models::kJepaFamily);
@@ -94,7 +107,8 @@ void add_train(CLI::App& app) {
       "Train a world model on recorded video and actions: LeWM, PLDM or the small model, or the "
       "family that is named");
   command->add_option("--data", flags->data, "recorded data");
-  flags->run.add(*command, "the same as --training.steps");
+  flags->run.add(*command,
+                 "training.steps, of which a published preset's warm-up stays the same part");
   command->get_option("--out")->required(false);  // a family has its own
   auto* sweep = command->add_option("--sweep", flags->sweep,
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
@@ -104,6 +118,7 @@ void add_train(CLI::App& app) {
   flags->continued.add(*command);
   command->get_option("--continue")->excludes(sweep);
   flags->success.add(*command);
+  add_preset(*command, flags->preset, presets());
   add_options(*command, train::LearnOptions{}, flags->options);
   command->require_subcommand(0, 1);
   add_train_families(*command);

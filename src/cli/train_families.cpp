@@ -23,15 +23,28 @@
 namespace foresight::cli {
 namespace {
 
+// EB-JEPA makes its data as needed.
+template <class Options>
+constexpr bool kRecorded = !std::is_same_v<Options, train::EbJepaLearnOptions>;
+
 // Families whose success the environments can measure: they show pictures and nothing else.
 template <class Options>
-constexpr bool kPlansFromPictures = std::is_same_v<Options, train::DinoWmLearnOptions>;
+constexpr bool kPlansFromPictures =
+    std::is_same_v<Options, train::DinoWmLearnOptions> || !kRecorded<Options>;
 
+constexpr const char* kEbRooms = "eb_two_rooms";
+
+// What success is measured by unless flags say otherwise: without recordings, problems that the
+// environment draws.
 template <class Options>
-struct TrainingPreset {
-  const char* name;
-  Options (*make)();
-};
+SuccessFlags usual_success() {
+  SuccessFlags success;
+  if constexpr (!kRecorded<Options>) {
+    success.environment = kEbRooms;
+    success.protocol = fmt::format("random/{}", envs::make_env(kEbRooms)->spec().problem_steps);
+  }
+  return success;
+}
 
 template <class Options>
 struct FamilyFlags {
@@ -40,7 +53,7 @@ struct FamilyFlags {
   std::vector<std::string> states;
   CameraFlag camera;
   ContinueFlags continued;
-  SuccessFlags success;
+  SuccessFlags success = usual_success<Options>();
   OptionFlags options;
 };
 
@@ -52,30 +65,10 @@ void require_no_flags(const CLI::App& parent, const char* family) {
                 " " + option->get_name());
 }
 
-// Whether the file of --config is a run's config.json, which lists every option that there was when
-// the run began. What it lacks came later: it is off in a plain Options(), and presets turn it on,
-// so that no preset of today must fill the gaps.
-bool tells_a_run(const std::string& file) {
-  if (file.empty()) return false;
-  const auto config = io::read_json(file);
-  return config.is_object() && config.contains("learn");
-}
-
-// Warm-up is a part of the run's length: that which the preset made it.
-void scale_warmup(train::TrainOptions& preset, int64_t steps) {
-  auto& warmup = preset.schedule.warmup;
-  warmup = static_cast<int64_t>(static_cast<double>(warmup) * static_cast<double>(steps) /
-                                static_cast<double>(preset.steps));
-}
-
 template <class Options>
 Options chosen_options(const FamilyFlags<Options>& flags,
                        const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
-  Options defaults;
-  const bool began = tells_a_run(flags.options.file);
-  const auto name = flags.preset.empty() ? presets.front().name : flags.preset;
-  for (const auto& preset : presets)
-    if (!began && preset.name == name) defaults = preset.make();
+  auto defaults = preset_options(flags.preset, flags.options, presets);
   auto given = flags.options;
   const bool continues = !flags.continued.bundle.empty();
   if (continues) {
@@ -98,9 +91,17 @@ Options chosen_options(const FamilyFlags<Options>& flags,
   return options;
 }
 
-// EB-JEPA makes its data as needed.
+// Where success is measured: with recordings, on pictures of their size; else in the rooms that the
+// walks go through.
 template <class Options>
-constexpr bool kRecorded = !std::is_same_v<Options, train::EbJepaLearnOptions>;
+PlanningGround ground_of(const Options& options, std::shared_ptr<const data::Dataset> dataset,
+                         const SuccessFlags& success) {
+  if constexpr (kRecorded<Options>)
+    return planning_ground(std::move(dataset), success.environment);
+  else
+    return planning_ground(nullptr, success.environment,
+                           {{"geometry", write_options(options.walks.geometry)}});
+}
 
 // Whether a training looks at state columns: no other may fail for want of some.
 template <class Options>
@@ -146,18 +147,17 @@ class FamilyTraining {
     train::LearnHooks hooks;
     hooks.reducer = machine_.processes.get();
     if (from_) hooks.continuation = &*from_;
+    if constexpr (kPlansFromPictures<Options>)
+      if (options.training.success_every > 0) {
+        hooks.success = success_of_bundles(ground_of(options, dataset_, flags_.success),
+                                           flags_.success, machine_.device);
+        hooks.success_setting = write_options(flags_.success).dump();
+      }
     constexpr auto kProgress = train::ProgressStyle::automatic;
-    if constexpr (!kRecorded<Options>) {
-      return train::learn(options, folder, machine_.device, kProgress, hooks);
-    } else {
-      if constexpr (kPlansFromPictures<Options>)
-        if (options.training.success_every > 0) {
-          hooks.success = success_of_bundles(planning_ground(dataset_, flags_.success.environment),
-                                             flags_.success, machine_.device);
-          hooks.success_setting = write_options(flags_.success).dump();
-        }
+    if constexpr (kRecorded<Options>)
       return train::learn(dataset_, options, folder, machine_.device, kProgress, hooks);
-    }
+    else
+      return train::learn(options, folder, machine_.device, kProgress, hooks);
   }
 
  private:
@@ -200,8 +200,10 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
                      "state columns to read; by default those of the format")
         ->delimiter(',');
     flags->camera.add(*command);
-    if constexpr (kPlansFromPictures<Options>) flags->success.add(*command);
   }
+  if constexpr (kPlansFromPictures<Options>)
+    flags->success.add(*command,
+                       kRecorded<Options> ? envs::env_names() : std::vector<std::string>{kEbRooms});
   flags->run.add(*command, "training.steps, of which the preset's warm-up stays the same part");
   auto* sweep = command->add_option("--sweep", flags->sweep,
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
@@ -209,13 +211,7 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   sweep->check(CLI::ExistingFile);
   flags->continued.add(*command);
   command->get_option("--continue")->excludes(sweep);
-  std::vector<std::string> names;
-  for (const auto& preset : presets) names.emplace_back(preset.name);
-  command
-      ->add_option("--preset", flags->preset,
-                   "what the options below start from; not those of a run's config.json")
-      ->check(CLI::IsMember(names))
-      ->default_str(names.front());
+  add_preset(*command, flags->preset, presets);
   add_options(*command, presets.front().make(), flags->options);
   command->callback([flags, presets, name, bundles, &parent] {
     require_no_flags(parent, name);

@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/cuda.h>
 
 #include <CLI/CLI.hpp>
@@ -121,6 +122,26 @@ io::BundleConfig bundle_config_of(const std::string& bundle, const char* family)
   return config;
 }
 
+void add_preset(CLI::App& command, std::string& preset, const std::vector<std::string>& names) {
+  command
+      .add_option("--preset", preset,
+                  "what the options below start from; not those of a run's config.json")
+      ->check(CLI::IsMember(names))
+      ->default_str(names.front());
+}
+
+bool tells_a_run(const std::string& file) {
+  if (file.empty()) return false;
+  const auto config = io::read_json(file);
+  return config.is_object() && config.contains("learn");
+}
+
+void scale_warmup(train::TrainOptions& preset, int64_t steps) {
+  auto& warmup = preset.schedule.warmup;
+  warmup = static_cast<int64_t>(static_cast<double>(warmup) * static_cast<double>(steps) /
+                                static_cast<double>(preset.steps));
+}
+
 TrainingMachine::TrainingMachine(const RunFlags& flags) {
   const auto launch = train::Launch::from_environment();
   device = flags.machine.apply();
@@ -138,8 +159,12 @@ TrainingMachine::TrainingMachine(const RunFlags& flags) {
 }
 
 void print_data(const data::Dataset& dataset) {
-  fmt::print("{}: {} episodes, {} frames of {}x{}\n", dataset.name(), dataset.num_episodes(),
-             dataset.total_rows(), dataset.image_size().width, dataset.image_size().height);
+  const auto cameras = dataset.cameras();
+  fmt::print("{}: {} episodes, {} frames of {}x{}{}\n", dataset.name(), dataset.num_episodes(),
+             dataset.total_rows(), dataset.image_size().width, dataset.image_size().height,
+             cameras.size() > 1 ? fmt::format(" of camera '{}', one of {}", dataset.camera(),
+                                              fmt::join(cameras, ", "))
+                                : std::string());
 }
 
 void end_interrupted() {

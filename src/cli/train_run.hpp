@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "flags.hpp"
 #include "foresight/core/options_json.hpp"
@@ -62,6 +63,42 @@ struct TrainingMachine {
   /// Whether this process is the one that writes and prints.
   bool speaks() const { return !processes || processes->rank() == 0; }
 };
+
+/// What --preset names.
+template <class Options>
+struct TrainingPreset {
+  const char* name;
+  Options (*make)();
+};
+
+/// Adds --preset, one of `names`, of which the first is the default.
+void add_preset(CLI::App& command, std::string& preset, const std::vector<std::string>& names);
+
+template <class Options>
+void add_preset(CLI::App& command, std::string& preset,
+                const std::vector<TrainingPreset<Options>>& presets) {
+  std::vector<std::string> names;
+  for (const auto& known : presets) names.emplace_back(known.name);
+  add_preset(command, preset, names);
+}
+
+/// Whether the file of --config is a run's config.json, which lists every option that there was
+/// when the run began. What it lacks came later: it is off in a plain Options(), and presets turn
+/// it on, so that no preset of today must fill the gaps.
+bool tells_a_run(const std::string& file);
+
+/// What the options of a training start from: the preset `name`, or the first.
+template <class Options>
+Options preset_options(const std::string& name, const OptionFlags& given,
+                       const std::vector<TrainingPreset<Options>>& presets) {
+  if (tells_a_run(given.file)) return {};
+  for (const auto& preset : presets)
+    if (preset.name == name) return preset.make();
+  return presets.front().make();
+}
+
+/// Warm-up is a part of the run's length: that which the preset made it.
+void scale_warmup(train::TrainOptions& preset, int64_t steps);
 
 /// "data: 20 episodes, 4000 frames of 64x64".
 void print_data(const data::Dataset& dataset);

@@ -5,8 +5,10 @@
 //   trajectory.h5                observation/robot_state/cartesian_position [T,6] (xyz, Euler
 //   angles)
 //                                observation/robot_state/gripper_position [T]
+//                                observation/camera_extrinsics/<serial>_left [T,6], may be absent
 // The state is pose and gripper; the action of a row is what changes until the next one: never the
-// recorded command. With DatasetOptions.fps every k-th frame is a row, k = ceil(recorded / fps).
+// recorded command. "camera_extrinsics" is where the film's camera stands (xyz, Euler angles). With
+// DatasetOptions.fps every k-th frame is a row, k = ceil(recorded / fps).
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -14,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "euler_turns.hpp"
 #include "foresight/io/json_file.hpp"
 #include "formats.hpp"
 #include "hdf5_file.hpp"
@@ -28,32 +31,9 @@ namespace fs = std::filesystem;
 constexpr const char* kTrajectory = "trajectory.h5";
 constexpr const char* kPose = "observation/robot_state/cartesian_position";
 constexpr const char* kGripper = "observation/robot_state/gripper_position";
+constexpr const char* kCameras = "observation/camera_extrinsics/";
 constexpr std::string_view kVideoKey = "_mp4_path";
-constexpr int64_t kStateWidth = 7;
-
-using Rotation = std::array<std::array<double, 3>, 3>;
-
-// Extrinsic x, y, z: R = Rz(c) Ry(b) Rx(a).
-Rotation rotation_of(const double* euler) {
-  const double sa = std::sin(euler[0]), ca = std::cos(euler[0]);
-  const double sb = std::sin(euler[1]), cb = std::cos(euler[1]);
-  const double sc = std::sin(euler[2]), cc = std::cos(euler[2]);
-  return {{{cc * cb, cc * sb * sa - sc * ca, cc * sb * ca + sc * sa},
-           {sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa},
-           {-sb, cb * sa, cb * ca}}};
-}
-
-// Angles of next * previous^T, the turn that leads from one to the other in the world's frame.
-void turn_between(const double* previous, const double* next, double* angles) {
-  const Rotation p = rotation_of(previous), n = rotation_of(next);
-  Rotation r{};
-  for (std::size_t i = 0; i < 3; ++i)
-    for (std::size_t j = 0; j < 3; ++j)
-      for (std::size_t k = 0; k < 3; ++k) r[i][j] += n[i][k] * p[j][k];
-  angles[0] = std::atan2(r[2][1], r[2][2]);
-  angles[1] = std::asin(std::clamp(-r[2][0], -1.0, 1.0));
-  angles[2] = std::atan2(r[1][0], r[0][0]);
-}
+constexpr int64_t kStateWidth = 7, kCameraWidth = 6;
 
 std::vector<fs::path> listed_folders(const fs::path& list) {
   std::vector<fs::path> folders;
@@ -137,6 +117,8 @@ struct DroidEpisode {
   FileStamp stamp = {};  // of the trajectory
   std::vector<std::string> remarks = {};
   std::string no_film = {}, no_numbers = {};  // why they cannot be read; empty: they can
+  std::string extrinsics = {};                // the array of the film's camera
+  std::string no_extrinsics = {};             // why it cannot be read; empty: it can
 
   double row_rate() const { return rate / static_cast<double>(stride); }
 };
@@ -194,11 +176,15 @@ class DroidOpener {
       recording.remarks.push_back(name_ + ": rows follow each other " + std::to_string(slowest) +
                                   " to " + std::to_string(fastest) +
                                   " times a second: a window covers different times in them");
-    const auto states = [episodes = episodes_] { return all_states(episodes); };
+    const auto states = [episodes = episodes_] {
+      return all_rows(episodes, kStateWidth,
+                      [](const DroidEpisode&, const Hdf5File& file) { return states_of(file); });
+    };
     recording.features.push_back({"state", kStateWidth, states});
     recording.features.push_back({"action", kStateWidth, [states, rows = recording.episodes] {
                                     return pose_changes(states(), rows);
                                   }});
+    add_extrinsics(recording);
     recording.frames = video_frames(std::move(clips), {}, options_.video, options_.unreadable);
     auto options = options_;
     options.fps = 0;  // already in the rows
@@ -258,7 +244,7 @@ class DroidOpener {
                                 " frames; what only one of them has is left out");
   }
 
-  static int64_t poses_of(DroidEpisode& episode) {
+  int64_t poses_of(DroidEpisode& episode) const {
     require(fs::exists(episode.folder / kTrajectory), ErrorCategory::not_found,
             (episode.folder / kTrajectory).string() +
                 ": no such file beside the films of its episode; with DatasetOptions.unreadable = "
@@ -273,7 +259,44 @@ class DroidOpener {
             trajectory.path() + ": expected " + kPose + " [rows, 6] and " + kGripper + " [rows]");
     require(pose.shape[0] >= 1, ErrorCategory::bad_file, trajectory.path() + ": has no rows");
     states_of(trajectory);  // an array may be there, and its bytes not
+    find_extrinsics(episode, trajectory, pose.shape[0]);
     return pose.shape[0];
+  }
+
+  // ZED cameras have two lenses each: films are those of the left ones.
+  void find_extrinsics(DroidEpisode& episode, const Hdf5File& trajectory, int64_t rows) const {
+    const auto film = episode.videos.find(camera_);
+    if (film == episode.videos.end()) return;
+    episode.extrinsics = kCameras + film->second.stem().string() + "_left";
+    const std::string where = trajectory.path() + ": " + episode.extrinsics;
+    if (!trajectory.has(episode.extrinsics)) {
+      episode.no_extrinsics = where + " is missing";
+      return;
+    }
+    const auto array = trajectory.array(episode.extrinsics);
+    if (!array.problem.empty())
+      episode.no_extrinsics = where + ": " + array.problem;
+    else if (array.shape != std::vector<int64_t>{rows, kCameraWidth} || !array.type)
+      episode.no_extrinsics = where + " has shape " + shape_string(array.shape) + ", expected " +
+                              shape_string({rows, kCameraWidth});
+  }
+
+  // A column, where no episode lacks it.
+  void add_extrinsics(Recording& recording) const {
+    const std::string name = "camera_extrinsics";
+    const auto lacks = std::find_if(episodes_.begin(), episodes_.end(), [](const auto& episode) {
+      return !episode.no_extrinsics.empty();
+    });
+    if (lacks != episodes_.end()) {
+      recording.skipped[name] = lacks->no_extrinsics;
+      return;
+    }
+    const auto read = [](const DroidEpisode& episode, const Hdf5File& file) {
+      return episode.extrinsics.empty() ? Tensor() : file.read(episode.extrinsics);
+    };
+    recording.features.push_back({name, kCameraWidth, [episodes = episodes_, read] {
+                                    return all_rows(episodes, kCameraWidth, read);
+                                  }});
   }
 
   // Pose and gripper of every row, [rows,7].
@@ -318,17 +341,23 @@ class DroidOpener {
     }
   }
 
-  static Tensor all_states(const std::vector<DroidEpisode>& episodes) {
+  // What `read` gives of each trajectory, [rows,width], of the rows that are kept; NaN where there
+  // is none.
+  template <class Read>
+  static Tensor all_rows(const std::vector<DroidEpisode>& episodes, int64_t width,
+                         const Read& read) {
     std::vector<Tensor> parts;
     for (const auto& episode : episodes) {
-      if (!episode.no_numbers.empty()) {
-        const int64_t rows = (episode.rows + episode.stride - 1) / episode.stride;
-        parts.push_back(at::full({rows, kStateWidth}, std::nan(""), at::kDouble));
-        continue;
+      Tensor values;
+      if (episode.no_numbers.empty()) {
+        require_unchanged(episode.folder / kTrajectory, episode.stamp);
+        values = read(episode, Hdf5File(episode.folder / kTrajectory));
       }
-      require_unchanged(episode.folder / kTrajectory, episode.stamp);
-      const Tensor states = states_of(Hdf5File(episode.folder / kTrajectory));
-      parts.push_back(states.slice(0, 0, episode.rows, episode.stride));
+      const int64_t rows = (episode.rows + episode.stride - 1) / episode.stride;
+      parts.push_back(
+          values.defined()
+              ? values.to(at::kDouble).slice(0, 0, episode.rows, episode.stride)
+              : at::full({rows, width}, std::numeric_limits<double>::quiet_NaN(), at::kDouble));
     }
     return at::cat(parts).contiguous();
   }

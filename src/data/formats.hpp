@@ -14,6 +14,10 @@ namespace foresight::data {
 
 using OpenedDataset = std::shared_ptr<const Dataset>;
 
+/// Throws Error(invalid_option) where DatasetOptions.split names a part of the recordings at
+/// `path`, whose format has none that is read.
+void refuse_split(const std::filesystem::path& path, const DatasetOptions& options);
+
 /// LeRobot v2.0, v2.1, v3.0: a folder with meta/info.json.
 OpenedDataset open_lerobot(const std::filesystem::path& folder, const DatasetOptions& options);
 

@@ -43,6 +43,7 @@ void list_swm_columns(const Hdf5& file, int64_t rows, const DatasetOptions& opti
 
 OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
                             std::vector<std::string> remarks) {
+  refuse_split(file->path(), options);
   Recording recording{.name = file->path()};
   recording.remarks = std::move(remarks);
   recording.last_action = LastAction::artefact;  // the recorder's first action, moved, or NaN

@@ -20,6 +20,7 @@ struct FolderFormat {
   const char* sign;  ///< what was looked for, for messages
   bool (*holds)(const fs::path& folder);
   OpenedDataset (*open)(const fs::path& folder, const DatasetOptions& options);
+  bool splits = false;  ///< may have parts that DatasetOptions.split names
 };
 
 bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
@@ -113,7 +114,8 @@ const FolderFormat kFolderFormats[] = {
      },
      [](const fs::path& folder, const DatasetOptions& options) {
        return open_hdf5(hdf5_files(folder).front(), options);
-     }},
+     },
+     /*splits=*/true},
     {"Lance, not read", "_versions/",
      [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
     {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
@@ -123,7 +125,8 @@ const FolderFormat kFolderFormats[] = {
      [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
      [](const fs::path& folder, const DatasetOptions& options) {
        return open_one_hdf5_of(hdf5_files(folder), options);
-     }},
+     },
+     /*splits=*/true},
 };
 
 OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
@@ -131,12 +134,16 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
   std::string looked_for;
   if (fs::is_directory(path)) {
     for (const auto& format : kFolderFormats) {
-      if (format.holds(path)) return format.open(path, options);
+      if (format.holds(path)) {
+        if (!format.splits) refuse_split(path, options);
+        return format.open(path, options);
+      }
       looked_for += std::string("\n  ") + format.sign + " (" + format.name + ")";
     }
   } else {
     const auto extension = path.extension();
     if (extension == ".h5" || extension == ".hdf5") return open_hdf5(path, options);
+    refuse_split(path, options);
     if (extension == ".txt") return open_droid(path, options);
     if (holds_pictures(path)) return open_pictures(path, options);
     looked_for =
@@ -149,6 +156,12 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
 }
 
 }  // namespace
+
+void refuse_split(const fs::path& path, const DatasetOptions& options) {
+  require(options.split.empty(), ErrorCategory::invalid_option,
+          "DatasetOptions.split = '" + options.split + "': " + path.string() +
+              " has no splits; robomimic's files have (mask/train, ...)");
+}
 
 OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {
   require_valid(options);

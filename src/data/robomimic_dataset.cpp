@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "hdf5_arrays.hpp"
@@ -29,6 +30,36 @@ std::vector<std::string> demonstrations(const Hdf5File& file) {
   std::vector<std::string> names;
   for (auto& [number, name] : numbered) names.push_back(std::move(name));
   return names;
+}
+
+// Those of a split, a list of names ("filter key").
+std::vector<std::string> of_split(const Hdf5File& file, std::vector<std::string> demos,
+                                  const std::string& split) {
+  if (split.empty()) return demos;
+  const auto splits = file.names("mask");
+  require(std::find(splits.begin(), splits.end(), split) != splits.end(), ErrorCategory::not_found,
+          file.path() + ": has no split 'mask/" + split +
+              "' (DatasetOptions.split); it has: " + listed_names(splits));
+  const auto listed = file.read_texts("mask/" + split);
+  const std::set<std::string> wanted(listed.begin(), listed.end());
+  for (const auto& name : wanted)
+    require(std::find(demos.begin(), demos.end(), name) != demos.end(), ErrorCategory::bad_file,
+            file.path() + ": mask/" + split + " lists '" + name + "', which is not in data");
+  std::erase_if(demos, [&](const std::string& demo) { return !wanted.contains(demo); });
+  require(!demos.empty(), ErrorCategory::bad_file,
+          file.path() + ": mask/" + split + " lists no demonstration");
+  return demos;
+}
+
+// Actions a second of the environment, which `env_args` describe; 0 where they do not tell.
+double control_rate(const Hdf5File& file) {
+  const auto text = file.attribute("data", "env_args").value_or(std::string());
+  const auto told = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!told.is_object() || !told.contains("env_kwargs")) return 0;
+  const auto& environment = told["env_kwargs"];
+  if (!environment.is_object() || !environment.contains("control_freq")) return 0;
+  const auto& rate = environment["control_freq"];
+  return rate.is_number() && rate.get<double>() > 0 ? rate.get<double>() : 0;
 }
 
 // The order of arrays, and so of cameras, of which the first is shown unless another is asked for.
@@ -94,11 +125,13 @@ class RobomimicOpener {
       : file_(std::move(file)), options_(options), demos_(demonstrations(*file_)) {
     recording_.name = file_->path();
     recording_.remarks = std::move(remarks);
+    recording_.fps = control_rate(*file_);
     recording_.actions = {{"actions"}};
     recording_.states = {{"obs/robot0_eef_pos", "obs/robot0_eef_quat", "obs/robot0_gripper_qpos"},
                          {"states"}};
     require(!demos_.empty(), ErrorCategory::bad_file,
             file_->path() + ": group 'data' holds no demonstration (demo_0, demo_1, ...)");
+    demos_ = of_split(*file_, std::move(demos_), options_.split);
     for (const auto& demo : demos_) arrays_.push_back(arrays_of(*file_, demo));
     list_episodes();
     list_columns();

@@ -21,7 +21,9 @@ std::vector<std::string> AdamWOptions::validate() const {
       .problems();
 }
 
-AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options) : options_(options) {
+AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options,
+             std::vector<std::vector<Tensor>> clipping_groups)
+    : options_(options), clipping_groups_(std::move(clipping_groups)) {
   require_valid(options_);
   std::set<const void*> seen;
   for (const auto& item : module.named_parameters()) {
@@ -36,6 +38,16 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options) : opt
   }
   require(!parameters_.empty(), ErrorCategory::invalid_argument,
           "AdamW: the module has no parameter that requires a gradient");
+  if (clipping_groups_.empty()) {
+    clipping_groups_.push_back(parameters_);
+    return;
+  }
+  std::set<const void*> clipped;
+  for (const auto& group : clipping_groups_)
+    for (const auto& parameter : group) clipped.insert(parameter.unsafeGetTensorImpl());
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    require(clipped.contains(parameters_[i].unsafeGetTensorImpl()), ErrorCategory::invalid_argument,
+            "AdamW: no clipping group has parameter '" + names_[i] + "'");
 }
 
 Tensor AdamW::step(double factor, double decay_factor) {
@@ -59,8 +71,11 @@ Tensor AdamW::step(double factor, double decay_factor) {
     return at::zeros({}, parameters_.front().scalar_type());
 
   // Read once: every reading waits for a GPU, and one after the update would for the update.
-  const auto norm = clip_gradient_norm(parameters_, options_.clip).cpu();
+  const bool one_group = clipping_groups_.size() == 1;
+  const auto norm = clip_gradient_norm(parameters_, one_group ? options_.clip : 0).cpu();
   if (!at::isfinite(norm).item<bool>()) return norm;
+  if (!one_group)
+    for (const auto& group : clipping_groups_) clip_gradient_norm(group, options_.clip);
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;
     at::_foreach_add_(group->steps, 1);

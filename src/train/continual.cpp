@@ -64,10 +64,17 @@ void Continuation::check() const {
                       share));
 }
 
-int64_t Continuation::replayed(int64_t batch) const {
-  require(batch >= 2, ErrorCategory::invalid_option,
-          fmt::format("a batch of {} window cannot hold both old and new ones", batch));
-  return std::clamp<int64_t>(std::llround(share * static_cast<double>(batch)), 1, batch - 1);
+int64_t Continuation::replayed(int64_t batch, int64_t processes) const {
+  const auto each = batch / processes;
+  require(each >= 2, ErrorCategory::invalid_option,
+          fmt::format("loader.batch = {}: {} window(s) a process cannot hold both old and new ones",
+                      batch, each));
+  require(batch % processes == 0, ErrorCategory::invalid_option,
+          fmt::format("loader.batch = {} must be a multiple of the number of processes, {}", batch,
+                      processes));
+  const auto old =
+      std::llround(share * static_cast<double>(batch) / static_cast<double>(processes));
+  return processes * std::clamp<int64_t>(old, 1, each - 1);
 }
 
 std::vector<std::string> DataDrift::warnings() const {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "elapsed.hpp"
 #include "family_run.hpp"
@@ -11,6 +12,7 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/data/statistics.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/train/interrupt.hpp"
 #include "learning_data.hpp"
 #include "without_actions.hpp"
 
@@ -87,12 +89,27 @@ void FamilyData::show(const models::ImageOptions* image) {
                       fresh.width, fresh.height, fresh.height, fresh.width));
 }
 
-void FamilyData::decode() {
+void FamilyData::decode(ProgressStyle progress) {
   const auto start = std::chrono::steady_clock::now();
-  for (auto* part : {&fresh_, &old_})
-    if (part->dataset)
+  const auto style = writes_run(hooks_) ? progress : ProgressStyle::silent;
+  const auto decode = [this, style] {
+    for (auto* part : {&fresh_, &old_}) {
+      if (!part->dataset) continue;
+      std::optional<Progress> line;  // of a decoding that takes some seconds
+      const auto tell = [&](const data::DecodingProgress& now) {
+        if (!line) line.emplace("decoding frames", now.all_frames, 0, style);
+        line->update(now.frames, 1,
+                     fmt::format("{}/{} episodes, {:.1f}/{:.1f} GB", now.episodes, now.all_episodes,
+                                 static_cast<double>(now.bytes) * 1e-9,
+                                 static_cast<double>(now.all_bytes) * 1e-9));
+      };
       part->frames = std::make_shared<const data::FrameCache>(
-          part->shown, options_.cache, std::vector<int64_t>{}, options_.loader.unreadable);
+          part->shown, options_.cache, std::vector<int64_t>{}, options_.loader.unreadable,
+          data::FrameCacheHooks{InterruptGuard::requested, tell});
+    }
+  };
+  // Other machines may have the frames on their disks already.
+  hooks_.reducer != nullptr ? hooks_.reducer->long_work(decode) : decode();
   decode_seconds_ = seconds_since(start);
 }
 
@@ -116,10 +133,16 @@ TaskData FamilyData::task_data(const ActionSpace& space, at::Device device) {
   space_ = space;
   device_ = device;
   const auto batch = options_.loader.batch;
-  const auto replayed = replays() ? hooks_.continuation->replayed(batch) : 0;
+  const auto processes = hooks_.reducer != nullptr ? hooks_.reducer->world_size() : 1;
+  const auto replayed = replays() ? hooks_.continuation->replayed(batch, processes) : 0;
   TaskData data;
   data.training = training_loader(fresh_, batch - replayed);
   if (replayed > 0) data.replay = training_loader(old_, replayed);
+  if (replayed > 0 && writes_run(hooks_) && replayed != hooks_.continuation->replayed(batch))
+    log(LogLevel::info,
+        fmt::format("replay: {} of a batch's {} windows are old ones, a multiple of the {} "
+                    "processes that is nearest to a share of {}",
+                    replayed, batch, processes, hooks_.continuation->share));
   data.validation = measuring_loader(fresh_, fresh_.split.validation);
   data.validation_batches = options_.validation_batches;
   data.seed = static_cast<std::uint64_t>(options_.seed);

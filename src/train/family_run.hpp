@@ -108,8 +108,9 @@ class FamilyData {
   /// they were recorded. Call it before anything is written: throws Error(invalid_option) for a
   /// replay whose frames are then of another size than the new ones, as batches hold both.
   void show(const models::ImageOptions* image);
-  /// Decodes what is shown into memory.
-  void decode();
+  /// Decodes what is shown into memory, or a file. Where InterruptGuard::requested() it ends early,
+  /// and what is not held is decoded at each use.
+  void decode(ProgressStyle progress);
   /// Loaders of the windows, for a task on `device`. `space`: of the actions in them.
   TaskData task_data(const ActionSpace& space, at::Device device);
   /// For families that look at no actions: batches hold none.

@@ -77,7 +77,7 @@ class C10dGroup final : public ProcessGroup {
   template <class Exchange>
   auto attempt(const char* what, Exchange&& exchange) {
     try {
-      return told(launch(), timeout_, what, std::forward<Exchange>(exchange));
+      return told(launch(), timeout(), what, std::forward<Exchange>(exchange));
     } catch (const Error&) {
       failed_ = true;
       throw;
@@ -87,7 +87,7 @@ class C10dGroup final : public ProcessGroup {
  public:
   C10dGroup(const Launch& launch, double timeout, c10::intrusive_ptr<c10d::Backend> backend,
             at::Device device)
-      : ProcessGroup(launch), timeout_(timeout), backend_(std::move(backend)), device_(device) {}
+      : ProcessGroup(launch, timeout), backend_(std::move(backend)), device_(device) {}
   // NCCL ends its communicators together with the other processes. Where one of them is gone, or
   // this one leaves by an exception that the others know nothing of, that would wait for them. Gloo
   // has nothing to end.
@@ -127,7 +127,6 @@ class C10dGroup final : public ProcessGroup {
   }
 
  private:
-  double timeout_;
   c10::intrusive_ptr<c10d::Backend> backend_;
   at::Device device_;
   bool failed_ = false;  // an exchange

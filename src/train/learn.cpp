@@ -167,7 +167,7 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
     start_from_data();
   data_.show(&options_.model.image);
   open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
-  data_.decode();
+  data_.decode(progress_);
   result_.decode_seconds = data_.decode_seconds();
   model_->to(device_);
   if (critic_) critic_->to(device_);

@@ -53,7 +53,7 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
   model->to(device);
   data.show(&options.model.image);
   run.open(data.learned_from());
-  data.decode();
+  data.decode(progress);
   MaskedTask task(model, data.task_data(device), task_options);
   const auto features = [&](const data::Batch& batch) {
     return model->encode(model->preprocess(batch.pixels.to(device))).mean(1);
@@ -113,7 +113,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
   data.show(nullptr);  // small crops want all the pixels there are
   run.open(data.learned_from(),
            {{"probe", {{"mean", task_options.probe.mean}, {"std", task_options.probe.std}}}});
-  data.decode();
+  data.decode(progress);
   LeJepaTask task(model, data.task_data(device), task_options);
   const auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {
     const auto view = centre_view(batch.pixels.flatten(0, 1).to(device), options.model.image.size);

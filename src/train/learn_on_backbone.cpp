@@ -8,12 +8,13 @@
 #include "foresight/models/backbone.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/pose.hpp"
-#include "foresight/planning/presets.hpp"
+#include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/train/dino_wm_task.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "foresight/train/vjepa2_ac_task.hpp"
 #include "learning_data.hpp"
 #include "on_backbone.hpp"
+#include "with_extrinsics.hpp"
 
 namespace foresight::train {
 namespace {
@@ -63,16 +64,12 @@ models::DinoWmOptions on_backbone(const DinoWmLearnOptions& asked,
   return options;
 }
 
-// How a bundle plans unless told otherwise: the published search, replanned after every block.
-AgentOptions patch_planner(SamplingOptions sampling, Distance distance, int64_t replan_steps) {
-  constexpr int64_t kCandidateBytes = int64_t{1}
-                                      << 30;  // candidates of patches take megabytes each
-  AgentOptions planner;
-  planner.sampling = std::move(sampling);
-  planner.objective.distance = {.distance = distance, .reduction = Reduction::mean};
+// How a bundle plans unless told otherwise: the published search, five blocks ahead, and replanned
+// after each from what is left of the plan.
+AgentOptions every_block(AgentOptions planner, int64_t block_steps) {
   planner.control.horizon = 5;
-  planner.control.replan_steps = replan_steps;
-  planner.control.candidate_bytes = kCandidateBytes;
+  planner.control.replan_steps = block_steps;
+  planner.control.warm_start = true;
   return planner;
 }
 
@@ -155,13 +152,13 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
   data.show(&model->options().image);
   run.open(data.learned_from(), {{"action", write_options(model->options().action)},
                                  {"proprio", write_options(model->options().proprio)}});
-  data.decode();
+  data.decode(progress);
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_pixels(pixels.to(device));
   };
   DinoWmTask task(model, data.task_data(model->options().action, device),
                   feature_cache_of(encode, device, options, options.features));
-  const auto planner = patch_planner(dino_wm_cem(), Distance::l2, options.windows.stride);
+  const auto planner = every_block(AgentOptions::dino_wm(), options.windows.stride);
   auto result = run.train(
       task, backbone_provenance(options.backbone, *encoder, data, origin),
       [&](const fs::path& path, nlohmann::json provenance) {
@@ -179,16 +176,23 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
 
 LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLearnOptions& asked,
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
-                  const LearnHooks& hooks) {
-  const auto origin = continued_bundle(hooks);
+                  const LearnHooks& given) {
+  const auto origin = continued_bundle(given);
   auto model = origin ? models::read_vjepa2_ac(*origin) : nullptr;
   auto options = asked;
   std::optional<io::Bundle> encoder;
   if (origin) {
-    encoder = encoder_bundle(options.backbone, origin, hooks);
+    encoder = encoder_bundle(options.backbone, origin, given);
     options.model = model->options();
   }
   require_valid(options);
+  auto hooks = given;
+  auto continuation = given.continuation != nullptr ? *given.continuation : Continuation();
+  if (given.continuation != nullptr) hooks.continuation = &continuation;
+  if (options.model.predictor.extrinsics) {
+    dataset = with_extrinsics(std::move(dataset));
+    continuation.replay = with_extrinsics(std::move(continuation.replay));
+  }
   FamilyRun run("vjepa2_ac", Dynamics::imagined, write_options(options), options.training, folder,
                 progress, hooks);
   FamilyData data(std::move(dataset), options, hooks, {.states = true});
@@ -199,13 +203,13 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
   model->to(device);
   data.show(&model->options().image);
   run.open(data.learned_from());
-  data.decode();
+  data.decode(progress);
   const auto encode = [model, device](const Tensor& pixels) {
     return model->encode_images(model->preprocess(pixels.to(device)));
   };
   VJepa2AcTask task(model, data.task_data(device),
                     feature_cache_of(encode, device, options, options.features));
-  const auto planner = patch_planner(vjepa2_ac_cem(), Distance::l1, 1);
+  const auto planner = every_block(AgentOptions::vjepa2_ac(), 1);
   auto result = run.train(
       task, backbone_provenance(options.backbone, *encoder, data, origin),
       [&](const fs::path& path, nlohmann::json provenance) {

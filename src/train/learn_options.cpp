@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rules and presets of the trainings of train/learn_family.hpp.
+// Rules and presets of the trainings of train/learn_family.hpp, and the presets of train/learn.hpp.
 #include "foresight/train/learn_family.hpp"
 
 namespace foresight::train {
@@ -179,6 +179,22 @@ std::vector<std::string> EbJepaLearnOptions::validate() const {
              training.optimizer.clip, "must be 0 with a probe: task.clip clips the model alone")
       .nested("training", training.validate())
       .problems();
+}
+
+LearnOptions LearnOptions::lewm() {
+  LearnOptions options;
+  options.model = models::JepaOptions::lewm();
+  options.windows = {.frames = 4, .stride = 5};
+  options.loader.batch = 128;
+  options.training = lewm_training(140'000);
+  options.critic_training.steps = 0;
+  return options;
+}
+
+LearnOptions LearnOptions::pldm() {
+  auto options = lewm();
+  options.model = models::JepaOptions::pldm();
+  return options;
 }
 
 DinoWmLearnOptions DinoWmLearnOptions::small() {

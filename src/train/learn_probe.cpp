@@ -150,7 +150,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
   probe->to(device);
   data.show(&network->options().image);
   run.open(data.learned_from(), {{"target", {{"mean", target.mean}, {"std", target.std}}}});
-  data.decode();
+  data.decode(progress);
   const auto encode = [network, device](const Tensor& pixels) {
     return network->encode(network->preprocess(pixels.to(device)));
   };

@@ -50,16 +50,17 @@ LoaderTask::LoaderTask(std::string name, TaskData data)
   require(data_.validation_batches >= 1, ErrorCategory::invalid_option,
           "TaskData.validation_batches = " + std::to_string(data_.validation_batches) +
               " must be >= 1");
+  batches_ = data_.training->batches_per_epoch();
   training_.emplace(std::move(data_.training), data_.device);
   augmentation_.emplace(data_.augmentation, data_.action, data_.seed, kNewWindows);
   if (!data_.replay) return;
+  replay_batches_ = data_.replay->batches_per_epoch();
   replay_.emplace(std::move(data_.replay), data_.device);
   replay_augmentation_.emplace(data_.augmentation, data_.action, data_.seed, kReplayedWindows);
 }
 
 data::Batch LoaderTask::next_batch(data::StagedLoader& loader, const Augmentation& change) {
   const auto asked = std::chrono::steady_clock::now();
-  if (!first_asked_) first_asked_ = asked;
   auto batch = loader.next();
   if (!batch) batch = loader.next();  // the end of an epoch is no batch: on to the next epoch
   waited_s_ += seconds_since(asked);
@@ -91,8 +92,6 @@ void LoaderTask::share_unreadable(const Replicas& processes) {
 
 std::vector<std::pair<std::string, double>> LoaderTask::counters() const {
   std::vector<std::pair<std::string, double>> counters;
-  if (const double run_s = first_asked_ ? seconds_since(*first_asked_) : 0; run_s > 0)
-    counters.emplace_back("data_wait", waited_s_ / run_s);
   if (skipped_ > 0) counters.emplace_back("skipped_windows", static_cast<double>(skipped_));
   if (skipped_held_out_ > 0)
     counters.emplace_back("skipped_validation_windows", static_cast<double>(skipped_held_out_));
@@ -164,8 +163,9 @@ void LoaderTask::seek(const std::string& position) {
                                      "noise",
                                      {"skipped_validation", 0}},
                                     &unreadable_);
-  training_->seek({values[0], values[1]});
-  if (replay_) replay_->seek({values[2], values[3]});
+  // Another number of processes may have cut a batch into old and new a little otherwise.
+  training_->seek({values[0], replay_ ? std::min(values[1], batches_ - 1) : values[1]});
+  if (replay_) replay_->seek({values[2], std::min(values[3], replay_batches_ - 1)});
   updates_ = values[4];
   skipped_ = values[5];
   noise_.seek(static_cast<std::uint64_t>(values[6]));

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/process_group.hpp"
 
+#include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
 
 #include "foresight/core/error.hpp"
 #include "join_processes.hpp"
@@ -13,7 +20,7 @@ namespace {
 
 class Alone final : public ProcessGroup {
  public:
-  explicit Alone(const Launch& launch) : ProcessGroup(launch) {}
+  explicit Alone(const Launch& launch) : ProcessGroup(launch, 0) {}
   Wait start_sum(const Tensor&) override {
     return [] {};
   }
@@ -56,6 +63,77 @@ struct ReplicaSum final : torch::autograd::Function<ReplicaSum> {
   }
 };
 
+// Tells the other processes that this one lives, until all have ended their work. A thread of its
+// own, while nothing else of this process exchanges anything.
+class SignsOfLife {
+ public:
+  SignsOfLife(ProcessGroup& group, double timeout)
+      : group_(group),
+        pause_(std::min(timeout / 8, kLongestPause)),
+        thread_([this] { exchange(); }) {}
+  ~SignsOfLife() {
+    if (thread_.joinable()) end(Stage::failed);
+  }
+  SignsOfLife(const SignsOfLife&) = delete;
+  SignsOfLife& operator=(const SignsOfLife&) = delete;
+
+  /// Waits for the others. Throws what an exchange threw, and Error(io_failure) where another
+  /// process's work failed.
+  void end_well() {
+    end(Stage::done);
+    if (lost_) std::rethrow_exception(lost_);
+    require(!failed_elsewhere_, ErrorCategory::io_failure,
+            fmt::format("rank {} of {}: another process failed while this one waited for it; that "
+                        "one says why",
+                        group_.rank(), group_.world_size()));
+  }
+
+ private:
+  enum class Stage { working, done, failed };
+  static constexpr double kLongestPause = 10;  // seconds
+
+  void end(Stage how) {
+    {
+      const std::lock_guard lock(mutex_);
+      stage_ = how;
+    }
+    ended_.notify_one();
+    thread_.join();
+  }
+
+  Stage next_sign() {
+    std::unique_lock lock(mutex_);
+    ended_.wait_for(lock, pause_, [this] { return stage_ != Stage::working; });
+    return stage_;
+  }
+
+  // How many work and how many have failed, round after round: who has ended waits in the sum.
+  void exchange() {
+    const at::NoGradGuard no_grad;
+    try {
+      for (bool all_ended = false; !all_ended && !failed_elsewhere_;) {
+        const auto own = next_sign();
+        const auto count =
+            at::tensor({own == Stage::working ? 1.0 : 0.0, own == Stage::failed ? 1.0 : 0.0});
+        group_.start_sum(count)();
+        all_ended = count[0].item<double>() == 0;
+        failed_elsewhere_ = count[1].item<double>() > 0;
+      }
+    } catch (...) {
+      lost_ = std::current_exception();
+    }
+  }
+
+  ProcessGroup& group_;
+  std::chrono::duration<double> pause_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  Stage stage_ = Stage::working;
+  bool failed_elsewhere_ = false;
+  std::exception_ptr lost_;
+  std::thread thread_;  // last: it uses all others
+};
+
 class GroupReplicas final : public Replicas {
  public:
   explicit GroupReplicas(std::shared_ptr<ProcessGroup> group)
@@ -94,6 +172,13 @@ void ProcessGroup::all_reduce_mean(const std::vector<Tensor>& tensors) {
 }
 
 void ProcessGroup::barrier() { start_sum(at::zeros({1}))(); }
+
+void ProcessGroup::long_work(const std::function<void()>& work) {
+  if (world_size() == 1) return work();
+  SignsOfLife signs(*this, timeout());
+  work();
+  signs.end_well();
+}
 
 std::shared_ptr<const Replicas> replicas_of(std::shared_ptr<ProcessGroup> group) {
   require(group != nullptr, ErrorCategory::invalid_argument, "replicas_of() needs a process group");

@@ -31,7 +31,8 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
     }
   }
   if (success_due) {
-    result_.success = hooks_.success();
+    const auto measure = [this] { result_.success = hooks_.success(); };
+    hooks_.reducer != nullptr ? hooks_.reducer->long_work(measure) : measure();
     scalars.emplace_back(task_.name() + "/validation/success", result_.success);
     keep_if_best(Keep::highest_success, result_.success, result_.success);
   }

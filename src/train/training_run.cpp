@@ -33,6 +33,10 @@ void TrainingRun::log_step(const StepLoss& loss, double factor) {
   for (const auto& [name, value] : task_.counters()) scalars.emplace_back(prefix + name, value);
   scalars.emplace_back(prefix + "grad_norm", norm_.item<double>());
   const auto elapsed = stepping_ - logged_stepping_;
+  if (const auto waited = task_.seconds_waited(); waited && elapsed > 0) {
+    scalars.emplace_back(prefix + "data_wait", (*waited - logged_waited_) / elapsed);
+    logged_waited_ = *waited;
+  }
   const auto samples = (result_.step - logged_step_) * samples_per_step();
   scalars.emplace_back(prefix + "samples_per_second",
                        elapsed > 0 ? static_cast<double>(samples) / elapsed : 0.0);
@@ -134,6 +138,7 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   Progress progress(task_.name(), options_.steps, result_.step,
                     writes() ? style : ProgressStyle::silent);
   task_.module().train();
+  logged_waited_ = task_.seconds_waited().value_or(0);
   const int64_t first = result_.step;
   result_.outcome = Outcome::finished;
   result_.message = "finished";

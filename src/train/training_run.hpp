@@ -88,6 +88,7 @@ class TrainingRun {
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
   int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
   double stepping_ = 0, logged_stepping_ = 0;  // seconds of steps, nothing else
+  double logged_waited_ = 0;                   // Task::seconds_waited() then
   Clock::time_point start_ = Clock::now();
 };
 

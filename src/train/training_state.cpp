@@ -31,7 +31,7 @@ TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolde
       metrics_(metrics),
       hooks_(hooks),
       frozen_(task.module(), options.freeze),
-      optimizer_(task.module(), options.optimizer),
+      optimizer_(task.module(), options.optimizer, task.clipping_groups()),
       best_weights_(folder_),
       device_(device_of(task.module())) {
   if (options.average > 0) average_.emplace(task.module(), options.average);

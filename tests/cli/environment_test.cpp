@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// foresight eval without recordings: problems drawn from the environment that a model was trained
-// for, judged by its own rule.
+// foresight eval and train without recordings: problems drawn from the environment that a model was
+// trained for, judged by its own rule.
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +12,7 @@
 #include "foresight/eval/planning_protocol.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
+#include "foresight/train/event_writer.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
 
@@ -80,6 +81,35 @@ TEST_CASE("eval judges a model in its environment by that environment's rule, wi
   INFO(robot.output);
   REQUIRE(robot.code == 0);
   CHECK(io::read_json(folder / "eval.json")["protocols"][0]["plans_end_with_episode"] == false);
+}
+
+TEST_CASE("train eb_jepa measures success in the rooms that it learns in") {
+  const TemporaryFolder folder;
+  untrained_rooms(folder.path());  // whose planner is a small one, and stays
+  const auto run = folder / "run";
+  const auto given = "train eb_jepa --continue " + (folder / "bundle").string() + " --out " +
+                     run.string() +
+                     " --steps 2 --task.batch 4 --training.success_every 1"
+                     " --training.keep highest_success --walks.geometry.wall fixed";
+  const auto trained =
+      foresight_command(given + " --success-instances 2 --success-protocol random/5");
+  INFO(trained.output);
+  REQUIRE(trained.code == 0);
+  CHECK_THAT(trained.output, Catch::Contains("planning problems solved: "));
+  const auto told = io::read_json(run / "config.json")["success"];
+  CHECK(told["environment"] == "eb_two_rooms");
+  CHECK(told["protocol"] == "random/5");
+  int64_t measured = 0;
+  for (const auto& row : train::read_metrics(run / "metrics.jsonl"))
+    for (const auto& [name, value] : row.scalars)
+      if (name == "eb_jepa/validation/success") ++measured;
+  CHECK(measured == 2);
+
+  const auto help = foresight_command("train eb_jepa --help");
+  CHECK_THAT(help.output, Catch::Contains("random/200"));
+  const auto elsewhere = foresight_command(given + " --success-env two_room");
+  CHECK(elsewhere.code != 0);
+  CHECK_THAT(elsewhere.output, Catch::Contains("--success-env"));
 }
 
 TEST_CASE("eval without recordings names what needs them") {

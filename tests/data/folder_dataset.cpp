@@ -307,6 +307,10 @@ TEST_CASE(
   const auto entries =
       std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator());
   CHECK(entries == 3);  // one video, one table, dataset.json
+  writer.finish();
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { writer.append(frame, at::zeros({2})); },
+      "finished already"));
   CHECK(fails_with(
       ErrorCategory::invalid_argument,
       [&] { FolderWriter other(folder.path(), {.actions = {"b"}, .states = {"x"}}); },

@@ -14,6 +14,7 @@
 #include "foresight/data/frame_cache.hpp"
 #include "foresight/data/resized_dataset.hpp"
 #include "memory_dataset.hpp"
+#include "temporary_folder.hpp"
 
 namespace foresight::data::frame_pieces_test {
 namespace {
@@ -106,6 +107,17 @@ TEST_CASE("a cache of small frames holds few of the large ones that they are mad
   CHECK(at::equal(levels.to(at::kLong), at::arange(kRows)));
   CHECK(live->most() <= kThreads * kPieceFrames * kLargeBytes);
   CHECK(cache.readable({0, 1, 2}).size() == 3);
+}
+
+TEST_CASE("a file of frames is written in pieces") {
+  constexpr int64_t kLong = kPieceFrames + 5;
+  const auto live = std::make_shared<LiveBytes>();
+  const auto large = std::make_shared<LargeFrames>(std::vector<int64_t>{2, kLong}, live);
+  const TemporaryFolder folder;
+  const FrameCache cache(large, {.threads = 1, .folder = folder.path().string()});
+  CHECK(live->most() <= kPieceFrames * kLargeBytes);
+  const Tensor levels = cache.held(1).select(1, 7).select(1, 9).select(1, 1);
+  CHECK(at::equal(levels.to(at::kLong), at::arange(kLong)));
 }
 
 TEST_CASE("tensors that are shrunk while they are read are read in pieces") {

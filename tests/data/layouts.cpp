@@ -86,6 +86,69 @@ TEST_CASE("DROID episodes are thinned to the rate asked for, with the pose chang
   CHECK(all->cameras() == std::vector<std::string>{"left"});
 }
 
+TEST_CASE("DROID tells where the film's camera stands, unless an episode lacks it") {
+  const auto layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
+  const auto data = opened_layout(layouts / "droid_extrinsics");
+  if (!data) return;
+  std::vector<std::string> columns;
+  for (const auto& group : data->groups())
+    if (group.name == "camera_extrinsics") columns = group.columns;
+  REQUIRE(columns.size() == 6);
+  CHECK(data->state_columns().size() == 7);
+  for (int64_t e = 0; e < 2; ++e) {
+    const auto rows = data->length(e);
+    const auto expected = 0.1 * at::arange(6 * rows, at::kDouble).view({rows, 6}) + e;
+    CHECK(at::allclose(data->read_all_rows(columns, e), expected));
+  }
+  const auto thinned = opened_layout(layouts / "droid_extrinsics", {.fps = 5});
+  CHECK(at::equal(thinned->read_all_rows(columns, 0)[1], data->read_all_rows(columns, 0)[3]));
+  const auto both =
+      opened_layout(layouts / "droid_extrinsics", {.states = {"state", "camera_extrinsics"}});
+  CHECK(both->state_columns().size() == 13);
+
+  // An episode without: no column of half of the episodes.
+  const TemporaryFolder folder;
+  fs::copy(layouts / "droid_extrinsics", folder / "droid", fs::copy_options::recursive);
+  const auto table = fs::path("lab") / "01_episode" / "trajectory.h5";
+  fs::copy_file(layouts / "droid" / table, folder / "droid" / table,
+                fs::copy_options::overwrite_existing);
+  const auto without = opened_layout(folder / "droid");
+  CHECK(without->columns() == opened_layout(layouts / "droid")->columns());
+  CHECK(fails_with(
+      ErrorCategory::unsupported,
+      [&] { open_dataset(folder / "droid", {.states = {"camera_extrinsics"}}); },
+      "camera_extrinsics/1001_left is missing"));
+}
+
+TEST_CASE("robomimic's filter keys choose demonstrations") {
+  const auto layout = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "robomimic_split";
+  const auto all = opened_layout(layout);
+  if (!all) return;
+  CHECK(all->num_episodes() == 11);
+  const auto train = opened_layout(layout, {.split = "train"});
+  REQUIRE(train->num_episodes() == 3);
+  const std::vector<int64_t> demos = {0, 2, 10};  // in the order of their numbers
+  for (int64_t e = 0; e < 3; ++e) {
+    const auto demo = demos[static_cast<std::size_t>(e)];
+    CHECK(train->episode_name(e) == "demo_" + std::to_string(demo));
+    CHECK(train->read_rows(train->action_columns(), e, 0, 1)[0][0].item<double>() ==
+          static_cast<double>(demo));
+    CHECK(at::equal(train->read_frames(e, {1}), all->read_frames(demo, {1})));
+  }
+  CHECK(opened_layout(layout, {.split = "valid"})->episode_name(0) == "demo_1");
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(layout, {.split = "test"}); }, "mask/test",
+      "it has: lost, train, valid"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(layout, {.split = "lost"}); },
+      "mask/lost lists 'demo_99'"));
+  // Others have none.
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { open_dataset(layout.parent_path() / "droid", {.split = "train"}); },
+      "DatasetOptions.split = 'train'", "has no splits"));
+}
+
 // Pictures whose pixels are known (images/write_fixture.py), as frames 0, 1, 2.
 void copy_pictures(const fs::path& folder) {
   fs::create_directories(folder);

@@ -100,6 +100,61 @@ TEST_CASE("a decoder goes on where a long sequence of frames has ended") {
   CHECK(long_groups > 0);
 }
 
+// Windows of four frames, `stride` apart, as a loader reads them.
+std::vector<int64_t> window_at(int64_t first, int64_t stride) {
+  return {first, first + stride, first + 2 * stride, first + 3 * stride};
+}
+
+TEST_CASE("windows that follow each other decode each packet about once") {
+  int64_t long_groups = 0;
+  for (const auto& clip : whole_clips()) {
+    const auto& table = *clip.reader->table();
+    const int64_t count = clip.reader->num_frames();
+    if (table.packets.empty() || static_cast<int64_t>(table.keys.size()) * 16 > count) continue;
+    INFO(clip.path);
+    for (const int64_t stride : {1, 5})
+      for (const int64_t step : {1, 3}) {
+        PacketDecoder decoder(table, {}, clip.path);
+        int64_t covered = 0;
+        for (int64_t first = 0; first + 3 * stride + 8 < count; first += step) {
+          const auto window = window_at(first, stride);
+          const Tensor pictures = by_packets(decoder, clip, window);
+          REQUIRE(pictures.defined());
+          CHECK(at::equal(pictures, clip.reader->frames(window)));
+          covered = window.back() + 1;
+        }
+        // The first three begin at the key frame.
+        if (covered == 0) continue;
+        ++long_groups;
+        const int64_t before_first = table.packet_of.front();  // as in edit lists
+        CHECK(decoder.packets_sent() <=
+              covered + 3 * before_first + 2 * (3 * stride + 2 * step + 1) + 24);
+      }
+  }
+  CHECK(long_groups > 0);
+}
+
+TEST_CASE("windows in random order decode no more than a decoder that has read nothing") {
+  for (const char* name : {"cup_h264_bframes.mp4", "cup_av1_g64.mp4", "cup_hevc_10bit.mp4"}) {
+    INFO(name);
+    const Clip clip{data::clip(name), std::make_unique<VideoReader>(data::clip(name))};
+    const auto& table = *clip.reader->table();
+    PacketDecoder decoder(table, {}, clip.path);
+    const int64_t windows = clip.reader->num_frames() - 15;
+    int64_t anew = 0;
+    for (int64_t i = 0; i < windows; ++i) {
+      const auto window = window_at((i * 37 + 11) % windows, 5);
+      const Tensor pictures = by_packets(decoder, clip, window);
+      REQUIRE(pictures.defined());
+      CHECK(at::equal(pictures, clip.reader->frames(window)));
+      PacketDecoder fresh(table, {}, clip.path);
+      REQUIRE(by_packets(fresh, clip, window).defined());
+      anew += fresh.packets_sent();
+    }
+    CHECK(decoder.packets_sent() <= anew);
+  }
+}
+
 TEST_CASE("frames come in the size that was asked for") {
   const VideoReaderOptions options{.height = 48, .width = 64, .scaling = Scaling::bilinear};
   const std::string path = clip("cup_h264_bframes.mp4");

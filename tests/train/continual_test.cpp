@@ -7,9 +7,11 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "first_of_two.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/learn.hpp"
+#include "foresight/train/loader_task.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 
@@ -51,6 +53,19 @@ LearnResult learn_silently(std::shared_ptr<const data::Dataset> dataset,
   return learn(std::move(dataset), options, {folder, resume}, at::kCPU, ProgressStyle::silent,
                hooks);
 }
+
+class Brightness final : public LoaderTask {
+ public:
+  explicit Brightness(TaskData data) : LoaderTask("brightness", std::move(data)) {}
+  torch::nn::Module& module() override { throw std::logic_error("nothing is trained"); }
+
+ protected:
+  losses::Terms batch_loss(const data::Batch& batch, Noise&) override {
+    losses::Terms terms;
+    terms.add("brightness", 1.0, batch.pixels.to(at::kDouble).mean());
+    return terms;
+  }
+};
 
 double change(const std::vector<BeforeAfter>& losses) {
   REQUIRE_FALSE(losses.empty());
@@ -185,6 +200,44 @@ TEST_CASE("recordings that do not fit what learning goes on from are refused bef
       [&] { learn_silently(dataset_of(inverted_square()), options, folder / "on", hooks); },
       "windows.stride = 3", "action block of the bundle that learning goes on from, 2"));
   CHECK_FALSE(std::filesystem::exists(folder / "on"));
+}
+
+TEST_CASE("the replayed part of a batch can be shared by the processes") {
+  const Continuation from{"bundle", nullptr, 0.3};
+  CHECK(from.replayed(64) == 19);
+  CHECK(from.replayed(64, 2) == 20);
+  CHECK(from.replayed(64, 8) == 16);
+  CHECK(from.replayed(8, 4) == 4);
+  CHECK(Continuation{"bundle", nullptr, 0.01}.replayed(64, 4) == 4);
+  CHECK(Continuation{"bundle", nullptr, 0.99}.replayed(64, 4) == 60);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { from.replayed(65, 2); }, "loader.batch = 65",
+      "number of processes, 2"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { from.replayed(4, 4); }, "loader.batch = 4"));
+
+  const TemporaryFolder folder;
+  const auto old = dataset_of(pushed_square());
+  auto options = few_steps(2);
+  options.critic_training.steps = 0;
+  const auto first = learn_silently(old, options, folder / "first");
+  const Continuation rehearsed{first.bundle, old, 0.3};  // of 16: 4.8
+  FirstOfTwo processes;
+  const LearnHooks hooks{.reducer = &processes, .continuation = &rehearsed};
+  const auto result = learn_silently(dataset_of(inverted_square()), options, folder / "on", hooks);
+  CHECK(result.outcome == Outcome::finished);
+}
+
+TEST_CASE("a run goes on where a batch is cut otherwise into old windows and new ones") {
+  const auto task_of = [](int64_t fresh, int64_t old) {
+    return Brightness({.training = windows_of(pushed_square(), 1, fresh),
+                       .replay = windows_of(pushed_square(), 1, old)});
+  };
+  auto before = task_of(4, 4);
+  for (int i = 0; i < 59; ++i) before.loss();  // of 60 batches an epoch
+  auto after = task_of(3, 5);                  // 80, and 48
+  after.seek(before.position());
+  CHECK(after.loss().at("brightness").value.item<double>() > 0);
 }
 
 TEST_CASE("learn() lets success be measured on bundles, and keeps what solved most") {

@@ -4,6 +4,7 @@
 #include "foresight/train/data_parallel.hpp"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <torch/nn.h>
 
 #include <chrono>
@@ -144,6 +145,14 @@ std::vector<double> losses_logged(const fs::path& folder) {
   return losses;
 }
 
+// The rank to which something happens, of so many.
+constexpr const char* kVictim = "FORESIGHT_VICTIM";
+
+int victim_rank() {
+  const char* value = std::getenv(kVictim);
+  return value == nullptr ? 1 : std::atoi(value);
+}
+
 // Fits a line; process `victim` does what `deed` says in its fifth batch.
 class Line final : public Task {
  public:
@@ -264,7 +273,8 @@ TEST_CASE("part: suffer", "[.]") {
   at::set_num_threads(1);
   const auto group = ProcessGroup::connect(Launch::from_environment(), {.timeout = 3});
   DataParallel parallel(group);
-  Line task(group->rank() == 1, variant());
+  const bool victim = group->rank() == victim_rank();
+  Line task(victim, variant());
   TrainOptions options;
   options.steps = 8;
   options.checkpoint_every = 2;
@@ -281,12 +291,13 @@ TEST_CASE("part: suffer", "[.]") {
     CHECK(result.step == 4);
     return;
   }
-  if (variant() == "throw" && group->rank() == 1) {
+  if (variant() == "throw" && victim) {
     CHECK(fails_with(ErrorCategory::bad_file, training, "episode_7.mp4"));
     return;
   }
   const auto start = std::chrono::steady_clock::now();
-  CHECK(fails_with(ErrorCategory::io_failure, training, "rank 0 of 2",
+  const auto told = fmt::format("rank {} of {}", group->rank(), group->world_size());
+  CHECK(fails_with(ErrorCategory::io_failure, training, told,
                    "another process is gone or has not answered"));
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
   CHECK(waited.count() < 30);
@@ -294,17 +305,29 @@ TEST_CASE("part: suffer", "[.]") {
 
 TEST_CASE("a process that dies, throws or hangs ends the others with an error and a checkpoint") {
   if (!is_built_in(Transport::gloo)) return;
-  for (const std::string deed : {"die", "throw", "hang", "nan"}) {
-    INFO(deed);
+  struct Case {
+    std::string deed;
+    int victim, world;
+  };
+  // Rank 0 is where the others met, and who writes: what it wrote before must do.
+  for (const auto& [deed, victim, world] :
+       {Case{"die", 1, 2}, Case{"throw", 1, 2}, Case{"hang", 1, 2}, Case{"nan", 1, 2},
+        Case{"die", 0, 2}, Case{"throw", 0, 2}, Case{"hang", 0, 2}, Case{"die", 0, 4},
+        Case{"die", 2, 4}, Case{"hang", 3, 4}}) {
+    INFO(deed << ": rank " << victim << " of " << world);
     const TemporaryFolder folder;
     const Variant chosen(deed);
+    ::setenv(kVictim, std::to_string(victim).c_str(), 1);
     {
-      Processes processes(2, "part: suffer", folder.path());
-      const auto code = processes.wait(0);
-      INFO(processes.output(0));
-      CHECK(code == 0);
-      if (deed == "hang") processes.kill(1, SIGKILL);
-      CHECK(processes.wait(1) == (deed == "die" || deed == "hang" ? -SIGKILL : 0));
+      Processes processes(world, "part: suffer", folder.path());
+      for (int rank = 0; rank < world; ++rank) {
+        if (rank == victim) continue;
+        const auto code = processes.wait(rank);
+        INFO(processes.output(rank));
+        CHECK(code == 0);
+      }
+      if (deed == "hang") processes.kill(victim, SIGKILL);
+      CHECK(processes.wait(victim) == (deed == "die" || deed == "hang" ? -SIGKILL : 0));
     }
     const auto checkpoint = read_newest_checkpoint(folder / "checkpoints" / "line");
     REQUIRE(checkpoint);

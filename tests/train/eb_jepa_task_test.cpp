@@ -182,6 +182,22 @@ TEST_CASE("planes are normalised by their own range, then by the recipe's statis
     const auto images = golden.input("images");  // whole grey levels
     REQUIRE(images.round().equal(images));
     golden.compare("outputs/state", model.preprocess(images.to(at::kByte)));
+    // The range alone: statistics that change nothing.
+    auto plain = models::EbJepaOptions::small();
+    plain.image_mean = {0, 0};
+    plain.image_std = {1, 1};
+    golden.compare("outputs/min_max", models::EbJepa(plain).preprocess(images.to(at::kByte)));
+    auto single = models::EbJepaOptions::small();
+    single.image_mean.resize(1);
+    single.image_std.resize(1);
+    golden.compare("outputs/single_channel",
+                   models::EbJepa(single).preprocess(images.to(at::kByte).narrow(2, 0, 1)));
+    const models::PositionProbe probe(models::PositionProbeOptions{});
+    golden.compare("outputs/unnormalized_mse_of_one", probe.squared_units(at::ones({})));
+    // Places are the environment's (tests/envs). Pictures are never brought back: nothing decodes.
+    CHECK(golden.uncompared("outputs") == std::vector<std::string>{"outputs/location",
+                                                                   "outputs/unnormalized_location",
+                                                                   "outputs/unnormalized_state"});
   });
 }
 

@@ -10,6 +10,7 @@
 #include "brief_families.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "first_of_two.hpp"
 #include "foresight/eval/probe.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/nn/state_dict.hpp"
@@ -71,15 +72,6 @@ class GoneAfterwards final : public TensorDataset {
 
  private:
   fs::path sign_;
-};
-
-// The first of two processes, of which the other one waits for nothing.
-class FirstOfTwo final : public GradientReducer {
- public:
-  int64_t rank() const override { return 0; }
-  int64_t world_size() const override { return 2; }
-  void reduce(const std::vector<Tensor>&) override {}
-  void average(std::vector<double>&) override {}
 };
 
 // The same recordings, whose state columns come in the other order.

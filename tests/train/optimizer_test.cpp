@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "catch.hpp"
+#include "error_message.hpp"
 #include "foresight/core/noise.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/adamw.hpp"
@@ -53,6 +54,46 @@ TEST_CASE("AdamW with clipping follows torch's optimiser and clip_grad_norm_") {
       CHECK(at::allclose(ours.named_parameters()[parameter.key()], parameter.value(), 1e-5, 1e-6));
   }
   CHECK(optimizer.steps_done() == 20);
+}
+
+TEST_CASE("AdamW clips groups of parameters one by one, and says the norm of all") {
+  torch::manual_seed(3);
+  Net net;
+  // With such an epsilon the first update is the clipped gradient.
+  const AdamWOptions options{.lr = 1e6, .weight_decay = 0, .epsilon = 1e6, .clip = 0.01};
+  const std::vector<std::vector<Tensor>> groups{net.a->parameters(), net.b->parameters()};
+  AdamW optimizer(net, options, groups);
+  net.loss(PhiloxNoise(1).normal({4, 5})).backward();
+  const auto norm_of = [](const std::vector<Tensor>& values) {
+    double squares = 0;
+    for (const auto& value : values) squares += std::pow(value.norm().item<double>(), 2);
+    return std::sqrt(squares);
+  };
+  std::vector<Tensor> gradients, before;
+  for (const auto& parameter : net.parameters()) {
+    gradients.push_back(parameter.grad().clone());
+    before.push_back(parameter.detach().clone());
+  }
+  CHECK(optimizer.step(1.0).item<double>() == Approx(norm_of(gradients)));
+  const auto after = net.parameters();
+  std::vector<Tensor> moved;
+  for (std::size_t i = 0; i < after.size(); ++i) moved.push_back(after[i].detach() - before[i]);
+  const auto half = static_cast<std::ptrdiff_t>(groups[0].size());
+  CHECK(norm_of({gradients.begin(), gradients.begin() + half}) > 0.01);
+  CHECK(norm_of({gradients.begin() + half, gradients.end()}) > 0.01);
+  CHECK(norm_of({moved.begin(), moved.begin() + half}) == Approx(0.01).epsilon(1e-3));
+  CHECK(norm_of({moved.begin() + half, moved.end()}) == Approx(0.01).epsilon(1e-3));
+
+  // A gradient that is not finite is not touched, whatever its group and the other one.
+  net.loss(PhiloxNoise(2).normal({4, 5})).backward();
+  const auto kept = net.a->weight.grad().clone();
+  net.b->bias.mutable_grad().fill_(NAN);
+  CHECK(std::isnan(optimizer.step(1.0).item<double>()));
+  CHECK(at::equal(net.a->weight.grad(), kept));
+
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { AdamW(net, options, {groups[0]}); },
+      "no clipping group has parameter 'b.weight'"));
 }
 
 TEST_CASE("an optimiser continues from its state, and refuses a foreign one") {

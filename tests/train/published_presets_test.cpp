@@ -27,6 +27,30 @@ TEST_CASE("published presets of masked training have their crops and mirror imag
   CHECK(ijepa.augmentation.flip == 0);
 }
 
+TEST_CASE("LeWM and PLDM are trained as published, PLDM by its own loss") {
+  const auto lewm = LearnOptions::lewm(), pldm = LearnOptions::pldm();
+  for (const auto& options : {lewm, pldm}) {
+    CHECK(options.validate().empty());
+    CHECK(options.windows.frames == 4);
+    CHECK(options.windows.stride == 5);
+    CHECK(options.loader.batch == 128);
+    CHECK(options.training.optimizer.lr == 5e-5);
+    CHECK(options.training.optimizer.weight_decay == 1e-3);
+    CHECK(options.training.optimizer.decay == Decay::all);
+    CHECK(options.training.optimizer.clip == 1);
+    CHECK(options.training.schedule.warmup == options.training.steps / 100);
+    CHECK(options.critic_training.steps == 0);
+    CHECK(options.model.vit.width == 192);
+    CHECK(options.model.image.size == 224);
+  }
+  CHECK(lewm.model.loss.sigreg == 0.09);
+  CHECK(lewm.model.inverse_dynamics_hidden == 0);
+  CHECK(pldm.model.loss.sigreg == 0);
+  CHECK(pldm.model.loss.std == 18);
+  CHECK(pldm.model.loss.cov == 12);
+  CHECK(pldm.model.inverse_dynamics_hidden == 512);
+}
+
 TEST_CASE("a probe and a clip of the joint gradient norm do not go together") {
   auto options = LeJepaLearnOptions::tiny();
   options.training.optimizer.clip = 1;

@@ -111,8 +111,9 @@ class FORESIGHT_API Dataset {
   /// default.
   virtual void announce_frames(int64_t /*episode*/, at::IntArrayRef /*indices*/) const {}
   /// Adds what tells these frames from others, without reading one: names, sizes and times of
-  /// change of the files they lie in, wherever those are, and how they are decoded. Files below
-  /// name() and camera() need not be among it. Nothing by default.
+  /// change of the files they lie in, wherever those are, and how they are decoded. The file that
+  /// name() is, where it is one, and camera() need not be among it. Nothing by default: whatever
+  /// lies below name() then tells them.
   virtual void identify_frames(Fnv1a& /*hash*/) const {}
   /// Adds how frames are made of what is stored: part of identify_frames(). Nothing by default.
   virtual void identify_decoding(Fnv1a& /*hash*/) const {}
@@ -143,6 +144,8 @@ class FORESIGHT_API Dataset {
 struct FORESIGHT_API DatasetOptions {
   VideoReaderOptions video = {};  ///< size and conversion of frames, and what to do with damage
   std::string camera = {};        ///< whose frames are read; empty: the first camera by name
+  std::string split = {};  ///< robomimic: the demonstrations that mask/<split> lists, e.g. "train";
+                           ///< empty: all. Other formats have none that is read
   std::vector<std::string> actions = {};  ///< action columns; empty: as the format says
   std::vector<std::string> states = {};   ///< state columns; empty: as the format says
   double fps = 0;                         ///< rows per second; 0: as recorded
@@ -166,6 +169,7 @@ struct FORESIGHT_API DatasetOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("video", self.video, "size and conversion of frames, and what to do with damage");
     visit("camera", self.camera, "whose frames are read; empty: the first camera by name");
+    visit("split", self.split, "robomimic: demonstrations that mask/<split> lists; empty: all");
     visit("actions", self.actions, "action columns; empty: as the format says");
     visit("states", self.states, "state columns; empty: as the format says");
     visit("fps", self.fps, "rows per second; 0: as recorded");

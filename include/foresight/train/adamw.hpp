@@ -32,7 +32,8 @@ struct FORESIGHT_API AdamWOptions {
   double beta2 = 0.999;        ///< decay of the second moment
   double epsilon = 1e-8;       ///< added to the root of the second moment
   Decay decay = Decay::all;    ///< which parameters decay
-  double clip = 1.0;           ///< largest global gradient norm; 0: no clipping. LeWM's value
+  double clip = 1.0;           ///< largest gradient norm, of all parameters together or, where a
+                               ///< task has several, of each group; 0: no clipping. LeWM's value
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -42,7 +43,7 @@ struct FORESIGHT_API AdamWOptions {
     visit("beta2", self.beta2, "decay of the second moment");
     visit("epsilon", self.epsilon, "added to the root of the second moment");
     visit("decay", self.decay, "what decays: all, or matrices (no biases and norms)");
-    visit("clip", self.clip, "largest global gradient norm; 0: no clipping");
+    visit("clip", self.clip, "largest global gradient norm, or each group's; 0: no clipping");
   }
   std::vector<std::string> validate() const;
 };
@@ -51,14 +52,17 @@ struct FORESIGHT_API AdamWOptions {
 /// when it is made are left alone; a parameter registered twice is updated once.
 class FORESIGHT_API AdamW {
  public:
-  /// Throws Error(invalid_option), Error(invalid_argument) when there is nothing to train.
-  AdamW(const torch::nn::Module& module, const AdamWOptions& options);
+  /// `clipping_groups`: as Task::clipping_groups(). Throws Error(invalid_option);
+  /// Error(invalid_argument) when there is nothing to train, or for groups that lack a parameter.
+  AdamW(const torch::nn::Module& module, const AdamWOptions& options,
+        std::vector<std::vector<Tensor>> clipping_groups = {});
 
-  /// Clips the gradients to the global norm options.clip (factor clip/(norm + 1e-6) where below 1),
-  /// applies one update with the rate lr * `factor` and the decay weight_decay * `decay_factor`,
-  /// and clears the gradients. Returns the norm before clipping, a scalar on the CPU. A parameter
-  /// without gradient keeps its value and moments. Where the norm is not finite nothing is changed,
-  /// and the gradients stay as they are.
+  /// Clips the gradients of each group, without groups all together, to the norm options.clip
+  /// (factor clip/(norm + 1e-6) where below 1), applies one update with the rate lr * `factor` and
+  /// the decay weight_decay * `decay_factor`, and clears the gradients. Returns the norm of all
+  /// gradients before clipping, a scalar on the CPU. A parameter without gradient keeps its value
+  /// and moments. Where the norm is not finite nothing is changed, and the gradients stay as they
+  /// are.
   Tensor step(double factor, double decay_factor = 1.0);
   void zero_grad();
 
@@ -77,6 +81,7 @@ class FORESIGHT_API AdamW {
   AdamWOptions options_;
   std::vector<std::string> names_;
   std::vector<Tensor> parameters_, first_, second_, parameter_steps_;
+  std::vector<std::vector<Tensor>> clipping_groups_;
   int64_t steps_ = 0;
 };
 

@@ -22,8 +22,10 @@ struct FORESIGHT_API Continuation {
 
   /// Throws Error(invalid_option) for a share outside (0, 1) with a replay.
   void check() const;
-  /// Windows of a batch that are replayed: at least one, and at least one is new.
-  int64_t replayed(int64_t batch) const;
+  /// Windows of a batch that are replayed: `share` of it, rounded to a multiple of the number of
+  /// `processes` that share it, as old and new ones are shared each. At least one a process, and
+  /// at least one is new. Throws Error(invalid_option) for a batch that cannot be shared so.
+  int64_t replayed(int64_t batch, int64_t processes = 1) const;
 };
 
 /// One column of new data against the statistics that the model was trained with.

@@ -51,6 +51,7 @@ class FORESIGHT_API DataParallel final : public GradientReducer {
   void before_last_backward(const std::vector<Tensor>& parameters) override;
   void reduce(const std::vector<Tensor>& parameters) override;
   void average(std::vector<double>& values) override;
+  void long_work(const std::function<void()>& work) override { group_->long_work(work); }
 
  private:
   class Buckets;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -45,6 +46,11 @@ class FORESIGHT_API GradientReducer {
   /// which all processes stop together. NaN anywhere is NaN everywhere. Called once per update, in
   /// every process.
   virtual void average(std::vector<double>& values) = 0;
+
+  /// Calls `work`, which may take longer than an exchange may wait and exchanges nothing; all
+  /// processes call this together, e.g. where rank 0 alone has much to do. By default nobody waits
+  /// here for the others. Throws what `work` throws, Error(io_failure) when a process is gone.
+  virtual void long_work(const std::function<void()>& work) { work(); }
 };
 
 }  // namespace foresight::train

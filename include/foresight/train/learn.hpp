@@ -60,6 +60,15 @@ struct FORESIGHT_API LearnOptions {
     visit("seed", self.seed, "of weights, order, split and noise");
   }
   std::vector<std::string> validate() const;
+
+  /// The defaults.
+  static LearnOptions small() { return {}; }
+  /// LeWM as published (arXiv 2603.19312): JepaOptions::lewm() on windows of four frames five
+  /// actions apart, lewm_training() in batches of 128, no cost-to-go. The steps are ten epochs of
+  /// Push-T, about.
+  static LearnOptions lewm();
+  /// The same with PLDM's loss (arXiv 2502.14819), JepaOptions::pldm().
+  static LearnOptions pldm();
 };
 
 struct LearnResult {

@@ -259,7 +259,8 @@ FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                                 at::Device device = at::kCPU,
                                 ProgressStyle progress = ProgressStyle::automatic,
                                 const LearnHooks& hooks = {});
-/// State columns: a pose of seven numbers, with extrinsics six more (see VJepa2AcTask).
+/// State columns: a pose of seven numbers, with extrinsics six more (see VJepa2AcTask): those of
+/// "camera_extrinsics" where the recordings have them and the states are a pose alone.
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
                                 const VJepa2AcLearnOptions& options, const RunFolder& folder,
                                 at::Device device = at::kCPU,

@@ -4,7 +4,6 @@
 // task adds the loss of one batch.
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,8 +53,8 @@ class FORESIGHT_API LoaderTask : public Task {
   void updated() override { ++updates_; }
   std::string position() const final;
   void seek(const std::string& position) final;
-  /// "data_wait": the part of this run's time, from the first batch on, that training spent waiting
-  /// for data. "skipped_windows", once there are any (data::Unreadable::skip), and
+  std::optional<double> seconds_waited() const final { return waited_s_; }
+  /// "skipped_windows", once there are any (data::Unreadable::skip), and
   /// "skipped_validation_windows", of the last validation, if it had any: of all processes.
   std::vector<std::pair<std::string, double>> counters() const final;
   int64_t take_skipped() final { return std::exchange(newly_skipped_, 0); }
@@ -100,11 +99,11 @@ class FORESIGHT_API LoaderTask : public Task {
   std::optional<data::StagedLoader> training_, replay_;
   std::optional<Augmentation> augmentation_, replay_augmentation_;
   PhiloxNoise noise_;
+  int64_t batches_ = 0, replay_batches_ = 0;  // of an epoch
   int64_t samples_ = 0, updates_ = 0;
   int64_t newly_skipped_ = 0, skipped_ = 0;  // by this process since the last step; by all
   int64_t skipped_held_out_ = 0;
-  std::optional<std::chrono::steady_clock::time_point> first_asked_;  // for data, in this run
-  double waited_s_ = 0;
+  double waited_s_ = 0;  // for training data, in this run
   std::map<std::string, std::string> unreadable_;
 };
 

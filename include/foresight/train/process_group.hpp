@@ -54,7 +54,8 @@ FORESIGHT_API bool is_built_in(Transport transport);
 struct FORESIGHT_API ProcessGroupOptions {
   Transport transport = Transport::automatic;
   /// Seconds that an exchange, or the first meeting, may wait for the others: longer than rank 0
-  /// takes to validate and to write a checkpoint. A process that died is noticed at once.
+  /// takes to write a checkpoint. The same in all processes. A process that died is noticed at
+  /// once; what takes long is done by long_work().
   double timeout = 1800;
   /// Network interface of gloo, e.g. "eth0"; empty: GLOO_SOCKET_IFNAME if set, loopback if rank 0
   /// is there, else that of the host name.
@@ -99,12 +100,22 @@ class FORESIGHT_API ProcessGroup {
   virtual void broadcast(const std::vector<Tensor>& tensors) = 0;
   /// Returns when all processes have called it.
   void barrier();
+  /// Calls `work`, which may take any time, in this thread, and returns when that has ended in all
+  /// processes. `work` exchanges nothing; meanwhile another thread tells the others several times
+  /// within the timeout that this process lives. One that dies or hangs as a whole is noticed by
+  /// those that wait as in any exchange, by those that work when they have ended. Throws what
+  /// `work` throws, Error(io_failure) where it threw in another process.
+  void long_work(const std::function<void()>& work);
 
  protected:
-  explicit ProcessGroup(const Launch& launch) : launch_(launch) {}
+  /// `timeout`: of an exchange, seconds.
+  explicit ProcessGroup(const Launch& launch, double timeout = ProcessGroupOptions().timeout)
+      : launch_(launch), timeout_(timeout) {}
+  double timeout() const noexcept { return timeout_; }
 
  private:
   Launch launch_;
+  double timeout_;
 };
 
 /// Replicas whose sums are exchanged by `group`: for a ReplicaScope while a loss is computed, or to

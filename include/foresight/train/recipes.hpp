@@ -7,8 +7,8 @@
 
 namespace foresight::train {
 
-/// LeWM (arXiv 2603.19312): AdamW 5e-5, decay 1e-3 on everything, clipped at 1; 1 % linear warm-up
-/// from 0, cosine to 0. Batch 128.
+/// LeWM (arXiv 2603.19312), and PLDM as trained beside it: AdamW 5e-5, decay 1e-3 on everything,
+/// clipped at 1; 1 % linear warm-up from 0, cosine to 0. Batch 128.
 FORESIGHT_API TrainOptions lewm_training(int64_t steps);
 
 /// DINO-WM (arXiv 2411.04983, its code): AdamW 5e-4 with torch's decay 1e-2, constant, no clipping.

@@ -40,6 +40,9 @@ class FORESIGHT_API Task {
   /// Called between the backward pass of an update and AdamW's own clipping, e.g. to clip groups of
   /// parameters one by one.
   virtual void clip_gradients() {}
+  /// The groups of parameters whose gradients AdamW clips one by one, each to AdamWOptions.clip,
+  /// every trained parameter in one of them; empty: all are one group. Asked once, before training.
+  virtual std::vector<std::vector<Tensor>> clipping_groups() const { return {}; }
   /// Called after every update, e.g. to move a target network.
   virtual void updated() {}
 
@@ -55,6 +58,9 @@ class FORESIGHT_API Task {
   virtual int64_t take_skipped() { return 0; }
   /// All processes call that together; `processes` is null where there is one.
   virtual void add_skipped(int64_t /*windows*/, const Replicas* /*processes*/) {}
+
+  /// Seconds that loss() has waited for data so far, in this run; none of a task that needs none.
+  virtual std::optional<double> seconds_waited() const { return std::nullopt; }
 
   /// Running totals that belong in the metrics, e.g. of windows that could not be read. Called
   /// where metrics are written.

@@ -123,7 +123,9 @@ struct FORESIGHT_API TrainHooks {
 
 /// Trains a task. Metrics are named "<task>/train/loss", "<task>/train/<term>",
 /// "<task>/validation/loss", "<task>/validation/<term>", "<task>/validation/success",
-/// "<task>/lr", "<task>/grad_norm", "<task>/samples_per_second".
+/// "<task>/lr", "<task>/grad_norm", "<task>/samples_per_second", and of a task that reads data
+/// "<task>/data_wait": the part of the steps' time since the last row that this process waited for
+/// data. Validation, success and files are no part of a step.
 ///
 /// One step: `accumulate` times a loss of the task and its backward pass, then the mean gradient is
 /// reduced over processes, clipped, and applied. Where a loss is a mean over its samples, k batches

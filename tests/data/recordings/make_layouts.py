@@ -8,6 +8,7 @@ through quaternions, and kept in expected.json. Frames of one grey level each, l
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -88,6 +89,24 @@ with h5py.File(f"{out}/robomimic_merged/low_dim.hdf5", "w", libver=("v108", "v11
                     demo["obs/lid"] = np.arange(3, dtype=np.float32)
                 merged[f"data/demo_{2 * t + i}"] = h5py.ExternalLink(f"tasks/{task}.hdf5", f"data/demo_{i}")
 
+# robomimic, of an environment that tells its control frequency
+os.makedirs(f"{out}/robomimic_rate", exist_ok=True)
+with h5py.File(f"{out}/robomimic_rate/low_dim.hdf5", "w", libver=("v108", "v110")) as f:
+    for i in range(2):
+        f[f"data/demo_{i}/actions"] = np.arange(6, dtype=np.float32).reshape(3, 2)
+        f[f"data/demo_{i}/obs/agentview_image"] = grey(i, 3)
+    f["data"].attrs["env_args"] = json.dumps({"env_name": "Lift", "type": 1, "env_kwargs": {"control_freq": 20}})
+
+# robomimic, with filter keys; one of them lists what is not there
+os.makedirs(f"{out}/robomimic_split", exist_ok=True)
+with h5py.File(f"{out}/robomimic_split/low_dim.hdf5", "w", libver=("v108", "v110")) as f:
+    for i in range(11):
+        f[f"data/demo_{i}/actions"] = np.full((3, 2), i, np.float32)
+        f[f"data/demo_{i}/obs/agentview_image"] = grey(i % 5, 3, 4)
+    f["mask/train"] = np.array(["demo_10", "demo_0", "demo_2"], dtype="S")
+    f["mask/valid"] = np.array(["demo_1"], dtype="S")
+    f["mask/lost"] = np.array(["demo_1", "demo_99"], dtype="S")
+
 # DINO-WM: Push-T (videos, actions in hundredths, velocities) and point maze (frames as tensors)
 for name, lengths in {"dino_wm_pusht": [4, 6], "dino_wm_maze": [5, 2]}.items():
     folder, pusht = f"{out}/{name}", "pusht" in name
@@ -157,4 +176,10 @@ for e, rows in enumerate([6, 5]):
     all_actions.append(np.array(turns + [[np.nan] * 7]))
 expected["droid"] = {"lengths": [6, 5], "levels": [10, 50], "states": np.concatenate(all_states).tolist(),
                      "actions": [[None if np.isnan(v) else v for v in row] for row in np.concatenate(all_actions)]}
+# The same with where the left camera stands, and another one of which there is no film
+shutil.copytree(f"{out}/droid", f"{out}/droid_extrinsics")
+for e, rows in enumerate([6, 5]):
+    with h5py.File(f"{out}/droid_extrinsics/lab/{e:02d}_episode/trajectory.h5", "a") as f:
+        f[f"observation/camera_extrinsics/{1000 + e}_left"] = 0.1 * np.arange(6 * rows).reshape(rows, 6) + e
+        f["observation/camera_extrinsics/9_left"] = np.zeros((rows, 6))
 json.dump(expected, open(f"{out}/expected.json", "w"), separators=(",", ":"))
