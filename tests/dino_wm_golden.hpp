@@ -102,6 +102,19 @@ inline Tensor golden_features(const Golden& golden, const Tensor& pictures) {
   return tokens.reshape(shape);
 }
 
+/// What the stand-in makes of a planner fixture's pictures, bytes [...,h,w,3]. They are normalised
+/// in float32, whatever the network computes in.
+inline Tensor golden_features_of_bytes(const Golden& golden, const Tensor& pictures,
+                                       at::ScalarType type = at::kFloat) {
+  const auto scaled = (pictures.to(at::kFloat) / 255 - 0.5) / 0.5;
+  return golden_features(golden, scaled.movedim(-1, -3).to(type));
+}
+
+/// Proprioception [...,N] as a planner fixture's model takes it.
+inline Tensor golden_normalised_proprio(const Golden& golden, const Tensor& raw) {
+  return (raw - golden.input("proprio_mean")) / golden.input("proprio_std");
+}
+
 /// The predictor with its action channels or token in the open: what upstream's forward returns.
 inline nn::PatchPredictor whole_predictor(const models::DinoWm& model) {
   auto sizes = model.predictor().sizes();

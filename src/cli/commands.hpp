@@ -9,7 +9,9 @@ class App;
 
 namespace foresight::cli {
 
-/// Parses and runs a command line. Returns the exit code: 0 done, 1 failed, 2 wrong usage.
+/// Parses and runs a command line. Returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 (of
+/// `inspect`) recordings that are not fit for training, 128 + signal for a training that was
+/// interrupted.
 int run(int argc, const char* const* argv);
 
 void add_record(CLI::App& app);
@@ -20,6 +22,7 @@ void add_export(CLI::App& app);
 void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_classify(CLI::App& app);
 void add_report(CLI::App& app);
 
 }  // namespace foresight::cli

@@ -62,7 +62,7 @@ io::NamedTensors vjepa2_ac_tensors(const io::Bundle& bundle, const std::string&)
 }
 
 io::NamedTensors vit_tensors(const io::Bundle& bundle, const std::string&) {
-  return nn::hf_vit_tensors(*models::read_vit(bundle).encoder);
+  return nn::hf_vit_tensors(*models::read_vit(bundle, io::Placement::share).encoder);
 }
 
 // The whole model under its own names, or its encoder as transformers' ViTModel.

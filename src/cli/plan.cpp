@@ -103,8 +103,11 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
   const auto& spec = agent.model().spec();
   if (flags.data.empty()) {
     require(flags.states.empty(), ErrorCategory::invalid_option, "--states belongs to --data");
+    require(agent.options.objective.proprio_distance == 0 || !flags.goal_values.empty(),
+            ErrorCategory::invalid_option,
+            "objective.proprio_distance weighs the goal's proprioception: give it (--goal-values)");
     return {from_picture(spec, flags.start, flags.start_values, "--start-values"),
-            // What a goal costs is told by its picture; its numbers default to the start's.
+            // What a goal costs is told by its picture, unless its numbers are weighed as well.
             from_picture(spec, flags.goal,
                          flags.goal_values.empty() ? flags.start_values : flags.goal_values,
                          "--goal-values")};

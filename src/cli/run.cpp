@@ -52,6 +52,7 @@ int run(int argc, const char* const* argv) {
   add_train(app);
   add_eval(app);
   add_plan(app);
+  add_classify(app);
   add_report(app);
   refuse_extras(app);
   try {

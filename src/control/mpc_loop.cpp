@@ -163,13 +163,17 @@ void Mpc::Loop::set_goal(const Observation& goal, const std::vector<int64_t>& ro
           fmt::format("the model's encode() must return a first axis of {}", count));
   require(all_finite({{"goal", latent}}), ErrorCategory::non_finite,
           "the model makes NaN or infinity of the goal");
-  if (rows == all_rows(options_.batch)) {
-    task_.set(kGoal, latent);
-  } else {
-    require(has_goal(), ErrorCategory::invalid_argument,
-            "set_goal for some problems needs a first goal for all");
-    task_.set(kGoal, task_.at(kGoal).index_copy(0, index_tensor(rows).to(latent.device()), latent));
-  }
+  auto fields = objective_.goal_fields(*model_, goal, noise_);
+  require(all_finite(fields), ErrorCategory::non_finite,
+          "the model makes NaN or infinity of the goal");
+  fields.emplace_back(kGoal, latent);
+  const bool whole = rows == all_rows(options_.batch);
+  require(whole || has_goal(), ErrorCategory::invalid_argument,
+          "set_goal for some problems needs a first goal for all");
+  for (const auto& [name, value] : fields)
+    task_.set(
+        name,
+        whole ? value : task_.at(name).index_copy(0, index_tensor(rows).to(value.device()), value));
   for (const auto row : rows) plans_->request_plan(row);
 }
 

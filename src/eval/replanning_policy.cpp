@@ -40,7 +40,10 @@ ReplanningPolicy::ReplanningPolicy(std::shared_ptr<const WorldModel> model, Obje
 }
 
 void ReplanningPolicy::begin(const EvalProblems& problems) {
-  goal_ = model_->encode(seen(problems.goal), noise_);
+  const auto goal = seen(problems.goal);
+  goal_ = Task(1).set(kGoal, model_->encode(goal, noise_));
+  for (const auto& [name, value] : objective_.goal_fields(*model_, goal, noise_))
+    goal_.set(name, value);
   step_ = 0;
 }
 
@@ -55,12 +58,13 @@ EvalActions ReplanningPolicy::act(const Observation& observation, const Tensor& 
   problem.batch = batch;
   problem.horizon = std::min(options_.horizon, left);
   problem.action = spec.action;
-  problem.cost = objective_.cost_function(*model_, state, noise_, Task(1).set(kGoal, goal_),
-                                          {options_.candidate_bytes});
+  problem.cost =
+      objective_.cost_function(*model_, state, noise_, goal_, {options_.candidate_bytes});
   // Candidates are drawn in float32 at least: the mean of elites needs its bits.
-  problem.options = at::isReducedFloatingType(goal_.scalar_type())
-                        ? goal_.options().dtype(at::kFloat)
-                        : goal_.options();
+  const auto like = goal_.at(kGoal).options();
+  problem.options = at::isReducedFloatingType(c10::typeMetaToScalarType(like.dtype()))
+                        ? like.dtype(at::kFloat)
+                        : like;
   const auto plan = planner_->solve(problem, noise_);
   ++step_;
 

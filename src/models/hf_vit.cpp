@@ -188,22 +188,22 @@ HfVitDescription describe_hf_vit(const io::HfFolder& folder) {
   return describe(folder, Shapes(folder, encoder_tensors(folder)));
 }
 
-std::shared_ptr<nn::Vit> load_hf_vit(const io::HfFolder& folder) {
+std::shared_ptr<nn::Vit> load_hf_vit(const io::HfFolder& folder, io::Placement placement) {
   std::string left_out;
   const auto tensors = encoder_tensors(folder, &left_out);
   const auto d = describe(folder, Shapes(folder, tensors));
   auto vit = std::make_shared<nn::Vit>(d.options, d.image_size, d.channels);
   io::load_into(under_file_names(nn::state_dict(*vit), d.options),
                 under_file_names(tensors, d.options), folder.tensors_name(),
-                io::DtypeRule::same_kind);
+                io::DtypeRule::same_kind, placement);
   if (!left_out.empty())
     log(LogLevel::info, folder.tensors_name() + ": the encoder was loaded without " + left_out);
   vit->eval();
   return vit;
 }
 
-std::shared_ptr<nn::Vit> load_hf_vit(const std::filesystem::path& path) {
-  return load_hf_vit(io::read_hf_folder(path));
+std::shared_ptr<nn::Vit> load_hf_vit(const std::filesystem::path& path, io::Placement placement) {
+  return load_hf_vit(io::read_hf_folder(path), placement);
 }
 
 }  // namespace foresight::models

@@ -10,10 +10,11 @@
 
 namespace foresight::models {
 
-/// Copies `tensors` strictly into `module`, which takes the floating type they were saved in (of
+/// Puts `tensors` strictly into `module`, which takes the floating type they were saved in (of
 /// several, one that holds all), so that nothing is rounded, and goes into inference mode.
 template <class Module>
-void fill_from_bundle(Module& module, const io::NamedTensors& tensors, const std::string& source) {
+void fill_from_bundle(Module& module, const io::NamedTensors& tensors, const std::string& source,
+                      io::Placement placement = io::Placement::copy) {
   auto type = at::ScalarType::Undefined;
   for (const auto& [name, tensor] : tensors) {
     const auto own = tensor.scalar_type();
@@ -21,7 +22,7 @@ void fill_from_bundle(Module& module, const io::NamedTensors& tensors, const std
       type = type == at::ScalarType::Undefined ? own : c10::promoteTypes(type, own);
   }
   if (type != at::ScalarType::Undefined) module.to(type);
-  nn::load_state_dict(module, tensors, source);
+  nn::load_state_dict(module, tensors, source, placement);
   module.eval();
 }
 

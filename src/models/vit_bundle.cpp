@@ -29,11 +29,11 @@ void write_vit(const std::filesystem::path& folder, const ImageEncoderModel& mod
   io::write_bundle(folder, config, nn::state_dict(*model.encoder));
 }
 
-ImageEncoderModel read_vit(const io::Bundle& bundle) {
+ImageEncoderModel read_vit(const io::Bundle& bundle, io::Placement placement) {
   const auto options = encoder_options<VitBundleOptions>(bundle, kVitFamily);
   ImageEncoderModel model{options.image,
                           std::make_shared<nn::Vit>(options.encoder, options.encoder_image_size)};
-  fill_from_bundle(*model.encoder, bundle.model_tensors(), bundle_name(bundle));
+  fill_from_bundle(*model.encoder, bundle.model_tensors(), bundle_name(bundle), placement);
   return model;
 }
 

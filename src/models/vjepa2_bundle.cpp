@@ -41,10 +41,10 @@ void write_vjepa2_ac(const std::filesystem::path& folder, const VJepa2Ac& model,
   io::write_bundle(folder, config, nn::state_dict(model));
 }
 
-std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle) {
+std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle, io::Placement placement) {
   auto model =
       std::make_shared<VJepa2>(encoder_options<VJepa2Options>(bundle, kVJepa2Family), std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
+  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle), placement);
   return model;
 }
 

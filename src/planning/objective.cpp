@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/particles.hpp"
@@ -97,6 +98,26 @@ std::vector<std::string> Objective::constraint_names() const {
   std::vector<std::string> result;
   for (const auto& part : constraints_) result.push_back(part.name);
   return result;
+}
+
+Objective& Objective::take_from_goal(std::string task_field, std::string state_field) {
+  from_goal_.emplace_back(std::move(task_field), std::move(state_field));
+  return *this;
+}
+
+std::vector<std::pair<std::string, Tensor>> Objective::goal_fields(const WorldModel& model,
+                                                                   const Observation& goal,
+                                                                   Noise& noise) const {
+  std::vector<std::pair<std::string, Tensor>> fields;
+  if (from_goal_.empty()) return fields;
+  const auto state = model.observe(model.initial(goal.batch()), {}, goal, noise);
+  for (const auto& [task_field, state_field] : from_goal_) {
+    require(state.has(state_field), ErrorCategory::unsupported,
+            "objective: states of family '" + model.spec().family + "' have no field '" +
+                state_field + "', from which a goal's '" + task_field + "' is to come");
+    fields.emplace_back(task_field, state.at(state_field));
+  }
+  return fields;
 }
 
 bool Objective::needs(TermView view) const {

@@ -77,7 +77,9 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
   CHECK(config["provenance"]["observed_columns"] == nlohmann::json({"state_0", "state_1"}));
 
   done("eval --bundle " + bundle + " --data " + data +
-       " --protocol 5/5,random/5 --instances 2 --no-baselines --open-loop 2" + kFewCandidates);
+       " --protocol 5/5,random/5 --instances 2 --no-baselines --open-loop 2"
+       " --objective.proprio_distance 0.5" +
+       kFewCandidates);
   const auto result = io::read_json(folder / "world" / "eval.json");
   CHECK(result["observed_columns"] == nlohmann::json({"state_0", "state_1"}));
   CHECK(result["protocols"].size() == 2);
@@ -89,7 +91,7 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
   const auto pictures = " --bundle " + bundle + " --start " + data + "/episode_0000.mp4:0 --goal " +
                         data + "/episode_0000.mp4:6";
   // The same picture and the same numbers, given by hand.
-  const auto values = [&](int row, double shift) {
+  const auto values = [&](int row, double shift, const char* flag = " --start-values proprio=") {
     std::ifstream file(folder / "rooms" / "episode_0000.csv");
     std::string line, header;
     std::getline(file, header);
@@ -99,10 +101,22 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
     for (std::string name, cell; std::getline(names, name, ',') && std::getline(cells, cell, ',');)
       if (name == "state_0" || name == "state_1")
         given += (given.empty() ? "" : ",") + std::to_string(std::stod(cell) + shift);
-    return " --start-values proprio=" + given;
+    return flag + given;
   };
   CHECK(cost_of_plan(pictures + values(0, 0)) == Approx(cost).epsilon(1e-3));
   CHECK(cost_of_plan(pictures + values(0, 90)) != Approx(cost).epsilon(1e-4));
+
+  // Where it is weighed, the goal's proprioception counts as well.
+  const std::string weighed = " --objective.proprio_distance 1";
+  const auto both = cost_of_plan(recorded + " --start 0:0 --goal 0:6" + weighed);
+  const auto by_hand = [&](double shift) {
+    return cost_of_plan(pictures + values(0, 0) + values(6, shift, " --goal-values proprio=") +
+                        weighed);
+  };
+  CHECK(by_hand(0) == Approx(both).epsilon(1e-3));
+  CHECK(by_hand(90) > both);
+  CHECK_THAT(refused("plan" + pictures + values(0, 0) + weighed),
+             Catch::Contains("proprio_distance") && Catch::Contains("--goal-values"));
 
   CHECK_THAT(refused("plan" + pictures),
              Catch::Contains("observes 'proprio'") && Catch::Contains("--start-values proprio="));

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attentive probes from the command line: a published classifier comes in, is shown and goes back;
 // a probe is trained on labelled clips.
+#include <ATen/core/grad_mode.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
 
 #include "catch.hpp"
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/video_reader.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
@@ -182,6 +185,34 @@ TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is
   succeeded("export " + path("kinds/bundle") + " --out " + path("own.safetensors"));
   CHECK(io::SafeTensors::open(folder / "own.safetensors").has("pooler.query_tokens"));
 
+  const auto films = " " + clips + "/episode_0002.mp4 " + clips + "/episode_0003.mp4";
+  const auto read = nlohmann::json::parse(
+      succeeded("classify " + path("kinds/bundle") + films + " --clips 3 --step 1"));
+  REQUIRE(read.size() == 2);
+  CHECK(read[0]["classes"][0]["name"] == "red");
+  CHECK(read[1]["classes"][0]["name"] == "blue");
+  double total = 0;
+  for (const auto& each : read[1]["classes"]) total += each["probability"].get<double>();
+  CHECK(total == Approx(1));
+  // One clip from the beginning is what the library says of these frames.
+  const auto first = nlohmann::json::parse(
+      succeeded("classify " + path("kinds/bundle") + films + " --clips 1 --step 9 --top 1"));
+  const auto model = models::read_vjepa2(bundle);
+  data::VideoReader film(clips + "/episode_0003.mp4");
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < model->options().encoder.frames; ++i)
+    rows.push_back(std::min<int64_t>(9 * i, film.num_frames() - 1));
+  at::NoGradGuard no_grad;
+  const auto said = models::read_attentive_probe(bundle)->predict(
+      model->encode(model->preprocess(film.frames(rows).unsqueeze(0))));
+  REQUIRE(first[1]["classes"].size() == 1);
+  CHECK(first[1]["classes"][0]["probability"].get<double>() ==
+        Approx(said.max().item<double>()).epsilon(1e-5));
+  const auto without = foresight_command("classify " + path("encoder") + films);
+  CHECK(without.code == 1);
+  CHECK_THAT(without.output, Catch::Contains("holds no attentive probe"));
+  CHECK(foresight_command("classify " + path("kinds/bundle") + films + " --step 0").code == 2);
+
   const auto again = succeeded("train vjepa2_probe --data " + clips + " --states kind --continue " +
                                path("kinds/bundle") + " --windows.stride 1 --validation 0.25" +
                                " --loader.batch 8 --steps 0 --out " + path("again"));
@@ -199,6 +230,9 @@ TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is
   };
   const auto heights = judgement(succeeded(
       command + " --states height --target.columns 1 --steps 4 --out " + path("heights")));
+  const auto height =
+      nlohmann::json::parse(succeeded("classify " + path("heights/bundle") + films));
+  CHECK(height[0]["values"][0]["name"] == "height");
   // What was left out is the bundle's: which column is read, and which clips are held out.
   const auto judge = "train vjepa2_probe --data " + clips + " --continue " +
                      path("heights/bundle") + " --windows.stride 1 --loader.batch 8 --steps 0";

@@ -72,6 +72,34 @@ TEST_CASE("a sweep trains every combination once, goes on where it stopped, and 
   CHECK_THAT(foresight_command(command).output, Catch::Contains("a list of values"));
 }
 
+TEST_CASE("LeWM and PLDM are trained by their published recipes, with sizes of one's own") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3);
+  for (const std::string preset : {"lewm", "pldm"}) {
+    const auto out = (folder / preset).string();
+    const auto trained =
+        foresight_command("train --data " + data + " --out " + out + " --preset " + preset +
+                          " --steps 100 --loader.batch 2 --validation_batches 1"
+                          " --model.image.size 28 --model.vit.depth 1 --model.adaln.depth 1");
+    INFO(trained.output);
+    REQUIRE(trained.code == 0);
+    const auto learn = io::read_json(folder / preset / "config.json")["learn"];
+    CHECK(learn["training"]["optimizer"]["lr"] == 5e-5);
+    CHECK(learn["training"]["schedule"]["warmup"] == 1);  // one per cent of --steps
+    CHECK(learn["critic_training"]["steps"] == 0);
+    CHECK(learn["model"]["loss"]["sigreg"] == (preset == "lewm" ? 0.09 : 0.0));
+    CHECK(learn["model"]["loss"]["std"] == (preset == "lewm" ? 0.0 : 18.0));
+    CHECK(learn["model"]["vit"]["width"] == 192);
+    const auto bundle = io::read_json(folder / preset / "bundle" / "config.json");
+    CHECK(bundle["family"] == "jepa");
+    CHECK(bundle["history"] == 3);
+  }
+  CHECK_THAT(foresight_command("train --data " + data + " --out " + (folder / "no").string() +
+                               " --preset lewn")
+                 .output,
+             Catch::Contains("lewm"));
+}
+
 TEST_CASE("train learns on from a bundle with replay, and watches planning success") {
   const TemporaryFolder folder;
   const auto old = recorded(folder, "old", 3), fresh = recorded(folder, "fresh", 9);

@@ -105,6 +105,62 @@ TEST_CASE("an agent plans with a model of patches as with one of vectors") {
   CHECK(decision.sources.front() == ActionSource::plan);
 }
 
+TEST_CASE("an agent weighs the distance of imagined proprioception to the goal's") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto model = patch_model();
+  models::write_dino_wm(folder / "bundle", *model, models::dino_wm_bundle_config(*model));
+  auto agent = Agent::load(folder / "bundle");
+  agent.options = quick_planning();
+  agent.options.objective.distance.reduction = Reduction::mean;
+  agent.options.objective.proprio_distance = 0.5;
+  CHECK(agent.objective().names() == std::vector<std::string>{"goal_distance", "proprio_distance"});
+
+  const auto start = dino_wm_observation(1, 2, kProprioWidth);
+  auto goal = dino_wm_observation(1, 1, kProprioWidth);
+  // The plan's term is that of the objective which DINO-WM writes down.
+  const auto check_plan = [&] {
+    auto mpc = agent.controller();
+    mpc.set_goal(goal);
+    const auto decision = mpc.act(start);
+    INFO(decision.message);
+    REQUIRE(decision.status == Status::ok);
+    const auto& plan = decision.solved.front().plan;
+    PhiloxNoise noise(1);
+    Task task(1);
+    task.set(kGoal, model->encode(goal, noise));
+    task.set("own", model->encode_proprio(goal.at(kProprio)).unsqueeze(1));
+    Objective written;
+    written.add("goal_distance", 1.0, goal_distance({.reduction = Reduction::mean}));
+    written.add("proprio_distance", 0.5,
+                goal_distance({.reduction = Reduction::mean, .field = "proprio", .goal = "own"}));
+    const auto state = model->observe(model->initial(1), {}, start, noise);
+    const auto expected =
+        written.cost_function(*model, state, noise, task)(plan.actions.unsqueeze(1));
+    REQUIRE(plan.terms.size() == 2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      INFO(plan.terms[i].first);
+      CHECK(plan.terms[i].first == expected.terms[i].first);
+      CHECK(at::allclose(plan.terms[i].second, expected.terms[i].second.squeeze(1), 1e-4, 1e-6));
+    }
+    return plan.terms[1].second.item<double>();
+  };
+  const auto near = check_plan();
+  goal.set(kProprio, goal.at(kProprio) + 10);
+  CHECK(check_plan() > 10 * near);
+
+  const auto jepa =
+      jepa_under_test(tiny_jepa_options(models::EncoderKind::vit, models::PredictorKind::adaln, 2));
+  models::write_jepa(folder / "jepa", *jepa, models::jepa_bundle_config(*jepa));
+  auto blind = Agent::load(folder / "jepa");
+  blind.options.objective.proprio_distance = 0.5;
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { blind.controller(); }, "proprio_distance", "'jepa'"));
+  blind.options.objective.proprio_distance = -1;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { blind.objective(); }, "proprio_distance = -1"));
+}
+
 TEST_CASE("a bundle keeps what its model's surprise was, and an agent watches with it") {
   at::NoGradGuard no_grad;
   const TemporaryFolder folder;

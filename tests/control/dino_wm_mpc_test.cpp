@@ -92,12 +92,9 @@ class ControlLoop {
 
   // Pictures [B,1,h,w,3] and proprioception [B,1,N] as the model takes them.
   Tensor features(const Tensor& pictures) const {
-    const auto scaled = (pictures.to(at::kFloat) / 255 - 0.5) / 0.5;
-    return golden_features(golden_, scaled.permute({0, 1, 4, 2, 3}));
+    return golden_features_of_bytes(golden_, pictures);
   }
-  Tensor proprio(const Tensor& raw) const {
-    return (raw - golden_.input("proprio_mean")) / golden_.input("proprio_std");
-  }
+  Tensor proprio(const Tensor& raw) const { return golden_normalised_proprio(golden_, raw); }
 
   Plan plan(int64_t round, const RecedingHorizon& loop) {
     INFO("round " << round);

@@ -2,9 +2,9 @@
 // Strict loading: everything fits, or everything that does not is reported and nothing is loaded.
 #include "foresight/io/load_tensors.hpp"
 
-#include <fstream>
 #include <string>
 
+#include "anonymous_memory.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "temporary_folder.hpp"
@@ -122,18 +122,6 @@ TEST_CASE("sharing takes over the file's memory where it can, and copies where i
   CHECK(transposed.is_contiguous());
   CHECK(at::equal(transposed, strided));
 }
-
-namespace {
-
-// Memory that is this process's own, not a file's, MiB; negative where the system does not tell.
-double anonymous_memory() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("RssAnon:")) return std::stod(line.substr(8)) / 1024;
-  return -1;
-}
-
-}  // namespace
 
 TEST_CASE("weights that are shared with their file are in memory once, and not as the process's") {
   if (anonymous_memory() < 0) {

@@ -2,6 +2,7 @@
 // Encoders without dynamics keep their weights and options in bundles, and others build on them.
 #include <map>
 
+#include "anonymous_memory.hpp"
 #include "catch.hpp"
 #include "dino_wm_under_test.hpp"
 #include "error_message.hpp"
@@ -62,6 +63,68 @@ TEST_CASE("a LeJEPA comes back from its bundle bit by bit, options and statistic
   CHECK_THROWS_AS(
       write_lejepa(folder / "other", model, vjepa2_bundle_config(VJepa2(VJepa2Options::tiny()))),
       Error);
+}
+
+TEST_CASE("an encoder that shares its bundle's file keeps its weights whatever becomes of it") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  auto options = VJepa2Options::tiny();
+  options.encoder.depth = options.predictor.depth = 1;
+  const VJepa2 first(options, 1), second(options, 2);
+  write_vjepa2(folder / "bundle", first, vjepa2_bundle_config(first));
+  const auto shared = [&] {
+    const auto bundle = io::read_bundle(folder / "bundle");
+    auto model = read_vjepa2(bundle, io::Placement::share);
+    for (const auto& [name, tensor] : nn::state_dict(*model)) {
+      INFO(name);
+      CHECK(tensor.const_data_ptr() == bundle.tensors.at(name).const_data_ptr());
+    }
+    return model;
+  }();
+  check_same_bits(nn::state_dict(*shared), nn::state_dict(first));
+  // What is written into the weights does not reach the file.
+  shared->parameters().front().add_(1);
+  check_same_bits(nn::state_dict(*read_vjepa2(io::read_bundle(folder / "bundle"))),
+                  nn::state_dict(first));
+  shared->parameters().front().sub_(1);
+  // The old file stays for those that have it mapped.
+  write_vjepa2(folder / "bundle", second, vjepa2_bundle_config(second));
+  check_same_bits(nn::state_dict(*read_vjepa2(io::read_bundle(folder / "bundle"))),
+                  nn::state_dict(second));
+  const auto before = nn::state_dict(first), after = nn::state_dict(*shared);
+  for (std::size_t i = 0; i < before.size(); ++i)
+    CHECK(at::allclose(after[i].second, before[i].second, 0, 1e-6));
+}
+
+TEST_CASE("an encoder that shares its bundle's file takes no memory of the process") {
+  if (anonymous_memory() < 0) {
+    WARN("/proc/self/status tells no RssAnon here");
+    return;
+  }
+  const TemporaryFolder folder;
+  auto options = VJepa2Options::tiny();
+  options.encoder.width = 512;
+  options.encoder.heads = 8;
+  options.encoder.mlp_width = 2048;
+  options.encoder.depth = 6;
+  double mib = 0;
+  {
+    const VJepa2 large(options, std::nullopt);
+    for (auto& parameter : large.parameters()) parameter.detach().fill_(0.5);
+    for (const auto& [name, tensor] : nn::state_dict(large))
+      mib += static_cast<double>(tensor.nbytes()) / (1 << 20);
+    write_vjepa2(folder / "bundle", large, vjepa2_bundle_config(large));
+  }
+  REQUIRE(mib > 64);
+  const auto memory_taken = [&](io::Placement placement) {
+    const auto before = anonymous_memory();
+    const auto model = read_vjepa2(io::read_bundle(folder / "bundle"), placement);
+    for (const auto& parameter : model->parameters())
+      CHECK(parameter.detach().eq(0.5).all().item<bool>());
+    return anonymous_memory() - before;
+  };
+  CHECK(memory_taken(io::Placement::share) < 0.25 * mib);
+  CHECK(memory_taken(io::Placement::copy) > 0.75 * mib);
 }
 
 TEST_CASE("an image encoder comes back from its bundle with its pictures' statistics") {

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <map>
 
+#include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/multiblock_masks.hpp"
@@ -239,6 +240,25 @@ TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
   CHECK(told.std == model->options().image.std);
 }
 
+TEST_CASE("configurations of V-JEPA 2 as they are published are read") {
+  const auto given = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vjepa2");
+  // Keys that the files of facebook/vjepa2-* have and transformers no longer writes.
+  auto folder = given;
+  folder.config.update({{"use_SiLU", false},
+                        {"wide_SiLU", true},
+                        {"hidden_dropout_prob", 0.0},
+                        {"image_size", 32},
+                        {"torch_dtype", "float32"},
+                        {"transformers_version", "4.53.0.dev0"}});
+  CHECK(nn::state_dict(*models::load_hf_vjepa2(folder)).size() ==
+        nn::state_dict(*models::load_hf_vjepa2(given)).size());
+  CHECK(models::describe_hf_vjepa2(folder).encoder.feed_forward == nn::FeedForward::gelu);
+  folder.config["use_SiLU"] = true;
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { models::describe_hf_vjepa2(folder); },
+      "use_SiLU = true is not supported"));
+}
+
 namespace {
 
 // transformers' weights of an I-JEPA encoder under the names of its own code.
@@ -296,7 +316,7 @@ TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features"
     }
     checkpoint.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
 
-    auto options = models::describe_vjepa2(checkpoint, 0, golden.name(), {heads, 2});
+    auto options = models::describe_vjepa2(checkpoint, 0, golden.name(), {{heads, 2}, {}, {}});
     CHECK(options.encoder.image_height == side);
     CHECK(options.encoder.is_picture());
     CHECK(options.encoder.norm_epsilon == config.at("layer_norm_eps").get<double>());

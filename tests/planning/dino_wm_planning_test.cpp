@@ -2,11 +2,12 @@
 // Planning with DinoWm: its published objective as terms, and CEM on a tiny model.
 #include <ATen/core/grad_mode.h>
 
+#include <cmath>
+
+#include "dino_wm_golden.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
-#include "golden_planner.hpp"
-#include "golden.hpp"
 #include "models/dino_wm_under_test.hpp"
 
 namespace foresight::dino_wm_planning_test {
@@ -63,6 +64,113 @@ TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all fr
     }
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
+  });
+}
+
+// The model of a planner's fixture in front of its problems, and what it costs there to follow
+// actions [B,S,H,A].
+class GoldenProblems {
+ public:
+  GoldenProblems(const Golden& golden, at::ScalarType type)
+      : model_(golden_dino_wm(golden, golden_dino_wm_options(golden.config().at("model")), type)) {
+    at::NoGradGuard no_grad;
+    const auto features = [&](const char* key) {
+      return golden_features_of_bytes(golden, golden.input(key), type).select(1, 0);
+    };
+    const auto proprio = [&](const char* key) {
+      return golden_normalised_proprio(golden, golden.input(key).to(type));
+    };
+    const auto visual = features("obs0_visual");
+    const auto state = model_->observe_features(model_->initial(visual.size(0)), {}, visual,
+                                                proprio("obs0_proprio").select(1, 0));
+    Task task(1);
+    task.set(kGoal, features("goal_visual"));
+    task.set(kProprioGoal, model_->encode_proprio(proprio("goal_proprio")));
+    const auto& objective = golden.config().at("objective");
+    const double alpha = objective.at("alpha");
+    GoalDistance distance;
+    observed_ = at::zeros({visual.size(0)}, type);
+    if (objective.at("mode") == "all") {
+      // The reference counts the observed frame as well, and divides by the number of frames again.
+      distance.steps = Steps::discounted;
+      distance.discount = objective.at("base");
+      distance.normalise_steps = true;
+      const int64_t horizon = golden.config().at("planner").at("horizon");
+      double sum = 0;
+      for (int64_t t = 0; t <= horizon; ++t)
+        sum += std::pow(distance.discount, static_cast<double>(t));
+      const auto frames = static_cast<double>(horizon + 1);
+      scale_ = (sum - 1) / sum / frames;
+      const auto squares = [](const Tensor& a, const Tensor& b) {
+        return (a - b).square().flatten(1).mean(1);
+      };
+      observed_ =
+          (squares(state.at("latent"), task.at(kGoal)) +
+           alpha * squares(state.at("proprio").flatten(1), task.at(kProprioGoal).flatten(1))) /
+          (sum * frames);
+    }
+    cost_ =
+        dino_wm_objective(distance, alpha).cost_function(*model_, state, noise_, std::move(task));
+  }
+
+  /// [B,S].
+  Tensor cost(const Tensor& actions) const {
+    return cost_(actions).total * scale_ + observed_.to(actions.device()).unsqueeze(1);
+  }
+  /// The reference's frame weights are float32 in its float64 run too.
+  void compare(Golden& golden, const std::string& key, const Tensor& actual) const {
+    if (scale_ != 1.0 && actual.scalar_type() == at::kDouble)
+      golden.compare_within("outputs64/" + key, actual, {1e-9, 1e-6, 0});
+    else
+      golden.compare(key, actual);
+  }
+
+ private:
+  std::shared_ptr<models::DinoWm> model_;
+  PhiloxNoise noise_{1};
+  CostFunction cost_;
+  double scale_ = 1.0;
+  Tensor observed_;  // [B], what the observed frame costs
+};
+
+TEST_CASE("candidates of DINO-WM's CEM cost a DinoWm what the reference recorded",
+          "[parity][device]") {
+  at::NoGradGuard no_grad;
+  for_each_golden("dino_wm/cem", [](Golden& golden) {
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      const GoldenProblems problems(golden, type);
+      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      std::vector<Tensor> losses;
+      for (const auto& candidates : golden.at(section + "candidates").unbind(0))
+        losses.push_back(problems.cost(candidates));
+      problems.compare(golden, "losses", at::stack(losses));
+    }
+  });
+}
+
+TEST_CASE("a DinoWm has the losses and gradients of DINO-WM's gradient planner",
+          "[parity][device]") {
+  for_each_golden("dino_wm/gd", [](Golden& golden) {
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      const GoldenProblems problems(golden, type);
+      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      std::vector<Tensor> losses, totals, gradients;
+      for (const auto& before : golden.at(section + "actions_before").unbind(0)) {
+        const auto actions = before.clone().requires_grad_();
+        const auto cost = problems.cost(actions.unsqueeze(1)).squeeze(1);
+        cost.sum().backward();
+        losses.push_back(cost.detach());
+        totals.push_back(cost.detach().sum());
+        gradients.push_back(actions.grad());
+      }
+      problems.compare(golden, "loss_per_problem", at::stack(losses));
+      problems.compare(golden, "total_loss", at::stack(totals));
+      // Pictures are normalised in float32, and what that rounds weighs more in a gradient.
+      if (type == at::kDouble)
+        golden.compare_within("outputs64/action_gradient", at::stack(gradients), {2e-8, 1e-7, 0});
+      else
+        golden.compare("action_gradient", at::stack(gradients));
+    }
   });
 }
 

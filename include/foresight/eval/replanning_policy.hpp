@@ -60,7 +60,7 @@ class FORESIGHT_API ReplanningPolicy final : public EvalPolicy {
   std::string name_;
   ObservationView view_;
   PhiloxNoise noise_;
-  Tensor goal_;  // [N,P,D]
+  Task goal_{1};
   int64_t step_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "foresight/io/hf_folder.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/nn/vit.hpp"
 
 namespace foresight::models {
@@ -29,10 +30,13 @@ FORESIGHT_API HfVitDescription describe_hf_vit(const io::HfFolder& folder);
 
 /// The encoder with its weights, in float32, in inference mode. A classifier's own layer
 /// ("classifier.*") is left out, with a log line. Throws Error as describe_hf_vit(); bad_file for
-/// missing, unexpected or misshaped tensors.
-FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const io::HfFolder& folder);
+/// missing, unexpected or misshaped tensors. With io::Placement::share the weights of float32 files
+/// stay there, mapped.
+FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const io::HfFolder& folder,
+                                                   io::Placement placement = io::Placement::copy);
 /// load_hf_vit() of the folder at `path`.
-FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const std::filesystem::path& path);
+FORESIGHT_API std::shared_ptr<nn::Vit> load_hf_vit(const std::filesystem::path& path,
+                                                   io::Placement placement = io::Placement::copy);
 
 /// Writes config.json and model.safetensors of `vit` as from_pretrained() reads them strictly: a
 /// ViTModel, IJepaModel, Dinov2Model or Dinov2WithRegistersModel, by its options. Throws

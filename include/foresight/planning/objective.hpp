@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "foresight/core/world_model.hpp"
@@ -62,10 +63,18 @@ class FORESIGHT_API Objective {
   Objective& reweight(std::string_view name, double weight);
   /// How the costs of several futures become one. Throws Error(invalid_option).
   Objective& set_risk(const RiskOptions& risk);
+  /// A goal is to give the task field `task_field` as well as its latent: what the state that is
+  /// observed there has under `state_field`, e.g. "goal_proprio" from "proprio".
+  Objective& take_from_goal(std::string task_field, std::string state_field);
 
   std::vector<std::string> names() const;
   std::vector<std::string> constraint_names() const;
   const RiskOptions& risk() const noexcept { return risk_; }
+  /// The task fields [B,...] of take_from_goal() for an observed goal of B problems. Throws
+  /// Error(unsupported) where the model's states have no such field.
+  std::vector<std::pair<std::string, Tensor>> goal_fields(const WorldModel& model,
+                                                          const Observation& goal,
+                                                          Noise& noise) const;
   bool empty() const noexcept { return terms_.empty(); }
 
   /// All terms of a trajectory, which holds its particles as core/particles.hpp says.
@@ -101,6 +110,7 @@ class FORESIGHT_API Objective {
 
   std::vector<Part> terms_;
   std::vector<Part> constraints_;
+  std::vector<std::pair<std::string, std::string>> from_goal_;  // task field, state field
   RiskOptions risk_;
 };
 

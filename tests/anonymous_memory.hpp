@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a process occupies itself, as against pages of files that the system may drop.
+#pragma once
+
+#include <malloc.h>
+
+#include <fstream>
+#include <string>
+
+namespace foresight {
+
+/// Memory that is this process's own, not a file's, MiB; negative where the system does not tell.
+/// What is free goes back to the system before.
+inline double anonymous_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("RssAnon:")) return std::stod(line.substr(8)) / 1024;
+  return -1;
+}
+
+}  // namespace foresight
