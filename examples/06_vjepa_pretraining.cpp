@@ -115,7 +115,7 @@ Features features_of(const models::VJepa2& model, const nn::VideoVit& encoder,
   std::vector<Tensor> latents, states;
   int64_t number = 0;
   while (const auto batch = loader.next()) {
-    if (++number % 2 == 1) continue;  // windows overlap: half of them say as much
+    if (number++ % 2 == 1) continue;  // windows overlap: half of them say as much
     latents.push_back(encoder.forward(model.preprocess(batch->pixels)).mean(1));
     states.push_back(batch->states.defined() ? batch->states.select(1, -1)
                                              : centre_of_change(batch->pixels));
@@ -134,6 +134,10 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
 int main(int argc, char** argv) {
   const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
   const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
+  if (steps < 1 || argc > 4) {
+    std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]]]\n", argv[0]);
+    return 2;
+  }
   std::vector<fs::path> folders(argv + std::min(argc, 2), argv + std::min(argc, 4));
   if (folders.empty()) {
     folders.push_back(scratch / "recorded");

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "commands.hpp"
 #include "foresight/core/error.hpp"
@@ -18,10 +19,13 @@
 namespace foresight::cli {
 namespace {
 
+constexpr int64_t kStep = 4;
+
 struct ClassifyFlags {
   std::string bundle;
   std::vector<std::string> films;
-  int64_t clips = 2, step = 4, top = 5;  // the published evaluation's
+  int64_t clips = 2, top = 5;
+  std::optional<int64_t> step;
   MachineFlags machine;
 };
 
@@ -62,7 +66,7 @@ void require_positive(int64_t value, const char* flag) {
 
 void classify_command(const ClassifyFlags& flags) {
   require_positive(flags.clips, "--clips");
-  require_positive(flags.step, "--step");
+  require_positive(flags.step.value_or(1), "--step");
   require_positive(flags.top, "--top");
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
@@ -74,15 +78,20 @@ void classify_command(const ClassifyFlags& flags) {
               " holds no attentive probe: train one with `foresight train vjepa2_probe "
               "--backbone " +
               flags.bundle + "`, or import one with --probe");
+  // What the probe was trained on, else what the published ones were.
+  const auto& told = bundle.config.provenance;
+  const auto step = flags.step.value_or(told.is_object() ? told.value("stride", kStep) : kStep);
+  require_positive(step, "the bundle's stride");
   model->to(device);
   probe->to(device);
   auto results = nlohmann::json::array();
   for (const auto& name : flags.films) {
     data::VideoReader film(name);
-    const auto clips = clips_of(film, flags.clips, model->options().encoder.frames, flags.step);
+    const auto clips = clips_of(film, flags.clips, model->options().encoder.frames, step);
     const auto tokens = model->encode(model->preprocess(clips.to(device)));
     results.push_back({{"film", name},
                        {"frames", film.num_frames()},
+                       {"step", step},
                        {std::string(enum_name(probe->options().reading)),
                         reading_of(probe->predict(tokens), probe->options(), flags.top)}});
   }
@@ -101,10 +110,9 @@ void add_classify(CLI::App& app) {
       ->add_option("--clips", flags->clips,
                    "clips from equal parts of a film, whose answers are averaged")
       ->capture_default_str();
-  command
-      ->add_option("--step", flags->step,
-                   "frames from one of a clip to the next: what the probe was trained on")
-      ->capture_default_str();
+  command->add_option("--step", flags->step,
+                      "frames from one of a clip to the next (default: as the bundle's probe was "
+                      "trained, else 4)");
   command->add_option("--top", flags->top, "likeliest classes that are told")
       ->capture_default_str();
   flags->machine.add(*command);

@@ -198,8 +198,10 @@ void Mpc::Loop::replan() {
 
 void Mpc::Loop::clear_goal() {
   Task rest(1);
+  const auto lent = objective_.fields_from_goal();
   for (const auto& [name, value] : task_.fields())
-    if (name != kGoal) rest.set(name, value);
+    if (name != kGoal && std::find(lent.begin(), lent.end(), name) == lent.end())
+      rest.set(name, value);
   task_ = rest;
 }
 

@@ -9,6 +9,7 @@
 #include "file_stamp.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
+#include "frame_file.hpp"
 
 namespace foresight::data {
 namespace {
@@ -101,7 +102,10 @@ class ColumnarDataset final : public Dataset {
       hash.add(&stamp, sizeof stamp);
     }
   }
-  void identify_decoding(Fnv1a& hash) const override { add_decoding(hash, options_.video); }
+  void identify_decoding(Fnv1a& hash) const override {
+    add_decoding(hash, options_.video);
+    if (!options_.split.empty()) add_name(hash, options_.split);  // other episodes
+  }
   bool identify_pictures(int64_t episode, PictureEvidence evidence, Fnv1a& hash) const override {
     const int64_t rows = length(episode);
     return !recording_.unreadable.contains(episode) &&

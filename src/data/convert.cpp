@@ -91,9 +91,9 @@ RecordedFeature feature_of(const std::string& name, const std::vector<std::strin
 // column by itself.
 std::vector<RecordedFeature> other_features(const Dataset& dataset,
                                             const std::vector<ColumnGroup>& groups,
-                                            TargetFormat format) {
+                                            bool keeps_times) {
   std::set<std::string> taken = kWriterColumns;
-  if (format == TargetFormat::lerobot) taken.insert(kTimeColumn);
+  if (!keeps_times) taken.insert(kTimeColumn);
   taken.insert(dataset.action_columns().begin(), dataset.action_columns().end());
   taken.insert(dataset.state_columns().begin(), dataset.state_columns().end());
   std::vector<RecordedFeature> others;
@@ -117,12 +117,12 @@ at::ScalarType written_type(const Dataset& dataset, const std::vector<std::strin
   return at::isFloatingType(type) ? at::kFloat : at::kLong;
 }
 
-std::vector<RecordedFeature> written_features(const Dataset& dataset, TargetFormat format) {
+std::vector<RecordedFeature> written_features(const Dataset& dataset, bool keeps_times) {
   const auto groups = dataset.groups();
   std::vector<RecordedFeature> features = {feature_of("action", dataset.action_columns(), groups)};
   if (!dataset.state_columns().empty())
     features.push_back(feature_of("observation.state", dataset.state_columns(), groups));
-  const auto others = other_features(dataset, groups, format);
+  const auto others = other_features(dataset, groups, keeps_times);
   features.insert(features.end(), others.begin(), others.end());
   for (auto& feature : features) {
     feature.type = written_type(dataset, feature.columns);
@@ -145,7 +145,9 @@ RecordingOptions writing_options(const ConversionSource& source, const ConvertOp
   writing.video.crf = options.crf;
   writing.video.encoder = options.encoder;
   writing.cameras = source.cameras;
-  writing.features = written_features(dataset, options.format);
+  // Recorded times would contradict another rate that was asked for.
+  const bool keeps_times = options.format != TargetFormat::lerobot && options.reading.fps <= 0;
+  writing.features = written_features(dataset, keeps_times);
   writing.texts = dataset.text_columns();
   if (options.format == TargetFormat::lerobot)
     std::erase(writing.texts, "task");  // which LeRobot keeps apart
@@ -194,6 +196,31 @@ fs::path unfinished_path(const fs::path& to) {
   if (!path.has_filename()) path = path.parent_path();
   path += ".converting";
   return path;
+}
+
+void refuse_existing(const fs::path& to) {
+  require(!fs::exists(to), ErrorCategory::invalid_argument,
+          to.string() + ": exists already, a data set is written to a new folder");
+}
+
+// Held until the target has its name, so that two conversions to it never meet.
+std::unique_ptr<const NameLock> lock_target(const fs::path& unfinished) {
+  std::error_code code;
+  const auto parent = unfinished.parent_path();
+  if (!parent.empty()) fs::create_directories(parent, code);
+  require(!code, ErrorCategory::io_failure,
+          parent.string() + ": cannot be created: " + code.message());
+  return std::make_unique<const NameLock>(
+      unfinished, unfinished.string() +
+                      ": another conversion is at work here; wait until it is finished, or "
+                      "convert to another folder");
+}
+
+// Of a conversion that was killed. Throws where a recorder is at work.
+void remove_leftovers(const fs::path& unfinished) {
+  std::unique_ptr<const RecordingLock> kept;  // until all is removed
+  if (fs::is_directory(unfinished)) kept = std::make_unique<const RecordingLock>(unfinished);
+  fs::remove_all(unfinished);
 }
 
 // Writes one episode after another, and leaves out what cannot be where that is allowed.
@@ -299,18 +326,19 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   const ConversionSource source = open_source(from, options);
   require(!source.first().action_columns().empty(), ErrorCategory::unsupported,
           from.string() + ": holds pictures alone; without actions there is no recording to write");
-  require(!fs::exists(to), ErrorCategory::invalid_argument,
-          to.string() + ": exists already, a data set is written to a new folder");
+  refuse_existing(to);
   const RecordingOptions writing = writing_options(source, options);
   const auto episodes =
       selected_episodes(options.episodes, source.first().num_episodes(), "ConvertOptions.episodes");
   // Written beside the target and renamed, so that a conversion that stops leaves nothing there.
   const fs::path unfinished = unfinished_path(to);
-  if (fs::is_directory(unfinished)) RecordingLock{unfinished};  // no other conversion is at work
-  fs::remove_all(unfinished);                                   // of one that was killed
+  const auto lock = lock_target(unfinished);
+  refuse_existing(to);  // one that another conversion has finished meanwhile
+  remove_leftovers(unfinished);
+  // Outside of `try`: a recorder that has come first keeps what it writes.
+  auto writer = open_episode_writer(unfinished, options.format, writing);
   Conversion done;
   try {
-    const auto writer = open_episode_writer(unfinished, options.format, writing);
     Converter converter(source, options, *writer, writing);
     for (std::size_t i = 0; i < episodes.size(); ++i) {
       converter.convert(episodes[i]);
@@ -318,7 +346,9 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
     }
     done = converter.done();
     writer->finish();
+    writer.reset();
   } catch (...) {
+    writer.reset();
     std::error_code ignored;
     fs::remove_all(unfinished, ignored);
     throw;

@@ -11,13 +11,10 @@
 // DatasetOptions.fps every k-th frame is a row, k = ceil(recorded / fps).
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <set>
 
+#include "droid_folders.hpp"
 #include "euler_turns.hpp"
-#include "foresight/io/json_file.hpp"
 #include "formats.hpp"
 #include "hdf5_file.hpp"
 #include "parallel.hpp"
@@ -27,86 +24,12 @@ namespace foresight::data {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace droid;
 
-constexpr const char* kTrajectory = "trajectory.h5";
 constexpr const char* kPose = "observation/robot_state/cartesian_position";
 constexpr const char* kGripper = "observation/robot_state/gripper_position";
 constexpr const char* kCameras = "observation/camera_extrinsics/";
-constexpr std::string_view kVideoKey = "_mp4_path";
 constexpr int64_t kStateWidth = 7, kCameraWidth = 6;
-
-std::vector<fs::path> listed_folders(const fs::path& list) {
-  std::vector<fs::path> folders;
-  std::ifstream lines(list);
-  for (std::string line; std::getline(lines, line);) {
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-    if (line.empty()) continue;
-    folders.push_back(fs::path(line).is_absolute() ? fs::path(line) : list.parent_path() / line);
-  }
-  return folders;
-}
-
-// Of films, in an episode's folder.
-bool is_film_folder(const fs::directory_entry& entry) {
-  return entry.path().filename() == "MP4" &&
-         entry.path().parent_path().filename() == "recordings" && entry.is_directory();
-}
-
-// The films that an episode's metadata name, by camera. Their paths are those of the recording
-// machine: only the file's name holds.
-std::map<std::string, fs::path> named_films(const fs::path& folder) {
-  std::map<std::string, fs::path> films;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".json") continue;
-    const auto metadata = io::read_json(entry.path());
-    if (!metadata.is_object()) continue;
-    for (const auto& [key, value] : metadata.items())
-      if (key.ends_with(kVideoKey) && value.is_string())
-        films[key.substr(0, key.size() - kVideoKey.size())] =
-            folder / "recordings" / "MP4" / fs::path(value.get<std::string>()).filename();
-  }
-  return films;
-}
-
-// An episode has a trajectory (DROID's own reader takes no other folder), or had one: its metadata,
-// which name its films, are written after it. Films without both are videos alone.
-bool is_surely_episode(const fs::path& folder) {
-  if (fs::exists(folder / kTrajectory)) return true;
-  if (!fs::is_directory(folder / "recordings" / "MP4")) return false;
-  try {
-    return !named_films(folder).empty();
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-// What lies below a folder of DROID.
-struct FoundFolders {
-  std::set<fs::path> episodes, films;  // `films`: without anything that makes them an episode's
-};
-
-// Metadata that are damaged may have named films.
-bool may_be_episode(const fs::path& folder) {
-  try {
-    return fs::exists(folder / kTrajectory) || !named_films(folder).empty();
-  } catch (const Error& problem) {
-    if (!is_unreadable(problem)) throw;
-    return true;
-  }
-}
-
-// An episode that has lost one of its two parts is told by the other.
-FoundFolders folders_below(const fs::path& root) {
-  if (is_surely_episode(root)) return {.episodes = {root}, .films = {}};
-  FoundFolders found;
-  for (const auto& entry : fs::recursive_directory_iterator(root)) {
-    if (entry.path().filename() == kTrajectory) found.episodes.insert(entry.path().parent_path());
-    if (!is_film_folder(entry)) continue;
-    const auto folder = entry.path().parent_path().parent_path();
-    (may_be_episode(folder) ? found.episodes : found.films).insert(folder);
-  }
-  return found;
-}
 
 struct DroidEpisode {
   fs::path folder;
@@ -279,6 +202,19 @@ class DroidOpener {
     else if (array.shape != std::vector<int64_t>{rows, kCameraWidth} || !array.type)
       episode.no_extrinsics = where + " has shape " + shape_string(array.shape) + ", expected " +
                               shape_string({rows, kCameraWidth});
+    else
+      try_extrinsics(episode, trajectory);
+  }
+
+  // As with the poses: an array may be there, and its bytes not.
+  static void try_extrinsics(DroidEpisode& episode, const Hdf5File& trajectory) {
+    try {
+      trajectory.read(episode.extrinsics);
+    } catch (const Error& problem) {
+      // A filter that this HDF5 has not costs this column only, too.
+      if (!is_unreadable(problem) && problem.category() != ErrorCategory::unsupported) throw;
+      episode.no_extrinsics = problem.what();
+    }
   }
 
   // A column, where no episode lacks it.

@@ -205,6 +205,7 @@ void FrameFile::write(const fs::path& path, const Content& content, int64_t thre
     std::vector<char> whole(places.size());
     parallel_for(std::ssize(places), threads, [&](int64_t i) {
       const auto& place = places[static_cast<std::size_t>(i)];
+      int64_t written = 0;
       whole[static_cast<std::size_t>(i)] =
           decode(place.episode, [&](int64_t first, const Tensor& frames) {
             check_shape("frames of an episode", frames,
@@ -214,7 +215,13 @@ void FrameFile::write(const fs::path& path, const Content& content, int64_t thre
             const Tensor packed = frames.contiguous();
             file.write_at(place.offset + first * frame_bytes, packed.const_data_ptr<std::uint8_t>(),
                           static_cast<std::size_t>(packed.numel()));
+            written += frames.size(0);
           });
+      require(whole[static_cast<std::size_t>(i)] == 0 || written == place.frames,
+              ErrorCategory::invalid_argument,
+              path.string() + ": episode " + std::to_string(place.episode) + " has " +
+                  std::to_string(place.frames) + " frames, " + std::to_string(written) +
+                  " were decoded");
     });
     std::vector<IndexEntry> index;
     for (std::size_t i = 0; i < places.size(); ++i)

@@ -58,10 +58,11 @@ struct OpenRows {
 
 // From the innermost on; one that holds a file stays.
 void remove_empty_folders(const fs::path &folder) {
-  std::error_code ignored;
-  for (const auto &entry : fs::directory_iterator(folder, ignored))
-    if (entry.is_directory(ignored) && !entry.is_symlink(ignored))
-      remove_empty_folders(entry.path());
+  std::error_code ended, ignored;
+  for (fs::directory_iterator entry(folder, ended), end; !ended && entry != end;
+       entry.increment(ended))
+    if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
+      remove_empty_folders(entry->path());
   fs::remove(folder, ignored);
 }
 

@@ -111,19 +111,24 @@ bool PacketDecoder::read(const FrameTable& table, const std::string& path,
   std::stable_sort(wanted.order.begin(), wanted.order.end(),
                    [&](std::size_t a, std::size_t b) { return frames[a] < frames[b]; });
   // In random order, too, a read may happen to follow another.
-  const int64_t followed = follows(table, wanted.frame(0)) ? last_.followed + 1 : 0;
+  const bool follows_last = follows(table, wanted.frame(0));
+  const int64_t followed = follows_last ? last_.followed + 1 : 0;
+  const bool overlaps = follows_last && wanted.frame(0) <= last_.last;
   last_ = {table.codec, wanted.frame(0), wanted.frame(frames.size() - 1), followed};
   const bool following = followed >= 2 && last_.last - last_.first < most_kept();
+  // Pictures are kept only where they are asked for again.
+  const bool keeping = following && overlaps;
   // Frames whose key frame lies before the end of what is decoded anyway, or right behind it, need
   // no jump.
   Run run;
   run.first = run.last = take_kept(wanted);
+  if (!keeping) kept_.clear();
   for (std::size_t i = run.first; i < frames.size(); ++i) {
     const KeyFrame* key = key_before(table, wanted.pts(i));
     const int64_t packet = table.packet_of[static_cast<std::size_t>(wanted.frame(i))];
     if (key == nullptr || packet < key->packet) return false;
-    if (run.last > run.first && key->packet > run.to + 1 && !following) {
-      if (!decode(wanted, run, following)) return false;
+    if (run.last > run.first && key->packet > run.to + 1 && !keeping) {
+      if (!decode(wanted, run, following, keeping)) return false;
       run.first = run.last;
     }
     if (run.first == run.last) {
@@ -134,7 +139,7 @@ bool PacketDecoder::read(const FrameTable& table, const std::string& path,
     run.to = std::max(run.to, packet);
     run.last = i + 1;
   }
-  return run.first == run.last || decode(wanted, run, following);
+  return run.first == run.last || decode(wanted, run, following, keeping);
 }
 
 // Writes those of the wanted frames that are kept; how many places that were.
@@ -179,10 +184,10 @@ bool PacketDecoder::send(const FrameTable& table, int descriptor, int64_t packet
   return avcodec_send_packet(codec_.get(), packet_.get()) == 0;
 }
 
-bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following) {
+bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following, bool keeping) {
   const FrameTable& table = wanted.table;
   const bool goes_on = stands_before(table, wanted.frame(run.first)) ||
-                       (following && run.first > 0 && position_.pts < wanted.pts(run.first));
+                       (keeping && run.first > 0 && position_.pts < wanted.pts(run.first));
   int64_t packet = goes_on ? position_.packet : run.from;
   const int64_t from = std::min(run.from, packet);
   std::vector<bool> shown(static_cast<std::size_t>(std::max(run.to, packet) - from + 1));
@@ -190,11 +195,13 @@ bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following)
     shown[static_cast<std::size_t>(table.packet_of[static_cast<std::size_t>(wanted.frame(place))] -
                                    from)] = true;
   // A long sequence of frames is one piece of an episode: what the decoder has begun is kept for
-  // the next one. So it is where reads follow each other, and what lies between frames as well.
+  // the next one. So it is where reads follow each other, behind the last jump, and where pictures
+  // are kept, what lies between frames as well.
   const bool sequence =
-      following || (run.last - run.first >= static_cast<std::size_t>(kPieceFrames) &&
-                    wanted.frame(run.last - 1) - wanted.frame(run.first) ==
-                        static_cast<int64_t>(run.last - run.first) - 1);
+      (following && run.last == wanted.order.size()) ||
+      (run.last - run.first >= static_cast<std::size_t>(kPieceFrames) &&
+       wanted.frame(run.last - 1) - wanted.frame(run.first) ==
+           static_cast<int64_t>(run.last - run.first) - 1);
   const int64_t first_pts = wanted.pts(run.first), last_pts = wanted.pts(run.last - 1);
   std::size_t next = run.first;
   // Takes what the decoder has ready; false if something is wrong with it.
@@ -205,7 +212,7 @@ bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following)
       const int64_t arrived = frame_->pts;
       const int64_t pts = wanted.pts(next);
       if (arrived == AV_NOPTS_VALUE || arrived > pts) return false;
-      if (following && (arrived >= first_pts || !kept_.empty())) keep();
+      if (keeping && (arrived >= first_pts || !kept_.empty())) keep();
       if (arrived == pts) next = wanted.write(*frame_, next, converter_);
     }
     return true;
@@ -221,7 +228,7 @@ bool PacketDecoder::decode(const Wanted& wanted, const Run& run, bool following)
     const int64_t pts = table.packets[static_cast<std::size_t>(packet)].pts;
     const bool needed =
         shown[static_cast<std::size_t>(packet - from)] ||
-        (following ? pts >= first_pts || !kept_.empty() : sequence && pts > last_pts);
+        (keeping ? pts >= first_pts || !kept_.empty() : sequence && pts > last_pts);
     whole = whole && (needed || pts < last_pts || !skips_exactly(stream_->codec_id));
     if (!send(table, wanted.descriptor, packet, needed) || !take()) return false;
   }
@@ -266,8 +273,13 @@ std::unique_ptr<PacketDecoder> PacketDecoders::take(const FrameTable& table,
   {
     const std::lock_guard lock(mutex_);
     auto found = std::find_if(idle_.begin(), idle_.end(), [&](const auto& decoder) {
-      return decoder->follows(table, frame) || decoder->stands_before(table, frame);
+      return decoder->follows(table, frame);
     });
+    if (found == idle_.end())
+      for (auto one = idle_.begin(); one != idle_.end(); ++one)
+        if ((*one)->stands_before(table, frame) &&
+            (found == idle_.end() || (*one)->next_packet() > (*found)->next_packet()))
+          found = one;
     if (found == idle_.end())
       found = std::find_if(idle_.begin(), idle_.end(),
                            [&](const auto& decoder) { return decoder->fits(table); });

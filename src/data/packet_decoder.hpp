@@ -30,6 +30,8 @@ class PacketDecoder {
   /// Whether frames from this one on follow those of the last read(): as the next window does when
   /// windows are read one after the other, whether they overlap or not.
   bool follows(const FrameTable& table, int64_t first) const;
+  /// Of the file before whose frames it stands.
+  int64_t next_packet() const { return position_.packet; }
   int64_t packets_sent() const { return packets_sent_; }  ///< what all read() calls took
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
@@ -57,7 +59,7 @@ class PacketDecoder {
   std::size_t take_kept(const Wanted& wanted);
   int64_t most_kept() const;
   void keep();
-  bool decode(const Wanted& wanted, const Run& run, bool following);
+  bool decode(const Wanted& wanted, const Run& run, bool following, bool keeping);
   bool send(const FrameTable& table, int descriptor, int64_t packet, bool shown);
 
   std::shared_ptr<const AVCodecParameters> stream_;
@@ -65,7 +67,8 @@ class PacketDecoder {
   int64_t height_, width_;
   Position position_;
   Last last_;
-  // While reads follow each other: the pictures before the position, without a gap, in order.
+  // While reads follow each other and overlap: the pictures before the position, without a gap, in
+  // order.
   std::deque<ffmpeg::Frame> kept_;
   int64_t packets_sent_ = 0;
   ffmpeg::Codec codec_;
@@ -83,14 +86,16 @@ void announce_packets(const FrameTable& table, const std::string& path,
 class PacketDecoders {
  public:
   explicit PacketDecoders(VideoReaderOptions options) : options_(std::move(options)) {}
-  /// One that fits the table, which must have packets; best of all one that `frame` follows or that
-  /// stands before it.
+  /// One that fits the table, which must have packets; best of all one that `frame` follows, else
+  /// the one that stands before it most closely.
   std::unique_ptr<PacketDecoder> take(const FrameTable& table, const std::string& path,
                                       int64_t frame);
   void give_back(std::unique_ptr<PacketDecoder> decoder);
 
  private:
-  static constexpr std::size_t kMostIdle = 16;  // a decoder of full HD holds some 60 MB
+  // A decoder of full HD holds some 60 MB; where overlapping reads follow each other, the pictures
+  // that it keeps besides, 150 MB at most.
+  static constexpr std::size_t kMostIdle = 16;
 
   VideoReaderOptions options_;
   std::mutex mutex_;

@@ -192,7 +192,8 @@ bool visit_listed_packets(const std::string& path, decltype(AVFormatContext::ifo
   const auto packet = ffmpeg::make_packet();
   for (int64_t number = 0;; ++number) {
     const AVIndexEntry* next = listed_packet(film, number);
-    if (next != nullptr && (next->pos < 0 || next->pos > file.bytes() - next->size))
+    if (next != nullptr && next->size > 0 &&
+        (next->pos < 0 || next->pos > file.bytes() - next->size))
       throw Error(ErrorCategory::bad_file,
                   path + ": is cut: its index lists " + std::to_string(listed_packets(film)) +
                       " frames, only " + std::to_string(number) + " are there");

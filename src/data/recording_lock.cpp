@@ -19,4 +19,24 @@ RecordingLock::RecordingLock(const std::filesystem::path& folder)
                              "): another recorder here would not be noticed");
 }
 
+NameLock::NameLock(const std::filesystem::path& path, const std::string& refusal)
+    : path_(path.string() + ".lock") {
+  for (;;) {
+    file_ = io::Descriptor(::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666));
+    if (!file_) throw io::system_error(path_, "create");
+    if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
+      require(errno != EWOULDBLOCK, ErrorCategory::invalid_argument, refusal);
+      return;
+    }
+    // The one before may have removed the file between its opening and its locking.
+    struct stat opened {
+    }, named{};
+    if (::fstat(file_.get(), &opened) == 0 && ::stat(path_.c_str(), &named) == 0 &&
+        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
+      return;
+  }
+}
+
+NameLock::~NameLock() { ::unlink(path_.c_str()); }  // still locked
+
 }  // namespace foresight::data

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "../io/descriptor.hpp"
 
@@ -19,6 +20,20 @@ class RecordingLock {
 
  private:
   io::Descriptor folder_;
+};
+
+/// Keeps others from a name while it lives, whatever happens to the folder that has it: that may be
+/// removed, made anew and renamed. What is locked is a file `<path>.lock`, removed at the end.
+class NameLock {
+ public:
+  /// Throws Error(invalid_argument, `refusal`) if another holds it, Error(io_failure) or
+  /// Error(not_found) if the file cannot be made. A file system without locks is passed over.
+  NameLock(const std::filesystem::path& path, const std::string& refusal);
+  ~NameLock();
+
+ private:
+  std::filesystem::path path_;
+  io::Descriptor file_;
 };
 
 }  // namespace foresight::data

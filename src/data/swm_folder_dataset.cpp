@@ -27,6 +27,10 @@ class SwmFolderOpener {
 
   OpenedDataset open() {
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
+    std::error_code problem;
+    fs::directory_iterator(folder_ / camera, problem);
+    require(!problem, ErrorCategory::io_failure,
+            (folder_ / camera).string() + ": cannot be listed: " + problem.message());
     recording_.frames = holds_films(camera) ? videos(camera) : pictures(camera);
     return make_columnar_dataset(std::move(recording_), options_);
   }
@@ -51,14 +55,19 @@ class SwmFolderOpener {
                                      lengths.const_data_ptr<int64_t>()[e]});
   }
 
-  // Runs, and decoded frames that are kept, may lie beside the cameras.
-  static bool is_camera(const fs::path& path) {
-    if (path.filename().string().starts_with(".")) return false;
+  // Runs, and decoded frames that are kept, may lie beside the cameras. A folder that cannot be
+  // listed may be a camera, which must not vanish unsaid; an empty one is told.
+  bool is_camera(const fs::path& path) {
+    const std::string name = path.filename().string();
+    if (name.starts_with(".") || name == "lost+found") return false;
     std::error_code problem;
-    for (fs::directory_iterator entry(path, problem), end; !problem && entry != end;
-         entry.increment(problem))
+    fs::directory_iterator entry(path, problem);
+    if (!problem && entry == fs::directory_iterator())
+      recording_.remarks.push_back(path.string() + ": is empty, and no camera for that");
+    for (; !problem && entry != fs::directory_iterator(); entry.increment(problem))
       if (entry->path().filename().string().starts_with("ep_")) return true;
-    return false;
+    std::error_code ignored;
+    return problem && problem != std::errc::not_a_directory && fs::is_directory(path, ignored);
   }
 
   // The columns are small next to the frames, so that they are read at once.

@@ -228,11 +228,21 @@ std::optional<FrameTable> VideoFile::scan_header() {
 bool VideoFile::agrees_with(const PacketPass& listed) {
   if (!listed.plain() || listed.keys().empty()) return false;
   const auto& keys = listed.keys();
+  return agrees_behind(listed, keys.front()) && agrees_behind(listed, keys[keys.size() / 2]) &&
+         agrees_behind(listed, keys.back());
+}
+
+// An mp4 is sought by times that lie, where pictures are reordered, behind those of decoding: by
+// those that are shown, with an edit list by later ones.
+bool VideoFile::agrees_behind(const PacketPass& listed, const KeyFrame& key) {
   const auto& places = listed.places();
+  const int64_t offset = places[static_cast<std::size_t>(key.packet)].offset;
   StoredBytes stored(path_);
-  for (const auto& key : {keys.front(), keys[keys.size() / 2], keys.back()}) {
-    if (!seek(key.dts)) return false;
+  for (const int64_t time : {key.pts, key.pts + (key.pts - key.dts)}) {
+    if (!seek(time)) return false;
+    bool met = false;  // the key frame; of the first one, whatever lies there
     for (int i = 0; i < 2 && read_packet(); ++i) {
+      met = met || key.packet == listed.keys().front().packet || packet_->pos == offset;
       const auto place = std::find_if(places.begin(), places.end(), [&](const PacketPlace& one) {
         return one.offset == packet_->pos;
       });
@@ -242,8 +252,9 @@ bool VideoFile::agrees_with(const PacketPass& listed) {
         return false;
     }
     if (read_error_ != 0) return false;
+    if (met) return true;
   }
-  return true;
+  return false;
 }
 
 std::optional<FrameTable> VideoFile::read_packets() {

@@ -67,6 +67,7 @@ class VideoFile {
   void open();
   bool is_mp4() const;
   bool agrees_with(const PacketPass& listed);
+  bool agrees_behind(const PacketPass& listed, const KeyFrame& key);
   bool feed();
   bool read_packet();
 

@@ -2,22 +2,49 @@
 #include "checkpoint_sizes.hpp"
 
 #include <algorithm>
+#include <set>
 #include <string>
 
 #include "foresight/core/error.hpp"
 
 namespace foresight::models {
 
-void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
-                   const std::vector<int64_t>& shape, std::string_view source) {
+const Tensor& tensor_named(const io::NamedTensors& tensors, std::string_view name,
+                           std::string_view source) {
   const auto found = std::find_if(tensors.begin(), tensors.end(),
                                   [&](const auto& item) { return item.first == name; });
-  const auto opener = std::string(source) + ": ";
   require(found != tensors.end(), ErrorCategory::bad_file,
-          opener + "no tensor '" + std::string(name) + "'");
-  require(found->second.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
-          opener + "tensor '" + std::string(name) + "' has shape " +
-              shape_string(found->second.sizes()) + ", expected " + shape_string(shape) +
+          std::string(source) + ": no tensor '" + std::string(name) + "'");
+  return found->second;
+}
+
+int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t dims, int64_t axis,
+               std::string_view source) {
+  const auto& tensor = tensor_named(tensors, name, source);
+  require(tensor.dim() == dims, ErrorCategory::bad_file,
+          std::string(source) + ": tensor '" + std::string(name) + "' has shape " +
+              shape_string(tensor.sizes()) + ", expected " + std::to_string(dims) + " axes");
+  require(tensor.numel() > 0, ErrorCategory::bad_file,
+          std::string(source) + ": tensor '" + std::string(name) + "' is empty");
+  return tensor.size(axis);
+}
+
+int64_t count_below(const io::NamedTensors& tensors, std::string_view list) {
+  std::set<std::string> numbers;
+  for (const auto& [key, tensor] : tensors) {
+    if (!key.starts_with(list)) continue;
+    const auto rest = std::string_view(key).substr(list.size());
+    numbers.emplace(rest.substr(0, rest.find('.')));
+  }
+  return static_cast<int64_t>(numbers.size());
+}
+
+void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
+                   const std::vector<int64_t>& shape, std::string_view source) {
+  const auto& tensor = tensor_named(tensors, name, source);
+  require(tensor.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
+          std::string(source) + ": tensor '" + std::string(name) + "' has shape " +
+              shape_string(tensor.sizes()) + ", expected " + shape_string(shape) +
               " as the other tensors have it");
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes that are read off a checkpoint's shapes are compared with those of the tensors that repeat
-// them before a network is made, so that it is no larger than its file.
+// Sizes are read off a checkpoint's shapes, and compared with those of the tensors that repeat them
+// before a network is made, so that it is no larger than its file.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,19 @@
 
 namespace foresight::models {
 
-/// Throws Error(bad_file), opening with `source`, unless there is a tensor `name` of this shape.
+/// The tensor `name`. Throws Error(bad_file), opening with `source`, if there is none; all below
+/// likewise.
+const Tensor& tensor_named(const io::NamedTensors& tensors, std::string_view name,
+                           std::string_view source);
+
+/// Axis `axis` of a tensor that must have `dims` axes and be not empty.
+int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t dims, int64_t axis,
+               std::string_view source);
+
+/// How many different numbers follow `list` ("encoder.blocks.") in names.
+int64_t count_below(const io::NamedTensors& tensors, std::string_view list);
+
+/// Throws Error(bad_file) unless there is a tensor `name` of this shape.
 void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
                    const std::vector<int64_t>& shape, std::string_view source);
 

@@ -4,10 +4,7 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
-#include <map>
-#include <set>
 
 #include "checkpoint_sizes.hpp"
 #include "foresight/core/log.hpp"
@@ -40,36 +37,6 @@ int64_t heads_of(const char* part, int64_t width, int64_t given,
               std::string(source) + ": " + part + " of width " + std::to_string(width) +
                   " is not one whose number of heads is known (" + widths + "): give it (--" +
                   part + "_heads, AttentionHeads." + part + ")");
-}
-
-const Tensor& find(const io::NamedTensors& tensors, std::string_view name,
-                   std::string_view source) {
-  for (const auto& [key, tensor] : tensors)
-    if (key == name) return tensor;
-  throw Error(ErrorCategory::bad_file,
-              std::string(source) + ": no tensor '" + std::string(name) + "'");
-}
-
-// Axis `axis` of a tensor of `dims` axes.
-int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t dims, int64_t axis,
-               std::string_view source) {
-  const auto& tensor = find(tensors, name, source);
-  require(tensor.dim() == dims, ErrorCategory::bad_file,
-          std::string(source) + ": tensor '" + std::string(name) + "' has shape " +
-              shape_string(tensor.sizes()) + ", expected " + std::to_string(dims) + " axes");
-  require(tensor.numel() > 0, ErrorCategory::bad_file,
-          std::string(source) + ": tensor '" + std::string(name) + "' is empty");
-  return tensor.size(axis);
-}
-
-int64_t count_below(const io::NamedTensors& tensors, std::string_view list) {
-  std::set<std::string> numbers;
-  for (const auto& [key, tensor] : tensors) {
-    if (!key.starts_with(list)) continue;
-    const auto rest = std::string_view(key).substr(list.size());
-    numbers.emplace(rest.substr(0, rest.find('.')));
-  }
-  return static_cast<int64_t>(numbers.size());
 }
 
 constexpr const char* kProjection = "patch_embed.proj.weight";
@@ -116,7 +83,7 @@ int64_t frames_of_table(const io::NamedTensors& encoder, const nn::VideoVitOptio
 // Pictures of 0 pixels: as the positions tell, where they are stored.
 void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, int64_t image_size,
                       std::string_view source) {
-  const bool picture = find(encoder, kProjection, source).dim() == 4;
+  const bool picture = tensor_named(encoder, kProjection, source).dim() == 4;
   const int64_t axes = picture ? 4 : 5;
   o.width = extent(encoder, kProjection, axes, 0, source);
   o.channels = extent(encoder, kProjection, axes, 1, source);
@@ -242,7 +209,7 @@ bool of_released_sizes(const io::NamedTensors& checkpoint, const ReleasedSizes& 
       {{1024, 24}, {1280, 32}, {1408, 40}}};
   const auto rope = nn::PositionKind::rope;
   const auto encoder = vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source);
-  const std::pair sizes{find(encoder, kProjection, source).size(0),
+  const std::pair sizes{tensor_named(encoder, kProjection, source).size(0),
                         count_below(encoder, "blocks.")};
   return std::find(kEncoders.begin(), kEncoders.end(), sizes) != kEncoders.end() &&
          count_below(vjepa2_part(checkpoint, "predictor", rope, source), released.predictor_list) ==
@@ -340,77 +307,6 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
   options.image.max_aspect = kVJepa2AcAspect;
   require_valid(options);
   return options;
-}
-
-namespace {
-
-constexpr std::string_view kProbeList = "classifiers.";
-
-// The number between "classifiers." and the next dot; -1 for a name of no list.
-int64_t number_in_list(std::string_view key) {
-  if (!key.starts_with(kProbeList)) return -1;
-  key.remove_prefix(kProbeList.size());
-  int64_t number = -1;
-  const auto end = std::from_chars(key.data(), key.data() + key.size(), number).ptr;
-  return end != key.data() + key.size() && *end == '.' ? number : -1;
-}
-
-// The chosen probe's tensors, without wrappers.
-io::NamedTensors one_probe(const io::NamedTensors& file, int64_t which, std::string_view source) {
-  std::map<int64_t, io::NamedTensors> listed;
-  io::NamedTensors alone;
-  for (const auto& [given, tensor] : file) {
-    const auto key = vjepa2_key(given);
-    const auto number = number_in_list(key);
-    if (number < 0)
-      alone.emplace_back(key, tensor);
-    else
-      listed[number].emplace_back(key.substr(key.find('.', kProbeList.size()) + 1), tensor);
-  }
-  const std::string name(source);
-  if (listed.empty()) {
-    require(which <= 0, ErrorCategory::invalid_option,
-            name + ": holds one probe and no list, so that there is none of number " +
-                std::to_string(which));
-    return alone;
-  }
-  const auto last = std::to_string(listed.rbegin()->first);
-  require(which >= 0 || listed.size() == 1, ErrorCategory::invalid_option,
-          name + ": holds " + std::to_string(listed.size()) +
-              " probes, each trained with another rate or decay: choose one (--probe_index, "
-              "ProbeFileOptions.which), 0 to " +
-              last);
-  const auto found = which < 0 ? listed.begin() : listed.find(which);
-  require(
-      found != listed.end(), ErrorCategory::invalid_option,
-      name + ": there is no probe of number " + std::to_string(which) + ", they are 0 to " + last);
-  return found->second;
-}
-
-}  // namespace
-
-std::shared_ptr<AttentiveProbe> load_vjepa2_probe(const io::NamedTensors& file,
-                                                  std::string_view source,
-                                                  const ProbeFileOptions& options) {
-  const auto tensors = one_probe(file, options.which, source);
-  AttentiveProbeOptions probe;
-  probe.outputs = extent(tensors, "linear.weight", 2, 0, source);
-  const auto width = extent(tensors, "pooler.query_tokens", 3, 2, source);
-  probe.pooler.self_attention = count_below(tensors, "pooler.blocks.");
-  probe.pooler.heads = options.heads;
-  probe.pooler.mlp_width =
-      extent(tensors, "pooler.cross_attention_block.mlp.fc1.weight", 2, 0, source);
-  expect_blocks(tensors, "pooler.blocks.", probe.pooler.self_attention, width,
-                probe.pooler.mlp_width, source);
-  expect_tensor(tensors, "pooler.cross_attention_block.xattn.kv.weight", {2 * width, width},
-                source);
-  expect_tensor(tensors, "linear.weight", {probe.outputs, width}, source);
-  if (probe.pooler.mlp_width == AttentiveProbeOptions().pooler.hidden(width))
-    probe.pooler.mlp_width = 0;
-  auto loaded = std::make_shared<AttentiveProbe>(width, probe, std::nullopt);
-  nn::load_state_dict(*loaded, tensors, source);
-  loaded->eval();
-  return loaded;
 }
 
 }  // namespace foresight::models

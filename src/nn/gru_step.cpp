@@ -21,7 +21,8 @@ constexpr int64_t kGruElementsAvx512 = 16;
 bool has_avx512() {
 #if defined(__x86_64__)
   static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+                          __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
   return has;
 #else
   return false;
@@ -155,8 +156,15 @@ void gru_rows(const GruRows& rows, int64_t begin, int64_t end) {
   gru_rows<Lanes<float, kGruElements>, kGruRows>(rows, begin, end);
 }
 
-[[gnu::flatten, gnu::target("avx512f,avx512dq,avx512bw,avx512vl,fma,prefer-vector-width=512")]] void
-gru_rows_avx512(const GruRows& rows, int64_t begin, int64_t end) {
+// GCC splits vectors of 64 bytes unless told otherwise; Clang does not know how it is told.
+#ifdef __clang__
+#define FORESIGHT_GRU_AVX512 "avx512f,avx512dq,avx512bw,avx512vl,fma"
+#else
+#define FORESIGHT_GRU_AVX512 "avx512f,avx512dq,avx512bw,avx512vl,fma,prefer-vector-width=512"
+#endif
+[[gnu::flatten, gnu::target(FORESIGHT_GRU_AVX512)]] void gru_rows_avx512(const GruRows& rows,
+                                                                         int64_t begin,
+                                                                         int64_t end) {
   gru_rows<Lanes<float, kGruElementsAvx512>, kGruRowsAvx512>(rows, begin, end);
 }
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/prepacked_linear.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/native/CPUBlas.h>
 
 #include "foresight/core/error.hpp"
 #include "foresight/nn/packed_linear.hpp"
@@ -14,27 +14,43 @@ namespace {
 // The operators of LibTorch's compiler for products with weights in oneDNN's layout.
 using Reorder = Tensor(const Tensor&, std::optional<int64_t>);
 using Multiply = Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&,
-                        c10::string_view, c10::List<std::optional<at::Scalar>>,
-                        std::optional<c10::string_view>);
+                        std::string_view, c10::List<std::optional<at::Scalar>>,
+                        std::optional<std::string_view>);
 
+// Empty where this LibTorch lacks the operator or types it otherwise.
 template <class Signature>
-const std::optional<c10::TypedOperatorHandle<Signature>>& mkldnn(const char* name) {
-  static const auto found = [name]() -> std::optional<c10::TypedOperatorHandle<Signature>> {
-    const auto schema = c10::Dispatcher::singleton().findSchema({name, ""});
-    if (!schema || !schema->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
+std::optional<c10::TypedOperatorHandle<Signature>> mkldnn(const char* name) {
+  const auto schema = c10::Dispatcher::singleton().findSchema({name, ""});
+  if (!schema || !schema->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
+  try {
     return schema->template typed<Signature>();
-  }();
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+}
+
+const auto& reorder() {
+  static const auto found = mkldnn<Reorder>("mkldnn::_reorder_linear_weight");
+  return found;
+}
+const auto& multiply() {
+  static const auto found = mkldnn<Multiply>("mkldnn::_linear_pointwise");
   return found;
 }
 
-const auto& reorder() { return mkldnn<Reorder>("mkldnn::_reorder_linear_weight"); }
-const auto& multiply() { return mkldnn<Multiply>("mkldnn::_linear_pointwise"); }
+bool multiplies_bfloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
 
 }  // namespace
 
 bool PrepackedLinear::available() {
-  static const bool here =
-      at::native::cpublas::could_pack(at::kBFloat16) && reorder() && multiply();
+  static const bool here = multiplies_bfloat16() && at::globalContext().userEnabledMkldnn() &&
+                           reorder() && multiply();
   return here;
 }
 

@@ -105,6 +105,12 @@ Objective& Objective::take_from_goal(std::string task_field, std::string state_f
   return *this;
 }
 
+std::vector<std::string> Objective::fields_from_goal() const {
+  std::vector<std::string> fields;
+  for (const auto& [task_field, state_field] : from_goal_) fields.push_back(task_field);
+  return fields;
+}
+
 std::vector<std::pair<std::string, Tensor>> Objective::goal_fields(const WorldModel& model,
                                                                    const Observation& goal,
                                                                    Noise& noise) const {

@@ -44,7 +44,9 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options,
   }
   std::set<const void*> clipped;
   for (const auto& group : clipping_groups_)
-    for (const auto& parameter : group) clipped.insert(parameter.unsafeGetTensorImpl());
+    for (const auto& parameter : group)
+      require(clipped.insert(parameter.unsafeGetTensorImpl()).second,
+              ErrorCategory::invalid_argument, "AdamW: a parameter is in two clipping groups");
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     require(clipped.contains(parameters_[i].unsafeGetTensorImpl()), ErrorCategory::invalid_argument,
             "AdamW: no clipping group has parameter '" + names_[i] + "'");
@@ -74,7 +76,7 @@ Tensor AdamW::step(double factor, double decay_factor) {
   const bool one_group = clipping_groups_.size() == 1;
   const auto norm = clip_gradient_norm(parameters_, one_group ? options_.clip : 0).cpu();
   if (!at::isfinite(norm).item<bool>()) return norm;
-  if (!one_group)
+  if (!one_group && options_.clip > 0)
     for (const auto& group : clipping_groups_) clip_gradient_norm(group, options_.clip);
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;

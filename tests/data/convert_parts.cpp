@@ -169,5 +169,24 @@ TEST_CASE("a conversion leaves another one of the same target alone") {
   CHECK(fs::exists(folder / "set.converting"));
 }
 
+TEST_CASE("a second conversion to a target is refused, and the first one finishes") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(2, 4);
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    const TemporaryFolder folder;
+    const auto second = [&](int64_t, int64_t) {
+      CHECK(fails_with(
+          ErrorCategory::invalid_argument,
+          [&] { convert_dataset(films.path(), folder / "set", {.format = format}); },
+          (folder / "set.converting").string(), "another conversion is at work"));
+    };
+    CHECK(convert_dataset(films.path(), folder / "set", {.format = format}, second).episodes == 2);
+    CHECK(level_of(*open_dataset(folder / "set"), 1) == 1);
+    const auto entries = fs::directory_iterator(folder.path());
+    CHECK(std::distance(begin(entries), end(entries)) == 1);
+  }
+}
+
 }  // namespace
 }  // namespace foresight::data::convert_parts_test

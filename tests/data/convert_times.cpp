@@ -42,6 +42,21 @@ TEST_CASE("a folder keeps the times of a recording with dropped frames") {
   CHECK(inspect(*copy).irregular_steps == 1);
 }
 
+TEST_CASE("times of another rate than the one that is asked for are not kept") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(1, 6);
+  write_table(films.path(), R"({"fps": 10})");
+  const TemporaryFolder folder;
+  ConvertOptions options{.format = TargetFormat::folder};
+  options.reading.fps = 20;
+  convert_dataset(films.path(), folder / "set", options);
+  const auto copy = open_dataset(folder / "set");
+  CHECK(copy->fps() == 20);
+  const Tensor times = copy->read_all_rows({"timestamp"}, 0);
+  for (int64_t t = 0; t < 6; ++t) CHECK(times[t].item<double>() == Approx(0.05 * t));
+  CHECK(inspect(*copy).irregular_steps == 0);
+}
+
 TEST_CASE("a conversion to LeRobot counts the steps in time that it makes regular") {
   if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
   if (!lerobot_is_written()) return;

@@ -234,6 +234,38 @@ TEST_CASE("a file of frames that cannot be written is an error and leaves nothin
   CHECK(at::equal(again.held(2), broken->read_frames(2, {0})));
 }
 
+TEST_CASE("an episode that decodes to fewer frames than it has is not written") {
+  const TemporaryFolder folder;
+  const FrameFile::Content content{.size = {2, 3}, .episodes = {{7, 4}}};
+  const auto write = [&](int64_t frames) {
+    FrameFile::write(folder / "some.frames", content, 1, [&](int64_t, const FrameFile::Put& put) {
+      put(0, at::zeros({frames, 2, 3, 3}, at::kByte));
+      return true;
+    });
+  };
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { write(3); }, (folder / "some.frames").string(),
+      "episode 7 has 4 frames, 3 were decoded"));
+  CHECK(files_in(folder.path()).empty());
+  write(4);
+  CHECK(files_in(folder.path()).size() == 1);
+}
+
+TEST_CASE("the splits of a recording have files of their own") {
+  const TemporaryFolder folder;
+  const fs::path layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
+  try {
+    for (const char* split : {"train", "valid", ""}) {
+      const auto data = open_dataset(layouts / "robomimic_split", {.split = split});
+      const FrameCache cache(data, kept_in(folder.path()), std::vector<int64_t>{0});
+      CHECK(at::equal(cache.held(0)[1], data->read_frames(0, {1})[0]));
+    }
+    CHECK(files_in(folder.path()).size() == 3);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::unsupported) throw;  // a build without HDF5
+  }
+}
+
 TEST_CASE("what lies beside a recording does not make it another, its own files do") {
   const TemporaryFolder folder;
   const fs::path layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";

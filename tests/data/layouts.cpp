@@ -149,6 +149,20 @@ TEST_CASE("robomimic's filter keys choose demonstrations") {
       "DatasetOptions.split = 'train'", "has no splits"));
 }
 
+TEST_CASE("an empty folder beside the cameras of stable-worldmodel is said to be none") {
+  const TemporaryFolder folder;
+  fs::copy(recordings() / "tworoom" / "swm" / "folder", folder / "set",
+           fs::copy_options::recursive);
+  const auto before = open_dataset(folder / "set");
+  fs::create_directories(folder / "set" / "wrist");
+  fs::create_directories(folder / "set" / "lost+found");
+  const auto data = open_dataset(folder / "set");
+  CHECK(data->cameras() == before->cameras());
+  const auto remarks = data->remarks();
+  REQUIRE(remarks.size() == before->remarks().size() + 1);
+  CHECK_THAT(remarks.front(), Catch::Contains((folder / "set" / "wrist").string() + ": is empty"));
+}
+
 // Pictures whose pixels are known (images/write_fixture.py), as frames 0, 1, 2.
 void copy_pictures(const fs::path& folder) {
   fs::create_directories(folder);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "catch.hpp"
+#include "foresight/data/video_writer.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -132,6 +133,29 @@ TEST_CASE("windows that follow each other decode each packet about once") {
       }
   }
   CHECK(long_groups > 0);
+}
+
+TEST_CASE("windows that follow each other without overlapping still jump over what lies between") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  const auto film = folder / "film.mp4";
+  VideoWriter writer(film, {.key_interval = 2, .preset = "ultrafast"});
+  at::manual_seed(3);
+  for (int i = 0; i < 20; ++i) writer.write(at::randint(0, 256, {20, 16, 16, 3}, at::kByte));
+  writer.close();
+  const Clip clip{film.string(), std::make_unique<VideoReader>(film.string())};
+  const auto& table = *clip.reader->table();
+  REQUIRE(table.packets.size() == 400);
+  PacketDecoder decoder(table, {}, clip.path);
+  int64_t windows = 0;
+  for (int64_t first = 0; first + 60 < 400; first += 61, ++windows) {
+    const auto window = window_at(first, 20);
+    const Tensor pictures = by_packets(decoder, clip, window);
+    REQUIRE(pictures.defined());
+    CHECK(at::equal(pictures, clip.reader->frames(window)));
+  }
+  // Two packets a frame, and behind the last one what a decoder may hold back.
+  CHECK(decoder.packets_sent() <= windows * (4 * 2 + 16));
 }
 
 TEST_CASE("windows in random order decode no more than a decoder that has read nothing") {

@@ -196,5 +196,22 @@ TEST_CASE("DROID notices at opening that the numbers of a trajectory cannot be r
                   whole->read_all_rows(whole->state_columns(), 0)));
 }
 
+TEST_CASE("DROID opens without the places of its camera where they cannot be read") {
+  if (!hdf5_is_built_in()) return;
+  const auto whole = open_dataset(layout_of("droid_extrinsics"));
+  const TemporaryFolder folder;
+  fs::copy(layout_of("droid_extrinsics"), folder / "droid", fs::copy_options::recursive);
+  const auto table = folder / "droid" / "lab" / "01_episode" / "trajectory.h5";
+  take_bytes_away(table, stored_array(*whole, "camera_extrinsics", 1));
+  const auto data = open_dataset(folder / "droid");
+  CHECK(data->columns() == open_dataset(layout_of("droid"))->columns());
+  CHECK(at::equal(data->read_all_rows(data->state_columns(), 1),
+                  whole->read_all_rows(whole->state_columns(), 1)));
+  CHECK(fails_with(
+      ErrorCategory::unsupported,
+      [&] { open_dataset(folder / "droid", {.states = {"camera_extrinsics"}}); }, table.string(),
+      "camera_extrinsics/1001_left"));
+}
+
 }  // namespace
 }  // namespace foresight::data::unreadable_hdf5_test

@@ -237,6 +237,9 @@ TEST_CASE("a run goes on where a batch is cut otherwise into old windows and new
   for (int i = 0; i < 59; ++i) before.loss();  // of 60 batches an epoch
   auto after = task_of(3, 5);                  // 80, and 48
   after.seek(before.position());
+  const auto position = nlohmann::json::parse(after.position());
+  CHECK(position["batch"] == 59);
+  CHECK(position["replay_batch"] == 47);  // the last
   CHECK(after.loss().at("brightness").value.item<double>() > 0);
 }
 

@@ -67,6 +67,9 @@ class FORESIGHT_API Objective {
   /// observed there has under `state_field`, e.g. "goal_proprio" from "proprio".
   Objective& take_from_goal(std::string task_field, std::string state_field);
 
+  /// The task fields of take_from_goal().
+  std::vector<std::string> fields_from_goal() const;
+
   std::vector<std::string> names() const;
   std::vector<std::string> constraint_names() const;
   const RiskOptions& risk() const noexcept { return risk_; }
