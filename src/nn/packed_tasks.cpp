@@ -27,12 +27,7 @@ using float32::apply_tiles;
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FORESIGHT_PACKED_AVX2
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
+#include "avx2_begin.inl"
 namespace avx2 {
 #include "packed_product.inl"
 namespace fixed16 {
@@ -46,11 +41,7 @@ using Value = float;
 using fixed16::apply_tiles;
 using float32::apply_tiles;
 }  // namespace avx2
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "avx2_end.inl"
 #endif
 
 template <class Task>

@@ -34,20 +34,11 @@ namespace portable {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FORESIGHT_ATTENTION_AVX2
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
+#include "avx2_begin.inl"
 namespace avx2 {
 #include "short_attention.inl"
 }
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "avx2_end.inl"
 #endif
 
 // Both give the same bits: without FMA, sums run in the same order.

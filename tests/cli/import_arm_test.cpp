@@ -34,25 +34,25 @@ nn::VideoVitOptions small_encoder() {
   return options;
 }
 
-std::shared_ptr<models::VJepa2Ac> small_arm() {
-  models::VJepa2AcOptions options;
+// Of a model's network: its encoder and its predictor.
+template <class Options>
+Options small_network() {
+  Options options;
   options.encoder = small_encoder();
   options.image.size = 32;
   options.predictor.width = 48;
   options.predictor.depth = 1;
   options.predictor.heads = 2;
   options.predictor.mlp_width = 64;
-  return std::make_shared<models::VJepa2Ac>(options, 3);
+  return options;
+}
+
+std::shared_ptr<models::VJepa2Ac> small_arm() {
+  return std::make_shared<models::VJepa2Ac>(small_network<models::VJepa2AcOptions>(), 3);
 }
 
 std::shared_ptr<models::VJepa2> small_clips(nn::PositionKind positions) {
-  models::VJepa2Options options;
-  options.encoder = small_encoder();
-  options.image.size = 32;
-  options.predictor.width = 48;
-  options.predictor.depth = 1;
-  options.predictor.heads = 2;
-  options.predictor.mlp_width = 64;
+  auto options = small_network<models::VJepa2Options>();
   options.encoder.positions = options.predictor.positions = positions;
   return std::make_shared<models::VJepa2>(options, 3);
 }
