@@ -14,6 +14,7 @@
 #include "foresight/train/learn.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
+#include "tiny_learning.hpp"
 
 namespace foresight::train::data_identity_test {
 namespace {
@@ -41,18 +42,7 @@ TensorRecordings shortened(TensorRecordings recordings, int64_t episodes, int64_
   return recordings;
 }
 
-LearnOptions brief_learning() {
-  LearnOptions options;
-  options.model.cnn = {.channels = {4, 8}, .width = 16};
-  options.model.latent = 6;
-  options.model.mlp.hidden = {16};
-  options.windows = {.frames = 5, .stride = 1};
-  options.loader.batch = 8;
-  options.loader.threads = 0;
-  options.training.steps = 3;
-  options.critic_training.steps = 0;
-  return options;
-}
+LearnOptions brief_learning() { return tiny_learning(3); }
 
 LearnResult learned(std::shared_ptr<const data::Dataset> dataset,
                     const std::filesystem::path& folder, bool resume = false,

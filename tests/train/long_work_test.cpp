@@ -18,6 +18,7 @@
 #include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
+#include "tiny_learning.hpp"
 
 namespace foresight::train::long_work_test {
 namespace {
@@ -128,18 +129,9 @@ TEST_CASE("who is gone during a long measurement is noticed, and a checkpoint is
 
 TEST_CASE("part: frames that rank 1 has to decode", "[.]") {
   const auto parallel = joined_processes();
-  LearnOptions options;
-  options.model.cnn = {.channels = {4, 8}, .width = 16};
-  options.model.latent = 6;
-  options.model.mlp.hidden = {16};
-  options.windows = {.frames = 5, .stride = 1};
-  options.loader.batch = 8;
-  options.loader.threads = 0;
-  options.training.steps = 2;
-  options.critic_training.steps = 0;
-  const auto result = learn(std::make_shared<SlowlyDecoded>(parallel->rank() == 1), options,
-                            {processes_folder() / "run"}, at::kCPU, ProgressStyle::silent,
-                            {.reducer = parallel.get()});
+  const auto result = learn(std::make_shared<SlowlyDecoded>(parallel->rank() == 1),
+                            tiny_learning(2), {processes_folder() / "run"}, at::kCPU,
+                            ProgressStyle::silent, {.reducer = parallel.get()});
   INFO(result.message);
   CHECK(result.outcome == Outcome::finished);
 }

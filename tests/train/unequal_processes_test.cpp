@@ -11,21 +11,15 @@
 #include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
+#include "tiny_learning.hpp"
 
 namespace foresight::train::unequal_processes_test {
 namespace {
 
 LearnOptions skipping_options() {
-  LearnOptions options;
-  options.model.cnn = {.channels = {4, 8}, .width = 16};
-  options.model.latent = 6;
-  options.model.mlp.hidden = {16};
-  options.windows = {.frames = 5, .stride = 1};
-  options.loader.batch = 8;
-  options.loader.threads = 0;
+  auto options = tiny_learning(15);
   options.loader.unreadable = data::Unreadable::skip;
   options.cache.budget_mb = 0;
-  options.training.steps = 15;
   options.critic.mlp.hidden = {8};
   options.critic_training.steps = 2;
   return options;
