@@ -10,8 +10,8 @@ usage() {
   cat <<'HELP'
 Usage: scripts/parity.sh [options]
 Prepares the machine (scripts/setup.sh), builds the tests, runs those that compare with other implementations, and
-writes docs/parity.md. A fixture that no test compares is named, and an error where its source is reproduced as a
-whole; the page is written all the same.
+writes docs/parity.md. A fixture that no test compares, or a network's that none compares in bfloat16, is named, and an
+error where its source is reproduced as a whole; the page is written all the same.
   --goldens DIR     fixtures to compare with (default: tests/data/goldens)
   --out FILE        the page to write (default: docs/parity.md)
 HELP
@@ -53,4 +53,4 @@ code=0
 [ $code -eq 0 ] || [ $code -eq 3 ] || exit $code  # 3: all but the fixtures that it named
 mv "$out.new" "$out"
 say "the page is $out"
-[ $code -eq 0 ] || { warn "fixtures without a row, see above: write their comparison"; exit 1; }
+[ $code -eq 0 ] || { warn "fixtures without a row that they should have, see above: write their comparison"; exit 1; }

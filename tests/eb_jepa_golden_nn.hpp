@@ -10,6 +10,13 @@
 
 namespace foresight {
 
+/// Roundings in sequence of a stack of convolutions, or of a recurrent step.
+inline constexpr int64_t kRoundingsOfStack = 12;
+/// Of an IMPALA encoder. Its last layers count as a stack.
+inline int64_t roundings_of_impala(const nn::ImpalaOptions& options) {
+  return (static_cast<int64_t>(options.channels.size()) + 1) * kRoundingsOfStack;
+}
+
 /// The weights below `prefix`, without it.
 inline io::NamedTensors eb_jepa_params(const Golden& golden, const std::string& prefix = "") {
   io::NamedTensors tensors;

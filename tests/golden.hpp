@@ -18,6 +18,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -38,6 +39,10 @@
 #include "test_device.hpp"
 
 namespace foresight {
+
+/// What networks are compared in. A module that is converted in this order loses no weight's digits
+/// that a later run needs.
+inline constexpr std::array kNetworkTypes{at::kFloat, at::kDouble, at::kBFloat16};
 
 /// One fixture file. Keys read "inputs/..", "params/..", "outputs/.." (float32 run), "outputs64/.."
 /// (float64 run of the same computation), "grads/..", "after_step/..".
@@ -158,9 +163,33 @@ class Golden {
   }
 
   /// Compares what was computed in bfloat16 with the reference's float64 run, or its float32 run
-  /// where that is all there is, within bfloat16_tolerance(). Counts as no compare() of the key.
-  void compare_bfloat16(std::string_view key, const Tensor& actual, int64_t roundings) {
-    compare_with_wide(key, actual, bfloat16_tolerance(roundings));
+  /// where that is all there is, within bfloat16_tolerance(), where `where` (bool, same shape;
+  /// undefined: everywhere) is true. A full key ("grads/..") is taken as it is. Counts as no
+  /// compare() of the key.
+  void compare_bfloat16(std::string_view key, const Tensor& actual, int64_t roundings,
+                        const Tensor& where = {}) {
+    compare_with_wide(key, actual, bfloat16_tolerance(roundings), nullptr, where);
+  }
+
+  /// Compares a network's result with the reference's run in the same precision, as `actual`'s type
+  /// tells: outputs/key in float32, outputs64/key in float64, and compare_bfloat16(). A key that
+  /// the file lacks there is left out, so that a test ends by demanding that none is uncompared().
+  void compare_run(const std::string& key, const Tensor& actual, int64_t roundings,
+                   const Tensor& where = {}) {
+    const auto narrow = "outputs/" + key, wide = "outputs64/" + key;
+    const bool is_bfloat16 = actual.scalar_type() == at::kBFloat16;
+    const auto& own = actual.scalar_type() == at::kDouble ? wide : narrow;
+    if (is_bfloat16 && (file_.has(narrow) || file_.has(wide)))
+      compare_bfloat16(key, actual, roundings, where);
+    else if (!is_bfloat16 && file_.has(own))
+      compare(own, actual, where);
+  }
+
+  /// Where the reference's gradient "grads/.." is so much more than what bfloat16 may lose of it
+  /// that the sign, by which AdamW's first step goes, must be right.
+  Tensor sign_is_sure(std::string_view key, int64_t roundings) const {
+    const auto size = at(key).abs();
+    return size.gt(2 * bfloat16_tolerance(roundings).of_max * size.max() + 1e-6);
   }
 
   /// The same for what was computed in fixed point, within fixed_point_tolerance().
@@ -195,11 +224,10 @@ class Golden {
   static constexpr double kBeyond = 1e6;
 
   void compare_with_wide(std::string_view key, const Tensor& actual, const Tolerance& tolerance,
-                         const char* computed_in = nullptr) {
+                         const char* computed_in = nullptr, const Tensor& where = {}) {
     const auto wide = "outputs64/" + std::string(key);
     const auto seen = compared_;
-    compare(file_.has(wide) ? wide : "outputs/" + std::string(key), actual, Tensor(), &tolerance,
-            computed_in);
+    compare(file_.has(wide) ? wide : full_key(key, actual), actual, where, &tolerance, computed_in);
     compared_ = seen;
   }
 
@@ -268,6 +296,7 @@ class Golden {
     const nlohmann::ordered_json line{
         {"folder", folder_},
         {"fixture", name_},
+        {"kind", kind()},
         {"key", key},
         {"dtype", dtype},
         {"elements", expected.numel()},

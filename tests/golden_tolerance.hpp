@@ -35,6 +35,8 @@ inline Tolerance fixed_point_tolerance(int64_t roundings) {
 /// Roundings in sequence of one transformer block: twice norm, product, nonlinearity, product and
 /// sum, and the scores and sums of attention.
 inline constexpr int64_t kRoundingsOfBlock = 12;
+/// Of a network of `blocks` blocks. What comes before and after them counts as one more.
+constexpr int64_t roundings_of_network(int64_t blocks) { return (blocks + 1) * kRoundingsOfBlock; }
 
 /// The number after `word` in prose such as "abs 2e-5 + rel 5e-5"; 0 where there is none.
 inline double number_after(std::string_view text, std::string_view word) {

@@ -62,6 +62,21 @@ TEST_CASE("a float64 result is held to the float64 reference") {
   });
 }
 
+TEST_CASE("a network's result is compared with the reference's run in its own precision") {
+  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
+    const std::string key = "few_knots_loss";
+    const auto left = [&](const std::string& section) { return golden.uncompared(section).size(); };
+    const auto narrow = left("outputs"), wide = left("outputs64");
+    golden.compare_run(key, (1.001 * golden.at("outputs64/" + key)).to(at::kBFloat16), 1);
+    CHECK((left("outputs") == narrow && left("outputs64") == wide));
+    golden.compare_run(key, golden.output(key), 1);
+    CHECK((left("outputs") == narrow - 1 && left("outputs64") == wide));
+    golden.compare_run(key, golden.at("outputs64/" + key), 1);
+    CHECK(left("outputs64") == wide - 1);
+    golden.compare_run("no_such_key", golden.output(key), 1);
+  });
+}
+
 // Each of these fails, as marked, because compare() found the difference.
 
 namespace {
@@ -99,6 +114,12 @@ TEST_CASE("an undefined tensor is a failure", "[!shouldfail]") {
 TEST_CASE("a float32 error in a float64 result is a failure", "[!shouldfail]") {
   auto golden = sigreg();
   golden.compare("recipe_like_loss", golden.output("recipe_like_loss").to(at::kDouble) + 1e-6);
+}
+
+TEST_CASE("an error in bfloat16 beyond its roundings is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  golden.compare_run("recipe_like_loss",
+                     (1.02 * golden.output("recipe_like_loss")).to(at::kBFloat16), 1);
 }
 
 TEST_CASE("an integer that is off by one is a failure", "[!shouldfail]") {

@@ -4,7 +4,7 @@
 #include <torch/optim/adamw.h>
 
 #include "dino_wm_golden.hpp"
-#include "foresight/nn/autocast.hpp"
+#include "golden_autocast.hpp"
 
 namespace foresight::dino_wm_parity_test {
 
@@ -62,33 +62,25 @@ void compare_separated(Golden& golden, const models::DinoWm& model, const Tensor
                    model.embed_actions(blocks).narrow(-1, 0, model.options().action_width));
 }
 
-// One training step under bfloat16 autocast, as TrainOptions.precision = bf16 makes it: weights,
-// sums and the loss in float32. The backward pass rounds where the forward pass did.
+// One training step in bfloat16, and the update that follows from it.
 void check_bfloat16_step(Golden& golden, const models::DinoWmOptions& options) {
-  INFO("bfloat16 autocast");
   const auto model = golden_dino_wm(golden, options, at::kFloat);
   const auto actions = golden.input("actions");
   const auto features = golden_features(golden, golden.input("visual"));
-  losses::Terms terms;
-  {
-    const nn::Autocast autocast(at::kCPU, /*enabled=*/true);
-    terms = model->loss_of_features(features, golden.input("proprio"),
-                                    actions.narrow(1, 0, actions.size(1) - 1));
-  }
-  terms.total().backward();
-  const auto roundings = 2 * (options.predictor.depth + 1) * kRoundingsOfBlock;
-  // Squares have twice the error, hence four times the roundings of the forward pass.
-  golden.compare_bfloat16("loss", terms.total().to(at::kBFloat16), 2 * roundings);
-  const auto tolerance = bfloat16_tolerance(roundings);
+  const auto n = roundings_of_step(roundings_of_network(options.predictor.depth));
+  const auto loss = [&] {
+    return model
+        ->loss_of_features(features, golden.input("proprio"),
+                           actions.narrow(1, 0, actions.size(1) - 1))
+        .total();
+  };
+  if (!compare_autocast_step(golden, "loss", models::dino_wm_tensors(*model), loss, n)) return;
   const double rate = golden.config().at("predictor_lr");
   const auto& adamw = golden.config().at("adamw");
   for (const auto& [key, tensor] : models::dino_wm_tensors(*model)) {
-    const auto gradient = golden.at("grads/" + key);
-    golden.compare_within("grads/" + key, tensor.grad().to(at::kBFloat16), tolerance);
     if (!key.starts_with("predictor.")) continue;
-    // AdamW's first step goes by the gradient's sign, which must be right where the gradient is
-    // more than its tolerance; then the step is the reference's.
-    const auto sure = gradient.abs().gt(2 * tolerance.of_max * gradient.abs().max() + 1e-6);
+    // Where the gradient's sign is sure, AdamW's first step is the reference's.
+    const auto sure = golden.sign_is_sure("grads/" + key, n.gradient);
     torch::optim::AdamW({tensor}, torch::optim::AdamWOptions(rate)
                                       .betas({adamw.at("betas")[0], adamw.at("betas")[1]})
                                       .eps(adamw.at("eps"))
@@ -178,7 +170,7 @@ void check_bfloat16_rollout(Golden& golden, const models::DinoWm& model, const s
     return whole.reshape(key.sizes());
   };
   const auto roundings =
-      candidates.size(2) * (model.predictor().options().depth + 1) * kRoundingsOfBlock;
+      candidates.size(2) * roundings_of_network(model.predictor().options().depth);
   golden.compare_bfloat16(visual, with_context(parts.features, imagined.at("latent")), roundings);
   golden.compare_bfloat16(proprio, with_context(parts.proprio, imagined.at("proprio")), roundings);
 }
@@ -327,11 +319,35 @@ TEST_CASE("PreJEPA's tensors come back under its names, masks included", "[parit
   });
 }
 
+namespace {
+
+// The model's tensors under PreJEPA's names of its gradients.
+io::NamedTensors prejepa_tensors(const models::DinoWm& model) {
+  auto tensors = models::dino_wm_tensors(model);
+  for (auto& [key, tensor] : tensors)
+    for (const std::string part : {"action", "proprio"})
+      if (key.starts_with(part + "_encoder."))
+        key = "extra_encoders." + part + key.substr(part.size() + 8);
+  return tensors;
+}
+
+}  // namespace
+
 TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity][device]") {
   for_each_golden("lewm/prejepa_train", [](Golden& golden) {
+    const auto options = golden_prejepa_options(golden.config().at("model"));
+    const auto narrow = golden_dino_wm(golden, options);
+    const auto loss = [&] {
+      const auto action = golden.input("action").nan_to_num(0.0);
+      return narrow
+          ->loss_of_features(golden.input("features"), golden.input("proprio"),
+                             action.narrow(1, 0, action.size(1) - 1))
+          .total();
+    };
+    compare_autocast_step(golden, "loss", prejepa_tensors(*narrow), loss,
+                          roundings_of_step(roundings_of_network(options.predictor.depth)));
     for (const auto type : kTypes) {
-      const auto model =
-          golden_dino_wm(golden, golden_prejepa_options(golden.config().at("model")), type);
+      const auto model = golden_dino_wm(golden, options, type);
       const auto input = [&](const char* key) { return golden.input(key).to(type); };
       const auto features = input("features"), proprio = input("proprio");
       const auto action = input("action").nan_to_num(0.0);  // the block of a reset step
@@ -345,12 +361,8 @@ TEST_CASE("PreJEPA's training loss and gradients are the same", "[parity][device
       compare_if_there(golden, "proprio_loss", terms.at("proprio").value);
       if (type == at::kDouble) continue;
       terms.total().backward();
-      for (auto [key, tensor] : models::dino_wm_tensors(*model)) {
-        for (const std::string part : {"action", "proprio"})
-          if (key.starts_with(part + "_encoder."))
-            key = "extra_encoders." + part + key.substr(part.size() + 8);
+      for (const auto& [key, tensor] : prejepa_tensors(*model))
         golden.compare("grads/" + key, tensor.grad());
-      }
       CHECK(golden.uncompared("grads").empty());
     }
     CHECK(golden.uncompared("outputs").empty());

@@ -6,6 +6,7 @@
 #include "eb_jepa_golden.hpp"
 #include "foresight/models/eb_jepa_video.hpp"
 #include "foresight/models/position_probe.hpp"
+#include "golden_autocast.hpp"
 
 namespace foresight::eb_jepa_parity_test {
 namespace {
@@ -14,8 +15,6 @@ constexpr std::array kBothTypes{at::kFloat, at::kDouble};
 std::string section_of_type(at::ScalarType type) {
   return type == at::kDouble ? "outputs64/" : "outputs/";
 }
-
-constexpr int64_t kRoundingsOfStack = 12;  // of a stack or a recurrent step, in sequence
 
 void check_whole(const Golden& golden) {
   CHECK(golden.uncompared("outputs").empty());
@@ -52,8 +51,8 @@ TEST_CASE("encoding, one step and planning's unroll equal EB-JEPA's", "[parity][
     }
     const auto half = golden_eb_jepa(golden, at::kBFloat16);
     const auto first = half->encode_images(frames_first(golden.input("obs").to(at::kBFloat16)));
-    const auto stacks = static_cast<int64_t>(half->options().encoder.channels.size());
-    golden.compare_bfloat16("encoded", as_feature_maps(first), (stacks + 1) * kRoundingsOfStack);
+    golden.compare_bfloat16("encoded", as_feature_maps(first),
+                            roundings_of_impala(half->options().encoder));
     check_whole(golden);
   });
 }
@@ -102,6 +101,36 @@ double recipe_rate(const nlohmann::json& optim, int64_t step) {
   return last + (lr - last) * (1 + std::cos(M_PI * progress)) / 2;
 }
 
+// What the first frame and the blocks after it lead to, in the fixture's layout.
+Tensor predicted_states(const models::EbJepa& model, const Tensor& images, const Tensor& blocks) {
+  const auto first = model.encode_images(images.narrow(1, 0, 1));
+  const auto steps = model.options().predicted_steps;
+  return as_feature_maps(
+      at::cat({first, model.unroll(first.select(1, 0), blocks.narrow(1, 0, steps))}, 1));
+}
+
+// The first step in bfloat16: its states with weights of that type, its loss under autocast. Losses
+// look at all through heads, which count as a stack.
+void check_bfloat16_step(Golden& golden) {
+  const auto images = frames_first(golden.input("step0.obs"));
+  const auto blocks = blocks_between(golden.input("step0.actions"));
+  const auto narrow = golden_eb_jepa(golden, at::kBFloat16);
+  const auto& options = narrow->options();
+  const auto forward =
+      roundings_of_impala(options.encoder) + options.predicted_steps * kRoundingsOfStack;
+  {
+    at::NoGradGuard no_grad;
+    golden.compare_bfloat16(
+        "predicted_states",
+        predicted_states(*narrow, images.to(at::kBFloat16), blocks.to(at::kBFloat16)), forward);
+  }
+  const auto model = golden_eb_jepa(golden, at::kFloat);
+  model->train();
+  compare_autocast_loss(
+      golden, "step0.loss", [&] { return model->loss_of_images(images, blocks).total(); },
+      roundings_of_squares(forward + kRoundingsOfStack));
+}
+
 void train_as_upstream(Golden& golden, at::ScalarType type) {
   const auto& optim = golden.config().at("optim");
   const bool is_float = type == at::kFloat;
@@ -118,12 +147,7 @@ void train_as_upstream(Golden& golden, at::ScalarType type) {
     const auto blocks = blocks_between(golden.input(step + "actions").to(type));
     if (s == 0) {
       at::NoGradGuard no_grad;
-      const auto first = model->encode_images(images.narrow(1, 0, 1));
-      const auto steps = model->options().predicted_steps;
-      golden.compare(
-          "predicted_states",
-          as_feature_maps(
-              at::cat({first, model->unroll(first.select(1, 0), blocks.narrow(1, 0, steps))}, 1)));
+      golden.compare("predicted_states", predicted_states(*model, images, blocks));
     }
     const auto terms = model->loss_of_images(images, blocks);
     compare_terms(golden, step, terms);
@@ -154,6 +178,7 @@ TEST_CASE(
     "weights",
     "[parity][device]") {
   for_each_golden("eb_jepa/ac_train", [](Golden& golden) {
+    check_bfloat16_step(golden);
     for (const auto type : kBothTypes) train_as_upstream(golden, type);
     std::vector<double> rates;
     const auto& optim = golden.config().at("optim");
@@ -165,13 +190,36 @@ TEST_CASE(
   });
 }
 
+namespace {
+
+models::PositionProbe golden_probe(const Golden& golden, const models::EbJepa& model,
+                                   at::ScalarType type) {
+  models::PositionProbe probe({.latent = model.options().latent()});
+  probe.to(test_device(), type);
+  nn::load_state_dict(probe, eb_jepa_params(golden, "head."), golden.name());
+  return probe;
+}
+
+void check_bfloat16_probe(Golden& golden) {
+  const auto model = golden_eb_jepa(golden, at::kFloat, "jepa.");
+  const auto probe = golden_probe(golden, *model, at::kFloat);
+  const auto forward = roundings_of_impala(model->options().encoder) + kRoundingsOfStack;
+  const auto loss = [&] {
+    const auto latents = model->encode_images(frames_first(golden.input("obs")));
+    golden.compare_bfloat16("prediction", probe.normalised(latents).transpose(1, 2), forward);
+    return probe.squared_units(probe.loss(latents, golden.input("location").transpose(1, 2)));
+  };
+  compare_autocast_loss(golden, "unnormalized_mse", loss, roundings_of_squares(forward));
+}
+
+}  // namespace
+
 TEST_CASE("the position probe and its gradients equal EB-JEPA's", "[parity][device]") {
   for_each_golden_of_full_set("eb_jepa/probe", [](Golden& golden) {
+    check_bfloat16_probe(golden);
     for (const auto type : kBothTypes) {
       const auto model = golden_eb_jepa(golden, type, "jepa.");
-      models::PositionProbe probe({.latent = model->options().latent()});
-      probe.to(test_device(), type);
-      nn::load_state_dict(probe, eb_jepa_params(golden, "head."), golden.name());
+      const auto probe = golden_probe(golden, *model, type);
       const auto latents = model->encode_images(frames_first(golden.input("obs").to(type)));
       const auto locations = golden.input("location").to(type).transpose(1, 2);
       golden.compare("prediction", probe.normalised(latents).transpose(1, 2));
@@ -215,23 +263,30 @@ std::shared_ptr<models::EbJepaVideo> golden_video_model(const Golden& golden, at
   return model;
 }
 
+// Roundings in sequence of two convolutions, their norms and nonlinearities, and the sum. What
+// comes before and after a network's blocks counts as one more.
+constexpr int64_t kRoundingsOfResidual = 8;
+constexpr int64_t kOfVideoEncoder = (3 + 1) * kRoundingsOfResidual;
+constexpr int64_t kOfVideoPredictor = (3 + 1 + 3 + 1) * kRoundingsOfResidual;
+
 void check_video_inference(Golden& golden, const models::EbJepaVideo& model, const Tensor& clips) {
   at::NoGradGuard no_grad;
   const auto mode = nn::Mode::infer;
-  const auto compare = [&](const std::string& key, const Tensor& x) {
-    golden.compare("eval." + key, frames_first(x));
+  const auto compare = [&](const std::string& key, const Tensor& x, int64_t predictions) {
+    golden.compare_run("eval." + key, frames_first(x),
+                       kOfVideoEncoder + predictions * kOfVideoPredictor);
   };
   const auto encoded = model.encode(clips, mode);
-  compare("encoded", encoded);
-  compare("predictor_one_pass", model.predict(encoded, mode));
+  compare("encoded", encoded, 0);
+  compare("predictor_one_pass", model.predict(encoded, mode), 1);
   const auto imagined = [](const Tensor& pass) { return pass.slice(1, 2); };
-  compare("infer", imagined(model.parallel_pass(encoded, encoded, mode)));
+  compare("infer", imagined(model.parallel_pass(encoded, encoded, mode)), 1);
   auto states = encoded;
   for (int64_t k = 0; k < model.options().predicted_steps; ++k) {
     states = model.parallel_pass(encoded, states, mode);
-    compare("unroll_step" + std::to_string(k), imagined(states));
+    compare("unroll_step" + std::to_string(k), imagined(states), k + 1);
   }
-  compare("autoregressive_window3", model.unroll(encoded.narrow(1, 0, 3), 2, mode));
+  compare("autoregressive_window3", model.unroll(encoded.narrow(1, 0, 3), 2, mode), 2);
 }
 
 void check_video_training(Golden& golden, const models::EbJepaVideo& model, const Tensor& clips) {
@@ -253,9 +308,28 @@ void check_video_training(Golden& golden, const models::EbJepaVideo& model, cons
 
 }  // namespace
 
+namespace {
+
+// Passes with weights of bfloat16, and a training step's loss under autocast. The projector counts
+// as a block.
+void check_bfloat16_video(Golden& golden) {
+  const auto clips = frames_first(golden.input("video"));
+  check_video_inference(golden, *golden_video_model(golden, at::kBFloat16),
+                        clips.to(at::kBFloat16));
+  const auto model = golden_video_model(golden, at::kFloat);
+  model->train();
+  const auto forward = kOfVideoEncoder + model->options().predicted_steps * kOfVideoPredictor;
+  compare_autocast_loss(
+      golden, "train.loss", [&] { return model->loss(clips).total(); },
+      roundings_of_squares(forward + kRoundingsOfResidual));
+}
+
+}  // namespace
+
 TEST_CASE("the video model's passes, losses, gradients and statistics equal EB-JEPA's",
           "[parity][device]") {
   for_each_golden("eb_jepa/video", [](Golden& golden) {
+    check_bfloat16_video(golden);
     for (const auto type : kBothTypes) {
       const auto clips = frames_first(golden.input("video").to(type));
       const auto model = golden_video_model(golden, type);

@@ -7,7 +7,7 @@
 #include "foresight/losses/straightening.hpp"
 #include "foresight/losses/temporal.hpp"
 #include "foresight/losses/vicreg.hpp"
-#include "foresight/nn/autocast.hpp"
+#include "golden_autocast.hpp"
 #include "lewm_golden.hpp"
 
 namespace foresight::lewm_training_parity_test {
@@ -154,8 +154,9 @@ void check_bfloat16_step(Golden& golden, const std::map<std::string, std::string
   INFO("bfloat16 autocast");
   TrainingRun run(golden);
   const auto& options = run.model->options();
-  const auto encoder = (options.vit.depth + 1) * kRoundingsOfBlock;
-  const auto forward = encoder + (options.adaln.depth + 1) * kRoundingsOfBlock;
+  const auto encoder = roundings_of_network(options.vit.depth);
+  const auto n =
+      roundings_of_joint_step(encoder + roundings_of_network(options.adaln.depth), encoder);
   {
     at::NoGradGuard no_grad;
     const auto copy = run.model->copy();
@@ -165,23 +166,16 @@ void check_bfloat16_step(Golden& golden, const std::map<std::string, std::string
     golden.compare_bfloat16("emb", latents, encoder);
   }
   const auto terms = run.backward(0, Precision::bf16);
-  // Squares have twice the error, hence four times the roundings.
-  golden.compare_bfloat16("loss", terms.total().to(at::kBFloat16), 4 * forward);
+  golden.compare_bfloat16("loss", terms.total().to(at::kBFloat16), n.loss);
   for (const auto& [ours, theirs] : names)
-    golden.compare_bfloat16(theirs, terms.at(ours).value.to(at::kBFloat16), 4 * forward);
-  // A gradient has the errors of what it starts from, a difference of the prediction and a target
-  // that is learned along; of the activations that it is multiplied with; and its own roundings
-  // where the forward pass rounded.
-  const auto tolerance = bfloat16_tolerance(forward + encoder + forward + forward);
+    golden.compare_bfloat16(theirs, terms.at(ours).value.to(at::kBFloat16), n.loss);
   std::map<std::string, Tensor> sure;
   for (const auto& [key, gradient] : run.gradients()) {
     const auto full = "grads/" + reference_name(golden, key);
-    golden.compare_within(full, gradient.to(at::kBFloat16), tolerance);
-    const auto reference = golden.at(full).abs();
-    sure[key] = reference.gt(2 * tolerance.of_max * reference.max() + 1e-6);
+    golden.compare_bfloat16(full, gradient.to(at::kBFloat16), n.gradient);
+    sure[key] = golden.sign_is_sure(full, n.gradient);
   }
-  // AdamW's first step goes by the gradient's sign, which must be right where the gradient is more
-  // than its tolerance; then the step is the reference's.
+  // Where the gradient's sign is sure, AdamW's first step is the reference's.
   const double rate = golden.config().at("optimizer").at("lr");
   run.apply(rate);
   for (const auto& parameter : run.model->named_parameters()) {

@@ -131,7 +131,7 @@ void check_bfloat16_run(Golden& golden, const models::VJepa2& model, const nlohm
               model.options().encoder.tubelet);
   const auto tokens = model.encode(clip);
   REQUIRE(tokens.scalar_type() == at::kBFloat16);
-  const auto of_encoder = (model.options().encoder.depth + 1) * kRoundingsOfBlock;
+  const auto of_encoder = roundings_of_network(model.options().encoder.depth);
   golden.compare_bfloat16(name + "last_hidden_state", tokens, of_encoder);
   if (!names.contains("context_mask")) return;
   const auto context = golden.input(names.at("context_mask")[0].get<std::string>());
@@ -139,12 +139,27 @@ void check_bfloat16_run(Golden& golden, const models::VJepa2& model, const nlohm
   golden.compare_bfloat16(
       name + "predictor.last_hidden_state",
       model.predict_targets(nn::gather_tokens(tokens, context), context, targets, kMaskToken),
-      of_encoder + (model.options().predictor.depth + 1) * kRoundingsOfBlock);
+      of_encoder + roundings_of_network(model.options().predictor.depth));
+}
+
+// The logits of a classifier of videos.
+void check_classification(Golden& golden, const models::VJepa2& model,
+                          const models::AttentiveProbe& probe, const nlohmann::json& run,
+                          at::ScalarType type) {
+  const auto video = golden.input(run.at("tensors").at("pixel_values_videos").get<std::string>());
+  const auto clip = clip_of(video.to(type), model.options().encoder.tubelet);
+  // Reading by the query is a block like those before it.
+  const auto blocks = probe.options().pooler.self_attention + 1;
+  golden.compare_run(
+      run.at("name").get<std::string>() + ".logits", probe.forward(model.encode(clip)),
+      roundings_of_network(model.options().encoder.depth) + roundings_of_network(blocks));
 }
 
 void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run,
-               const std::string& key, at::ScalarType type) {
+               at::ScalarType type) {
   constexpr int64_t kMaskToken = 1;  // the one that Hugging Face's predictor uses
+  const auto key =
+      (type == at::kDouble ? "outputs64/" : "outputs/") + run.at("name").get<std::string>() + ".";
   const auto& names = run.at("tensors");
   const auto clip =
       clip_of(golden.input(names.at("pixel_values_videos").get<std::string>()).to(type),
@@ -180,25 +195,18 @@ TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity][devic
     const auto probe = models::load_hf_vjepa2_probe(folder);
     const bool classifies = golden.config().at("class") == "VJEPA2ForVideoClassification";
     REQUIRE((probe != nullptr) == classifies);
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       model->to(test_device(), type);
-      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      if (probe) probe->to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
-        const auto key = section + run.at("name").get<std::string>() + ".";
-        if (!classifies) {
-          check_run(golden, *model, run, key, type);
-          continue;
-        }
-        probe->to(test_device(), type);
-        const auto video =
-            golden.input(run.at("tensors").at("pixel_values_videos").get<std::string>());
-        const auto clip = clip_of(video.to(type), model->options().encoder.tubelet);
-        golden.compare(key + "logits", probe->forward(model->encode(clip)));
+        if (probe)
+          check_classification(golden, *model, *probe, run, type);
+        else if (type == at::kBFloat16)
+          check_bfloat16_run(golden, *model, run);
+        else
+          check_run(golden, *model, run, type);
       }
     }
-    model->to(test_device(), at::kBFloat16);
-    if (!classifies)
-      for (const auto& run : golden.config().at("runs")) check_bfloat16_run(golden, *model, run);
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
   });

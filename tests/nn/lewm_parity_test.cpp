@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every part of the LeWM network against the reference implementation, in float32 and float64.
+// Every part of the LeWM network against the reference implementation, in float32, float64 and
+// bfloat16.
+#include <optional>
+
+#include "foresight/nn/autocast.hpp"
 #include "lewm_golden_nn.hpp"
 
 namespace foresight::lewm_parity_test {
-
-namespace {
-
-constexpr std::array kTypes{at::kFloat, at::kDouble};
-
-std::string reference_key(const std::string& key, at::ScalarType type) {
-  return (type == at::kDouble ? "outputs64/" : "outputs/") + key;
-}
-
-// Compares where the fixture has the key for this type.
-void compare_if_there(Golden& golden, const std::string& key, const Tensor& actual) {
-  const auto full = reference_key(key, actual.scalar_type());
-  if (golden.has(full)) golden.compare(full, actual);
-}
-
-}  // namespace
 
 TEST_CASE(
     "the ViT encoder equals the reference at native and other image sizes, in both key layouts",
@@ -28,16 +16,19 @@ TEST_CASE(
     nn::Vit vit(golden_vit_options(config), config.at("image_size"));
     nn::load_state_dict(vit, golden_tensors(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       vit.to(test_device(), type);
       for (const std::string image : golden.config().at("images")) {
         const auto x = golden.input(image).to(type);
-        compare_if_there(golden, image + "_embeddings", vit.embed(x));
-        compare_if_there(golden, image + "_last_hidden_state", vit.tokens(x));
-        compare_if_there(golden, image + "_cls", vit.encode(x, nn::Mode::infer));
+        const auto compare = [&](const std::string& key, const Tensor& actual, int64_t blocks) {
+          golden.compare_run(image + key, actual, roundings_of_network(blocks));
+        };
+        compare("_embeddings", vit.embed(x), 0);
+        compare("_last_hidden_state", vit.tokens(x), vit.options().depth);
+        compare("_cls", vit.encode(x, nn::Mode::infer), vit.options().depth);
         const auto hidden = vit.hidden_states(x);
         for (std::size_t i = 0; i < hidden.size(); ++i)
-          compare_if_there(golden, image + "_hidden_" + std::to_string(i), hidden[i]);
+          compare("_hidden_" + std::to_string(i), hidden[i], static_cast<int64_t>(i));
       }
     }
     CHECK(golden.uncompared("outputs").empty());
@@ -51,22 +42,23 @@ TEST_CASE(
     "[parity][device]") {
   for_each_golden("lewm/lewm_mlp", [](Golden& golden) {
     for (const auto& [name, config] : golden.config().at("mlps").items()) {
-      for (const auto type : kTypes) {
+      for (const auto type : kNetworkTypes) {
         nn::Projection head(config.at("input_dim"), golden_projection_options(config),
                             config.at("output_dim"));
         nn::load_state_dict(head, golden_tensors(golden, "params", name + "."), golden.name());
         head.to(test_device(), type);
         at::NoGradGuard no_grad;
         const auto x = golden.input(name + "_x").to(type);
-        compare_if_there(golden, name + "_eval", head.forward(x, nn::Mode::infer));
-        compare_if_there(golden, name + "_eval", head.fold().forward(x));
-        if (!golden.has("outputs/" + name + "_train")) continue;
-        compare_if_there(golden, name + "_train", head.forward(x, nn::Mode::train));
-        for (const auto& [key, value] : nn::state_dict(head)) {
-          const auto after = reference_key(name + "_after_train/" + key, type);
-          if (golden.has(after)) golden.compare(after, value);
-        }
-        compare_if_there(golden, name + "_eval_after_train", head.forward(x, nn::Mode::infer));
+        const auto compare = [&](const std::string& key, const Tensor& actual) {
+          golden.compare_run(name + key, actual, kRoundingsOfBlock);
+        };
+        compare("_eval", head.forward(x, nn::Mode::infer));
+        compare("_eval", head.fold().forward(x));
+        // Training has its weights and statistics in float32.
+        if (type == at::kBFloat16 || !golden.has("outputs/" + name + "_train")) continue;
+        compare("_train", head.forward(x, nn::Mode::train));
+        for (const auto& [key, value] : nn::state_dict(head)) compare("_after_train/" + key, value);
+        compare("_eval_after_train", head.forward(x, nn::Mode::infer));
       }
     }
     CHECK(golden.uncompared("outputs").empty());
@@ -80,10 +72,10 @@ TEST_CASE("the action encoder equals the reference and embeds each block on its 
     const auto& config = golden.config().at("action_encoder");
     nn::ActionEncoder encoder(config.at("input_dim"), golden_action_encoder_options(config));
     nn::load_state_dict(encoder, golden_tensors(golden, "params"), golden.name());
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       encoder.to(test_device(), type);
       for (const auto& [name, blocks] : golden.section("inputs"))
-        golden.compare(reference_key(name, type), encoder.forward(blocks.to(type)));
+        golden.compare_run(name, encoder.forward(blocks.to(type)), kRoundingsOfBlock);
     }
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
@@ -96,20 +88,30 @@ TEST_CASE("the AdaLN predictor equals the reference for every window length, wit
     const auto& config = golden.config().at("predictor");
     nn::AdaLnPredictor predictor(golden_predictor_options(config), golden_predictor_sizes(config));
     nn::load_state_dict(predictor, golden_tensors(golden, "params"), golden.name());
-    for (const auto type : kTypes) {
-      predictor.to(test_device(), type);
+    const auto forward = roundings_of_network(config.at("depth"));
+    // Its scales are -1 but for less than the last digit of bfloat16: weights stay in float32.
+    const bool has_fine_scales = golden.name() == "lewm_predictor_eps";
+    for (const auto type : kNetworkTypes) {
+      const bool is_mixed = has_fine_scales && type == at::kBFloat16;
+      if (is_mixed && !has_autocast()) continue;
+      const auto held = is_mixed ? at::kFloat : type;
+      predictor.to(test_device(), held);
       for (const int64_t window : golden.config().at("windows")) {
         const auto cut = [&](const char* key) {
-          return golden.input(key).to(type).narrow(1, 0, window).clone().requires_grad_();
+          return golden.input(key).to(held).narrow(1, 0, window).clone().requires_grad_();
         };
         const auto latents = cut("emb"), conditions = cut("act_emb");
+        std::optional<nn::Autocast> autocast;
+        if (is_mixed) autocast.emplace(test_device().type(), /*enabled=*/true);
         const auto out = predictor.forward(latents, conditions, nn::Mode::infer);
+        autocast.reset();
         const auto name = "window" + std::to_string(window);
-        golden.compare(reference_key(name, type), out);
-        const auto weights = golden.input("grad_out" + std::to_string(window)).to(type);
+        golden.compare_run(name, out.to(type), forward);
+        const auto weights = golden.input("grad_out" + std::to_string(window)).to(held);
         (out * weights).sum().backward();
-        golden.compare(reference_key(name + "_grad_emb", type), latents.grad());
-        golden.compare(reference_key(name + "_grad_act", type), conditions.grad());
+        golden.compare_run(name + "_grad_emb", latents.grad().to(type), 2 * forward);
+        golden.compare_run(name + "_grad_act", conditions.grad().to(type), 2 * forward);
+        if (type == at::kBFloat16) continue;
         const auto last = predictor.last(latents, conditions, nn::Mode::infer);
         CHECK(at::allclose(last, out.select(1, -1), 1e-5, type == at::kDouble ? 1e-12 : 2e-5));
       }

@@ -14,8 +14,6 @@ using nn::ActionConditioning;
 
 namespace {
 
-constexpr std::array kTypes{at::kFloat, at::kDouble};
-
 nn::PatchPredictorOptions options_of(const nlohmann::json& config) {
   return {.depth = config.at("depth"),
           .heads = config.at("heads"),
@@ -89,12 +87,14 @@ TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of f
     nn::PatchPredictor predictor(options, sizes);
     nn::load_state_dict(predictor, params(golden), golden.name());
     const std::string traced = golden.config().at("trace");
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       predictor.to(test_device(), type);
-      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      if (type == at::kDouble && golden.has("outputs/mask"))
+        golden.compare("outputs/mask", dependence(predictor));
       at::NoGradGuard no_grad;
       for (const auto& [name, tokens] : golden.section("inputs"))
-        golden.compare(section + name, run(predictor, tokens.to(type)));
+        golden.compare_run(name, run(predictor, tokens.to(type)),
+                           roundings_of_network(options.depth));
       // The branches of every layer, from the public halves of a block.
       auto x = golden.input(traced).to(type);
       x = (x + golden.param("pos_embedding").to(type).narrow(1, 0, x.size(1)))
@@ -113,17 +113,16 @@ TEST_CASE("the predictor equals DINO-WM's, layer by layer, for every number of f
         };
         fill(attention, "0");
         fill(feed_forward, "1");
-        const auto key = section + traced + ".layer" + std::to_string(i);
+        const auto key = traced + ".layer" + std::to_string(i);
         const auto attended =
             attention.forward(x, nullptr, nullptr, nn::Outputs::all, nn::Mode::infer);
-        golden.compare(key + ".attention", attended.flatten(1, 2));
+        golden.compare_run(key + ".attention", attended.flatten(1, 2), roundings_of_network(i));
         x = attended + x;
         const auto fed = feed_forward.forward(x, nn::Mode::infer);
-        golden.compare(key + ".feed_forward", fed.flatten(1, 2));
+        golden.compare_run(key + ".feed_forward", fed.flatten(1, 2), roundings_of_network(i));
         x = fed + x;
       }
     }
-    if (golden.has("outputs/mask")) golden.compare("outputs/mask", dependence(predictor));
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
   });
@@ -134,23 +133,23 @@ TEST_CASE("the predictor equals stable-worldmodel's, with input gradients", "[pa
     const auto& config = golden.config().at("predictor");
     nn::PatchPredictor predictor(options_of(config), sizes_of(config));
     nn::load_state_dict(predictor, params(golden), golden.name());
-    for (const auto type : kTypes) {
+    const auto forward = roundings_of_network(config.at("depth"));
+    for (const auto type : kNetworkTypes) {
       predictor.to(test_device(), type);
-      const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      if (type == at::kDouble) golden.compare("outputs/mask", dependence(predictor));
       for (const int64_t frames : golden.config().at("frames")) {
-        const auto name = std::to_string(frames);
+        const auto number = std::to_string(frames), name = "frames" + number;
         const auto x = golden.input("tokens")
                            .to(type)
                            .narrow(1, 0, frames * predictor.sizes().tokens)
                            .clone()
                            .requires_grad_();
         const auto y = run(predictor, x);
-        golden.compare(section + "frames" + name, y);
-        (y * golden.input("grad_out" + name).to(type)).sum().backward();
-        golden.compare(section + "frames" + name + "_grad", x.grad());
+        golden.compare_run(name, y, forward);
+        (y * golden.input("grad_out" + number).to(type)).sum().backward();
+        golden.compare_run(name + "_grad", x.grad(), 2 * forward);
       }
     }
-    golden.compare("outputs/mask", dependence(predictor));
     CHECK(golden.uncompared("outputs").empty());
     CHECK(golden.uncompared("outputs64").empty());
   });

@@ -43,29 +43,38 @@ TEST_CASE("DINOv2 equals its own code at every size, with and without registers"
     for (const auto& item : golden.section("params")) params.emplace_back(item);
     nn::load_state_dict(vit, nn::vit_tensors(params), golden.name());
     at::NoGradGuard no_grad;
-    for (const auto type : {at::kFloat, at::kDouble}) {
+    for (const auto type : kNetworkTypes) {
       vit.to(test_device(), type);
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
+      const auto compare = [&](const std::string& key, const Tensor& actual, int64_t blocks) {
+        if (type == at::kBFloat16)
+          golden.compare_bfloat16(key, actual, roundings_of_network(blocks));
+        else
+          golden.compare_resampled(section + key, actual);
+      };
       for (const auto& run : golden.config().at("runs")) {
-        const auto key = section + run.at("name").get<std::string>() + ".";
-        auto images = golden.input(run.at("image").get<std::string>()).to(type);
+        const auto key = run.at("name").get<std::string>() + ".";
+        // Pictures are resized in float32, whatever the network computes in.
+        auto images = golden.input(run.at("image").get<std::string>())
+                          .to(type == at::kDouble ? at::kDouble : at::kFloat);
         if (run.contains("resize")) {
           const int64_t size = run.at("resize");
           images = at::_upsample_bilinear2d_aa(images, {size, size}, /*align_corners=*/false);
-          golden.compare(key + "resized", images);
+          golden.compare(section + key + "resized", images);
         }
+        images = images.to(type);
         Tensor masked;
         if (run.contains("masks")) masked = golden.input(run.at("masks").get<std::string>());
         const auto tokens = vit.tokens(images, masked);
-        golden.compare_resampled(key + "pos_embed", vit.positions(images.size(2), images.size(3)));
-        golden.compare_resampled(key + "x_norm_clstoken", tokens.select(1, 0));
-        golden.compare_resampled(key + "x_norm_patchtokens", tokens.slice(1, vit.prefix()));
+        const auto depth = options.depth;
+        compare(key + "pos_embed", vit.positions(images.size(2), images.size(3)), 0);
+        compare(key + "x_norm_clstoken", tokens.select(1, 0), depth);
+        compare(key + "x_norm_patchtokens", tokens.slice(1, vit.prefix()), depth);
         if (options.registers > 0)
-          golden.compare_resampled(key + "x_norm_regtokens",
-                                   tokens.narrow(1, 1, options.registers));
+          compare(key + "x_norm_regtokens", tokens.narrow(1, 1, options.registers), depth);
         if (masked.defined()) continue;
-        golden.compare_resampled(key + "x_norm_clstoken", vit.encode(images, nn::Mode::infer));
-        golden.compare_resampled(key + "x_norm_patchtokens", vit.patch_tokens(images));
+        compare(key + "x_norm_clstoken", vit.encode(images, nn::Mode::infer), depth);
+        compare(key + "x_norm_patchtokens", vit.patch_tokens(images), depth);
       }
     }
     CHECK(golden.uncompared("outputs").empty());

@@ -59,7 +59,7 @@ TEST_CASE("rotary attention equals the reference, with token ids and with condit
           if (key.starts_with("attn."))
             tensor.copy_(golden.param(name + "." + key.substr(std::string("attn.").size())));
       }
-      for (const auto type : kTypes) {
+      for (const auto type : kNetworkTypes) {
         block.to(test_device(), type);
         const auto options = at::TensorOptions().dtype(type).device(test_device());
         const auto x = golden.input(config.at("x").get<std::string>()).to(type);
@@ -80,13 +80,15 @@ TEST_CASE("rotary attention equals the reference, with token ids and with condit
         }
         attention.rope = &rope;
         const auto qkv = block.query_key_value(x);
-        const auto key = section_of(type) + name;
-        golden.compare(key + ".q_plain", qkv[0]);
-        golden.compare(key + ".k_plain", qkv[1]);
-        golden.compare(key + ".v", qkv[2]);
-        golden.compare(key + ".q_rotated", nn::rotate(qkv[0], rope));
-        golden.compare(key + ".k_rotated", nn::rotate(qkv[1], rope));
-        golden.compare(key + ".y", block.attend(x, attention));
+        const auto compare = [&](const char* key, const Tensor& actual) {
+          golden.compare_run(name + key, actual, kRoundingsOfBlock);
+        };
+        compare(".q_plain", qkv[0]);
+        compare(".k_plain", qkv[1]);
+        compare(".v", qkv[2]);
+        compare(".q_rotated", nn::rotate(qkv[0], rope));
+        compare(".k_rotated", nn::rotate(qkv[1], rope));
+        compare(".y", block.attend(x, attention));
       }
     }
     check_complete(golden);
@@ -108,10 +110,13 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
     }
     nn::load_state_dict(vit, golden_section(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       vit.to(test_device(), type);
       for (const auto& run : config.at("runs")) {
-        const std::string key = section_of(type) + run.at("name").get<std::string>();
+        const auto name = run.at("name").get<std::string>();
+        const auto compare = [&](const std::string& key, const Tensor& actual, int64_t blocks) {
+          golden.compare_run(name + key, actual, roundings_of_network(blocks));
+        };
         const auto clips = golden.input(run.at("clip").get<std::string>()).to(type);
         Tensor ids;
         if (run.contains("masks")) {
@@ -120,18 +125,18 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
           ids = at::cat(masks);
         }
         if (config.at("model").contains("out_layers")) {
-          const auto outputs =
-              vit.layers(clips, config.at("model").at("out_layers").get<std::vector<int64_t>>());
+          const auto layers = config.at("model").at("out_layers").get<std::vector<int64_t>>();
+          const auto outputs = vit.layers(clips, layers);
           for (std::size_t i = 0; i < outputs.size(); ++i)
-            golden.compare(key + ".layer" + std::to_string(i), outputs[i]);
+            compare(".layer" + std::to_string(i), outputs[i], layers[i] + 1);
           continue;
         }
-        golden.compare(key, vit.forward(clips, ids));
+        compare("", vit.forward(clips, ids), options.depth);
         if (!run.value("trace", false)) continue;
-        golden.compare(key + ".patch_embed", vit.embed(clips));
+        compare(".patch_embed", vit.embed(clips), 0);
         const auto states = vit.hidden_states(clips);
         for (std::size_t i = 1; i < states.size(); ++i)
-          golden.compare(key + ".block" + std::to_string(i - 1), states[i]);
+          compare(".block" + std::to_string(i - 1), states[i], static_cast<int64_t>(i));
       }
     }
     check_complete(golden);
@@ -145,7 +150,7 @@ TEST_CASE("the masked predictor equals the reference", "[parity][device]") {
                                        model.at("embed_dim"), golden_grid(model));
     nn::load_state_dict(predictor, golden_section(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       predictor.to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
         const auto input = [&](const char* key) {
@@ -153,10 +158,11 @@ TEST_CASE("the masked predictor equals the reference", "[parity][device]") {
         };
         const auto x = input("x").to(type);
         const int64_t mask = run.at("mask_index");
-        golden.compare(section_of(type) + run.at("name").get<std::string>(),
-                       model.value("return_all_tokens", false)
-                           ? predictor.all_tokens(x, input("ctx"), input("tgt"), mask)
-                           : predictor.forward(x, input("ctx"), input("tgt"), mask));
+        golden.compare_run(run.at("name"),
+                           model.value("return_all_tokens", false)
+                               ? predictor.all_tokens(x, input("ctx"), input("tgt"), mask)
+                               : predictor.forward(x, input("ctx"), input("tgt"), mask),
+                           roundings_of_network(model.at("depth")));
       }
     }
     check_complete(golden);
@@ -175,7 +181,7 @@ TEST_CASE("the action-conditioned predictor equals the reference for every numbe
     golden.compare("outputs/attention_mask",
                    nn::frame_causal_mask(grid.frames, 0, per_frame, at::TensorOptions()));
     at::NoGradGuard no_grad;
-    for (const auto type : kTypes) {
+    for (const auto type : kNetworkTypes) {
       predictor.to(test_device(), type);
       for (const auto& run : golden.config().at("runs")) {
         const auto input = [&](const char* key) {
@@ -185,12 +191,14 @@ TEST_CASE("the action-conditioned predictor equals the reference for every numbe
         const auto x = input("x");
         const nn::FrameSequence frames{x.unflatten(1, {-1, grid.per_frame()}), input("actions"),
                                        input("states"), input("extrinsics")};
-        const std::string key = section_of(type) + run.at("name").get<std::string>();
-        golden.compare(key, predictor.forward(frames).flatten(1, 2));
+        const std::string key = run.at("name");
+        golden.compare_run(key, predictor.forward(frames).flatten(1, 2),
+                           roundings_of_network(options.depth));
         if (!run.value("trace", false)) continue;
         const auto trace = predictor.hidden_states(frames);
         for (std::size_t i = 1; i < trace.size(); ++i)
-          golden.compare(key + ".block" + std::to_string(i - 1), trace[i]);
+          golden.compare_run(key + ".block" + std::to_string(i - 1), trace[i],
+                             roundings_of_network(static_cast<int64_t>(i)));
       }
     }
     check_complete(golden);

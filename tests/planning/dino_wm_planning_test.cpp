@@ -30,7 +30,7 @@ Objective dino_wm_objective(GoalDistance distance, double alpha) {
 TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all frames",
           "[parity][device]") {
   for_each_golden("dino_wm/objective", [](Golden& golden) {
-    for (const auto type : {at::kFloat, at::kDouble}) {
+    for (const auto type : kNetworkTypes) {
       const auto input = [&](const char* key) { return golden.input(key).to(type); };
       Trajectory trajectory;
       trajectory.states = State(3);
@@ -54,7 +54,10 @@ TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all fr
             dino_wm_objective(distance, config.at("alpha")).evaluate(trajectory, task);
         const auto cost = costs.total.squeeze(1) * scale;
         const auto name = config.at("name").get<std::string>();
-        if (type == at::kFloat)
+        // Latents of bfloat16 are compared in float32: a difference of two rounded ones, squared.
+        if (type == at::kBFloat16)
+          golden.compare_bfloat16(name, cost.to(type), 4 * 2);
+        else if (type == at::kFloat)
           golden.compare("outputs/" + name, cost);
         else if (scale == 1.0)
           golden.compare("outputs64/" + name, cost);

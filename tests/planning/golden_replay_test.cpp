@@ -63,6 +63,7 @@ TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity][device
                      per_iteration(plan, [](const auto& r) { return r.weights; }).squeeze(1));
     }
     golden.compare("min_cost_per_iteration", plan.diagnostics.best_cost);
+    golden.compare("selection_gap", selection_gap(plan).squeeze(1));
   });
 }
 
@@ -189,6 +190,7 @@ TEST_CASE("V-JEPA 2-AC's planner is a point of the sampling loop with pinned dim
                          free.expand_as(mean));
     const auto shown = at::ones({horizon, 7}, at::kBool).index_copy(1, searched, free);
     golden.compare_where("action", plan.actions[0], shown);
+    golden.compare("selection_gap", selection_gap(plan).squeeze(1));
   });
 }
 
@@ -217,6 +219,8 @@ TEST_CASE("DINO-WM's CEM is a point of the sampling loop", "[parity][device]") {
     golden.compare("mu", means(plan));
     golden.compare("sigma", deviations(plan));
     golden.compare("plan", plan.actions);
+    golden.compare("logged_loss", plan.diagnostics.best_cost.mean(1));
+    golden.compare("selection_gap", selection_gap(plan));
   });
 }
 
@@ -242,6 +246,9 @@ TEST_CASE("LeWM's CEM is a point of the sampling loop", "[parity][device]") {
     CHECK(plan.status == Status::ok);
     golden.compare("candidates", candidates(plan));
     golden.compare("topk_inds", survivors(plan));
+    golden.compare("topk_vals", per_iteration(plan, [](const auto& r) {
+                     return r.costs.gather(1, r.survivors);
+                   }));
     golden.compare("mean", means(plan));
     golden.compare("var", deviations(plan));
     golden.compare("actions", plan.actions);

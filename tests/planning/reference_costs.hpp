@@ -123,4 +123,14 @@ Tensor per_iteration(const Plan& plan, Pick&& pick) {
   return at::stack(rows);
 }
 
+/// What the best candidate that did not survive costs more than the worst that did, by iteration
+/// [I,B].
+inline Tensor selection_gap(const Plan& plan) {
+  return per_iteration(plan, [](const auto& r) {
+    const auto ranked = std::get<0>(r.costs.sort(1));
+    const auto k = r.survivors.size(1);
+    return ranked.select(1, k) - ranked.select(1, k - 1);
+  });
+}
+
 }  // namespace foresight

@@ -120,21 +120,30 @@ TEST_CASE("goal distance and effort equal stable-worldmodel's planning costs, wi
   for_each_golden("lewm/goal_cost", [](Golden& golden) {
     for (const auto& entry : golden.config().at("cases")) {
       const std::string name = entry;
-      for (const auto reduction : {Reduction::sum, Reduction::mean}) {
-        const std::string key = name + "_" + std::string(enum_name(reduction));
-        const auto predicted = golden.input(name + "_pred").requires_grad_();
-        Trajectory trajectory;
-        trajectory.states = State(3);
-        trajectory.states.set("latent", predicted);
-        trajectory.actions = golden.input(name + "_actions");
-        Task task(1);
-        task.set(kGoal, golden.input(name + "_goal").select(1, -1));  // the last goal frame
-        const auto cost = goal_distance({.reduction = reduction})(trajectory, task);
-        golden.compare(key, cost);
-        golden.compare(key + "_grad", torch::autograd::grad({cost.sum()}, {predicted})[0]);
-        golden.compare(name + "_control", control_effort()(trajectory, task));
+      for (const auto type : kNetworkTypes) {
+        const auto input = [&](const char* key) { return golden.input(name + key).to(type); };
+        // A difference of two rounded numbers, squared.
+        const auto compare = [&](const std::string& key, const Tensor& actual) {
+          golden.compare_run(name + key, actual.to(type), 4 * 2);
+        };
+        for (const auto reduction : {Reduction::sum, Reduction::mean}) {
+          const std::string key = "_" + std::string(enum_name(reduction));
+          const auto predicted = input("_pred").requires_grad_();
+          Trajectory trajectory;
+          trajectory.states = State(3);
+          trajectory.states.set("latent", predicted);
+          trajectory.actions = input("_actions");
+          Task task(1);
+          task.set(kGoal, input("_goal").select(1, -1));  // the last goal frame
+          const auto cost = goal_distance({.reduction = reduction})(trajectory, task);
+          compare(key, cost);
+          compare(key + "_grad", torch::autograd::grad({cost.sum()}, {predicted})[0]);
+          compare("_control", control_effort()(trajectory, task));
+        }
       }
     }
+    CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
   });
 }
 

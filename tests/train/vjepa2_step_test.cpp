@@ -5,6 +5,7 @@
 #include "foresight/nn/ema.hpp"
 #include "foresight/train/adamw.hpp"
 #include "foresight/train/schedule.hpp"
+#include "golden_autocast.hpp"
 #include "vjepa2_golden.hpp"
 
 namespace foresight::train::vjepa2_step_test {
@@ -102,7 +103,7 @@ void compare_weights(Golden& golden, const io::NamedTensors& state,
 }
 
 struct Pretraining {
-  explicit Pretraining(const Golden& golden)
+  Pretraining(const Golden& golden, at::ScalarType type)
       : model(golden_vjepa2_options(golden.config())), target(model.options().encoder) {
     const auto params = golden_section(golden, "params");
     models::load_vjepa2(model, params, models::EncoderWeights::online, golden.name());
@@ -110,6 +111,15 @@ struct Pretraining {
         target,
         models::vjepa2_part(params, "target_encoder", target.options().positions, golden.name()),
         golden.name());
+    model.to(test_device(), type);
+    target.to(test_device(), type);
+  }
+
+  int64_t roundings_of_encoder() const {
+    return roundings_of_network(model.options().encoder.depth);
+  }
+  int64_t roundings_of_prediction() const {
+    return roundings_of_encoder() + roundings_of_network(model.options().predictor.depth);
   }
 
   models::VJepa2 model;
@@ -132,21 +142,36 @@ std::vector<models::MaskedClips> batch_of(const Golden& golden, int64_t step, at
 }
 
 // Targets and predictions of the first step.
-void compare_forward(Golden& golden, const Pretraining& run, const std::string& section,
-                     const std::vector<models::MaskedClips>& groups) {
+void compare_forward(Golden& golden, at::ScalarType type) {
   at::NoGradGuard no_grad;
+  const Pretraining run(golden, type);
+  const auto groups = batch_of(golden, 0, type);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const auto group = "group" + std::to_string(g);
-    golden.compare(section + "target_layernormed." + group,
-                   models::masked_targets(run.target, groups[g].clips));
+    golden.compare_run("target_layernormed." + group,
+                       models::masked_targets(run.target, groups[g].clips),
+                       run.roundings_of_encoder());
     for (std::size_t m = 0; m < groups[g].masks.size(); ++m) {
       const auto& mask = groups[g].masks[m];
       const auto context = run.model.encode_context(groups[g].clips, mask.context);
-      golden.compare(
-          section + "prediction." + group + ".mask" + std::to_string(m),
-          run.model.predict_targets(context, mask.context, mask.targets, static_cast<int64_t>(g)));
+      golden.compare_run(
+          "prediction." + group + ".mask" + std::to_string(m),
+          run.model.predict_targets(context, mask.context, mask.targets, static_cast<int64_t>(g)),
+          run.roundings_of_prediction());
     }
   }
+}
+
+// The loss of the first step in bfloat16. Prediction and target are rounded.
+void check_bfloat16_loss(Golden& golden) {
+  const Pretraining run(golden, at::kFloat);
+  const auto loss = [&] {
+    return models::masked_prediction_loss(run.model, run.target, batch_of(golden, 0, at::kFloat),
+                                          golden.config().at("loss_exp"))
+        .total();
+  };
+  compare_autocast_loss(golden, "loss_step0", loss,
+                        run.roundings_of_prediction() + run.roundings_of_encoder());
 }
 
 // V-JEPA 2-AC's latents and both kinds of prediction, computed in bfloat16. Every step that is fed
@@ -163,8 +188,8 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
   const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))
                            .unflatten(0, {clips.size(0), clips.size(2)});
   REQUIRE(latents.scalar_type() == at::kBFloat16);
-  const auto of_encoder = (options.encoder.depth + 1) * kRoundingsOfBlock;
-  const auto of_step = (options.predictor.depth + 1) * kRoundingsOfBlock;
+  const auto of_encoder = roundings_of_network(options.encoder.depth);
+  const auto of_step = roundings_of_network(options.predictor.depth);
   golden.compare_bfloat16(prefix + "h", latents.flatten(1, 2), of_encoder);
   const auto predictions =
       model.training_predictions({latents, input("actions"), input("states"), input("extrinsics")});
@@ -172,6 +197,26 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
                           of_encoder + of_step);
   golden.compare_bfloat16(prefix + "z_ar", predictions.rollout.flatten(1, 2),
                           of_encoder + options.auto_steps * of_step);
+}
+
+// The loss in bfloat16. Predictions and targets are rounded.
+void check_bfloat16_action_loss(Golden& golden, const models::VJepa2AcOptions& options,
+                                const std::string& prefix) {
+  models::VJepa2Ac model(options);
+  models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+  model.to(test_device());
+  const auto loss = [&] {
+    const auto clips = golden.input("clips");
+    const auto latents = model.encode_images(clips.transpose(1, 2).flatten(0, 1))
+                             .unflatten(0, {clips.size(0), clips.size(2)});
+    return model
+        .loss_of_latents(latents, golden.input("actions"), golden.input("states"),
+                         golden.input("extrinsics"))
+        .total();
+  };
+  compare_autocast_loss(golden, prefix + "loss", loss,
+                        2 * roundings_of_network(options.encoder.depth) +
+                            options.auto_steps * roundings_of_network(options.predictor.depth));
 }
 
 }  // namespace
@@ -182,17 +227,10 @@ TEST_CASE("V-JEPA 2 training steps are the reference's from schedule to moving a
     const auto& config = golden.config();
     const auto& optim = config.at("optim");
     const double exponent = config.at("loss_exp");
-    {
-      Pretraining run(golden);
-      run.model.to(test_device(), at::kDouble);
-      run.target.to(test_device(), at::kDouble);
-      compare_forward(golden, run, "outputs64/", batch_of(golden, 0, at::kDouble));
-    }
+    for (const auto type : kNetworkTypes) compare_forward(golden, type);
+    check_bfloat16_loss(golden);
     for (const auto type : {at::kFloat, at::kDouble}) {
-      Pretraining run(golden);
-      run.model.to(test_device(), type);
-      run.target.to(test_device(), type);
-      if (type == at::kFloat) compare_forward(golden, run, "outputs/", batch_of(golden, 0, type));
+      Pretraining run(golden, type);
       train::AdamW optimizer(run.model, adamw_options(optim));
       for (int64_t step = 0; step < config.at("steps"); ++step) {
         const auto suffix = "_step" + std::to_string(step);
@@ -232,6 +270,7 @@ TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of 
       options.rollout_start = variant == "fixed" ? models::RolloutStart::first_prediction
                                                  : models::RolloutStart::second_prediction;
       check_bfloat16_predictions(golden, options, variant + ".");
+      check_bfloat16_action_loss(golden, options, variant + ".");
       for (const auto type : {at::kFloat, at::kDouble}) {
         const std::string section =
             (type == at::kDouble ? "outputs64/" : "outputs/") + variant + ".";
