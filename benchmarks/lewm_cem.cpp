@@ -3,10 +3,11 @@
 // whole LeWM (18 million parameters, random weights), CEM as published: 300 candidates, 30 elites,
 // 30 iterations, five blocks of five actions, one observed frame and one goal. Encoding both is
 // part of a solve, preparing the pictures is not. In turns, on one device and as many threads each:
-// ours in float32, in bfloat16 and, on the CPU, in fixed point of 16 bits, on a GPU also kernel by
-// kernel instead of as CUDA graphs, stable-worldmodel in float32; from the same weights and draws,
-// so that the plans can be compared as well. Then the two
-// parts of a solve, in turns as well: encoding one picture, and imagining all candidates once.
+// ours in float32, in bfloat16, in bfloat16 with candidates in doubt again in float32 and, on the
+// CPU, in fixed point of 16 bits, on a GPU also kernel by kernel instead of as CUDA graphs,
+// stable-worldmodel in float32; from the same weights and draws, so that the plans can be compared
+// as well. Then the two parts of a solve, in turns as well: encoding one picture, and imagining all
+// candidates once.
 //   benchmark_lewm_cem [--device cpu|cuda] [<python>] [<threads>] [<rounds>] [<candidates>]
 //                      [<iterations>]
 // <python> runs peer_stable_worldmodel.py beside this file's source; "-" leaves the peer out.
@@ -82,10 +83,12 @@ enum class Graphs { no, yes };
 // A model in one precision, and what it is to plan.
 class Planning {
  public:
-  Planning(std::shared_ptr<models::Jepa> model, const Inputs& inputs, Graphs graphs = Graphs::no)
+  Planning(std::shared_ptr<models::Jepa> model, const Inputs& inputs, Graphs graphs = Graphs::no,
+           std::shared_ptr<const WorldModel> quick = nullptr)
       : model_(std::move(model)),
         imagining_(graphs == Graphs::yes ? std::make_shared<models::GraphedModel>(model_)
                                          : std::shared_ptr<const WorldModel>(model_)),
+        quick_(std::move(quick)),
         device_(model_->parameters().front().device()),
         type_(model_->parameters().front().scalar_type()),
         inputs_{inputs.noise.to(device_), inputs.pixels.to(device_), inputs.goal.to(device_)} {
@@ -128,6 +131,8 @@ class Planning {
     return milliseconds([&] { imagining_->rollout(state, candidates, noise); }, device_);
   }
 
+  std::shared_ptr<const WorldModel> imagining() const { return imagining_; }
+
  private:
   Tensor latent(const Tensor& picture) const {
     return model_->encode_images(picture.to(type_), nn::Mode::infer);  // [1,1,D]
@@ -138,6 +143,7 @@ class Planning {
   Problem problem(Noise& noise) const {
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
+    if (quick_) objective.set_quick_model(quick_, at::kBFloat16, recheck_for(options_));
     Problem problem;
     problem.options = problem.options.device(device_);
     problem.horizon = kHorizon;
@@ -148,7 +154,7 @@ class Planning {
   }
 
   std::shared_ptr<models::Jepa> model_;
-  std::shared_ptr<const WorldModel> imagining_;
+  std::shared_ptr<const WorldModel> imagining_, quick_;
   at::Device device_;
   at::ScalarType type_;
   Inputs inputs_;
@@ -218,6 +224,7 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   const auto graphs = on_cpu ? Graphs::no : Graphs::yes;
   std::vector<Precision> ours{{"float32", {model, inputs, graphs}},
                               {"bfloat16", {narrow, inputs, graphs}}};
+  ours.push_back({"bfloat16_rechecked", {model, inputs, graphs, ours.back().planning.imagining()}});
   if (on_cpu) {
     ours.push_back({"fixed16", {model->fixed_point_copy(), inputs}});
   } else {

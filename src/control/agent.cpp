@@ -91,11 +91,11 @@ AgentOptions AgentOptions::vjepa2_ac() {
   return options;
 }
 
-Agent Agent::load(const std::filesystem::path& folder) {
+Agent Agent::load(const std::filesystem::path& folder, io::Placement placement) {
   const auto bundle = io::read_bundle(folder);
   Agent agent;
   agent.config_ = bundle.config;
-  agent.loaded_ = models::read_world_model(bundle);
+  agent.loaded_ = models::read_world_model(bundle, placement);
   agent.critic_ = models::read_value_critic(bundle);
   // Planning needs gradients with respect to actions at most.
   for (auto& parameter : agent.loaded_.module->parameters()) parameter.set_requires_grad(false);
@@ -115,20 +115,26 @@ Agent Agent::load(const std::filesystem::path& folder) {
 }
 
 std::shared_ptr<const WorldModel> Agent::planning_model() const {
+  return lend(loaded_, &Lent::model);
+}
+
+std::shared_ptr<const WorldModel> Agent::lend(const models::LoadedWorldModel& loaded,
+                                              std::weak_ptr<const WorldModel> Lent::* place) const {
   std::lock_guard lock(lent_->mutex);
-  if (auto model = lent_->model.lock()) return model;
-  const auto on_gpu = loaded_.module->parameters().front().is_cuda();
+  auto& lent = (*lent_).*place;
+  if (auto model = lent.lock()) return model;
+  const auto on_gpu = loaded.module->parameters().front().is_cuda();
   const auto owner = std::make_shared<std::shared_ptr<const WorldModel>>(
-      on_gpu && options.cuda_graphs ? std::make_shared<models::GraphedModel>(loaded_.model)
-                                    : loaded_.model);
+      on_gpu && options.cuda_graphs ? std::make_shared<models::GraphedModel>(loaded.model)
+                                    : loaded.model);
   std::shared_ptr<const WorldModel> model(owner, owner->get());
-  lent_->model = model;
+  lent = model;
   return model;
 }
 
 void Agent::require_nothing_lent(const char* change) const {
   std::lock_guard lock(lent_->mutex);
-  require(lent_->model.expired(), ErrorCategory::invalid_argument,
+  require(lent_->model.expired() && lent_->quick.expired(), ErrorCategory::invalid_argument,
           std::string(change) +
               " would change the weights under a controller, monitor or objective that was made "
               "from this agent or a copy of it: call it before they are made, or load the bundle "
@@ -141,11 +147,16 @@ void Agent::to(const at::Device& device) {
   if (loaded_.module->parameters().front().device() == place) return;
   require_nothing_lent("Agent::to");
   loaded_.module->to(place);
+  if (quick_.module) quick_.module->to(place);
   if (critic_) critic_->to(place);
 }
 
 void Agent::compute_in(models::InferencePrecision precision) {
   const bool copies = precision == models::InferencePrecision::fixed16;
+  const bool rechecks = precision == models::InferencePrecision::bfloat16_rechecked;
+  auto quick = !rechecks      ? models::LoadedWorldModel{}
+               : quick_.model ? quick_
+                              : models::bfloat16_copy(loaded_);
   const auto critic_type =
       precision == models::InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat;
   const bool converts_critic =
@@ -158,6 +169,7 @@ void Agent::compute_in(models::InferencePrecision precision) {
     if (critic_) critic_ = critic_->copy();
   }
   if (converts_critic) critic_->to(critic_type);
+  quick_ = std::move(quick);
 }
 
 Objective Agent::objective() const {
@@ -193,6 +205,9 @@ Objective Agent::objective() const {
     objective.add("control_effort", weights.control_effort, control_effort());
   if (weights.action_rate > 0)
     objective.add("action_rate", weights.action_rate, action_rate(model().spec().action.block));
+  if (quick_.model)
+    objective.set_quick_model(lend(quick_, &Lent::quick), at::kBFloat16,
+                              recheck_for(options.sampling));
   return objective;
 }
 

@@ -121,6 +121,12 @@ State State::to(const at::Device& device) const {
   return map(batch_dims_, [&](const Tensor& value) { return value.to(device); });
 }
 
+State State::to(at::ScalarType type) const {
+  return map(batch_dims_, [&](const Tensor& value) {
+    return value.is_floating_point() ? value.to(type) : value;
+  });
+}
+
 State State::detach() const {
   return map(batch_dims_, [](const Tensor& value) { return value.detach(); });
 }

@@ -18,15 +18,19 @@ void pack_where_it_pays(Jepa& model) {
 }
 
 template <auto read>
-LoadedWorldModel loaded(const io::Bundle& bundle) {
-  const auto model = read(bundle);
+LoadedWorldModel loaded(const io::Bundle& bundle, io::Placement placement) {
+  const auto model = read(bundle, placement);
   return {model, model};
 }
 
-std::shared_ptr<Jepa> jepa(const io::Bundle& bundle) {
+std::shared_ptr<Jepa> jepa(const io::Bundle& bundle, io::Placement) {
   auto model = read_jepa(bundle);
   pack_where_it_pays(*model);
   return model;
+}
+
+std::shared_ptr<EbJepa> eb_jepa(const io::Bundle& bundle, io::Placement) {
+  return read_eb_jepa(bundle);
 }
 
 }  // namespace
@@ -35,7 +39,7 @@ const std::vector<WorldModelFamily>& world_model_families() {
   static const std::vector<WorldModelFamily> families{
       {kJepaFamily, loaded<jepa>},
       {kDinoWmFamily, loaded<read_dino_wm>},
-      {kEbJepaFamily, loaded<read_eb_jepa>},
+      {kEbJepaFamily, loaded<eb_jepa>},
       {kVJepa2AcFamily, loaded<read_vjepa2_ac>},
   };
   return families;
@@ -46,8 +50,9 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
   if (precision != InferencePrecision::fixed16) {
     require(!model || !model->in_fixed_point(), ErrorCategory::unsupported,
             "the model is in fixed point, which is not turned back: load its bundle anew");
-    const auto type = precision == InferencePrecision::float32 ? at::kFloat : at::kBFloat16;
+    const auto type = precision == InferencePrecision::bfloat16 ? at::kBFloat16 : at::kFloat;
     const bool repack = model && type_of(*model) != type;
+    if (repack) model->unpack();
     loaded.module->to(type);
     if (repack) pack_where_it_pays(*model);
     return loaded;
@@ -62,10 +67,19 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
   return {copy, copy};
 }
 
-LoadedWorldModel read_world_model(const io::Bundle& bundle) {
+LoadedWorldModel bfloat16_copy(const LoadedWorldModel& loaded) {
+  const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
+  require(model && !model->in_fixed_point(), ErrorCategory::unsupported,
+          "bfloat16_rechecked: a model of family '" + loaded.model->spec().family +
+              "' has no copy in bfloat16, only 'jepa' in floating point has");
+  const auto copy = model->copy();
+  return in_precision({copy, copy}, InferencePrecision::bfloat16);
+}
+
+LoadedWorldModel read_world_model(const io::Bundle& bundle, io::Placement placement) {
   std::string known;
   for (const auto& family : world_model_families()) {
-    if (bundle.config.family == family.name) return family.read(bundle);
+    if (bundle.config.family == family.name) return family.read(bundle, placement);
     known += (known.empty() ? "" : ", ") + std::string(family.name);
   }
   throw Error(ErrorCategory::unsupported, bundle.tensors.path().string() + ": model family '" +
@@ -73,8 +87,8 @@ LoadedWorldModel read_world_model(const io::Bundle& bundle) {
                                               "' is not a world model known here, known: " + known);
 }
 
-LoadedWorldModel read_world_model(const std::filesystem::path& folder) {
-  return read_world_model(io::read_bundle(folder));
+LoadedWorldModel read_world_model(const std::filesystem::path& folder, io::Placement placement) {
+  return read_world_model(io::read_bundle(folder), placement);
 }
 
 }  // namespace foresight::models

@@ -39,6 +39,20 @@ Tensor constraint_value(std::string_view name, const Tensor& value) {
 
 Tensor plus(const Tensor& sum, const Tensor& value) { return sum.defined() ? sum + value : value; }
 
+// Of the fields that hold numbers; float where none does.
+at::ScalarType floating_type(const State& state) {
+  for (const auto& [name, value] : state.fields())
+    if (value.is_floating_point()) return value.scalar_type();
+  return at::kFloat;
+}
+
+Trajectory widened(Trajectory future, at::ScalarType type) {
+  future.states = future.states.to(type);
+  for (Tensor* values : {&future.rewards, &future.discounts})
+    if (values->defined()) *values = values->to(type);
+  return future;
+}
+
 int64_t bytes_of(const Tensor& tensor, int64_t batch) {
   return tensor.numel() / std::max<int64_t>(1, batch) * static_cast<int64_t>(tensor.element_size());
 }
@@ -65,6 +79,7 @@ Objective& Objective::add(std::string name, double weight, CostTerm term, TermVi
 }
 
 Objective& Objective::constrain(std::string name, CostTerm constraint, TermView view) {
+  if (quick_) check_quick(/*constrained=*/true, risk_);
   add_part(constraints_, {std::move(name), 1.0, std::move(constraint), view});
   return *this;
 }
@@ -84,8 +99,25 @@ Objective& Objective::reweight(std::string_view name, double weight) {
 
 Objective& Objective::set_risk(const RiskOptions& risk) {
   require_valid(risk);
+  if (quick_) check_quick(!constraints_.empty(), risk);
   risk_ = risk;
   return *this;
+}
+
+Objective& Objective::set_quick_model(std::shared_ptr<const WorldModel> quick, at::ScalarType type,
+                                      const RecheckOptions& recheck) {
+  require_valid(recheck);
+  require(quick != nullptr && at::isFloatingType(type), ErrorCategory::invalid_argument,
+          "Objective::set_quick_model needs a model and a floating type");
+  check_quick(!constraints_.empty(), risk_);
+  quick_ = Quick{std::move(quick), type, recheck};
+  return *this;
+}
+
+void Objective::check_quick(bool constrained, const RiskOptions& risk) {
+  require(!constrained && risk.particles == 1, ErrorCategory::unsupported,
+          "objective: a quick model can neither tell which candidates keep constraints nor share "
+          "the draws of several rollouts per candidate");
 }
 
 std::vector<std::string> Objective::names() const {
@@ -222,22 +254,41 @@ CostFunction Objective::cost_function(const WorldModel& model, State state, Nois
                       shape_string(state.batch_shape())));
   require(budget.bytes >= 0, ErrorCategory::invalid_argument,
           fmt::format("RolloutBudget.bytes = {} must be >= 0", budget.bytes));
-  const auto rollouts = risk_.particles;
-  CostFunction whole = [objective = *this, &model, state, &noise, task,
-                        rollouts](const Tensor& actions) {
-    if (rollouts == 1) return objective.evaluate(model.rollout(state, actions, noise), task);
+  const auto sliced = [&](CostFunction whole, const State& from) -> CostFunction {
+    if (budget.bytes == 0) return whole;
+    return [whole = std::move(whole), &model, from, budget,
+            rollouts = risk_.particles](const Tensor& actions) {
+      const auto fitting = candidates_within(budget.bytes, model, from, actions.size(2)) / rollouts;
+      return in_slices(whole, std::max<int64_t>(1, fitting))(actions);
+    };
+  };
+  auto exact =
+      sliced(costs_of([&model, state, &noise](
+                          const Tensor& actions) { return model.rollout(state, actions, noise); },
+                      task),
+             state);
+  if (!quick_) return exact;
+  const auto narrow = state.to(quick_->type);
+  auto quick = sliced(costs_of(
+                          [model = quick_->model, narrow, type = floating_type(state),
+                           &noise](const Tensor& actions) {
+                            return widened(model->rollout(narrow, actions, noise), type);
+                          },
+                          task),
+                      narrow);
+  return recheck_survivors(std::move(quick), std::move(exact), quick_->recheck);
+}
+
+// The costs of what is imagined for candidates, each several times where the risk measure asks so.
+CostFunction Objective::costs_of(Imagine imagine, const Task& task) const {
+  return [objective = *this, imagine = std::move(imagine), task,
+          rollouts = risk_.particles](const Tensor& actions) {
+    if (rollouts == 1) return objective.evaluate(imagine(actions), task);
     require(!objective.empty(), ErrorCategory::invalid_argument, "objective has no terms");
     auto shape = actions.sizes().vec();
     shape.insert(shape.begin() + 2, rollouts);
     const auto repeated = actions.unsqueeze(2).expand(shape).flatten(1, 2);
-    return objective.evaluate_risk(
-        objective.futures_of(model.rollout(state, repeated, noise), rollouts), task);
-  };
-  if (budget.bytes == 0) return whole;
-  return [whole = std::move(whole), &model, state = std::move(state), budget,
-          rollouts](const Tensor& actions) {
-    const auto fitting = candidates_within(budget.bytes, model, state, actions.size(2)) / rollouts;
-    return in_slices(whole, std::max<int64_t>(1, fitting))(actions);
+    return objective.evaluate_risk(objective.futures_of(imagine(repeated), rollouts), task);
   };
 }
 

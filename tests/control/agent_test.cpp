@@ -77,6 +77,48 @@ TEST_CASE("an agent infers in the precision that is asked for, or says that it c
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { other.compute_in(models::InferencePrecision::fixed16); },
       "dino_wm", "fixed16"));
+  CHECK(fails_with(
+      ErrorCategory::unsupported,
+      [&] { other.compute_in(models::InferencePrecision::bfloat16_rechecked); }, "dino_wm",
+      "bfloat16_rechecked"));
+}
+
+TEST_CASE("an agent that imagines in bfloat16 and rechecks finds float32's plan") {
+  at::NoGradGuard no_grad;
+  const TemporaryFolder folder;
+  const auto jepa =
+      jepa_under_test(tiny_jepa_options(models::EncoderKind::vit, models::PredictorKind::adaln, 2));
+  models::write_jepa(folder / "jepa", *jepa, models::jepa_bundle_config(*jepa));
+  const auto planned = [&](models::InferencePrecision precision) {
+    auto agent = Agent::load(folder / "jepa");
+    agent.options.sampling.samples = 100;
+    agent.options.sampling.elites = 10;
+    agent.options.sampling.iterations = 6;
+    agent.compute_in(precision);
+    auto mpc = agent.controller();
+    mpc.set_goal(pixel_observation(1, 3));
+    const auto decision = mpc.act(pixel_observation(1, 4));
+    INFO(decision.message);
+    REQUIRE(decision.status == Status::ok);
+    CHECK(agent.objective().names().size() == 1);
+    return decision.solved.front().plan;
+  };
+  const auto wide = planned(models::InferencePrecision::float32),
+             checked = planned(models::InferencePrecision::bfloat16_rechecked),
+             narrow = planned(models::InferencePrecision::bfloat16);
+  CHECK(at::allclose(checked.actions, wide.actions, 0, 1e-4));
+  CHECK(at::allclose(checked.cost, wide.cost, 0, 1e-4));
+  CHECK_FALSE(at::allclose(narrow.actions, wide.actions, 0, 1e-2));
+
+  auto agent = Agent::load(folder / "jepa");
+  agent.compute_in(models::InferencePrecision::bfloat16_rechecked);
+  CHECK(agent.module().parameters().front().scalar_type() == at::kFloat);
+  {
+    const auto objective = agent.objective();
+    CHECK(fails_with(ErrorCategory::invalid_argument, [&] { agent.to(at::kMeta); }, "Agent::to"));
+  }
+  agent.options.sampling.elites = 0;
+  CHECK(fails_with(ErrorCategory::unsupported, [&] { agent.objective(); }, "elites"));
 }
 
 TEST_CASE("an agent plans with a model of patches as with one of vectors") {

@@ -97,9 +97,13 @@ struct FORESIGHT_API AgentOptions {
 class FORESIGHT_API Agent {
  public:
   /// Reads a bundle of any family that models::read_world_model() knows; planner settings are those
-  /// it holds, else AgentOptions::lewm(). Throws Error as io::read_bundle() and the family's reader
-  /// do, and for planner settings or a calibration that it does not know.
-  static Agent load(const std::filesystem::path& bundle);
+  /// it holds, else AgentOptions::lewm(). With io::Placement::share the weights of a DINO-WM or
+  /// V-JEPA 2-AC stay in the bundle's mapped file, which then must not be overwritten in place: for
+  /// those that move to a GPU, and for runs that need no even pace (docs/checkpoints.md). Throws
+  /// Error as io::read_bundle() and the family's reader do, and for planner settings or a
+  /// calibration that it does not know.
+  static Agent load(const std::filesystem::path& bundle,
+                    io::Placement placement = io::Placement::copy);
 
   /// Moves the weights, observations may stay on the CPU. Of all copies; throws
   /// Error(invalid_argument) where they move while a controller, monitor or learned objective made
@@ -109,7 +113,8 @@ class FORESIGHT_API Agent {
   /// Infers in another precision from now on; see models::in_precision(). A critic in bfloat16 with
   /// the model, else in float32. float32 and bfloat16 convert the weights that copies share, and
   /// throw as to() does where they change; fixed16 copies model and critic
-  /// and leaves them.
+  /// and leaves them; bfloat16_rechecked is float32 and adds a copy of the model, with which
+  /// objectives made from here on imagine (Objective::set_quick_model()).
   void compute_in(models::InferencePrecision precision);
 
   const WorldModel& model() const noexcept { return *loaded_.model; }
@@ -129,7 +134,8 @@ class FORESIGHT_API Agent {
   AgentOptions options;
 
   /// The objective that `options` describe. Throws Error(invalid_option), Error(unsupported) for a
-  /// cost-to-go without a critic and for proprioception that the model does not imagine.
+  /// cost-to-go without a critic and for proprioception that the model does not imagine, and in
+  /// bfloat16_rechecked for planners that recheck_for() refuses.
   Objective objective() const;
   /// A controller for `options.control.batch` problems.
   Mpc controller() const;
@@ -142,11 +148,14 @@ class FORESIGHT_API Agent {
   // known whether any of it is left.
   struct Lent {
     std::mutex mutex;
-    std::weak_ptr<const WorldModel> model;
+    std::weak_ptr<const WorldModel> model, quick;
   };
+  std::shared_ptr<const WorldModel> lend(const models::LoadedWorldModel& loaded,
+                                         std::weak_ptr<const WorldModel> Lent::* place) const;
   void require_nothing_lent(const char* change) const;
 
   models::LoadedWorldModel loaded_;
+  models::LoadedWorldModel quick_;  // imagines in bfloat16 for loaded_; null: none
   std::shared_ptr<models::ValueCritic> critic_;
   std::shared_ptr<Lent> lent_ = std::make_shared<Lent>();
   std::optional<SurpriseCalibration> calibration_;

@@ -51,6 +51,8 @@ class FORESIGHT_API State {
   /// [N,...] -> [batch...,...] with N = product of `batch`.
   State unflatten(at::IntArrayRef batch) const;
   State to(const at::Device& device) const;
+  /// Floating fields in another floating type; others stay.
+  State to(at::ScalarType type) const;
   State detach() const;
 
   /// Concatenates states along the last batch axis.

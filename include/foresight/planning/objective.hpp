@@ -6,12 +6,15 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "foresight/core/world_model.hpp"
 #include "foresight/planning/costs.hpp"
+#include "foresight/planning/recheck.hpp"
 #include "foresight/planning/risk.hpp"
 
 namespace foresight {
@@ -63,6 +66,12 @@ class FORESIGHT_API Objective {
   Objective& reweight(std::string_view name, double weight);
   /// How the costs of several futures become one. Throws Error(invalid_option).
   Objective& set_risk(const RiskOptions& risk);
+  /// cost_function() imagines most candidates with `quick`, which is its model computed in `type`,
+  /// and evaluates the terms in the state's own type; see recheck_survivors(). For deterministic
+  /// models. Throws Error(invalid_option); Error(unsupported) beside constraints and with several
+  /// rollouts per candidate, in whichever order they are set.
+  Objective& set_quick_model(std::shared_ptr<const WorldModel> quick, at::ScalarType type,
+                             const RecheckOptions& recheck);
   /// A goal is to give the task field `task_field` as well as its latent: what the state that is
   /// observed there has under `state_field`, e.g. "goal_proprio" from "proprio".
   Objective& take_from_goal(std::string task_field, std::string state_field);
@@ -105,7 +114,16 @@ class FORESIGHT_API Objective {
       return view == TermView::each_particle ? each : all;
     }
   };
+  // The same model in a type of fewer bits.
+  struct Quick {
+    std::shared_ptr<const WorldModel> model;
+    at::ScalarType type;
+    RecheckOptions recheck;
+  };
+  using Imagine = std::function<Trajectory(const Tensor& actions)>;
   void add_part(std::vector<Part>& parts, Part part);
+  static void check_quick(bool constrained, const RiskOptions& risk);
+  CostFunction costs_of(Imagine imagine, const Task& task) const;
   bool needs(TermView view) const;
   Futures futures_of(Trajectory rolled_out, int64_t rollouts) const;
   Costs evaluate_plainly(const Trajectory& trajectory, const Task& task) const;
@@ -115,6 +133,7 @@ class FORESIGHT_API Objective {
   std::vector<Part> constraints_;
   std::vector<std::pair<std::string, std::string>> from_goal_;  // task field, state field
   RiskOptions risk_;
+  std::optional<Quick> quick_;
 };
 
 /// How many candidates of each of B problems fit `bytes`, at least 1: twice the state (one step's
