@@ -71,7 +71,7 @@ void classify_command(const ClassifyFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
   const auto bundle = io::read_bundle(flags.bundle);
-  const auto model = models::read_vjepa2(bundle);
+  const auto model = models::read_vjepa2(bundle, io::Placement::share);
   const auto probe = models::read_attentive_probe(bundle);
   require(probe != nullptr, ErrorCategory::unsupported,
           flags.bundle +

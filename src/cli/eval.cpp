@@ -248,7 +248,7 @@ void eval_command(const EvalFlags& flags) {
   // A camera that was asked for is looked for first; another is the bundle's to say.
   auto dataset =
       flags.data.empty() || flags.camera.camera.empty() ? nullptr : flags.camera.open(flags.data);
-  auto agent = Agent::load(flags.bundle);
+  auto agent = Agent::load(flags.bundle, io::Placement::share);
   const auto trained_on = data::identity_told(agent.config().provenance);
   if (!flags.data.empty() && (!dataset || dataset->action_columns() != trained_on.action_columns))
     dataset = flags.camera.open_as(trained_on, flags.data);

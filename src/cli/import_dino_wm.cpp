@@ -84,7 +84,8 @@ void import_dino_wm_command(const DinoWmFlags& flags) {
   const auto tensors = flags.shared.tensors(weights);
   models::DinoWm model(resolved(flags, weights, tensors), std::nullopt);
   models::load_dino_wm(model, tensors, weights.path.string());
-  models::load_dino_wm_backbone(model, backbone.model({}), backbone.path.string());
+  models::load_dino_wm_backbone(model, backbone.model({}), backbone.path.string(),
+                                io::Placement::share);
   for (const auto& [prefix, count] : models::dino_wm_other_parts(tensors))
     if (prefix == "decoder." || weights.path != backbone.path)
       fmt::print("left out: {} tensors of '{}'\n", count, prefix);

@@ -52,7 +52,7 @@ void import_vit_command(const VitFlags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   const auto folder = io::read_hf_folder(flags.shared.from);
   models::ImageEncoderModel model;
-  model.encoder = models::load_hf_vit(folder);
+  model.encoder = models::load_hf_vit(folder, io::Placement::share);
   model.image = pictures(folder, flags.options, model.encoder->image_size());
   auto config = models::vit_bundle_config(model);
   config.provenance[kSourceLayout] = folder.model_type();

@@ -66,7 +66,7 @@ bool is_world_model(const io::Bundle& bundle) {
 }
 
 void describe_world_model(const io::Bundle& bundle) {
-  const auto loaded = models::read_world_model(bundle);
+  const auto loaded = models::read_world_model(bundle, io::Placement::share);
   const auto critic = models::read_value_critic(bundle);
   fmt::print("{} parameters{}\n", nn::parameter_count(*loaded.module),
              critic ? fmt::format(" and a cost-to-go of {}", nn::parameter_count(*critic))

@@ -128,7 +128,7 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
 void plan_command(const PlanFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
-  auto agent = Agent::load(flags.bundle);
+  auto agent = Agent::load(flags.bundle, io::Placement::share);
   agent.to(device);
   flags.precision.apply(agent);
   agent.options = resolve(agent.options, flags.options);

@@ -102,7 +102,7 @@ std::function<double(const std::filesystem::path& bundle)> success_of_bundles(
   const auto problems = drawn_protocol(ground, flags.protocol, flags.instances, flags.seed);
   return [ground, problems, device](const std::filesystem::path& bundle) {
     at::NoGradGuard no_grad;
-    auto agent = Agent::load(bundle);
+    auto agent = Agent::load(bundle, io::Placement::share);
     agent.to(device);
     return evaluate_agent(ground, agent, view_of_ground(ground, agent), problems, "planner").rate;
   };

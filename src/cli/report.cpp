@@ -82,7 +82,7 @@ std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data
 std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
                          const std::string& data_path, at::Device device) {
   const fs::path run(flags.run);
-  auto agent = Agent::load(run / "bundle");
+  auto agent = Agent::load(run / "bundle", io::Placement::share);
   agent.to(device);
   const auto dataset =
       flags.camera.open_as(data::identity_told(agent.config().provenance), data_path);

@@ -100,6 +100,11 @@ void check_all(const TensorsByName& wanted, const TensorsByName& available, Load
   report.throw_if_any(source);
 }
 
+bool wants_sharing(const Tensor& target, Placement placement) {
+  return placement == Placement::share ||
+         (placement == Placement::share_frozen && !target.requires_grad());
+}
+
 bool can_share(const Tensor& given, const Tensor& target) {
   return given.scalar_type() == target.scalar_type() && given.device() == target.device() &&
          given.is_contiguous() && target.is_contiguous() && target.layout() == given.layout();
@@ -126,7 +131,7 @@ void load_into(const NamedTensors& targets, const NamedTensors& given, std::stri
   for (const auto& [name, target] : wanted) {
     Tensor destination = *target;
     const Tensor& values = *available.at(name);
-    if (placement == Placement::share && can_share(values, destination))
+    if (wants_sharing(destination, placement) && can_share(values, destination))
       destination.set_data(values.detach());
     else
       destination.copy_(values);

@@ -2,7 +2,6 @@
 #include "foresight/models/backbone.hpp"
 
 #include "family_bundle.hpp"
-#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vit_bundle.hpp"
@@ -62,8 +61,9 @@ VideoBackbone video_backbone(const io::Bundle& bundle) {
 }
 
 void load_backbone(torch::nn::Module& model, const io::NamedTensors& tensors,
-                   std::string_view source) {
-  io::load_into(below_encoder(nn::state_dict(model)), tensors, source, io::DtypeRule::same_kind);
+                   std::string_view source, io::Placement placement) {
+  io::load_into(below_encoder(nn::state_dict(model)), tensors, source, io::DtypeRule::same_kind,
+                placement);
 }
 
 }  // namespace foresight::models

@@ -40,20 +40,22 @@ int64_t count_below(const io::NamedTensors& tensors, std::string_view list) {
 }
 
 void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
-                   const std::vector<int64_t>& shape, std::string_view source) {
+                   const std::vector<int64_t>& shape, std::string_view source,
+                   std::string_view reason) {
   const auto& tensor = tensor_named(tensors, name, source);
   require(tensor.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
           std::string(source) + ": tensor '" + std::string(name) + "' has shape " +
               shape_string(tensor.sizes()) + ", expected " + shape_string(shape) +
-              " as the other tensors have it");
+              std::string(reason));
 }
 
 void expect_blocks(const io::NamedTensors& tensors, std::string_view list, int64_t depth,
-                   int64_t width, int64_t mlp_width, std::string_view source) {
+                   int64_t width, int64_t mlp_width, std::string_view source,
+                   std::string_view reason) {
   for (int64_t i = 0; i < depth; ++i) {
     const auto block = std::string(list) + std::to_string(i) + ".";
-    expect_tensor(tensors, block + "attn.qkv.weight", {3 * width, width}, source);
-    expect_tensor(tensors, block + "mlp.fc1.weight", {mlp_width, width}, source);
+    expect_tensor(tensors, block + "attn.qkv.weight", {3 * width, width}, source, reason);
+    expect_tensor(tensors, block + "mlp.fc1.weight", {mlp_width, width}, source, reason);
   }
 }
 

@@ -23,13 +23,18 @@ int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t d
 /// How many different numbers follow `list` ("encoder.blocks.") in names.
 int64_t count_below(const io::NamedTensors& tensors, std::string_view list);
 
+/// Where sizes that are not a tensor's own are from, as messages end.
+inline constexpr std::string_view kFromOthers = " as the other tensors have it";
+
 /// Throws Error(bad_file) unless there is a tensor `name` of this shape.
 void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
-                   const std::vector<int64_t>& shape, std::string_view source);
+                   const std::vector<int64_t>& shape, std::string_view source,
+                   std::string_view reason = kFromOthers);
 
 /// The same of the transformer blocks 0..depth-1 below `list` ("encoder.blocks."), whose queries,
 /// keys and values are one tensor.
 void expect_blocks(const io::NamedTensors& tensors, std::string_view list, int64_t depth,
-                   int64_t width, int64_t mlp_width, std::string_view source);
+                   int64_t width, int64_t mlp_width, std::string_view source,
+                   std::string_view reason = kFromOthers);
 
 }  // namespace foresight::models

@@ -7,6 +7,7 @@
 
 #include "constant_row.hpp"
 #include "copies.hpp"
+#include "dino_wm_sizes.hpp"
 #include "foresight/nn/init.hpp"
 #include "history.hpp"
 #include "preconditions.hpp"
@@ -41,15 +42,6 @@ ModelSpec make_spec(const DinoWmOptions& options) {
 
 bool as_tokens(const DinoWmOptions& options) {
   return options.predictor.conditioning == ActionConditioning::token;
-}
-
-nn::PatchPredictorSizes predictor_sizes(const DinoWmOptions& o) {
-  nn::PatchPredictorSizes sizes{o.history, o.patches(), o.encoder.width,
-                                o.action_repeat * o.action_width};
-  if (o.proprio.dim > 0)
-    (as_tokens(o) ? sizes.tokens : sizes.channels) +=
-        as_tokens(o) ? 1 : o.proprio.repeat * o.proprio.width;
-  return sizes;
 }
 
 // Copies of [...,C] beside each other: [...,copies*C].

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/dino_wm_bundle.hpp"
 
+#include "bundle_sizes.hpp"
 #include "family_bundle.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "saved_module.hpp"
@@ -22,10 +23,12 @@ void write_dino_wm(const std::filesystem::path& folder, const DinoWm& model,
   io::write_bundle(folder, config, nn::state_dict(model));
 }
 
-std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle) {
-  auto model =
-      std::make_shared<DinoWm>(family_options<DinoWmOptions>(bundle, kDinoWmFamily), std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
+std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle, io::Placement placement) {
+  const auto options = family_options<DinoWmOptions>(bundle, kDinoWmFamily);
+  const auto tensors = bundle.model_tensors();
+  expect_sizes(tensors, options, bundle_name(bundle));
+  auto model = std::make_shared<DinoWm>(options, std::nullopt);
+  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
   return model;
 }
 
@@ -43,7 +46,7 @@ nlohmann::json dino_wm_source(const io::NamedTensors& tensors) {
 }
 
 io::NamedTensors export_dino_wm(const io::Bundle& bundle, DinoWmLayout layout) {
-  const auto model = read_dino_wm(bundle);
+  const auto model = read_dino_wm(bundle, io::Placement::share);
   auto tensors = dino_wm_tensors(*model, layout);
   const auto names = bundle.config.provenance.value(kBackboneNames, std::string());
   if (layout == DinoWmLayout::dino_wm || names.empty()) return tensors;

@@ -184,8 +184,8 @@ void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors, std::string_vi
   io::load_into(dino_wm_tensors(model), renamed, source, io::DtypeRule::same_kind);
 }
 
-void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors,
-                           std::string_view source) {
+void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors, std::string_view source,
+                           io::Placement placement) {
   constexpr std::array<std::string_view, 3> kPrefixes{"encoder.base_model.", "backbone.",
                                                       "encoder."};
   // "encoder." also opens the names of Hugging Face's layers: it is a prefix only where everything
@@ -205,7 +205,7 @@ void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors,
     const auto name = without_wrapper(key);
     if (name.starts_with(prefix)) own.emplace_back(name.substr(prefix.size()), tensor);
   }
-  nn::load_state_dict(model.encoder(), nn::vit_tensors(own), source);
+  nn::load_state_dict(model.encoder(), nn::vit_tensors(own), source, placement);
 }
 
 }  // namespace foresight::models

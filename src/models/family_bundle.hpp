@@ -83,6 +83,7 @@ Options family_options(const io::Bundle& bundle, const std::string& family) {
     require(config.history == 1, ErrorCategory::invalid_option,
             bundle_name(bundle) + ": history = " + std::to_string(config.history) +
                 ", but models of family '" + family + "' look at 1 frame");
+  require_valid(options);
   return options;
 }
 

@@ -252,10 +252,20 @@ std::shared_ptr<Jepa> Jepa::copy() const {
 
 void Jepa::pack() {
   if (fixed_point_) return;
+  unpack();
   const at::NoGradGuard no_grad;
   if (nn::has_fast_packing()) use_packed({nn::PackedFormat::float32});
   predictor_->use_prepacked();
   packed_ = true;
+}
+
+void Jepa::unpack() {
+  if (fixed_point_) return;
+  predictor_->drop_packed();
+  encoder_->drop_packed();
+  for (const auto& head : {projector_, pred_proj_})
+    if (head) head->drop_packed();
+  packed_ = false;
 }
 
 void Jepa::use_packed(const nn::Packing& packing) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/vit_bundle.hpp"
 
+#include "bundle_sizes.hpp"
 #include "family_bundle.hpp"
 #include "saved_module.hpp"
 
@@ -31,9 +32,11 @@ void write_vit(const std::filesystem::path& folder, const ImageEncoderModel& mod
 
 ImageEncoderModel read_vit(const io::Bundle& bundle, io::Placement placement) {
   const auto options = encoder_options<VitBundleOptions>(bundle, kVitFamily);
+  const auto tensors = bundle.model_tensors();
+  expect_sizes(tensors, "", options.encoder, options.encoder_image_size, bundle_name(bundle));
   ImageEncoderModel model{options.image,
                           std::make_shared<nn::Vit>(options.encoder, options.encoder_image_size)};
-  fill_from_bundle(*model.encoder, bundle.model_tensors(), bundle_name(bundle), placement);
+  fill_from_bundle(*model.encoder, tensors, bundle_name(bundle), placement);
   return model;
 }
 

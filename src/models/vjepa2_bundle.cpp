@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/vjepa2_bundle.hpp"
 
+#include "bundle_sizes.hpp"
 #include "family_bundle.hpp"
 #include "saved_module.hpp"
 
@@ -42,9 +43,11 @@ void write_vjepa2_ac(const std::filesystem::path& folder, const VJepa2Ac& model,
 }
 
 std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle, io::Placement placement) {
-  auto model =
-      std::make_shared<VJepa2>(encoder_options<VJepa2Options>(bundle, kVJepa2Family), std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle), placement);
+  const auto options = encoder_options<VJepa2Options>(bundle, kVJepa2Family);
+  const auto tensors = bundle.model_tensors();
+  expect_sizes(tensors, options, bundle_name(bundle));
+  auto model = std::make_shared<VJepa2>(options, std::nullopt);
+  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
   return model;
 }
 
@@ -66,10 +69,12 @@ std::shared_ptr<AttentiveProbe> read_attentive_probe(const io::Bundle& bundle) {
   return probe;
 }
 
-std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle) {
-  auto model = std::make_shared<VJepa2Ac>(family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily),
-                                          std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
+std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle, io::Placement placement) {
+  const auto options = family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily);
+  const auto tensors = bundle.model_tensors();
+  expect_sizes(tensors, options, bundle_name(bundle));
+  auto model = std::make_shared<VJepa2Ac>(options, std::nullopt);
+  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
   return model;
 }
 

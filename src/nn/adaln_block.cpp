@@ -62,6 +62,12 @@ void AdaLnBlock::use_prepacked() {
   feed_forward_->use_prepacked();
 }
 
+void AdaLnBlock::drop_packed() {
+  packed_ = nullptr;
+  attention_->drop_packed();
+  feed_forward_->drop_packed();
+}
+
 // The 1 of (1 + scale) is added to the bias.
 ModulationWeights modulation_weights(const std::vector<std::shared_ptr<AdaLnBlock>>& blocks) {
   std::vector<Tensor> weights, biases;

@@ -77,6 +77,11 @@ void AdaLnPredictor::use_prepacked() {
   for (const auto& block : blocks_) block->use_prepacked();
 }
 
+void AdaLnPredictor::drop_packed() {
+  for (const auto& block : blocks_) block->drop_packed();
+  packed_modulation_ = nullptr;
+}
+
 Tensor AdaLnPredictor::embed(const Tensor& latents, int64_t first_position) const {
   const auto x = latents + positions_.narrow(1, first_position, latents.size(1));
   return input_ ? through(input_, x) : x;

@@ -96,6 +96,7 @@ class VitLayer : public torch::nn::Module {
                                   packing);
     packed_ = std::make_shared<Packed>(std::move(layers));
   }
+  void drop_packed() { packed_ = nullptr; }
 
  private:
   struct Packed {
@@ -177,6 +178,10 @@ Vit::Vit(const VitOptions& options, int64_t image_size, int64_t channels)
 
 void Vit::use_packed(const Packing& packing) {
   for (const auto& layer : layers_) layer->use_packed(packing);
+}
+
+void Vit::drop_packed() {
+  for (const auto& layer : layers_) layer->drop_packed();
 }
 
 void Vit::initialise(Noise& noise) {

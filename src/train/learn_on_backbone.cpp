@@ -99,7 +99,7 @@ std::shared_ptr<models::VJepa2Ac> new_arm_model(const VJepa2AcLearnOptions& aske
   options.image.max_aspect = preset.image.max_aspect;
   options.encoder = backbone.encoder;
   auto model = std::make_shared<models::VJepa2Ac>(options, static_cast<std::uint64_t>(asked.seed));
-  models::load_backbone(*model, backbone.tensors, asked.backbone);
+  models::load_backbone(*model, backbone.tensors, asked.backbone, io::Placement::share);
   return model;
 }
 
@@ -118,7 +118,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
                   const LearnHooks& hooks) {
   const auto origin = continued_bundle(hooks);
-  auto model = origin ? models::read_dino_wm(*origin) : nullptr;
+  auto model = origin ? models::read_dino_wm(*origin, io::Placement::share_frozen) : nullptr;
   auto options = asked;
   std::optional<io::Bundle> encoder;
   if (origin) {
@@ -141,7 +141,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
     const auto backbone = models::image_backbone(*encoder);
     model = std::make_shared<models::DinoWm>(on_backbone(options, backbone, data),
                                              static_cast<std::uint64_t>(options.seed));
-    models::load_backbone(*model, backbone.tensors, options.backbone);
+    models::load_backbone(*model, backbone.tensors, options.backbone, io::Placement::share);
   }
   DataDrift drift;
   if (origin) {
@@ -178,7 +178,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
                   const RunFolder& folder, at::Device device, ProgressStyle progress,
                   const LearnHooks& given) {
   const auto origin = continued_bundle(given);
-  auto model = origin ? models::read_vjepa2_ac(*origin) : nullptr;
+  auto model = origin ? models::read_vjepa2_ac(*origin, io::Placement::share_frozen) : nullptr;
   auto options = asked;
   std::optional<io::Bundle> encoder;
   if (origin) {

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 
 // The network before a probe: it keeps its predictor, so that the bundle is whole.
 std::shared_ptr<models::VJepa2> network_of_clips(const io::Bundle& bundle, int64_t frames) {
-  auto network = model_of_clips(bundle, frames);
+  auto network = model_of_clips(bundle, frames, io::Placement::share);
   const auto& encoder = network->options().encoder;
   require(frames == encoder.frames, ErrorCategory::invalid_option,
           "windows.frames = " + std::to_string(frames) + " must be the encoder's frames = " +

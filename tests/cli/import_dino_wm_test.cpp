@@ -69,7 +69,12 @@ class Files {
 TEST_CASE("an imported DINO-WM plans as published, within a memory that it has") {
   const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
   files.done();
-  const auto options = Agent::load(files.path("bundle")).options;
+  const auto agent = Agent::load(files.path("bundle"));
+  const auto shared = Agent::load(files.path("bundle"), io::Placement::share);
+  const auto seen = dino_wm_observation(1, 1, 0);
+  PhiloxNoise noise(1);
+  CHECK(at::equal(shared.model().encode(seen, noise), agent.model().encode(seen, noise)));
+  const auto& options = agent.options;
   CHECK(options.sampling.samples == 300);
   CHECK(options.sampling.iterations == 30);
   CHECK(options.objective.distance.distance == Distance::l2);

@@ -160,6 +160,10 @@ TEST_CASE("another model builds on the encoder of a bundle, of whatever family")
   DinoWm world(options, 9);
   load_backbone(world, backbone.tensors, "lejepa");
   check_same_bits(nn::state_dict(world.encoder()), nn::state_dict(lejepa.encoder()));
+  load_backbone(world, backbone.tensors, "lejepa", io::Placement::share);
+  const std::map<std::string, Tensor> mapped(backbone.tensors.begin(), backbone.tensors.end());
+  for (const auto& [name, tensor] : nn::state_dict(world.encoder()))
+    CHECK(tensor.const_data_ptr() == mapped.at(name).const_data_ptr());
 
   write_dino_wm(folder / "dino_wm", world, dino_wm_bundle_config(world));
   const auto again = image_backbone(io::read_bundle(folder / "dino_wm"));

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
+#include "anonymous_memory.hpp"
 #include "catch.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/models/jepa_bundle.hpp"
@@ -101,6 +102,28 @@ TEST_CASE("world models are packed as they change their precision") {
   CHECK(at::equal(imagined(*model), imagined(*narrow)) == !nn::packing_pays(at::kBFloat16));
   narrow->pack();
   CHECK(at::equal(imagined(*model), imagined(*narrow)));
+}
+
+TEST_CASE("what a Jepa laid out is freed as it changes its precision") {
+  if (anonymous_memory() < 0) {
+    WARN("/proc/self/status tells no RssAnon here");
+    return;
+  }
+  const at::NoGradGuard no_grad;
+  auto options = tiny_jepa_options(EncoderKind::vit, PredictorKind::adaln, 3);
+  options.adaln = {.depth = 4, .width = 512, .heads = 8, .head_width = 64, .mlp_width = 2048};
+  const auto model = std::make_shared<Jepa>(options, 1);
+  const auto before = anonymous_memory();
+  model->pack();
+  if (nn::has_fast_packing()) CHECK(anonymous_memory() - before > 32);
+  model->unpack();
+  CHECK(anonymous_memory() - before < 16);
+  model->pack();
+  using models::InferencePrecision;
+  for (const auto precision : {InferencePrecision::bfloat16, InferencePrecision::float32})
+    models::in_precision({model, model}, precision);
+  if (nn::packing_pays(at::kFloat)) model->unpack();
+  CHECK(anonymous_memory() - before < 16);
 }
 
 TEST_CASE("world models are packed as they are read") {

@@ -12,30 +12,13 @@
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
 #include "test_device.hpp"
+#include "vjepa2_ac_under_test.hpp"
 
 namespace foresight::vjepa2_ac_test {
 
 namespace {
 
 namespace conformance = testing::conformance;
-
-models::VJepa2AcOptions tiny_options(int64_t history, int64_t window) {
-  models::VJepa2AcOptions options;
-  options.image.size = 16;
-  options.encoder = nn::VideoVitOptions::tiny();
-  options.encoder.width = 12;
-  options.encoder.depth = 1;
-  options.encoder.heads = 1;
-  options.encoder.mlp_width = 16;
-  options.encoder.image_height = options.encoder.image_width = 16;
-  options.predictor.width = 24;
-  options.predictor.depth = 2;
-  options.predictor.heads = 2;
-  options.predictor.mlp_width = 32;
-  options.history = history;
-  options.window = window;
-  return options;
-}
 
 /// A model in which nothing is zero, in float64.
 std::shared_ptr<models::VJepa2Ac> under_test(const models::VJepa2AcOptions& options) {
@@ -73,14 +56,14 @@ TEST_CASE("V-JEPA 2-AC conforms while its window grows, and when it has to slide
   for (const auto& [history, window] :
        std::vector<std::pair<int64_t, int64_t>>{{1, 8}, {2, 3}, {3, 8}, {1, 1}}) {
     INFO("history " << history << ", window " << window);
-    const auto model = under_test(tiny_options(history, window));
+    const auto model = under_test(tiny_arm_options(history, window));
     check_conformance(suite_for(*model));
   }
 }
 
 TEST_CASE("V-JEPA 2-AC conforms with camera poses, without positions, and unnormalised",
           "[device]") {
-  auto options = tiny_options(2, 4);
+  auto options = tiny_arm_options(2, 4);
   options.predictor.extrinsics = true;
   options.predictor.positions = nn::PositionKind::none;
   options.normalise_latents = false;
@@ -89,7 +72,7 @@ TEST_CASE("V-JEPA 2-AC conforms with camera poses, without positions, and unnorm
 }
 
 TEST_CASE("candidates imagined in slices are those imagined at once") {
-  auto options = tiny_options(2, 6);
+  auto options = tiny_arm_options(2, 6);
   const auto whole = under_test(options);
   options.rollout_bytes = 1;  // one candidate at a time
   const auto sliced = under_test(options);
@@ -190,7 +173,7 @@ TEST_CASE("a pose in gimbal lock keeps its rotation, and its gradient is finite"
 }
 
 TEST_CASE("a network in bfloat16 keeps poses in float32: small moves add up") {
-  const auto model = under_test(tiny_options(2, 3));
+  const auto model = under_test(tiny_arm_options(2, 3));
   model->to(at::kBFloat16);
   const auto observed = [](double x) {
     auto seen = observations(false)(1, 5);
@@ -226,7 +209,7 @@ TEST_CASE("an action read from two poses leads from one to the other") {
 
 TEST_CASE("both families survive a bundle") {
   TemporaryFolder folder;
-  auto ac = under_test(tiny_options(2, 4));
+  auto ac = under_test(tiny_arm_options(2, 4));
   models::write_vjepa2_ac(folder / "ac", *ac, models::vjepa2_ac_bundle_config(*ac));
   const auto read = models::read_vjepa2_ac(io::read_bundle(folder / "ac"));
   CHECK(read->options().window == 4);
@@ -253,7 +236,7 @@ TEST_CASE("both families survive a bundle") {
 
 TEST_CASE("options and inputs that make no sense are named") {
   const auto refused = [](auto change, auto... words) {
-    auto options = tiny_options(1, 2);
+    auto options = tiny_arm_options(1, 2);
     change(options);
     return fails_with(
         ErrorCategory::invalid_option, [&] { models::VJepa2Ac model(options); }, words...);
@@ -263,7 +246,7 @@ TEST_CASE("options and inputs that make no sense are named") {
   CHECK(refused([](auto& o) { o.encoder.heads = 5; }, "heads"));
   CHECK(refused([](auto& o) { o.predictor.positions = nn::PositionKind::sincos; }, "positions"));
   CHECK(refused([](auto& o) { o.auto_steps = 0; }, "auto_steps"));
-  const models::VJepa2Ac model(tiny_options(1, 2));
+  const models::VJepa2Ac model(tiny_arm_options(1, 2));
   CHECK(fails_with(
       ErrorCategory::invalid_argument,
       [&] {

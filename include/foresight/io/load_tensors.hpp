@@ -21,6 +21,8 @@ enum class Placement {
   copy,   ///< into the target's own memory
   share,  ///< the target takes over the given tensor's memory where type, device and layout allow
           ///< it, so that weights mapped from a file exist once; both change together from then on
+  share_frozen,  ///< share for targets that require no gradient, copy for the others: what training
+                 ///< writes into is the target's own
 };
 
 /// Fills `targets` from `given` by name; targets keep their device and type, and may require

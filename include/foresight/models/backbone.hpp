@@ -4,6 +4,7 @@
 #pragma once
 
 #include "foresight/io/bundle.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/image_preprocessing.hpp"
 #include "foresight/nn/video_vit.hpp"
 #include "foresight/nn/vit.hpp"
@@ -37,8 +38,10 @@ FORESIGHT_API ImageBackbone image_backbone(const io::Bundle& bundle);
 FORESIGHT_API VideoBackbone video_backbone(const io::Bundle& bundle);
 
 /// Puts a backbone's weights into `model`, whose encoder has its options, below "encoder.". Strict:
-/// throws Error(bad_file) that opens with `source` and changes nothing then.
+/// throws Error(bad_file) that opens with `source` and changes nothing then. With
+/// io::Placement::share the encoder keeps the weights in the mapped file: it stays as it is.
 FORESIGHT_API void load_backbone(torch::nn::Module& model, const io::NamedTensors& tensors,
-                                 std::string_view source);
+                                 std::string_view source,
+                                 io::Placement placement = io::Placement::copy);
 
 }  // namespace foresight::models

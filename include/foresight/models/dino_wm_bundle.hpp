@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "foresight/io/bundle.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/dino_wm.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
 
@@ -25,8 +26,11 @@ FORESIGHT_API void write_dino_wm(const std::filesystem::path& folder, const Dino
 
 /// The model of a bundle, on the CPU, in the floating type it was saved in, in inference mode.
 /// Throws Error: unsupported for another family; invalid_option for options that make no sense;
-/// bad_file for tensors that do not fit.
-FORESIGHT_API std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle);
+/// bad_file for tensors that do not fit, before a network of other sizes than theirs is made. With
+/// io::Placement::share the weights stay in the bundle's mapped file, with share_frozen the
+/// backbone's alone, see docs/checkpoints.md.
+FORESIGHT_API std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle,
+                                                   io::Placement placement = io::Placement::copy);
 
 /// A note for the provenance of a bundle of the published `tensors`: their layout, and how a
 /// PreJEPA's names its backbone, where they hold one. export_dino_wm() follows it.

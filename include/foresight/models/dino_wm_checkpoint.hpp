@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "foresight/io/safetensors.hpp"
+#include "foresight/io/load_tensors.hpp"
 #include "foresight/models/dino_wm.hpp"
 
 namespace foresight::models {
@@ -49,11 +49,14 @@ FORESIGHT_API std::vector<std::pair<std::string, int64_t>> dino_wm_other_parts(
 FORESIGHT_API void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors,
                                 std::string_view source);
 
-/// Copies a backbone's tensors, in any published layout (nn/vit_layouts.hpp), below an optional
-/// "encoder.base_model.", "encoder.", "backbone." or "model.", into the model's encoder. Tensors of
-/// other parts are left out if any has such a prefix. Throws as load_dino_wm().
+/// Fills the model's encoder from a backbone's tensors, in any published layout
+/// (nn/vit_layouts.hpp), below an optional "encoder.base_model.", "encoder.", "backbone." or
+/// "model.". Tensors of other parts are left out if any has such a prefix. With
+/// io::Placement::share float32 weights stay in the file that they are mapped from. Throws as
+/// load_dino_wm().
 FORESIGHT_API void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors,
-                                         std::string_view source);
+                                         std::string_view source,
+                                         io::Placement placement = io::Placement::copy);
 
 /// Predictor and embeddings under the names of `layout`, sharing memory with `model`; PreJEPA's
 /// masks are made. Throws Error(unsupported) for a model that PreJEPA cannot be: actions that are

@@ -74,7 +74,8 @@ class FORESIGHT_API EbJepa : public WorldModel, public torch::nn::Module {
   losses::Terms loss_of_latents(const Tensor& latents, const Tensor& blocks) const;
 
   /// The groups in which EB-JEPA clips gradients, one after the other: encoder, then predictor. The
-  /// norm that they share is in both; heads and projector are in neither.
+  /// layer norm that they share is in both, and so scaled twice; heads and projector are in
+  /// neither.
   std::vector<std::vector<Tensor>> clipping_groups() const;
 
   const nn::ImpalaEncoder& encoder() const noexcept { return *encoder_; }

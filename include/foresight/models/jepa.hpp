@@ -84,8 +84,11 @@ class FORESIGHT_API Jepa : public WorldModel, public torch::nn::Module {
   /// predictor (nn/prepacked_linear.hpp). While weights differ from what was packed, in other types
   /// and elsewhere than on the CPU, all is as before. Models that are read from bundles or change
   /// their precision are packed already where that pays (models/world_models.hpp,
-  /// nn/packing_pays.hpp); after training, call it again.
+  /// nn/packing_pays.hpp); after training, call it again. What was laid out before is freed.
   void pack();
+  /// Frees what pack() laid out, as of weights that have another type now. Not of a fixed-point
+  /// copy, which computes with nothing else.
+  void unpack();
   /// An independent float32 model on the CPU, for inference only, whose linear layers compute in
   /// fixed point (nn/packed_linear.hpp): the AdaLN predictor, a ViT encoder and heads without
   /// layer norm; the rest stays float32. Its weights are packed once: a later change of them is

@@ -49,8 +49,8 @@ FORESIGHT_API void write_vit(const std::filesystem::path& folder, const ImageEnc
 
 /// The encoder of a bundle, on the CPU, in the floating type it was saved in, in inference mode.
 /// Throws Error: unsupported for another family; invalid_option for options that make no sense;
-/// bad_file for tensors that do not fit. With io::Placement::share its weights stay in the bundle's
-/// mapped file, see docs/checkpoints.md.
+/// bad_file for tensors that do not fit, before a network of other sizes than theirs is made. With
+/// io::Placement::share its weights stay in the bundle's mapped file, see docs/checkpoints.md.
 FORESIGHT_API ImageEncoderModel read_vit(const io::Bundle& bundle,
                                          io::Placement placement = io::Placement::copy);
 

@@ -42,11 +42,13 @@ FORESIGHT_API void add_attentive_probe(io::BundleConfig& config, io::NamedTensor
 
 /// The model of a bundle, on the CPU, in the floating type it was saved in, in inference mode.
 /// Throws Error: unsupported for another family; invalid_option for options that make no sense;
-/// bad_file for tensors that do not fit. With io::Placement::share the weights stay in the bundle's
-/// mapped file, see docs/checkpoints.md.
+/// bad_file for tensors that do not fit, before a network of other sizes than theirs is made. With
+/// io::Placement::share the weights stay in the bundle's mapped file, with share_frozen those of
+/// VJepa2Ac's encoder alone, see docs/checkpoints.md.
 FORESIGHT_API std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle,
                                                   io::Placement placement = io::Placement::copy);
-FORESIGHT_API std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle);
+FORESIGHT_API std::shared_ptr<VJepa2Ac> read_vjepa2_ac(
+    const io::Bundle& bundle, io::Placement placement = io::Placement::copy);
 
 /// What a bundle's configuration says of its probe; nothing if it has none. Throws Error as
 /// read_vjepa2().

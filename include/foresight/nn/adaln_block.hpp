@@ -53,6 +53,8 @@ class FORESIGHT_API AdaLnBlock : public torch::nn::Module {
   void use_packed(const Packing& packing);
   /// From now on inference in bfloat16 multiplies by prepacked weights.
   void use_prepacked();
+  /// Frees what both laid out: forward() computes with the block's own weights.
+  void drop_packed();
   /// torch's default initial weights; zero modulation, so that the block starts as the identity.
   void initialise(Noise& noise);
 

@@ -54,6 +54,7 @@ class FORESIGHT_API AdaLnPredictor : public LatentPredictor {
                  const PredictionHead& head) const override;
   void use_packed(const Packing& packing) override;
   void use_prepacked() override;
+  void drop_packed() override;
   void initialise(Noise& noise) override;
 
  private:

@@ -20,6 +20,8 @@ class FORESIGHT_API ImageEncoder : public torch::nn::Module {
   /// From now on inference computes with packed weights what of it has such a form (nn/
   /// packed_linear.hpp); the default is nothing.
   virtual void use_packed(const Packing&) {}
+  /// Frees them; the default is nothing.
+  virtual void drop_packed() {}
   /// Draws new initial weights.
   virtual void initialise(Noise& noise) = 0;
 };

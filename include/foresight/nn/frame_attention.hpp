@@ -46,6 +46,8 @@ class FORESIGHT_API FrameAttention : public torch::nn::Module {
   /// From now on inference in bfloat16 multiplies by prepacked weights (nn/prepacked_linear.hpp);
   /// weights of another type or device, or another processor: nothing.
   void use_prepacked();
+  /// Frees them.
+  void drop_packed() { prepacked_ = nullptr; }
 
   const torch::nn::LayerNorm& norm() const { return norm_; }
   const torch::nn::Linear& qkv() const { return qkv_; }
@@ -77,6 +79,8 @@ class FORESIGHT_API NormedFeedForward : public torch::nn::Module {
   Tensor forward(const Tensor& x, Mode mode) const;
   /// As FrameAttention::use_prepacked().
   void use_prepacked();
+  /// As FrameAttention::drop_packed().
+  void drop_packed() { prepacked_ = nullptr; }
 
   const torch::nn::LayerNorm& norm() const { return norm_; }
   const torch::nn::Linear& hidden() const { return in_; }

@@ -49,6 +49,8 @@ class FORESIGHT_API LatentPredictor : public torch::nn::Module {
   /// From now on inference in bfloat16 multiplies by weights that are laid out for this processor
   /// (nn/prepacked_linear.hpp), where it multiplies bfloat16. The default is nothing.
   virtual void use_prepacked() {}
+  /// Frees what both laid out; the default is nothing.
+  virtual void drop_packed() {}
 
   /// Longest window that forward() accepts.
   virtual int64_t max_length() const { return sizes_.frames; }

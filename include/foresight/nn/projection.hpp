@@ -53,6 +53,8 @@ class FORESIGHT_API Projection : public torch::nn::Module {
   /// From now on inference computes with packed weights (nn/packed_linear.hpp), with the running
   /// statistics folded in; in fixed16 training is refused. A head with a layer norm stays as it is.
   void use_packed(const Packing& packing);
+  /// Frees them.
+  void drop_packed() { packed_ = nullptr; }
 
   void initialise(Noise& noise);
 

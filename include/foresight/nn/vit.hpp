@@ -80,6 +80,7 @@ class FORESIGHT_API Vit : public ImageEncoder {
   /// All linear layers but the patch embedding and the pooler; the feed-forward part only with
   /// GELU.
   void use_packed(const Packing& packing) override;
+  void drop_packed() override;
   /// N(0, 0.02^2) weights, tokens and positions; zero biases; layer scales of 1 (the Hugging Face
   /// default).
   void initialise(Noise& noise) override;
