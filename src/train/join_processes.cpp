@@ -6,8 +6,13 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
@@ -65,10 +70,13 @@ auto told(const Launch& launch, double timeout, const char* what, Exchange&& exc
   } catch (const std::exception& problem) {
     std::string reason = problem.what();
     reason = reason.substr(0, std::min<std::size_t>(reason.find('\n'), 300));
+    const bool taken = reason.find("ddress already in use") != std::string::npos;
+    const auto cause =
+        taken ? "another program has that port; set MASTER_PORT to a free one"
+              : fmt::format("another process is gone or has not answered within {:g} s", timeout);
     throw Error(ErrorCategory::io_failure,
-                fmt::format("rank {} of {}: {} failed: another process is gone or has not answered "
-                            "within {:g} s ({})",
-                            launch.rank, launch.world_size, what, timeout, reason));
+                fmt::format("rank {} of {}: {} failed: {} ({})", launch.rank, launch.world_size,
+                            what, cause, reason));
   }
 }
 
@@ -133,18 +141,56 @@ class C10dGroup final : public ProcessGroup {
   int exceptions_ = std::uncaught_exceptions();
 };
 
+// A launcher's store outlives the processes: what they wrote there before they were started anew is
+// still to be read. Nothing that they are told numbers their groups: torchrun's restart count is an
+// agent's own, and stays where machines come or go. So rank 0 opens a group, and tells its number
+// to all that ask by a word which no earlier process has used.
+std::string group_in_kept_store(c10d::Store& store, const Launch& launch,
+                                std::chrono::duration<double> timeout) {
+  const auto asks = [](int64_t rank) { return fmt::format("foresight/asks/{}", rank); };
+  const auto answer = [](const std::string& word) { return "foresight/answer/" + word; };
+  const auto came = [](const std::string& group) { return "foresight/came/" + group; };
+  if (launch.rank > 0) {
+    std::random_device random;
+    const auto word = fmt::format("{:08x}{:08x}{:08x}", random(), random(), random());
+    store.set(asks(launch.rank), word);
+    const auto group = store.get_to_str(answer(word));
+    store.add(came(group), 1);
+    return group;
+  }
+  const auto group = std::to_string(store.add("foresight/groups", 1));
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  std::vector<std::string> answered(static_cast<std::size_t>(launch.world_size));
+  while (store.add(came(group), 0) + 1 < launch.world_size) {
+    for (int64_t rank = 1; rank < launch.world_size; ++rank) {
+      auto& last = answered[static_cast<std::size_t>(rank)];
+      if (!store.check({asks(rank)})) continue;
+      if (auto word = store.get_to_str(asks(rank)); word != last) {
+        store.set(answer(word), group);
+        last = std::move(word);
+      }
+    }
+    require(std::chrono::steady_clock::now() < deadline, ErrorCategory::io_failure,
+            fmt::format("{} of {} came", store.add(came(group), 0) + 1, launch.world_size));
+    std::this_thread::sleep_for(Milliseconds(10));
+  }
+  return group;
+}
+
 c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOptions& options) {
+  const bool kept = launch.store == StoreServer::launcher;
   c10d::TCPStoreOptions store;
   store.port = static_cast<std::uint16_t>(launch.master_port);
-  store.isServer = launch.rank == 0 && launch.store == StoreServer::rank_0;
+  store.isServer = launch.rank == 0 && !kept;
   store.numWorkers = static_cast<std::size_t>(launch.world_size);
-  store.waitWorkers = launch.store == StoreServer::rank_0;  // an agent's store counts its agents
+  store.waitWorkers = !kept;  // an agent's store counts its agents
   store.timeout = timeout_of(options);
   const auto where = fmt::format("meeting at {}:{}", launch.master_addr, launch.master_port);
   return told(launch, options.timeout, where.c_str(), [&] {
-    return c10::make_intrusive<c10d::PrefixStore>(
-        fmt::format("foresight/{}", launch.attempt),
-        c10::make_intrusive<c10d::TCPStore>(launch.master_addr, store));
+    const auto all = c10::make_intrusive<c10d::TCPStore>(launch.master_addr, store);
+    const auto group =
+        kept ? group_in_kept_store(*all, launch, timeout_of(options)) : std::string("0");
+    return c10::make_intrusive<c10d::PrefixStore>("foresight/group/" + group, all);
   });
 }
 

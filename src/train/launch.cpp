@@ -49,6 +49,16 @@ constexpr MpiVariables kMpi[] = {
     {"PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"},  // MPICH, Intel MPI
 };
 
+// Those of the mpirun that started this process, or none. SLURM's srun sets PMI_RANK as well, and
+// not where among its machine's the process is: what it says under names of its own is more.
+const MpiVariables* mpirun_names() {
+  for (const auto& names : kMpi)
+    if (variable(names.rank) && variable(names.world_size) &&
+        (variable(names.local_rank) || !variable("SLURM_PROCID")))
+      return &names;
+  return nullptr;
+}
+
 // mpirun tells no address: that of the one machine is known, others must be given.
 void read_mpirun(Launch& launch, const MpiVariables& names) {
   launch.world_size = number_in(names.world_size, std::nullopt);
@@ -59,6 +69,20 @@ void read_mpirun(Launch& launch, const MpiVariables& names) {
           fmt::format("mpirun started {} processes, {} of them on this machine: set MASTER_ADDR to "
                       "the host of rank 0 for all of them (mpirun -x MASTER_ADDR=..., or -genv)",
                       launch.world_size, here));
+}
+
+// What srun tells. SLURM_NTASKS and SLURM_PROCID are also there for what a batch script or an
+// interactive shell starts alone: the step counts the processes that were started.
+void read_srun(Launch& launch) {
+  launch.world_size = number_in("SLURM_STEP_NUM_TASKS", std::nullopt);
+  launch.rank = number_in("SLURM_PROCID", std::nullopt);
+  launch.local_rank = number_in("SLURM_LOCALID", 0);
+  const auto machines = number_in("SLURM_STEP_NUM_NODES", 1);
+  require(machines == 1 || launch.world_size == 1 || variable("MASTER_ADDR"),
+          ErrorCategory::invalid_option,
+          fmt::format("srun started {} processes on {} machines: export MASTER_ADDR, the host of "
+                      "rank 0 ($(scontrol show hostnames | head -n 1)), before it",
+                      launch.world_size, machines));
 }
 
 }  // namespace
@@ -74,7 +98,6 @@ std::vector<std::string> Launch::validate() const {
              real(local_rank), fmt::format("must be 0..{}", world_size - 1))
       .check(master_port >= 1 && master_port <= 65535, "master_port (MASTER_PORT)",
              real(master_port), "must be 1..65535")
-      .check(attempt >= 0, "attempt (TORCHELASTIC_RESTART_COUNT)", real(attempt), "must be >= 0")
       .problems();
 }
 
@@ -85,24 +108,16 @@ Launch Launch::from_environment() {
     launch.rank = number_in("RANK", std::nullopt);
     // A loop in a shell starts all processes on one machine and need not number them twice.
     launch.local_rank = number_in("LOCAL_RANK", variable("MASTER_ADDR") ? 0 : launch.rank);
-  } else if (variable("SLURM_PROCID") && variable("MASTER_ADDR")) {
-    // MASTER_ADDR as well, because SLURM_* are also set for a program that a batch script starts
-    // alone.
-    launch.world_size = number_in("SLURM_NTASKS", std::nullopt);
-    launch.rank = number_in("SLURM_PROCID", std::nullopt);
-    launch.local_rank = number_in("SLURM_LOCALID", 0);
-  } else {
-    for (const auto& names : kMpi)
-      if (variable(names.rank) && variable(names.world_size)) {
-        read_mpirun(launch, names);
-        break;
-      }
+  } else if (const auto* names = mpirun_names()) {
+    // Before SLURM: below it, mpirun's processes inherit what SLURM told mpirun.
+    read_mpirun(launch, *names);
+  } else if (variable("SLURM_PROCID") && variable("SLURM_STEP_NUM_TASKS")) {
+    read_srun(launch);
   }
   launch.master_addr = variable("MASTER_ADDR").value_or(launch.master_addr);
   launch.master_port = number_in("MASTER_PORT", launch.master_port);
   if (variable("TORCHELASTIC_USE_AGENT_STORE").value_or("") == "True")
     launch.store = StoreServer::launcher;
-  launch.attempt = number_in("TORCHELASTIC_RESTART_COUNT", 0);
   require_valid(launch);
   return launch;
 }

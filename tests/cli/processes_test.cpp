@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// foresight train, started once a process as a launcher does it.
+// foresight train, started once a process as a launcher does it, and by launchers.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "catch.hpp"
@@ -15,6 +18,7 @@
 #include "foresight/train/process_group.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
+#include "train/processes.hpp"
 
 namespace foresight::processes_test {
 namespace {
@@ -36,8 +40,7 @@ std::map<int64_t, double> curve_of(const std::filesystem::path& run, const std::
 // Runs the command once a process, as a shell loop does; what they said, where one failed.
 std::string failure_of_loop(int processes, const std::string& arguments,
                             const std::filesystem::path& logs) {
-  static int loops = 0;
-  const auto port = std::to_string(20000 + (::getpid() + 7 * loops++) % 20000);
+  const auto port = std::to_string(train::Processes::free_port());
   const auto count = std::to_string(processes);
   const auto loop = "cd " + logs.string() + "; rm -f failed; for r in $(seq 0 $((" + count +
                     " - 1))); do RANK=$r WORLD_SIZE=" + count + " MASTER_PORT=" + port + " " +
@@ -68,12 +71,92 @@ double bundle_difference(const std::filesystem::path& a, const std::filesystem::
   return largest;
 }
 
+// Records into `folder`; a training on that which takes a second, up to its --out.
+std::string brief_training(const std::filesystem::path& folder, const char* steps = "8") {
+  const auto place = folder.string();
+  const auto recorded = foresight_command("record --episodes 6 --seed 3 --out " + place + "/data");
+  INFO(recorded.output);
+  REQUIRE(recorded.code == 0);
+  // A large epsilon: a gradient of rounding alone must not become a whole step of AdamW.
+  return "train --data " + place + "/data --steps " + steps +
+         " --training.log_every 1 --training.validate_every 4"
+         " --training.checkpoint_every 4 --training.optimizer.lr 3e-3 --training.schedule.warmup 0"
+         " --training.optimizer.epsilon 1e-3 --loader.batch 16 --critic_training.steps 6"
+         " --critic_training.schedule.warmup 0 --critic_training.optimizer.epsilon 1e-3"
+         " --critic_training.validate_every 6 --critic_training.log_every 1 --process-timeout 60"
+         " --out " +
+         place;
+}
+
 // Takes a finished run back to its checkpoint of step 4, as if it had been killed after that.
 void forget_all_after_step_4(const std::filesystem::path& run) {
   std::filesystem::remove_all(run / "bundle");
   std::filesystem::remove_all(run / "checkpoints" / "critic");
   REQUIRE(std::filesystem::remove(train::checkpoint_path(run / "checkpoints" / "jepa", 8)));
   REQUIRE(std::filesystem::exists(train::checkpoint_path(run / "checkpoints" / "jepa", 4)));
+}
+
+// A program beside the Python that LibTorch came with, or on PATH. None: says so, and CTest reports
+// the test as skipped.
+std::optional<std::string> launcher(const std::string& name) {
+  if (!train::is_built_in(train::Transport::gloo)) {
+    std::puts("skipped: no Gloo in this build");
+    return std::nullopt;
+  }
+  std::stringstream folders;
+  for (const auto* variable : {"FORESIGHT_TORCH_SCRIPTS", "PATH"})
+    if (const auto* value = std::getenv(variable)) folders << value << ':';
+  for (std::string folder; std::getline(folders, folder, ':');)
+    if (const auto program = folder + "/" + name; ::access(program.c_str(), X_OK) == 0)
+      return program;
+  std::printf("skipped: no %s here\n", name.c_str());
+  return std::nullopt;
+}
+
+// Variables that let any mpirun start two processes here, and give them time to end.
+std::string launch_variables() {
+  return "unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR SLURM_PROCID; export MASTER_PORT=" +
+         std::to_string(train::Processes::free_port()) +
+         " OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
+         " OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe"
+         " OMPI_MCA_odls_base_sigkill_timeout=3; ";
+}
+
+// The exit code of lines for a shell, whose output goes to `log`.
+int shell(const std::string& lines, const std::filesystem::path& log) {
+  const int status = std::system(("( " + lines + " ) > " + log.string() + " 2>&1").c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+std::size_t times(const std::string& text, const std::string& what) {
+  std::size_t count = 0;
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
+  return count;
+}
+
+// `start` and the command as one training that is stopped, once it has a checkpoint, by `signal` to
+// the launcher. It must keep the step in which it was.
+void check_interrupted(const std::string& start, const std::string& signal,
+                       const std::filesystem::path& folder) {
+  INFO(start << " " << signal);
+  const auto arguments = brief_training(folder, "1000000");
+  const auto first = train::checkpoint_path(folder / "stopped" / "checkpoints" / "jepa", 4);
+  // Ends by itself where the checkpoint does not come.
+  const auto code =
+      shell(launch_variables() + start + " " FORESIGHT_BINARY_DIR "/bin/foresight " + arguments +
+                "/stopped & launcher=$!; tries=600; until [ -e " + first.string() +
+                " ] || [ $tries = 0 ]; do tries=$((tries - 1)); sleep 0.1; done; kill -" + signal +
+                " $launcher; wait $launcher",
+            folder / "stopped.log");
+  const auto said = text_of(folder / "stopped.log");
+  INFO(said);
+  CHECK(code != 0);
+  CHECK_THAT(said, Catch::Contains("2 processes share every batch"));
+  const std::string mark = "interrupted after step ";
+  REQUIRE(times(said, mark) == 1);
+  const auto step = std::stoll(said.substr(said.find(mark) + mark.size()));
+  CHECK(std::filesystem::exists(
+      train::checkpoint_path(folder / "stopped" / "checkpoints" / "jepa", step)));
 }
 
 // Sums in another order, through eight updates of the model and six of the cost-to-go. Weights move
@@ -86,19 +169,7 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
   if (!train::is_built_in(train::Transport::gloo)) return;
   const TemporaryFolder folder;
   const auto place = folder.path().string();
-  const auto recorded = foresight_command("record --episodes 6 --seed 3 --out " + place + "/data");
-  INFO(recorded.output);
-  REQUIRE(recorded.code == 0);
-  // A large epsilon: a gradient of rounding alone must not become a whole step of AdamW.
-  const auto arguments =
-      "train --data " + place +
-      "/data --steps 8 --training.log_every 1 --training.validate_every 4"
-      " --training.checkpoint_every 4 --training.optimizer.lr 3e-3 --training.schedule.warmup 0"
-      " --training.optimizer.epsilon 1e-3 --loader.batch 16 --critic_training.steps 6"
-      " --critic_training.schedule.warmup 0 --critic_training.optimizer.epsilon 1e-3"
-      " --critic_training.validate_every 6 --critic_training.log_every 1 --process-timeout 60"
-      " --out " +
-      place;
+  const auto arguments = brief_training(folder.path());
   const auto alone = foresight_command(arguments + "/one");
   INFO(alone.output);
   REQUIRE(alone.code == 0);
@@ -142,6 +213,61 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
                       "/four > " + place + "/four.log 2>&1";
   CHECK(std::system(broken.c_str()) != 0);
   CHECK_THAT(text_of(folder / "four.log"), Catch::Contains("rank (RANK) = 2"));
+}
+
+// CTest runs these by their tags: tests/CMakeLists.txt.
+TEST_CASE("torchrun starts one training, and starts it anew when a process was killed",
+          "[.][torchrun]") {
+  const auto torchrun = launcher("torchrun");
+  if (!torchrun) return;
+  const TemporaryFolder folder;
+  const auto arguments = brief_training(folder.path());
+  REQUIRE(foresight_command(arguments + "/one").code == 0);
+
+  // Rank 1 is killed once, after the first checkpoint.
+  const auto run = (folder / "two").string();
+  std::ofstream(folder / "once.sh")
+      << "if [ $RANK = 1 ] && [ ! -e " << run << ".killed ]; then touch " << run << ".killed\n"
+      << "  \"$@\" & process=$!\n"
+      << "  until [ -e "
+      << train::checkpoint_path(folder / "two" / "checkpoints" / "jepa", 4).string()
+      << " ]; do sleep 0.01; done; kill -KILL $process; wait $process; exit 1\n"
+      << "fi\nexec \"$@\"\n";
+  const auto start = *torchrun + " --no-python --nproc-per-node 2 ";
+  const auto code =
+      shell(launch_variables() + start + "--max-restarts 1 sh " + (folder / "once.sh").string() +
+                " " FORESIGHT_BINARY_DIR "/bin/foresight " + arguments + "/two --resume",
+            folder / "two.log");
+  const auto said = text_of(folder / "two.log");
+  INFO(said);
+  REQUIRE(code == 0);
+  CHECK(times(said, "2 processes share every batch") == 2);
+  CHECK(times(said, "bundle: ") == 1);
+  CHECK(curve_of(folder / "two", "jepa/train/loss").size() == 8);
+  CHECK(bundle_difference(folder / "one", folder / "two") < kRounding);
+
+  check_interrupted(start, "INT", folder / "interrupted");
+}
+
+TEST_CASE("mpirun starts one training, which keeps its step when mpirun is stopped",
+          "[.][mpirun]") {
+  const auto mpirun = launcher("mpirun");
+  if (!mpirun) return;
+  const TemporaryFolder folder;
+  const auto arguments = brief_training(folder.path());
+  REQUIRE(foresight_command(arguments + "/one").code == 0);
+  const auto start = *mpirun + " -n 2";
+  const auto code = shell(
+      launch_variables() + start + " " FORESIGHT_BINARY_DIR "/bin/foresight " + arguments + "/two",
+      folder / "two.log");
+  const auto said = text_of(folder / "two.log");
+  INFO(said);
+  REQUIRE(code == 0);
+  CHECK(times(said, "2 processes share every batch") == 1);
+  CHECK(times(said, "bundle: ") == 1);
+  CHECK(bundle_difference(folder / "one", folder / "two") < kRounding);
+
+  check_interrupted(start, "INT", folder / "interrupted");
 }
 
 }  // namespace foresight::processes_test

@@ -5,8 +5,11 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <chrono>
 #include <cmath>
+#include <future>
 #include <map>
+#include <thread>
 
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -29,6 +32,8 @@ class LaunchVariables {
                              "SLURM_PROCID",
                              "SLURM_NTASKS",
                              "SLURM_LOCALID",
+                             "SLURM_STEP_NUM_TASKS",
+                             "SLURM_STEP_NUM_NODES",
                              "OMPI_COMM_WORLD_RANK",
                              "OMPI_COMM_WORLD_SIZE",
                              "OMPI_COMM_WORLD_LOCAL_RANK",
@@ -39,8 +44,7 @@ class LaunchVariables {
                              "MPI_LOCALNRANKS",
                              "MV2_COMM_WORLD_RANK",
                              "MV2_COMM_WORLD_SIZE",
-                             "TORCHELASTIC_USE_AGENT_STORE",
-                             "TORCHELASTIC_RESTART_COUNT"}) {
+                             "TORCHELASTIC_USE_AGENT_STORE"}) {
       if (const char* old = std::getenv(name)) kept_[name] = old;
       ::unsetenv(name);
       names_.emplace_back(name);
@@ -66,7 +70,7 @@ bool environment_is_refused(const std::map<std::string, std::string>& values,
 
 }  // namespace
 
-TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
+TEST_CASE("a launch is read as torchrun or a shell loop describe it") {
   {
     const LaunchVariables none({});
     CHECK(Launch::from_environment().world_size == 1);
@@ -77,8 +81,7 @@ TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
                                     {"LOCAL_RANK", "1"},
                                     {"MASTER_ADDR", "node7"},
                                     {"MASTER_PORT", "1234"},
-                                    {"TORCHELASTIC_USE_AGENT_STORE", "True"},
-                                    {"TORCHELASTIC_RESTART_COUNT", "2"}});
+                                    {"TORCHELASTIC_USE_AGENT_STORE", "True"}});
     const auto launch = Launch::from_environment();
     CHECK(launch.rank == 5);
     CHECK(launch.world_size == 8);
@@ -86,7 +89,6 @@ TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
     CHECK(launch.master_addr == "node7");
     CHECK(launch.master_port == 1234);
     CHECK(launch.store == StoreServer::launcher);
-    CHECK(launch.attempt == 2);
   }
   {
     const LaunchVariables loop({{"RANK", "1"}, {"WORLD_SIZE", "2"}});
@@ -95,21 +97,74 @@ TEST_CASE("a launch is read as torchrun, a shell loop or srun describe it") {
     CHECK(launch.master_addr == "127.0.0.1");
     CHECK(launch.store == StoreServer::rank_0);
   }
+}
+
+TEST_CASE("a launch is read as srun describes it, and what SLURM starts alone is alone") {
   {
+    // One machine needs no address.
     const LaunchVariables srun({{"SLURM_PROCID", "3"},
                                 {"SLURM_NTASKS", "4"},
-                                {"SLURM_LOCALID", "1"},
-                                {"MASTER_ADDR", "node1"}});
+                                {"SLURM_STEP_NUM_TASKS", "4"},
+                                {"SLURM_STEP_NUM_NODES", "1"},
+                                {"SLURM_LOCALID", "1"}});
     const auto launch = Launch::from_environment();
     CHECK(launch.rank == 3);
     CHECK(launch.world_size == 4);
     CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "127.0.0.1");
   }
   {
-    // A program that a batch script of SLURM starts by itself is alone.
-    const LaunchVariables batch({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}});
+    // srun --mpi=pmi2: of the two names of a rank, those that come with a place on the machine.
+    const LaunchVariables pmi2({{"SLURM_PROCID", "3"},
+                                {"SLURM_STEP_NUM_TASKS", "4"},
+                                {"SLURM_STEP_NUM_NODES", "2"},
+                                {"SLURM_LOCALID", "1"},
+                                {"PMI_RANK", "3"},
+                                {"PMI_SIZE", "4"},
+                                {"MASTER_ADDR", "node1"}});
+    const auto launch = Launch::from_environment();
+    CHECK(launch.local_rank == 1);
+    CHECK(launch.master_addr == "node1");
+  }
+  {
+    // A program that a batch script of SLURM starts by itself, whatever the script exports.
+    const LaunchVariables batch(
+        {{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"MASTER_ADDR", "node1"}});
     CHECK(Launch::from_environment().world_size == 1);
   }
+  {
+    // salloc's shell is a step of its own.
+    const LaunchVariables shell({{"SLURM_PROCID", "0"},
+                                 {"SLURM_NTASKS", "4"},
+                                 {"SLURM_STEP_NUM_TASKS", "1"},
+                                 {"MASTER_ADDR", "node1"}});
+    CHECK(Launch::from_environment().world_size == 1);
+  }
+  {
+    // mpirun in a batch script: its processes inherit what SLURM told the script.
+    const LaunchVariables mpirun({{"SLURM_PROCID", "0"},
+                                  {"SLURM_NTASKS", "2"},
+                                  {"SLURM_LOCALID", "0"},
+                                  {"OMPI_COMM_WORLD_RANK", "1"},
+                                  {"OMPI_COMM_WORLD_SIZE", "2"},
+                                  {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+                                  {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"},
+                                  {"MASTER_ADDR", "node1"}});
+    CHECK(Launch::from_environment().rank == 1);
+  }
+  {
+    // MPICH's starts its processes by a step of one task a machine.
+    const LaunchVariables hydra({{"SLURM_PROCID", "0"},
+                                 {"SLURM_STEP_NUM_TASKS", "1"},
+                                 {"PMI_RANK", "1"},
+                                 {"PMI_SIZE", "2"},
+                                 {"MPI_LOCALRANKID", "1"},
+                                 {"MPI_LOCALNRANKS", "2"}});
+    CHECK(Launch::from_environment().world_size == 2);
+  }
+  CHECK(environment_is_refused(
+      {{"SLURM_PROCID", "0"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_STEP_NUM_NODES", "2"}},
+      "srun started 4 processes on 2 machines"));
 }
 
 TEST_CASE("a launch is read as mpirun of Open MPI, MPICH and MVAPICH2 describes it") {
@@ -197,6 +252,49 @@ TEST_CASE("a process whose partner does not come gives up after the timeout") {
   CHECK(fails_with(
       ErrorCategory::io_failure, [&] { ProcessGroup::connect(launch, {.timeout = 0.5}); },
       "rank 1 of 2: meeting at 127.0.0.1:1 failed", "0.5 s"));
+}
+
+TEST_CASE("processes that a launcher starts anew meet at the store that it kept") {
+  if (!is_built_in(Transport::gloo)) return;
+  const auto join = [](int64_t rank, int64_t port, StoreServer store) {
+    Launch launch;
+    launch.rank = rank;
+    launch.world_size = 2;
+    launch.master_port = port;
+    launch.store = store;
+    return ProcessGroup::connect(launch, {.timeout = 20});
+  };
+  // Rank 1 comes first, finds what its predecessors left there, and must wait for its own rank 0.
+  const auto join_both = [&](int64_t port, StoreServer store, const auto& between) {
+    auto second = std::async(std::launch::async, join, 1, port, store);
+    between();
+    auto first = join(0, port, store);
+    return std::pair(std::move(first), second.get());
+  };
+  const auto port = Processes::free_port();
+  const auto launcher = join_both(port, StoreServer::rank_0, [] {});
+  for (int start = 0; start < 3; ++start) {
+    const auto [first, second] = join_both(port, StoreServer::launcher, [] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    });
+    const auto one = at::full({1}, 1.0 + start), two = at::full({1}, 2.0);
+    const auto wait_one = first->start_sum(one), wait_two = second->start_sum(two);
+    wait_one();
+    wait_two();
+    CHECK(one.item<double>() == 3.0 + start);
+    CHECK(two.item<double>() == 3.0 + start);
+  }
+  Launch alone;
+  alone.world_size = 2;
+  alone.master_port = port;
+  alone.store = StoreServer::launcher;
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { ProcessGroup::connect(alone, {.timeout = 0.5}); },
+      "rank 0 of 2: meeting at", "1 of 2 came"));
+  alone.store = StoreServer::rank_0;
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { ProcessGroup::connect(alone, {.timeout = 0.5}); },
+      "rank 0 of 2: meeting at", "another program has that port; set MASTER_PORT"));
 }
 
 TEST_CASE("part: exchanges", "[.]") {

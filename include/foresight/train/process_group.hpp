@@ -17,7 +17,8 @@ namespace foresight::train {
 /// Who serves the small key-value store at which processes find each other.
 enum class StoreServer {
   rank_0,    ///< the process of rank 0
-  launcher,  ///< whoever started the processes (torchrun's agent); rank 0 connects like the others
+  launcher,  ///< whoever started the processes (torchrun's agent) and may start them anew, as often
+             ///< as it likes; rank 0 connects like the others
 };
 
 /// What the launcher of several processes tells each of them.
@@ -28,16 +29,15 @@ struct FORESIGHT_API Launch {
   std::string master_addr = "127.0.0.1";  ///< host of rank 0
   int64_t master_port = 29500;            ///< free TCP port there
   StoreServer store = StoreServer::rank_0;
-  int64_t attempt = 0;  ///< restarts so far: keeps a restarted group apart from its predecessor
 
   std::vector<std::string> validate() const;
 
   /// Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, as torchrun or a shell loop
-  /// sets them; where RANK is not set but MASTER_ADDR is, SLURM_PROCID, SLURM_NTASKS and
-  /// SLURM_LOCALID, as srun does; else what mpirun sets (OMPI_COMM_WORLD_RANK and its like of Open
-  /// MPI, PMI_RANK of MPICH and Intel MPI, MV2_COMM_WORLD_RANK of MVAPICH2): MPI starts the
-  /// processes and carries nothing. None of them set: one process. Throws Error(invalid_option)
-  /// naming the variable that is missing, no number, or out of range.
+  /// sets them; without RANK, what mpirun sets (OMPI_COMM_WORLD_RANK and its like of Open MPI,
+  /// PMI_RANK of MPICH and Intel MPI, MV2_COMM_WORLD_RANK of MVAPICH2): MPI starts the processes
+  /// and carries nothing; else SLURM_PROCID, SLURM_STEP_NUM_TASKS and SLURM_LOCALID, as srun sets
+  /// them. Several machines need MASTER_ADDR. None of them set: one process. Throws
+  /// Error(invalid_option) naming the variable that is missing, no number, or out of range.
   static Launch from_environment();
 };
 
