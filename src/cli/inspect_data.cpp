@@ -17,9 +17,11 @@ namespace {
 
 void print_statistics(const char* what, const data::Statistics& statistics) {
   for (std::size_t i = 0; i < statistics.columns.size(); ++i)
-    fmt::print("{} {:<12} mean {:>10.4f}  std {:>10.4f}  min {:>10.4f}  max {:>10.4f}  {} rows{}\n",
+    fmt::print("{} {:<12} mean {:>10.4f}  std {:>10.4f}  min {:>10.4f}  max {:>10.4f}  {}{}\n",
                what, statistics.columns[i], statistics.mean[i], statistics.std[i],
-               statistics.min[i], statistics.max[i], statistics.count[i],
+               statistics.min[i], statistics.max[i],
+               statistics.count[i] > 0 ? fmt::format("{} rows", statistics.count[i])
+                                       : std::string("rows not told"),
                statistics.missing[i] > 0 ? fmt::format(", {} missing", statistics.missing[i])
                                          : std::string());
 }
@@ -84,6 +86,7 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found, bo
 void print_numbers(const data::Inspection& found) {
   print_statistics("action", found.actions);
   print_statistics("state ", found.states);
+  print_statistics("stored", found.stored);
   for (const auto& one : found.saturation)
     fmt::print("action {:<12} at its limit in {:.1f} % of the rows\n", one.column, 100 * one.share);
   fmt::print("time: {}\n", found.timed ? fmt::format("{} irregular steps", found.irregular_steps)

@@ -91,6 +91,19 @@ class ColumnarDataset final : public Dataset {
     return recording_.unreadable;
   }
   std::map<std::string, std::string> notes() const override { return recording_.notes; }
+  std::map<std::string, StoredStatistics> stored_statistics() const override {
+    if (!recording_.statistics) return {};
+    return recording_.statistics();
+  }
+  std::vector<std::string> splits() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, episodes] : recording_.splits) names.push_back(name);
+    return names;
+  }
+  std::vector<int64_t> episodes_of_split(const std::string& split) const override {
+    const auto found = recording_.splits.find(split);
+    return found == recording_.splits.end() ? Dataset::episodes_of_split(split) : found->second();
+  }
   void identify_frames(Fnv1a& hash) const override {
     identify_decoding(hash);
     recording_.frames->identify(hash);

@@ -66,6 +66,10 @@ struct Recording {
   std::vector<std::string> remarks = {};            ///< as Dataset::remarks()
   std::map<int64_t, std::string> unreadable = {};   ///< as Dataset::unreadable_episodes()
   std::map<std::string, std::string> notes = {};    ///< as Dataset::notes()
+  /// As Dataset::stored_statistics(); empty: there are none.
+  std::function<std::map<std::string, StoredStatistics>()> statistics = {};
+  /// Episodes of each of Dataset::splits(), read when asked for.
+  std::map<std::string, std::function<std::vector<int64_t>()>> splits = {};
   std::vector<std::string> cameras = {};
   std::shared_ptr<const FrameSource> frames = {};  ///< of the chosen camera
   /// Files that frames lie in, or that say which frame a row shows, besides those that `frames`

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/dataset.hpp"
 
+#include "columnar_dataset.hpp"
+
 namespace foresight::data {
 
 int64_t Dataset::total_rows() const {
@@ -38,17 +40,27 @@ Tensor Dataset::read_stored(const std::vector<std::string>& columns, int64_t epi
 }
 
 at::ScalarType Dataset::stored_type(const std::vector<std::string>& columns) const {
-  if (columns.empty()) return at::kDouble;
-  auto type = column_type(columns.front());
+  std::vector<at::ScalarType> types;
+  for (const auto& column : columns) types.push_back(column_type(column));
+  return type_holding(types);
+}
+
+at::ScalarType Dataset::type_holding(const std::vector<at::ScalarType>& types) {
+  if (types.empty()) return at::kDouble;
+  auto type = types.front();
   bool whole = false, floating = false;
-  for (const auto& column : columns) {
-    const auto own = column_type(column);
+  for (const auto own : types) {
     type = at::promote_types(type, own);
     floating = floating || at::isFloatingType(own);
     // What float32 cannot count.
     whole = whole || (at::isIntegralType(own, /*includeBool=*/false) && c10::elementSize(own) > 2);
   }
   return whole && floating ? at::kDouble : type;
+}
+
+std::vector<int64_t> Dataset::episodes_of_split(const std::string& split) const {
+  throw Error(ErrorCategory::not_found,
+              name() + ": has no split '" + split + "'. There are: " + listed_names(splits()));
 }
 
 std::vector<std::string> Dataset::read_text(const std::string& column, int64_t, int64_t,

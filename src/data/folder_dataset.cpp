@@ -14,7 +14,6 @@
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
-#include "natural_order.hpp"
 #include "parallel.hpp"
 #include "picture.hpp"
 #include "recorded_notes.hpp"
@@ -27,11 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kOnlyCamera = "pixels";
-
-bool is_picture_file(const fs::path& path) {
-  const auto extension = path.extension();
-  return extension == ".png" || extension == ".jpg" || extension == ".jpeg";
-}
 
 bool is_table_file(const fs::path& path) {
   return path.extension() == ".csv" || path.extension() == ".jsonl";
@@ -82,14 +76,6 @@ void require_some_table(const std::map<int64_t, EpisodeParts>& found, const fs::
           (fs::exists(journal) ? "makes an episode of the rows that are kept in " + journal.string()
                                : std::string("clears them away")) +
           "; without dataset.json they are read as films alone, without actions");
-}
-
-std::vector<fs::path> pictures_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (is_picture_file(entry.path())) files.push_back(entry.path());
-  std::sort(files.begin(), files.end(), path_before);
-  return files;
 }
 
 }  // namespace
@@ -222,36 +208,6 @@ void FolderDataset::open_episode(Episode& episode) const {
   require(episode.length > 0, ErrorCategory::bad_file, table + ": has no rows");
 }
 
-void FolderDataset::open_frames_of(Episode& episode) const {
-  const std::string table = episode.table.name;
-  const int64_t rows = episode.table.rows();
-  int64_t frames = 0;
-  if (fs::is_directory(episode.frames)) {
-    episode.pictures = pictures_in(episode.frames);
-    frames = static_cast<int64_t>(episode.pictures.size());
-    require(frames > 0, ErrorCategory::bad_file,
-            episode.frames.string() + ": holds no .png or .jpg file");
-  } else {
-    const VideoReader reader(episode.frames.string(), options_.video);
-    frames = reader.num_frames();
-    episode.size = {reader.info().height, reader.info().width};
-    episode.rate = reader.info().average_rate;
-    episode.frame_table = reader.table();
-    if (const auto uneven = uneven_frames(reader); !uneven.empty())
-      episode.remarks.push_back(uneven);
-  }
-  require(std::abs(rows - frames) <= options_.tail_mismatch, ErrorCategory::bad_file,
-          table + ": has " + std::to_string(rows) + " rows, but its video " +
-              episode.frames.string() + " has " + std::to_string(frames) +
-              " frames; one row a frame is required (" +
-              "DatasetOptions.tail_mismatch = " + std::to_string(options_.tail_mismatch) + ")");
-  episode.length = std::min(rows, frames);
-  if (rows != frames)
-    episode.remarks.push_back(table + ": has " + std::to_string(rows) + " rows, its video " +
-                              std::to_string(frames) +
-                              " frames; what only one of them has is left out");
-}
-
 // The first whose frames can be read.
 const FolderDataset::Episode& FolderDataset::shown() const {
   for (const Episode& episode : episodes_)
@@ -270,7 +226,9 @@ void FolderDataset::open_frames() {
     require(!readable || episode.pictures.empty() != pictures, ErrorCategory::bad_file,
             episode.frames.string() + ": one of pictures and video, but " +
                 shown().frames.string() + " is the other");
-    clips.push_back(readable ? EpisodeClip{.file = episode.frames, .table = episode.frame_table}
+    clips.push_back(readable ? EpisodeClip{.file = episode.frames,
+                                           .frames = episode.frame_of_row,
+                                           .table = episode.frame_table}
                              : EpisodeClip{});
     files.push_back(episode.pictures);
     stamps.emplace_back();

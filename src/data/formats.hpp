@@ -26,11 +26,11 @@ OpenedDataset open_lerobot(const std::filesystem::path& folder, const DatasetOpt
 OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options,
                         std::vector<std::string> remarks = {});
 
-/// The only one of several HDF5 files, in one folder, that can be opened, with Unreadable::skip;
-/// the others are named in its remarks. Throws Error(bad_file) naming one that cannot be opened,
-/// Error(not_found) listing those of which one has to be chosen.
-OpenedDataset open_one_hdf5_of(const std::vector<std::filesystem::path>& files,
-                               const DatasetOptions& options);
+/// Several HDF5 files of one folder as one data set, in this order. With Unreadable::skip those
+/// that cannot be opened are left out and named in its remarks. Throws Error(bad_file) naming one
+/// that cannot be opened, or two whose features differ.
+OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
+                              const DatasetOptions& options);
 
 /// stable-worldmodel's folders of .npz columns with videos or pictures.
 OpenedDataset open_swm_folder(const std::filesystem::path& folder, const DatasetOptions& options);

@@ -2,9 +2,11 @@
 // Recordings in one HDF5 file: which project's it is, and stable-worldmodel's flat arrays over all
 // episodes. robomimic_dataset.cpp reads the others.
 #include <numeric>
+#include <utility>
 
 #include "formats.hpp"
 #include "hdf5_arrays.hpp"
+#include "joined_dataset.hpp"
 
 namespace foresight::data {
 namespace {
@@ -102,8 +104,8 @@ OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions&
                   listed_names(file->names("/")));
 }
 
-OpenedDataset open_one_hdf5_of(const std::vector<std::filesystem::path>& files,
-                               const DatasetOptions& options) {
+OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
+                              const DatasetOptions& options) {
   std::vector<std::filesystem::path> sound;
   std::vector<std::string> problems;
   for (const auto& file : files) {
@@ -119,17 +121,15 @@ OpenedDataset open_one_hdf5_of(const std::vector<std::filesystem::path>& files,
   require(!sound.empty(), ErrorCategory::bad_file,
           folder + ": none of its " + std::to_string(files.size()) + " HDF5 files can be opened, " +
               "the first: " + (problems.empty() ? "" : problems.front()));
-  if (sound.size() == 1) {
-    require(options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
-            problems.front() + "; with DatasetOptions.unreadable = skip it is left out");
-    for (auto& problem : problems) problem += ". The file is left out";
-    return open_hdf5(sound.front(), options, std::move(problems));
-  }
-  std::vector<std::string> names;
-  for (const auto& file : sound) names.push_back(file.filename().string());
-  throw Error(ErrorCategory::not_found,
-              folder + ": each of its HDF5 files is a data set of its own; name one: " +
-                  listed_names(names));
+  require(problems.empty() || options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
+          (problems.empty() ? "" : problems.front()) +
+              "; with DatasetOptions.unreadable = skip it is left out");
+  for (auto& problem : problems) problem += ". The file is left out";
+  if (sound.size() == 1) return open_hdf5(sound.front(), options, std::move(problems));
+  std::vector<OpenedDataset> parts;
+  for (const auto& file : sound)
+    parts.push_back(open_hdf5(file, options, std::exchange(problems, {})));
+  return join_datasets(folder, std::move(parts));
 }
 
 }  // namespace foresight::data

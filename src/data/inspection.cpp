@@ -9,6 +9,7 @@
 #include "episode_selection.hpp"
 #include "frame_pieces.hpp"
 #include "irregular_steps.hpp"
+#include "stored_statistics_check.hpp"
 
 namespace foresight::data {
 namespace {
@@ -49,6 +50,7 @@ class Inspector {
     look_for_odd_values();
     const auto states = with_values(dataset_.state_columns());
     if (!states.empty()) found_.states = column_statistics(dataset_, states, LastRow::include);
+    look_at_stored_statistics();
     look_at_clock();
     for (const auto* camera : cameras_) look_at_frames(*camera);
     judge();
@@ -120,6 +122,15 @@ class Inspector {
         found_.missing.push_back(std::move(missing));
       if (infinite.rows > 0 && !action) found_.infinite.push_back(std::move(infinite));
     }
+  }
+
+  void look_at_stored_statistics() {
+    auto columns = dataset_.action_columns();
+    for (const auto& column : dataset_.state_columns())
+      if (!among(columns, column)) columns.push_back(column);
+    auto check = check_stored_statistics(dataset_, with_values(columns));
+    found_.stored = std::move(check.stored);
+    stored_problem_ = std::move(check.problem);
   }
 
   void look_at_clock() {
@@ -267,6 +278,7 @@ class Inspector {
       warn(fmt::format(
           "{} step(s) in time{} are not 1/{} s: frames were dropped, or the clock jumped",
           found_.irregular_steps, of_episodes(irregular_), dataset_.fps()));
+    if (!stored_problem_.empty()) warn(stored_problem_);
     for (const auto& seen : found_.cameras) judge_frames(seen);
   }
 
@@ -300,6 +312,7 @@ class Inspector {
   const InspectionOptions& options_;
   std::vector<const Dataset*> cameras_;  // the data set's own first
   Inspection found_;
+  std::string stored_problem_;                              // of stored statistics
   std::vector<std::string> valueless_;                      // action columns
   std::vector<int64_t> with_infinite_actions_, irregular_;  // episodes
 };

@@ -15,6 +15,7 @@
 #include "file_stamp.hpp"
 #include "formats.hpp"
 #include "lerobot_meta.hpp"
+#include "lerobot_stored_statistics.hpp"
 #include "loaded_once.hpp"
 #include "parallel.hpp"
 #include "parquet_file.hpp"
@@ -234,6 +235,14 @@ class LeRobotOpener {
     recording_.fps = meta_.fps;
     recording_.notes = meta_.notes;
     recording_.remarks = meta_.remarks;
+    for (const auto& [split, range] : meta_.splits)
+      recording_.splits[split] = [folder, split, range,
+                                  count = static_cast<int64_t>(meta_.episodes.size())] {
+        return lerobot_split(folder, split, range, count);
+      };
+    recording_.statistics = [folder, features = meta_.features] {
+      return read_lerobot_statistics(folder, features);
+    };
     recording_.actions = {{"action"}};
     recording_.states = {{"observation.state"}};
     list_episodes();

@@ -214,6 +214,23 @@ fs::path fill_lerobot_path(const fs::path& root, const std::string& path_templat
   return root / relative;
 }
 
+std::vector<int64_t> lerobot_split(const fs::path& root, const std::string& name,
+                                   const std::string& range, int64_t count) {
+  int64_t first = 0, end = 0;
+  const char* last = range.data() + range.size();
+  const auto begin = std::from_chars(range.data(), last, first);
+  const bool two = begin.ec == std::errc() && begin.ptr != last && *begin.ptr == ':';
+  const auto stop = two ? std::from_chars(begin.ptr + 1, last, end) : begin;
+  if (!two || stop.ec != std::errc() || stop.ptr != last || first < 0 || first >= end ||
+      end > count)
+    fail_meta(root / "meta" / "info.json",
+              "split '" + name + "' = '" + range +
+                  "' is not FIRST:END of the episodes 0:" + std::to_string(count));
+  std::vector<int64_t> episodes;
+  for (int64_t e = first; e < end; ++e) episodes.push_back(e);
+  return episodes;
+}
+
 LeRobotMeta read_lerobot_meta(const fs::path& root) {
   Layout layout{.root = root, .info = root / "meta" / "info.json"};
   const Json info = io::read_json(layout.info);
@@ -236,6 +253,9 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
   if (info.contains("chunks_size"))
     layout.chunk_size = json_field<int64_t>(info, "chunks_size", layout.info);
   if (layout.chunk_size < 1) fail_meta(layout.info, "chunks_size must be >= 1");
+  if (const auto splits = info.find("splits"); splits != info.end() && splits->is_object())
+    for (const auto& [name, range] : splits->items())
+      meta.splits[name] = range.is_string() ? range.get<std::string>() : range.dump();
   meta.tasks = read_tasks(root / "meta");
   read_notes(root / kLeRobotNotes, meta);
   auto episodes = v2 ? read_episodes_v2(layout) : read_episodes_v3(layout);

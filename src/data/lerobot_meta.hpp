@@ -36,14 +36,20 @@ struct LeRobotMeta {
   std::string version;
   double fps = 0;
   std::vector<LeRobotFeature> features;
-  std::vector<LeRobotEpisode> episodes;           ///< number e is episode_index e
-  std::map<int64_t, std::string> tasks;           ///< by task_index
-  std::map<std::string, std::string> notes = {};  ///< of the recorder, if it was foresight's
-  std::vector<std::string> remarks = {};          ///< as Dataset::remarks()
+  std::vector<LeRobotEpisode> episodes;            ///< number e is episode_index e
+  std::map<int64_t, std::string> tasks;            ///< by task_index
+  std::map<std::string, std::string> notes = {};   ///< of the recorder, if it was foresight's
+  std::map<std::string, std::string> splits = {};  ///< "first:end" of each, as info.json says it
+  std::vector<std::string> remarks = {};           ///< as Dataset::remarks()
 };
 
 /// Throws Error(not_found | bad_file) naming file and rule; Error(unsupported) for another version.
 LeRobotMeta read_lerobot_meta(const std::filesystem::path& root);
+
+/// The episodes of "first:end", one of LeRobotMeta::splits, of `count` that there are. Throws
+/// Error(bad_file) naming `root` for another text or episodes that there are not.
+std::vector<int64_t> lerobot_split(const std::filesystem::path& root, const std::string& name,
+                                   const std::string& range, int64_t count);
 
 /// A path template of info.json, e.g. "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
 /// with its fields filled in. Throws Error(bad_file) for an unknown field or a result outside the

@@ -136,19 +136,9 @@ void LeRobotMetaWriter::read_statistics() {
   const nlohmann::json all = io::read_json(file);
   if (!all.is_object()) return;
   for (const auto& [feature, stats] : all.items()) {
-    FeatureStatistics known{.min = stored_statistic(stats, "min"),
-                            .max = stored_statistic(stats, "max"),
-                            .mean = stored_statistic(stats, "mean"),
-                            .std = stored_statistic(stats, "std")};
-    const Tensor count = stored_statistic(stats, "count");
-    for (std::size_t q = 0; q < kQuantiles.size(); ++q)
-      known.quantile[q] = stored_statistic(stats, kQuantileNames[q]);
-    const bool whole = known.min.defined() && known.max.defined() && known.mean.defined() &&
-                       known.std.defined() && count.defined() && count.numel() == 1;
-    require(whole, ErrorCategory::bad_file,
-            file.string() + ": '" + feature + "' lacks one of min, max, mean, std, count");
-    known.count = static_cast<int64_t>(count.item<double>());
-    statistics_[feature] = known;
+    const std::string what = file.string() + ": '" + feature + "'";
+    const auto& known = statistics_[feature] = feature_statistics(stats, what);
+    require(known.count > 0, ErrorCategory::bad_file, what + " lacks a count");
   }
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "foresight/core/error.hpp"
+
 namespace foresight::data {
 namespace {
 
@@ -35,6 +37,19 @@ void flatten_numbers(const nlohmann::json& value, std::vector<double>& flat) {
     flat.push_back(value.is_number() ? value.get<double>() : std::nan(""));
 }
 
+// Flat: int64 of whole numbers, else float64; undefined if it is not there.
+Tensor stored_statistic(const nlohmann::json& stats, const char* name) {
+  if (!stats.is_object() || !stats.contains(name)) return {};
+  if (whole_numbers_only(stats.at(name))) {
+    std::vector<int64_t> whole;
+    flatten_whole(stats.at(name), whole);
+    return at::tensor(whole, at::kLong);
+  }
+  std::vector<double> flat;
+  flatten_numbers(stats.at(name), flat);
+  return at::tensor(flat, at::kDouble);
+}
+
 }  // namespace
 
 std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::ScalarType limits) {
@@ -55,16 +70,42 @@ nlohmann::ordered_json nested_json(const Tensor& values) {
   return list;
 }
 
-Tensor stored_statistic(const nlohmann::json& stats, const char* name) {
-  if (!stats.is_object() || !stats.contains(name)) return {};
-  if (whole_numbers_only(stats.at(name))) {
-    std::vector<int64_t> whole;
-    flatten_whole(stats.at(name), whole);
-    return at::tensor(whole, at::kLong);
+FeatureStatistics feature_statistics(const nlohmann::json& stats, const std::string& what) {
+  const auto demand = [&](bool holds, const std::string& problem) {
+    require(holds, ErrorCategory::bad_file, what + " " + problem);
+  };
+  FeatureStatistics all{.min = stored_statistic(stats, "min"),
+                        .max = stored_statistic(stats, "max"),
+                        .mean = stored_statistic(stats, "mean"),
+                        .std = stored_statistic(stats, "std")};
+  demand(all.min.defined() && all.max.defined() && all.mean.defined() && all.std.defined(),
+         "lacks one of min, max, mean, std");
+  const auto check = [&](const char* name, const Tensor& values) {
+    demand(values.numel() == all.mean.numel() && values.numel() > 0,
+           std::string(name) + " has " + std::to_string(values.numel()) + " numbers, its mean " +
+               std::to_string(all.mean.numel()));
+    demand(at::isfinite(values).all().item<bool>(),
+           std::string(name) + " holds what is no finite number");
+  };
+  check("min", all.min);
+  check("max", all.max);
+  check("mean", all.mean);
+  check("std", all.std);
+  all.mean = all.mean.to(at::kDouble), all.std = all.std.to(at::kDouble);
+  demand((all.min <= all.max).all().item<bool>(), "has a min above its max");
+  demand((all.std >= 0).all().item<bool>(), "has a std below 0");
+  for (std::size_t q = 0; q < kQuantiles.size(); ++q) {
+    all.quantile[q] = stored_statistic(stats, kQuantileNames[q]);
+    if (!all.quantile[q].defined()) continue;
+    check(kQuantileNames[q], all.quantile[q]);
+    all.quantile[q] = all.quantile[q].to(at::kDouble);
   }
-  std::vector<double> flat;
-  flatten_numbers(stats.at(name), flat);
-  return at::tensor(flat, at::kDouble);
+  if (const Tensor count = stored_statistic(stats, "count"); count.defined()) {
+    const double rows = count.numel() == 1 ? count.item<double>() : 0;
+    demand(rows >= 1 && rows < 1e15 && rows == std::trunc(rows), "has a count that is none");
+    all.count = static_cast<int64_t>(rows);
+  }
+  return all;
 }
 
 }  // namespace foresight::data

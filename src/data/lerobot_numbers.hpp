@@ -4,6 +4,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "lerobot_statistics.hpp"
@@ -21,8 +22,10 @@ std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::S
 /// A tensor as nested lists.
 nlohmann::ordered_json nested_json(const Tensor& values);
 
-/// A statistic in stats.json, flat: int64 of whole numbers, else float64; undefined if it is not
-/// there.
-Tensor stored_statistic(const nlohmann::json& stats, const char* name);
+/// The statistics of a feature as stats.json has them, flat; min and max int64 where they are whole
+/// numbers; quantiles as far as they are there, count 0 where it is not. Throws Error(bad_file)
+/// that begins with `what` where min, max, mean or std is missing, where one is of another size
+/// than the mean or not finite, where min > max or std < 0, and for a count of no rows.
+FeatureStatistics feature_statistics(const nlohmann::json& stats, const std::string& what);
 
 }  // namespace foresight::data

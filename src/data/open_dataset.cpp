@@ -9,6 +9,7 @@
 #include "foresight/io/json_file.hpp"
 #include "formats.hpp"
 #include "lerobot_layout.hpp"
+#include "natural_order.hpp"
 
 namespace foresight::data {
 namespace {
@@ -60,7 +61,7 @@ std::vector<fs::path> hdf5_files(const fs::path& folder) {
     const auto extension = entry.path().extension();
     if (extension == ".h5" || extension == ".hdf5") found.push_back(entry.path());
   }
-  std::sort(found.begin(), found.end());
+  std::sort(found.begin(), found.end(), path_before);
   return found;
 }
 
@@ -121,10 +122,10 @@ const FolderFormat kFolderFormats[] = {
     {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
     {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
      holds_pictures, open_pictures},
-    {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5, of which one can be opened",
+    {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5 with the same features",
      [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
      [](const fs::path& folder, const DatasetOptions& options) {
-       return open_one_hdf5_of(hdf5_files(folder), options);
+       return open_hdf5_files(hdf5_files(folder), options);
      },
      /*splits=*/true},
 };
@@ -160,7 +161,7 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
 void refuse_split(const fs::path& path, const DatasetOptions& options) {
   require(options.split.empty(), ErrorCategory::invalid_option,
           "DatasetOptions.split = '" + options.split + "': " + path.string() +
-              " has no splits; robomimic's files have (mask/train, ...)");
+              " has no splits that are opened alone; robomimic's files have (mask/train, ...)");
 }
 
 OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {

@@ -132,6 +132,15 @@ class RobomimicOpener {
     require(!demos_.empty(), ErrorCategory::bad_file,
             file_->path() + ": group 'data' holds no demonstration (demo_0, demo_1, ...)");
     demos_ = of_split(*file_, std::move(demos_), options_.split);
+    for (const auto& name : file_->names("mask"))
+      recording_.splits[name] = [file = file_, demos = demos_, name] {
+        const auto listed = of_split(*file, demonstrations(*file), name);
+        const std::set<std::string> wanted(listed.begin(), listed.end());
+        std::vector<int64_t> episodes;
+        for (std::size_t d = 0; d < demos.size(); ++d)
+          if (wanted.contains(demos[d])) episodes.push_back(static_cast<int64_t>(d));
+        return episodes;
+      };
     for (const auto& demo : demos_) arrays_.push_back(arrays_of(*file_, demo));
     list_episodes();
     list_columns();

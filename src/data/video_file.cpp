@@ -85,7 +85,7 @@ void VideoFile::open() {
     context->streams[i]->discard =
         static_cast<int>(i) == stream_ ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
   codec_ = open_video_decoder(*stream().codecpar, stream().time_base, path_);
-  flushing_ = false;
+  flushing_ = read_ahead_ = false;
   read_error_ = 0;
 }
 
@@ -148,9 +148,18 @@ bool VideoFile::seek(int64_t dts) {
   if (av_seek_frame(input_.get(), stream_, dts, AVSEEK_FLAG_BACKWARD) < 0) return false;
   avcodec_flush_buffers(codec_.get());
   damage_.clear();
-  flushing_ = false;
+  flushing_ = read_ahead_ = false;
   read_error_ = 0;
   return true;
+}
+
+bool VideoFile::seek(const KeyFrame& key) {
+  if (key.pts != key.dts && seek(key.pts) && read_packet()) {
+    const bool not_behind = packet_->pts != AV_NOPTS_VALUE && packet_->pts <= key.pts;
+    read_ahead_ = not_behind && (packet_->flags & AV_PKT_FLAG_KEY) != 0;
+    if (read_ahead_) return true;
+  }
+  return seek(key.dts);
 }
 
 bool VideoFile::read_packet() {
@@ -167,7 +176,7 @@ bool VideoFile::read_packet() {
 
 bool VideoFile::feed() {
   if (flushing_) return false;
-  if (!read_packet()) {
+  if (!std::exchange(read_ahead_, false) && !read_packet()) {
     flushing_ = true;
     if (read_error_ != 0)
       damage_.push_back(

@@ -41,6 +41,9 @@ class VideoFile {
   void restart();
   /// Moves to the key frame at `dts` or an earlier one. False if the container cannot seek.
   bool seek(int64_t dts);
+  /// The same for a key frame of the table. Most containers are sought by times of display: where
+  /// pictures are reordered, by its time of decoding the key frame before it would be found.
+  bool seek(const KeyFrame& key);
   /// Decodes the next picture in output order into frame(); false at the end of the stream.
   bool next_frame();
   const AVFrame& frame() const { return *frame_; }
@@ -78,6 +81,7 @@ class VideoFile {
   ffmpeg::Frame frame_;
   int stream_ = -1;
   bool flushing_ = false;
+  bool read_ahead_ = false;  // packet_ is the next one to decode
   std::vector<Damaged> damage_;
   int read_error_ = 0;  // how the demuxer ended, 0 for a plain end of file
 };

@@ -125,6 +125,7 @@ class VideoFrames final : public FrameSource {
       hash.add(&clip.start, sizeof clip.start);
       hash.add(clip.first_row);
       hash.add(clip.stride);
+      for (const int64_t frame : clip.frames) hash.add(frame);
       if (!clip.file.empty()) hash.add(&stamps_.at(clip.file.string()), sizeof(FileStamp));
     }
   }
@@ -184,7 +185,8 @@ class VideoFrames final : public FrameSource {
 
   int64_t frame_of(const FrameTable& table, const EpisodeClip& clip, int64_t row) const {
     if (!lookup_.times) {
-      const int64_t frame = row * clip.stride;
+      const int64_t frame =
+          clip.frames.empty() ? row * clip.stride : clip.frames.at(static_cast<std::size_t>(row));
       const auto available = static_cast<int64_t>(table.pts.size());
       if (frame >= 0 && frame < available) return frame;
       throw Error(ErrorCategory::bad_file,

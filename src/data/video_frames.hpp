@@ -16,10 +16,11 @@ namespace foresight::data {
 
 /// The part of a video file that is one episode.
 struct EpisodeClip {
-  std::filesystem::path file;  ///< empty: its frames cannot be read, and nobody asks for them
-  double start = 0;            ///< presentation time of row 0, seconds; used with times only
-  int64_t first_row = 0;       ///< of the episode in the recording; used with times only
-  int64_t stride = 1;          ///< frames a row; used without times only
+  std::filesystem::path file;        ///< empty: its frames cannot be read, and nobody asks for them
+  double start = 0;                  ///< presentation time of row 0, seconds; used with times only
+  int64_t first_row = 0;             ///< of the episode in the recording; used with times only
+  int64_t stride = 1;                ///< frames a row; used without times only
+  std::vector<int64_t> frames = {};  ///< of each row, instead of stride; used without times only
   std::shared_ptr<const FrameTable> table = {};  ///< if the file has been opened with these options
 };
 
@@ -28,8 +29,8 @@ inline constexpr double kRateTolerance = 0.01;
 
 /// How the frame of a row is found.
 struct FrameLookup {
-  /// Seconds of every row since the start of its episode, read when first needed. Empty: frame
-  /// t * stride of the file is row t.
+  /// Seconds of every row since the start of its episode, read when first needed. Empty: row t is
+  /// frame t * stride of the file, or frame frames[t].
   std::function<std::vector<double>()> times = {};
   double tolerance_s = 1e-4;  ///< furthest that a frame may lie from its row's time
 };

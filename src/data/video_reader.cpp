@@ -136,7 +136,7 @@ void VideoReader::Impl::prepare(int64_t index) {
     const int64_t here = table->pts[static_cast<std::size_t>(current)];
     if (here >= key->pts || index - current <= kReadOnFrames) return;
   }
-  if (!file.seek(key->dts)) {
+  if (!file.seek(*key)) {
     go_to_start();
     return;
   }

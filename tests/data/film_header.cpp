@@ -102,6 +102,27 @@ TEST_CASE("the header tells the frames of fragmented films and of those that beg
       }
 }
 
+TEST_CASE("a seek finds the key frame itself where containers are sought by times of display") {
+  const TemporaryFolder folder;
+  for (const char* name : {"film.mkv", "film.mp4", "film.ts"}) {
+    INFO(name);
+    const auto film = folder / name;
+    repack(clip("cup_h264_bframes.mp4"), film, "faststart");
+    VideoReader jumping(film.string()), original(clip("cup_h264_bframes.mp4"));
+    const auto table = jumping.table();
+    REQUIRE(jumping.num_frames() == original.num_frames());
+    for (const int64_t index : {70, 50, 3, 80, 47, 48, 49, 0})  // key frames are 0 and 48
+      CHECK(at::equal(jumping.frame(index), original.frame(index)));
+    if (std::string(name) == "film.ts") continue;  // sought by times of decoding
+    REQUIRE(table->keys.size() == 2);
+    CHECK(table->keys[1].dts < table->keys[1].pts);
+    VideoFile file(film.string());
+    REQUIRE(file.seek(table->keys[1]));
+    REQUIRE(file.next_frame());
+    CHECK(file.frame_pts() > table->pts[40]);  // not from frame 0 on
+  }
+}
+
 // Bytes that this process has asked the system for; -1 where it does not say.
 int64_t bytes_read() {
   std::ifstream counters("/proc/self/io");

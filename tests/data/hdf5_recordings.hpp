@@ -16,6 +16,13 @@ inline std::filesystem::path layout_of(const char* name) {
   return std::filesystem::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / name;
 }
 
+/// A small set of stable-worldmodel, of arrays in one piece, whose headers have no checksums, and
+/// one that is compressed by gzip. Not that of the same name in $FORESIGHT_RECORDINGS.
+inline std::filesystem::path flat_arrays() {
+  return std::filesystem::path(FORESIGHT_TEST_DATA) / "recordings" / "tworoom" / "swm" /
+         "tworoom_nan_gzip.h5";
+}
+
 /// Says so where it is not.
 inline bool hdf5_is_built_in() {
   try {
@@ -29,7 +36,7 @@ inline bool hdf5_is_built_in() {
 }
 
 /// A number as HDF5 stores places and sizes: 8 bytes, the lowest first.
-inline std::string little_endian(int64_t value) {
+inline std::string eight_bytes(int64_t value) {
   std::string bytes(8, '\0');
   for (auto& byte : bytes) {
     byte = static_cast<char>(value & 0xFF);
@@ -54,8 +61,8 @@ inline std::size_t place_of_address(const std::string& bytes, const Tensor& valu
   const std::string data(static_cast<const char*>(row_major.const_data_ptr()), row_major.nbytes());
   const auto begin = bytes.find(data);
   REQUIRE(begin != std::string::npos);
-  const auto place = bytes.find(little_endian(static_cast<int64_t>(begin)) +
-                                little_endian(static_cast<int64_t>(data.size())));
+  const auto place = bytes.find(eight_bytes(static_cast<int64_t>(begin)) +
+                                eight_bytes(static_cast<int64_t>(data.size())));
   REQUIRE(place != std::string::npos);
   return place;
 }
@@ -74,7 +81,7 @@ inline void spoil_array(const std::filesystem::path& file, const Tensor& values)
 inline void take_bytes_away(const std::filesystem::path& file, const Tensor& values) {
   auto bytes = io::read_text(file);
   const auto place = place_of_address(bytes, values);
-  bytes.replace(place, 8, little_endian(static_cast<int64_t>(bytes.size()) + 4096));
+  bytes.replace(place, 8, eight_bytes(static_cast<int64_t>(bytes.size()) + 4096));
   io::write_text(file, bytes);
 }
 

@@ -149,6 +149,40 @@ TEST_CASE("robomimic's filter keys choose demonstrations") {
       "DatasetOptions.split = 'train'", "has no splits"));
 }
 
+TEST_CASE("recordings tell their splits and the episodes of each") {
+  const auto recorded = fs::path(FORESIGHT_TEST_DATA) / "recordings";
+  if (const auto all = opened_layout(recorded / "layouts" / "robomimic_split")) {
+    CHECK(all->splits() == std::vector<std::string>{"lost", "train", "valid"});
+    CHECK(all->episodes_of_split("train") == std::vector<int64_t>{0, 2, 10});
+    CHECK(all->episodes_of_split("valid").front() == 1);
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { all->episodes_of_split("lost"); }, "lists 'demo_99'"));
+    CHECK(fails_with(
+        ErrorCategory::not_found, [&] { all->episodes_of_split("test"); },
+        "has no split 'test'. There are: lost, train, valid"));
+    const auto train = opened_layout(recorded / "layouts" / "robomimic_split", {.split = "train"});
+    CHECK(train->episodes_of_split("train") == std::vector<int64_t>{0, 1, 2});
+    CHECK(train->episodes_of_split("valid").empty());
+  }
+  const auto droid = opened_layout(recorded / "layouts" / "droid");
+  if (droid) CHECK(droid->splits().empty());
+
+  const TemporaryFolder folder;
+  fs::copy(recorded / "tworoom" / "lerobot_v21", folder / "set", fs::copy_options::recursive);
+  auto info = io::read_json(folder / "set" / "meta" / "info.json");
+  info["splits"] = {{"train", "0:4"}, {"val", "4:6"}, {"late", "4:7"}, {"odd", "4:x"}};
+  io::write_json(folder / "set" / "meta" / "info.json", info);
+  const auto lerobot = opened_layout(folder / "set");
+  if (!lerobot) return;
+  CHECK(lerobot->splits() == std::vector<std::string>{"late", "odd", "train", "val"});
+  CHECK(lerobot->episodes_of_split("train") == std::vector<int64_t>{0, 1, 2, 3});
+  CHECK(lerobot->episodes_of_split("val") == std::vector<int64_t>{4, 5});
+  for (const auto* wrong : {"late", "odd"})
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { lerobot->episodes_of_split(wrong); }, "info.json", wrong,
+        "is not FIRST:END of the episodes 0:6"));
+}
+
 TEST_CASE("an empty folder beside the cameras of stable-worldmodel is said to be none") {
   const TemporaryFolder folder;
   fs::copy(recordings() / "tworoom" / "swm" / "folder", folder / "set",

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 // A copy of a file with a gzip array, whose header names filter `number` in place of gzip's 1.
 void write_with_filter(const fs::path& file, int number) {
-  auto bytes = io::read_text(recordings() / "tworoom" / "swm" / "tworoom_nan_gzip.h5");
+  auto bytes = io::read_text(flat_arrays());
   // Number, size of the name, flags, count of parameters, 2 bytes each; the name.
   const auto gzip = std::string("\x01\x00\x08\x00\x01\x00\x01\x00", 8) + "deflate";
   const auto place = bytes.find(gzip);

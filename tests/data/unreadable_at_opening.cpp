@@ -182,15 +182,15 @@ void leave_no_rows(const fs::path& trajectory, int64_t rows) {
   int emptied = 0;
   for (const auto& [rank, width] : {std::pair('\1', 1), std::pair('\2', 6)}) {
     const std::string space = {'\1', rank, '\1', 0, 0, 0, 0, 0};
-    for (auto place = bytes.find(space + little_endian(rows)); place != std::string::npos;
-         place = bytes.find(space + little_endian(rows)), ++emptied) {
-      bytes.replace(place + space.size(), 8, little_endian(0));
+    for (auto place = bytes.find(space + eight_bytes(rows)); place != std::string::npos;
+         place = bytes.find(space + eight_bytes(rows)), ++emptied) {
+      bytes.replace(place + space.size(), 8, eight_bytes(0));
       std::size_t layout = bytes.find("\3\1", place);
       while (layout != std::string::npos &&
-             bytes.compare(layout + 10, 8, little_endian(8 * rows * width)) != 0)
+             bytes.compare(layout + 10, 8, eight_bytes(8 * rows * width)) != 0)
         layout = bytes.find("\3\1", layout + 1);
       REQUIRE(layout != std::string::npos);
-      bytes.replace(layout + 2, 16, std::string(8, '\xFF') + little_endian(0));
+      bytes.replace(layout + 2, 16, std::string(8, '\xFF') + eight_bytes(0));
     }
   }
   REQUIRE(emptied == 3);  // pose, gripper, and the recorded velocities

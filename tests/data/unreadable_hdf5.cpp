@@ -16,9 +16,6 @@ namespace fs = std::filesystem;
 
 DatasetOptions skipping() { return {.unreadable = Unreadable::skip}; }
 
-// Holds arrays in one piece, whose headers have no checksums.
-fs::path flat_arrays() { return recordings() / "tworoom" / "swm" / "tworoom_nan_gzip.h5"; }
-
 bool is_remarked(const Dataset& data, const std::string& words) {
   const auto remarks = data.remarks();
   return std::any_of(remarks.begin(), remarks.end(),
@@ -137,10 +134,16 @@ TEST_CASE("an HDF5 file that is cut short is named, and left out beside one that
 
   const auto other = folder / "other.hdf5";
   fs::copy_file(layout_of("robomimic") / "low_dim.hdf5", other);
-  for (const auto unreadable : {Unreadable::fail, Unreadable::skip})
-    CHECK(fails_with(
-        ErrorCategory::not_found, [&] { open_dataset(folder.path(), {.unreadable = unreadable}); },
-        "name one: other.hdf5, sound.h5"));
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(folder.path(), skipping()); },
+      "other.hdf5 and sound.h5 differ"));
+  fs::copy_file(sound, other, fs::copy_options::overwrite_existing);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(folder.path()); },
+      cut.string() + ": is cut short", "unreadable = skip"));
+  const auto joined = open_dataset(folder.path(), skipping());
+  CHECK(joined->num_episodes() == 2 * data->num_episodes());
+  CHECK(is_remarked(*joined, cut.string() + ": is cut short"));
   fs::remove(sound);
   io::write_text(other, "this is no HDF5 file");
   CHECK(fails_with(

@@ -13,6 +13,7 @@
 #include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
 #include "foresight/data/csv.hpp"
+#include "foresight/data/stored_statistics.hpp"
 #include "foresight/data/unreadable.hpp"
 #include "foresight/data/video_reader.hpp"
 
@@ -87,6 +88,16 @@ class FORESIGHT_API Dataset {
   /// What the recorder noted of the whole recording (RecordingOptions.notes), by name, e.g.
   /// "environment" of `foresight record`. Empty where the format has no place for it.
   virtual std::map<std::string, std::string> notes() const { return {}; }
+  /// Statistics that were stored with the recordings (LeRobot), by the names in groups() and
+  /// cameras(). Read when asked for; nothing else here depends on them. Empty where there are none.
+  /// Throws Error(bad_file) naming file, feature and rule.
+  virtual std::map<std::string, StoredStatistics> stored_statistics() const { return {}; }
+  /// Names of the parts of the recordings that they tell of themselves: robomimic's mask/<name>,
+  /// the splits of LeRobot's info.json.
+  virtual std::vector<std::string> splits() const { return {}; }
+  /// The episodes of one of splits(), ascending. Throws Error(not_found) listing those that there
+  /// are, Error(bad_file) for one that names what is not there.
+  virtual std::vector<int64_t> episodes_of_split(const std::string& split) const;
   /// Names of the columns with words, e.g. "task".
   virtual std::vector<std::string> text_columns() const { return {}; }
 
@@ -136,6 +147,8 @@ class FORESIGHT_API Dataset {
  protected:
   /// The type that holds the numbers of all these columns.
   at::ScalarType stored_type(const std::vector<std::string>& columns) const;
+  /// The type that holds the numbers of all these types; float64 of none.
+  static at::ScalarType type_holding(const std::vector<at::ScalarType>& types);
   /// Throws Error(invalid_argument) unless the rows exist.
   void check_rows(int64_t episode, int64_t first, int64_t count) const;
 };
@@ -161,7 +174,8 @@ struct FORESIGHT_API DatasetOptions {
   /// and all others keep their numbers; of a folder of pictures or videos alone it is left out.
   /// So are DROID's trajectories and robomimic's demonstrations, which are an episode each: rows
   /// that nothing tells are then as many as the film or another array has, else one, and numbers
-  /// that are lost are NaN. Of several HDF5 files in a folder those that do not open are left out.
+  /// that are lost are NaN. Of several HDF5 files in a folder, which are one data set, those that
+  /// do not open are left out.
   /// Other tables that are gone always fail.
   Unreadable unreadable = Unreadable::fail;
 

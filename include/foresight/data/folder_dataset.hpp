@@ -9,6 +9,10 @@
 //                                         `timestamp`, or unknown (0)
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
+// Where the frames of a video are not equally spaced in time and the table has a column `timestamp`
+// (seconds), both clocks, from the first row and the first frame on, are compared: row t is frame t
+// if all of them agree within half a step between rows (the median), else the frame nearest in time
+// if each row has one within half a step; else rows are matched by number, with a remark.
 // Episodes are ordered by number; gaps are fine. The video may also be .mkv, .webm or .avi, or a
 // folder episode_0000/ of .png or .jpg files, one a row in the order of their names, numbers in
 // them counted (2.png comes before 10.png); the table may be .jsonl, one object a row. Several
@@ -29,9 +33,9 @@ class FrameSource;  // private to the library
 /// readers.
 class FORESIGHT_API FolderDataset final : public Dataset {
  public:
-  /// Opens every file once and checks that each table has as many rows as its video has frames,
-  /// that all frames have one size (unless `options` choose one) and that all tables have the same
-  /// columns. Throws Error(not_found | bad_file) naming the file and the rule.
+  /// Opens every file once and checks that each table has as many rows as its video has frames, or
+  /// is matched by time, that all frames have one size (unless `options` choose one) and that all
+  /// tables have the same columns. Throws Error(not_found | bad_file) naming the file and the rule.
   explicit FolderDataset(const std::filesystem::path& folder, const DatasetOptions& options = {});
   ~FolderDataset() override;
 
@@ -80,6 +84,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
     int64_t length = 0;
     ImageSize size;
     double rate = 0;
+    std::vector<int64_t> frame_of_row;  // of a video matched by time; empty: row t has frame t
     std::shared_ptr<const FrameTable> frame_table;  // of a video
   };
 
@@ -88,6 +93,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   void open_episodes();
   void open_episode(Episode& episode) const;
   void open_frames_of(Episode& episode) const;
+  void match_by_time(Episode& episode, std::vector<int64_t> frames, double rate) const;
   const Episode& shown() const;
   void open_frames();
   void agree();

@@ -44,6 +44,13 @@ class ForwardedDataset : public Dataset {
     return dataset_->unreadable_episodes();
   }
   std::map<std::string, std::string> notes() const override { return dataset_->notes(); }
+  std::map<std::string, StoredStatistics> stored_statistics() const override {
+    return dataset_->stored_statistics();
+  }
+  std::vector<std::string> splits() const override { return dataset_->splits(); }
+  std::vector<int64_t> episodes_of_split(const std::string& split) const override {
+    return dataset_->episodes_of_split(split);
+  }
   std::vector<std::string> text_columns() const override { return dataset_->text_columns(); }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override {

@@ -68,6 +68,10 @@ struct FORESIGHT_API Inspection {
   std::vector<int64_t> lengths;         ///< of all episodes, ascending
   Statistics actions;                   ///< without last rows
   Statistics states;                    ///< empty where there are none
+  /// Of actions and states as they were stored with the recordings, of all rows
+  /// (Dataset::stored_statistics(); a count of 0: not told). Empty where they were not, or cannot
+  /// be read.
+  Statistics stored;
   std::vector<Saturation> saturation;   ///< of every action column that has values
   int64_t missing_actions = 0;          ///< rows with NaN in an action, last rows not counted
   int64_t infinite_actions = 0;         ///< rows with an infinite action, last rows not counted
