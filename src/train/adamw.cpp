@@ -22,7 +22,7 @@ std::vector<std::string> AdamWOptions::validate() const {
 }
 
 AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options,
-             std::vector<std::vector<Tensor>> clipping_groups)
+             std::vector<ClippingGroup> clipping_groups)
     : options_(options), clipping_groups_(std::move(clipping_groups)) {
   require_valid(options_);
   std::set<const void*> seen;
@@ -38,18 +38,9 @@ AdamW::AdamW(const torch::nn::Module& module, const AdamWOptions& options,
   }
   require(!parameters_.empty(), ErrorCategory::invalid_argument,
           "AdamW: the module has no parameter that requires a gradient");
-  if (clipping_groups_.empty()) {
-    clipping_groups_.push_back(parameters_);
-    return;
-  }
-  std::set<const void*> clipped;
   for (const auto& group : clipping_groups_)
-    for (const auto& parameter : group)
-      require(clipped.insert(parameter.unsafeGetTensorImpl()).second,
-              ErrorCategory::invalid_argument, "AdamW: a parameter is in two clipping groups");
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    require(clipped.contains(parameters_[i].unsafeGetTensorImpl()), ErrorCategory::invalid_argument,
-            "AdamW: no clipping group has parameter '" + names_[i] + "'");
+    require(group.largest.value_or(0) >= 0, ErrorCategory::invalid_argument,
+            "ClippingGroup.largest = " + std::to_string(*group.largest) + " must be >= 0");
 }
 
 Tensor AdamW::step(double factor, double decay_factor) {
@@ -73,11 +64,12 @@ Tensor AdamW::step(double factor, double decay_factor) {
     return at::zeros({}, parameters_.front().scalar_type());
 
   // Read once: every reading waits for a GPU, and one after the update would for the update.
-  const bool one_group = clipping_groups_.size() == 1;
-  const auto norm = clip_gradient_norm(parameters_, one_group ? options_.clip : 0).cpu();
+  const bool together = clipping_groups_.empty();
+  const auto norm = clip_gradient_norm(parameters_, together ? options_.clip : 0).cpu();
   if (!at::isfinite(norm).item<bool>()) return norm;
-  if (!one_group && options_.clip > 0)
-    for (const auto& group : clipping_groups_) clip_gradient_norm(group, options_.clip);
+  for (const auto& group : clipping_groups_)
+    if (const auto largest = group.largest.value_or(options_.clip); largest > 0)
+      clip_gradient_norm(group.parameters, largest);
   for (auto* group : {&decaying, &plain}) {
     if (group->parameters.empty()) continue;
     at::_foreach_add_(group->steps, 1);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 namespace torch::nn {
 class Module;
@@ -18,9 +19,11 @@ class BestWeights {
   explicit BestWeights(const std::filesystem::path& folder);
 
   bool exists() const;
+  /// Why load() would refuse the file that exists; empty: it is what was written.
+  std::string damage() const;
   void write(const torch::nn::Module& module, int64_t step, double value) const;
   /// Fills the module; the step at which the weights were written. Throws Error(bad_file) if they
-  /// do not fit.
+  /// do not fit or are damaged.
   int64_t load(torch::nn::Module& module) const;
 
  private:

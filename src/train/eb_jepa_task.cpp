@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "foresight/core/replica_part.hpp"
-#include "foresight/train/gradient_norm.hpp"
 #include "mean_terms.hpp"
 #include "position.hpp"
 
@@ -85,9 +84,11 @@ losses::Terms EbJepaTask::loss() {
   return terms;
 }
 
-void EbJepaTask::clip_gradients() {
-  if (options_.clip == 0) return;
-  for (const auto& group : model_->clipping_groups()) clip_gradient_norm(group, options_.clip);
+std::vector<ClippingGroup> EbJepaTask::clipping_groups() const {
+  std::vector<ClippingGroup> groups;
+  for (auto& parameters : model_->clipping_groups())
+    groups.push_back({std::move(parameters), options_.clip});
+  return groups;
 }
 
 losses::Terms EbJepaTask::held_out_loss(const Replicas* processes) const {

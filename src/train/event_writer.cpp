@@ -18,6 +18,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/io/files.hpp"
+#include "foresight/train/crc32c.hpp"
 
 namespace foresight::train {
 namespace {
@@ -61,16 +62,6 @@ std::string event_head(double wall_time, std::int64_t step) {
     append_varint(out, static_cast<std::uint64_t>(step));
   }
   return out;
-}
-
-constexpr std::array<std::uint32_t, 256> crc_table() {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
-    table[i] = crc;
-  }
-  return table;
 }
 
 /// A CRC stored next to the data that it covers is masked, since the CRC of data with its own CRC
@@ -336,14 +327,6 @@ std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
   for_each_line(path, read_metrics_text(path),
                 [&](const MetricsRow& row, std::string_view) { rows.push_back(row); });
   return rows;
-}
-
-std::uint32_t crc32c(std::string_view bytes) {
-  static constexpr auto kTable = crc_table();
-  std::uint32_t crc = 0xffffffffu;
-  for (const char byte : bytes)
-    crc = kTable[(crc ^ static_cast<unsigned char>(byte)) & 0xff] ^ crc >> 8;
-  return ~crc;
 }
 
 std::string tfrecord(std::string_view payload) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The recordings of a family's training.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <optional>
 
 #include "elapsed.hpp"
@@ -17,6 +19,31 @@
 #include "without_actions.hpp"
 
 namespace foresight::train {
+namespace {
+
+std::vector<int64_t> episodes_named(const data::Dataset& dataset, const char* option,
+                                    const std::string& split) {
+  const auto known = dataset.splits();
+  require(std::find(known.begin(), known.end(), split) != known.end(),
+          ErrorCategory::invalid_option,
+          fmt::format("{} = '{}': {} has no such split; it has: {}", option, split, dataset.name(),
+                      known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", "))));
+  auto episodes = dataset.episodes_of_split(split);
+  require(!episodes.empty(), ErrorCategory::invalid_option,
+          fmt::format("{} = '{}': no episode of {} is in it", option, split, dataset.name()));
+  return episodes;
+}
+
+// Those that are learned from or held out; empty, which means all, where no split leaves any out.
+std::vector<int64_t> episodes_used(const FamilyData::Part& part) {
+  std::vector<int64_t> used;
+  std::merge(part.split.train.begin(), part.split.train.end(), part.split.validation.begin(),
+             part.split.validation.end(), std::back_inserter(used));
+  if (static_cast<int64_t>(used.size()) == part.dataset->num_episodes()) used.clear();
+  return used;
+}
+
+}  // namespace
 
 FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
                        const RecordedTraining& options, const LearnHooks& hooks, ReadColumns reads,
@@ -25,9 +52,7 @@ FamilyData::FamilyData(std::shared_ptr<const data::Dataset> dataset,
   require(dataset != nullptr, ErrorCategory::invalid_argument, "a training needs recordings");
   options_.loader.seed = options_.seed;
   options_.loader.states = reads_.states;
-  const bool keeps =
-      held_out == HeldOut::kept && hooks.continuation != nullptr && options_.validation > 0;
-  fresh_.split = keeps ? kept_split(*dataset) : new_split(*dataset);
+  fresh_.split = fresh_split(*dataset, held_out);
   fresh_.dataset = std::move(dataset);
   learned_from_.recordings = identity(*fresh_.dataset);
   if (hooks.continuation == nullptr || !hooks.continuation->replay) return;
@@ -45,6 +70,45 @@ data::DataIdentity FamilyData::identity(const data::Dataset& dataset) const {
 data::EpisodeSplit FamilyData::new_split(const data::Dataset& dataset) const {
   return data::split_episodes(dataset.num_episodes(), options_.validation,
                               static_cast<std::uint64_t>(options_.seed));
+}
+
+data::EpisodeSplit FamilyData::fresh_split(const data::Dataset& dataset, HeldOut held_out) const {
+  const bool keeps =
+      held_out == HeldOut::kept && hooks_.continuation != nullptr && options_.validation > 0;
+  const auto drawn = [&] { return keeps ? kept_split(dataset) : new_split(dataset); };
+  const auto &learned = options_.split, &held = options_.validation_split;
+  if (learned.empty() && held.empty()) return drawn();
+  data::EpisodeSplit split;
+  if (!learned.empty()) split.train = episodes_named(dataset, "split", learned);
+  if (!held.empty()) {
+    split.validation = episodes_named(dataset, "validation_split", held);
+  } else if (keeps) {
+    split.validation = drawn().validation;
+  } else {
+    const auto count = static_cast<int64_t>(split.train.size());
+    const auto parts =
+        data::split_episodes(count, options_.validation, static_cast<std::uint64_t>(options_.seed));
+    for (const auto place : parts.validation)
+      split.validation.push_back(split.train[static_cast<std::size_t>(place)]);
+  }
+  if (learned.empty())
+    for (int64_t e = 0; e < dataset.num_episodes(); ++e) split.train.push_back(e);
+  std::vector<int64_t> both;
+  std::set_intersection(split.train.begin(), split.train.end(), split.validation.begin(),
+                        split.validation.end(), std::back_inserter(both));
+  require(learned.empty() || held.empty() || both.empty(), ErrorCategory::invalid_option,
+          fmt::format("split = '{}' and validation_split = '{}' of {} share {} episode(s), as {}: "
+                      "what is held out must not be learned from",
+                      learned, held, dataset.name(), both.size(),
+                      both.empty() ? "" : dataset.episode_name(both.front())));
+  std::erase_if(split.train, [&](int64_t episode) {
+    return std::binary_search(both.begin(), both.end(), episode);
+  });
+  require(
+      !split.train.empty(), ErrorCategory::invalid_option,
+      fmt::format("split = '{}', validation_split = '{}' of {}: no episode is left to learn from",
+                  learned, held, dataset.name()));
+  return split;
 }
 
 data::EpisodeSplit FamilyData::kept_split(const data::Dataset& dataset) const {
@@ -104,7 +168,7 @@ void FamilyData::decode(ProgressStyle progress) {
                                  static_cast<double>(now.all_bytes) * 1e-9));
       };
       part->frames = std::make_shared<const data::FrameCache>(
-          part->shown, options_.cache, std::vector<int64_t>{}, options_.loader.unreadable,
+          part->shown, options_.cache, episodes_used(*part), options_.loader.unreadable,
           data::FrameCacheHooks{InterruptGuard::requested, tell});
     }
   };

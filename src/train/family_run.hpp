@@ -94,7 +94,7 @@ class FamilyData {
   };
 
   /// Throws Error(invalid_option) for a replay whose columns do not go with those of `dataset`, of
-  /// what is read.
+  /// what is read, and for recorded splits that there are not or that share an episode.
   FamilyData(std::shared_ptr<const data::Dataset> dataset, const RecordedTraining& options,
              const LearnHooks& hooks, ReadColumns reads, HeldOut held_out = HeldOut::drawn);
 
@@ -137,6 +137,8 @@ class FamilyData {
  private:
   data::DataIdentity identity(const data::Dataset& dataset) const;
   data::EpisodeSplit new_split(const data::Dataset& dataset) const;
+  // Of the new recordings: those that RecordedTraining names, else drawn or kept.
+  data::EpisodeSplit fresh_split(const data::Dataset& dataset, HeldOut held_out) const;
   // What the bundle that learning goes on from held out stays so: the rest it has learned by heart.
   data::EpisodeSplit kept_split(const data::Dataset& dataset) const;
   std::unique_ptr<data::Loader> training_loader(const Part& part, int64_t batch) const;

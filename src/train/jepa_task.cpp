@@ -8,11 +8,11 @@ JepaTask::JepaTask(std::shared_ptr<models::Jepa> model, TaskData data)
   require(model_ != nullptr, ErrorCategory::invalid_argument, "JepaTask needs a model");
 }
 
-std::vector<std::vector<Tensor>> JepaTask::clipping_groups() const {
+std::vector<ClippingGroup> JepaTask::clipping_groups() const {
   if (model_->options().loss.inverse_dynamics == 0) return {};
-  std::vector<Tensor> of_model, of_head;
+  ClippingGroup of_model, of_head;
   for (const auto& item : model_->named_parameters())
-    (item.key().starts_with("idm.") ? of_head : of_model).push_back(item.value());
+    (item.key().starts_with("idm.") ? of_head : of_model).parameters.push_back(item.value());
   return {of_model, of_head};
 }
 

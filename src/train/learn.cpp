@@ -37,6 +37,7 @@ nlohmann::json planner_defaults(const LearnOptions& options, bool with_critic) {
 }  // namespace
 
 std::vector<std::string> LearnOptions::validate() const {
+  const bool held_out = validation > 0 || !validation_split.empty();
   return Rules("LearnOptions")
       .nested("model", model.validate())
       .nested("windows", windows.validate())
@@ -54,9 +55,9 @@ std::vector<std::string> LearnOptions::validate() const {
       .check(windows.frames > model.predicted_steps, "windows.frames",
              static_cast<double>(windows.frames),
              fmt::format("must be > model.predicted_steps = {}", model.predicted_steps))
-      .check(validation > 0 || training.keep != Keep::lowest_loss, "validation", validation,
+      .check(held_out || training.keep != Keep::lowest_loss, "validation", validation,
              "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
-      .check(validation > 0 || critic_training.keep != Keep::lowest_loss, "validation", validation,
+      .check(held_out || critic_training.keep != Keep::lowest_loss, "validation", validation,
              "must be > 0 for critic_training.keep = lowest_loss")
       .problems();
 }
@@ -91,6 +92,8 @@ RecordedTraining recorded_training(const LearnOptions& options) {
   recorded.loader = options.loader;
   recorded.cache = options.cache;
   recorded.augmentation = options.augmentation;
+  recorded.split = options.split;
+  recorded.validation_split = options.validation_split;
   recorded.validation = options.validation;
   recorded.validation_batches = options.validation_batches;
   recorded.seed = options.seed;
@@ -350,10 +353,15 @@ LearnResult Learning::run() {
     metrics.flush();
     if (!finished(result_.critic, "cost-to-go")) return result_;
   }
-  if (hooks_.continuation != nullptr) measure_after();
+  // As in FamilyRun::train(): the bundle first, but no process waits for the one that writes it.
+  const bool alone = processes_ == nullptr || processes_->count() == 1;
+  if (result_.continual && !alone) measure_after();
   if (writes()) {
     result_.bundle = folder_.path / "bundle";
     write(result_.bundle, provenance(), /*calibrated=*/true);
+  }
+  if (result_.continual && alone) measure_after();
+  if (writes()) {
     if (result_.continual)
       io::write_json(folder_.path / "continual.json", to_json(*result_.continual));
     std::error_code ignored;

@@ -70,7 +70,8 @@ std::vector<std::string> RecordedTraining::validate() const {
       .nested("augmentation", augmentation.validate())
       .nested("training", training.validate())
       .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
-      .check(validation > 0 || training.keep != Keep::lowest_loss, "validation", validation,
+      .check(validation > 0 || !validation_split.empty() || training.keep != Keep::lowest_loss,
+             "validation", validation,
              "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
       .at_least("validation_batches", static_cast<double>(validation_batches), 1)
       .at_least("seed", static_cast<double>(seed), 0)
@@ -175,8 +176,8 @@ std::vector<std::string> EbJepaLearnOptions::validate() const {
       .nested("model", model.validate())
       .nested("walks", walks.validate())
       .nested("task", task.validate())
-      .check(task.probe_hidden == 0 || training.optimizer.clip == 0, "training.optimizer.clip",
-             training.optimizer.clip, "must be 0 with a probe: task.clip clips the model alone")
+      .check(training.optimizer.clip == 0, "training.optimizer.clip", training.optimizer.clip,
+             "must be 0: task.clip is the limit of encoder and of predictor")
       .nested("training", training.validate())
       .problems();
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/loader_task.hpp"
 
+#include <fmt/format.h>
+
 #include "agreement.hpp"
 #include "elapsed.hpp"
 #include "foresight/core/log.hpp"
@@ -164,8 +166,16 @@ void LoaderTask::seek(const std::string& position) {
                                      {"skipped_validation", 0}},
                                     &unreadable_);
   // Another number of processes may have cut a batch into old and new a little otherwise.
-  training_->seek({values[0], replay_ ? std::min(values[1], batches_ - 1) : values[1]});
-  if (replay_) replay_->seek({values[2], std::min(values[3], replay_batches_ - 1)});
+  const auto within = [&](int64_t batch, int64_t batches, const char* windows) {
+    if (batch < batches) return batch;
+    log(LogLevel::warning,
+        fmt::format("task '{}': the checkpoint stands at batch {} of an epoch of {} windows, which "
+                    "has {} here, as with another number of processes: it goes on with the last",
+                    name_, batch, windows, batches));
+    return batches - 1;
+  };
+  training_->seek({values[0], replay_ ? within(values[1], batches_, "new") : values[1]});
+  if (replay_) replay_->seek({values[2], within(values[3], replay_batches_, "replayed")});
   updates_ = values[4];
   skipped_ = values[5];
   noise_.seek(static_cast<std::uint64_t>(values[6]));

@@ -14,6 +14,8 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   loss_due = loss_due && validated_step_ != result_.step;
   success_due = success_due && measured_step_ != result_.step;
   if (!loss_due && !success_due) return;
+  // Planning takes minutes, in which a process may be killed: what was trained comes first.
+  if (success_due && (due(options_.checkpoint_every) || result_.step == options_.steps)) save();
   const KeptRandomState random;
   const AveragedWeights weights(average_ ? &*average_ : nullptr);
   c10::NoGradGuard no_grad;

@@ -110,7 +110,6 @@ StepLoss TrainingRun::accumulate() {
 // Equal in all processes, as the mean gradient is.
 std::string TrainingRun::update(double rate) {
   if (hooks_.reducer != nullptr) hooks_.reducer->reduce(optimizer_.parameters());
-  task_.clip_gradients();
   const auto progress = static_cast<double>(result_.step) / static_cast<double>(options_.steps);
   norm_ = optimizer_.step(rate, 1 + (options_.final_decay - 1) * progress);
   if (const auto norm = norm_.item<double>(); !std::isfinite(norm))

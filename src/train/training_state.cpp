@@ -64,10 +64,12 @@ void TrainingRun::restore(const std::filesystem::path& metrics) {
   measured_step_ = checkpoint->success.step;
   if (result_.step > 0 && std::isnan(result_.loss)) recall(metrics);
   best_ = checkpoint->best;
-  if (options_.keep != Keep::last && !std::isnan(best_) && !best_weights_.exists()) {
-    log(LogLevel::warning, folder_.string() +
-                               ": the weights of the best validation are gone; the best of "
-                               "the validations to come is kept");
+  if (options_.keep == Keep::last || std::isnan(best_)) return;
+  const auto lost = best_weights_.exists()
+                        ? best_weights_.damage()
+                        : folder_.string() + ": the weights of the best validation are gone";
+  if (!lost.empty()) {
+    log(LogLevel::warning, lost + "; the best of the validations to come is kept");
     validated_step_ = measured_step_ = -1;  // this step's may be it
     best_ = std::numeric_limits<double>::quiet_NaN();
   }

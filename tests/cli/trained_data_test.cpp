@@ -117,4 +117,22 @@ TEST_CASE("a sweep does not take results of other recordings or another measure 
   CHECK(foresight_command(command + " --camera wrist").code == 0);
 }
 
+TEST_CASE("foresight train learns from a recorded split and holds out another") {
+  const TemporaryFolder folder;
+  const auto train = "train ijepa --data " FORESIGHT_TEST_DATA
+                     "/recordings/layouts/robomimic_split --loader.batch 2 --validation_batches 1 "
+                     "--steps 2 --out " +
+                     (folder / "run").string();
+  const auto other = foresight_command(train + " --split train --validation_split test");
+  if (other.output.find("has no HDF5") != std::string::npos) FORESIGHT_SKIP(other.output);
+  CHECK(other.code == 2);
+  CHECK_THAT(other.output, Catch::Contains("validation_split = 'test'"));
+  CHECK_THAT(other.output, Catch::Contains("it has: lost, train, valid"));
+  const auto done = foresight_command(train + " --split train --validation_split valid");
+  INFO(done.output);
+  REQUIRE(done.code == 0);
+  const auto config = io::read_json(folder / "run" / "bundle" / "config.json");
+  CHECK(config["provenance"]["validation_episodes"] == nlohmann::json{1});
+}
+
 }  // namespace foresight::cli_trained_data_test

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "first_of_two.hpp"
@@ -236,7 +237,14 @@ TEST_CASE("a run goes on where a batch is cut otherwise into old windows and new
   auto before = task_of(4, 4);
   for (int i = 0; i < 59; ++i) before.loss();  // of 60 batches an epoch
   auto after = task_of(3, 5);                  // 80, and 48
-  after.seek(before.position());
+  {
+    const CapturedLog log;
+    after.seek(before.position());
+    CHECK(
+        log.says("task 'brightness': the checkpoint stands at batch 59 of an epoch of replayed "
+                 "windows, which has 48 here"));
+    CHECK_FALSE(log.says("of new windows"));
+  }
   const auto position = nlohmann::json::parse(after.position());
   CHECK(position["batch"] == 59);
   CHECK(position["replay_batch"] == 47);  // the last

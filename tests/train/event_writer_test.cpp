@@ -15,9 +15,11 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "../../src/train/crc32c_by_table.hpp"
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/io/files.hpp"
+#include "foresight/train/crc32c.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::train::event_writer_test {
@@ -98,6 +100,11 @@ TEST_CASE("CRC-32C agrees with published vectors") {
   }
   CHECK(train::crc32c(rising) == 0x46DD794Eu);
   CHECK(train::crc32c(falling) == 0x113FDB5Cu);
+  for (std::size_t cut = 0; cut <= rising.size(); ++cut) {  // in parts
+    const auto first = rising.substr(0, cut), rest = rising.substr(cut);
+    CHECK(train::crc32c(rest, train::crc32c(first)) == 0x46DD794Eu);
+    CHECK(train::crc32c_by_table(rest, train::crc32c_by_table(first)) == 0x46DD794Eu);
+  }
 }
 
 TEST_CASE("event files equal TensorBoard's own, byte by byte") {

@@ -61,7 +61,7 @@ TEST_CASE("AdamW clips groups of parameters one by one, and says the norm of all
   Net net;
   // With such an epsilon the first update is the clipped gradient.
   const AdamWOptions options{.lr = 1e6, .weight_decay = 0, .epsilon = 1e6, .clip = 0.01};
-  const std::vector<std::vector<Tensor>> groups{net.a->parameters(), net.b->parameters()};
+  const std::vector<ClippingGroup> groups{{net.a->parameters()}, {net.b->parameters(), 0.02}};
   AdamW optimizer(net, options, groups);
   net.loss(PhiloxNoise(1).normal({4, 5})).backward();
   const auto norm_of = [](const std::vector<Tensor>& values) {
@@ -78,11 +78,11 @@ TEST_CASE("AdamW clips groups of parameters one by one, and says the norm of all
   const auto after = net.parameters();
   std::vector<Tensor> moved;
   for (std::size_t i = 0; i < after.size(); ++i) moved.push_back(after[i].detach() - before[i]);
-  const auto half = static_cast<std::ptrdiff_t>(groups[0].size());
+  const auto half = static_cast<std::ptrdiff_t>(groups[0].parameters.size());
   CHECK(norm_of({gradients.begin(), gradients.begin() + half}) > 0.01);
-  CHECK(norm_of({gradients.begin() + half, gradients.end()}) > 0.01);
+  CHECK(norm_of({gradients.begin() + half, gradients.end()}) > 0.02);
   CHECK(norm_of({moved.begin(), moved.begin() + half}) == Approx(0.01).epsilon(1e-3));
-  CHECK(norm_of({moved.begin() + half, moved.end()}) == Approx(0.01).epsilon(1e-3));
+  CHECK(norm_of({moved.begin() + half, moved.end()}) == Approx(0.02).epsilon(1e-3));
 
   // A gradient that is not finite is not touched, whatever its group and the other one.
   net.loss(PhiloxNoise(2).normal({4, 5})).backward();
@@ -92,8 +92,26 @@ TEST_CASE("AdamW clips groups of parameters one by one, and says the norm of all
   CHECK(at::equal(net.a->weight.grad(), kept));
 
   CHECK(fails_with(
-      ErrorCategory::invalid_argument, [&] { AdamW(net, options, {groups[0]}); },
-      "no clipping group has parameter 'b.weight'"));
+      ErrorCategory::invalid_argument, [&] { AdamW(net, options, {ClippingGroup{{}, -1.0}}); },
+      "ClippingGroup.largest"));
+}
+
+TEST_CASE("a parameter in no clipping group is not clipped, one in two of them by both") {
+  torch::manual_seed(3);
+  Net net;
+  net.to(at::kDouble);
+  const AdamWOptions options{.lr = 1e6, .weight_decay = 0, .epsilon = 1e6, .clip = 0.01};
+  const ClippingGroup first{{net.a->weight}, 1e-3}, second{{net.a->weight, net.a->bias}};
+  AdamW optimizer(net, options, {first, second});
+  net.loss(PhiloxNoise(1).normal({4, 5}, at::kDouble)).backward();
+  const auto before = net.a->weight.detach().clone(), free = net.b->weight.detach().clone();
+  const auto gradient = net.b->weight.grad().clone();
+  net.a->bias.mutable_grad() = at::full_like(net.a->bias, 1.0);
+  const double shared = std::hypot(1e-3, std::sqrt(static_cast<double>(net.a->bias.numel())));
+  optimizer.step(1.0);
+  const auto moved = (net.a->weight.detach() - before).norm().item<double>();
+  CHECK(moved == Approx(1e-3 * 0.01 / shared).epsilon(1e-3));
+  CHECK(at::allclose(free - net.b->weight.detach(), gradient, 1e-3, 1e-8));
 }
 
 TEST_CASE("an optimiser continues from its state, and refuses a foreign one") {

@@ -12,6 +12,7 @@
 #include "foresight/core/options.hpp"
 #include "foresight/core/tensor.hpp"
 #include "foresight/io/safetensors.hpp"
+#include "foresight/train/gradient_norm.hpp"
 
 namespace torch::nn {
 class Module;
@@ -53,16 +54,16 @@ struct FORESIGHT_API AdamWOptions {
 class FORESIGHT_API AdamW {
  public:
   /// `clipping_groups`: as Task::clipping_groups(). Throws Error(invalid_option);
-  /// Error(invalid_argument) when there is nothing to train, or for groups that lack a parameter.
+  /// Error(invalid_argument) when there is nothing to train, or for a group with a limit below 0.
   AdamW(const torch::nn::Module& module, const AdamWOptions& options,
-        std::vector<std::vector<Tensor>> clipping_groups = {});
+        std::vector<ClippingGroup> clipping_groups = {});
 
-  /// Clips the gradients of each group, without groups all together, to the norm options.clip
-  /// (factor clip/(norm + 1e-6) where below 1), applies one update with the rate lr * `factor` and
-  /// the decay weight_decay * `decay_factor`, and clears the gradients. Returns the norm of all
-  /// gradients before clipping, a scalar on the CPU. A parameter without gradient keeps its value
-  /// and moments. Where the norm is not finite nothing is changed, and the gradients stay as they
-  /// are.
+  /// Clips the gradients of one group after the other to its norm, without groups all together to
+  /// options.clip (factor clip/(norm + 1e-6) where below 1), applies one update with the rate lr *
+  /// `factor` and the decay weight_decay * `decay_factor`, and clears the gradients. Returns the
+  /// norm of all gradients before clipping, a scalar on the CPU. A parameter without gradient keeps
+  /// its value and moments. Where the norm is not finite nothing is changed, and the gradients stay
+  /// as they are.
   Tensor step(double factor, double decay_factor = 1.0);
   void zero_grad();
 
@@ -81,7 +82,7 @@ class FORESIGHT_API AdamW {
   AdamWOptions options_;
   std::vector<std::string> names_;
   std::vector<Tensor> parameters_, first_, second_, parameter_steps_;
-  std::vector<std::vector<Tensor>> clipping_groups_;
+  std::vector<ClippingGroup> clipping_groups_;
   int64_t steps_ = 0;
 };
 

@@ -39,13 +39,14 @@ struct FORESIGHT_API Checkpoint {
 FORESIGHT_API std::filesystem::path checkpoint_path(const std::filesystem::path& folder,
                                                     int64_t step);
 
-/// Writes a checkpoint and then removes all but the newest `keep` in the folder. Throws
-/// Error(io_failure) with the older ones untouched.
+/// Writes a checkpoint with a checksum of all of it, and then removes all but the newest `keep` in
+/// the folder. Throws Error(io_failure) with the older ones untouched.
 FORESIGHT_API void write_checkpoint(const std::filesystem::path& folder,
                                     const Checkpoint& checkpoint, int64_t keep);
 
-/// Reads formats 1 (without what was measured last) and 2. Throws Error(bad_file) for a file that
-/// is no checkpoint or damaged, Error(unsupported) for one of another format.
+/// Reads formats 1 (without what was measured last) and 2, and compares the checksum, which those
+/// of earlier versions lack. Throws Error(bad_file) for a file that is no checkpoint or damaged,
+/// Error(unsupported) for one of another format.
 FORESIGHT_API Checkpoint read_checkpoint(const std::filesystem::path& path);
 
 /// The newest checkpoint of the folder that can be read; damaged ones are skipped with a warning.

@@ -36,8 +36,7 @@ struct FORESIGHT_API EbJepaTaskOptions {
 
 /// Terms: the model's, with a probe also "probe", its mean squared error in px^2, and, only
 /// reported, "probe_error", the root of that. It reads where the dot is off the first frame's
-/// latent, passes that no gradient, and shares optimiser and schedule, as published (train without
-/// AdamWOptions.clip, whose norm is that of both).
+/// latent, passes that no gradient, and shares optimiser and schedule, as published.
 class FORESIGHT_API EbJepaTask final : public Task {
  public:
   /// Throws Error(invalid_argument) without a model, Error(invalid_option) for options that are
@@ -56,9 +55,8 @@ class FORESIGHT_API EbJepaTask final : public Task {
   int64_t samples() const override { return samples_; }
   /// Every step sees trajectories that were never seen before, every process its part of them.
   losses::Terms loss() override;
-  /// EB-JEPA's order: the encoder's norm, then the predictor's. The layer norm that they share is
-  /// in both, and so scaled twice; the inverse-dynamics head is in neither.
-  void clip_gradients() override;
+  /// The model's, each with EbJepaTaskOptions.clip: AdamWOptions.clip plays no part.
+  std::vector<ClippingGroup> clipping_groups() const override;
   losses::Terms validate() override { return held_out_loss(nullptr); }
   losses::Terms validate_together(const Replicas& processes) override {
     return held_out_loss(&processes);

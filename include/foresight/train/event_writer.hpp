@@ -72,9 +72,6 @@ class FORESIGHT_API EventWriter {
 /// naming the line.
 FORESIGHT_API std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
 
-/// CRC-32C (Castagnoli, RFC 3720 section 12.1) of some bytes.
-FORESIGHT_API std::uint32_t crc32c(std::string_view bytes);
-
 /// One TFRecord: uint64 length, masked CRC of it, payload, masked CRC of it; all little-endian.
 FORESIGHT_API std::string tfrecord(std::string_view payload);
 

@@ -15,7 +15,7 @@ class FORESIGHT_API JepaTask final : public LoaderTask {
   torch::nn::Module& module() override { return *model_; }
   /// The model and, where its loss has weight, the inverse-dynamics head: upstream clips the two
   /// one by one.
-  std::vector<std::vector<Tensor>> clipping_groups() const override;
+  std::vector<ClippingGroup> clipping_groups() const override;
 
  private:
   losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;

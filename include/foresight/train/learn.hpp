@@ -31,8 +31,11 @@ struct FORESIGHT_API LearnOptions {
   data::FrameCacheOptions cache;                ///< decoded frames in memory
   AugmentationOptions augmentation;             ///< random changes of training windows
   TrainOptions training;                        ///< of the world model
-  double validation = 0.1;                      ///< part of the episodes held out
-  int64_t validation_batches = 4;               ///< batches per validation
+  std::string split = {};             ///< recorded split that is learned from, as "train" of
+                                      ///< Dataset::splits(); empty: all but what is held out
+  std::string validation_split = {};  ///< recorded split that is held out; empty: `validation`
+  double validation = 0.1;            ///< part of the episodes held out
+  int64_t validation_batches = 4;     ///< batches per validation
   models::ValueCriticOptions critic = {.mlp = {.hidden = {64, 64}}};  ///< cost-to-go network
   CriticTaskOptions critic_task;                                      ///< how it learns
   TrainOptions critic_training = {                                    ///< steps = 0: no cost-to-go
@@ -52,7 +55,10 @@ struct FORESIGHT_API LearnOptions {
     visit("cache", self.cache, "decoded frames in memory");
     visit("augmentation", self.augmentation, "random changes of training windows");
     visit("training", self.training, "training of the world model");
-    visit("validation", self.validation, "part of the episodes held out");
+    visit("split", self.split, "recorded split that is learned from, as train; empty: all");
+    visit("validation_split", self.validation_split,
+          "recorded split that is held out, as valid; empty: as validation says");
+    visit("validation", self.validation, "part of the episodes held out, without validation_split");
     visit("validation_batches", self.validation_batches, "batches per validation");
     visit("critic", self.critic, "the cost-to-go network");
     visit("critic_task", self.critic_task, "how the cost-to-go learns");

@@ -28,14 +28,17 @@ namespace foresight::train {
 /// What every training from recordings is told. The options of a family add to it; recipe(steps) is
 /// how the family was trained where it was published.
 struct FORESIGHT_API RecordedTraining {
-  data::WindowOptions windows;       ///< windows of time that it learns from
-  data::LoaderOptions loader;        ///< batches; seed and states are set by the training
-  data::FrameCacheOptions cache;     ///< decoded frames in memory
-  AugmentationOptions augmentation;  ///< random changes of training windows
-  TrainOptions training;             ///< optimiser, schedule, checkpoints
-  double validation = 0.1;           ///< part of the episodes held out
-  int64_t validation_batches = 4;    ///< batches per validation
-  int64_t seed = 0;                  ///< of weights, order, split and noise
+  data::WindowOptions windows;        ///< windows of time that it learns from
+  data::LoaderOptions loader;         ///< batches; seed and states are set by the training
+  data::FrameCacheOptions cache;      ///< decoded frames in memory
+  AugmentationOptions augmentation;   ///< random changes of training windows
+  TrainOptions training;              ///< optimiser, schedule, checkpoints
+  std::string split = {};             ///< recorded split that is learned from, as "train" of
+                                      ///< Dataset::splits(); empty: all but what is held out
+  std::string validation_split = {};  ///< recorded split that is held out; empty: `validation`
+  double validation = 0.1;            ///< part of the episodes held out
+  int64_t validation_batches = 4;     ///< batches per validation
+  int64_t seed = 0;                   ///< of weights, order, split and noise
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -44,7 +47,10 @@ struct FORESIGHT_API RecordedTraining {
     visit("cache", self.cache, "decoded frames in memory");
     visit("augmentation", self.augmentation, "random changes of training windows");
     visit("training", self.training, "optimiser, schedule and checkpoints");
-    visit("validation", self.validation, "part of the episodes held out");
+    visit("split", self.split, "recorded split that is learned from, as train; empty: all");
+    visit("validation_split", self.validation_split,
+          "recorded split that is held out, as valid; empty: as validation says");
+    visit("validation", self.validation, "part of the episodes held out, without validation_split");
     visit("validation_batches", self.validation_batches, "batches per validation");
     visit("seed", self.seed, "of weights, order, split and noise");
   }

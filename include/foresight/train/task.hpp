@@ -12,6 +12,7 @@
 #include "foresight/core/replicas.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/losses/terms.hpp"
+#include "foresight/train/gradient_norm.hpp"
 
 namespace torch::nn {
 class Module;
@@ -37,12 +38,10 @@ class FORESIGHT_API Task {
   /// several processes each calls this in a ReplicaScope and returns the loss of its part of the
   /// batch, so that the mean over the processes is the loss of the batch (core/replica_part.hpp).
   virtual losses::Terms loss() = 0;
-  /// Called between the backward pass of an update and AdamW's own clipping, e.g. to clip groups of
-  /// parameters one by one.
-  virtual void clip_gradients() {}
-  /// The groups of parameters whose gradients AdamW clips one by one, each to AdamWOptions.clip,
-  /// every trained parameter in one of them; empty: all are one group. Asked once, before training.
-  virtual std::vector<std::vector<Tensor>> clipping_groups() const { return {}; }
+  /// The groups of parameters whose gradients AdamW clips, one group after the other: a parameter
+  /// in two of them is scaled by both, one in none is not clipped. Empty: all parameters are one
+  /// group. Asked once, before training.
+  virtual std::vector<ClippingGroup> clipping_groups() const { return {}; }
   /// Called after every update, e.g. to move a target network.
   virtual void updated() {}
 

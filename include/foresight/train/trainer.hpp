@@ -46,7 +46,7 @@ struct FORESIGHT_API TrainOptions {
                                    ///< the end; 0: none. Planning costs minutes
   int64_t checkpoint_every = 500;  ///< steps between checkpoints; 0: only at the end
   int64_t keep_checkpoints = 2;    ///< newest ones kept; an older one is gone on from where the
-                                   ///< newest is cut short or its header damaged
+                                   ///< newest is damaged
   Precision precision = Precision::fp32;  ///< bf16 pays on CPUs with AVX512-BF16 or AMX and on GPUs
   Activations activations = Activations::keep;  ///< recompute where memory is short
   AdamWOptions optimizer;
