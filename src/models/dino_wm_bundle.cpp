@@ -24,12 +24,8 @@ void write_dino_wm(const std::filesystem::path& folder, const DinoWm& model,
 }
 
 std::shared_ptr<DinoWm> read_dino_wm(const io::Bundle& bundle, io::Placement placement) {
-  const auto options = family_options<DinoWmOptions>(bundle, kDinoWmFamily);
-  const auto tensors = bundle.model_tensors();
-  expect_sizes(tensors, options, bundle_name(bundle));
-  auto model = std::make_shared<DinoWm>(options, std::nullopt);
-  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
-  return model;
+  return read_sized<DinoWm>(bundle, family_options<DinoWmOptions>(bundle, kDinoWmFamily),
+                            placement);
 }
 
 nlohmann::json dino_wm_source(const io::NamedTensors& tensors) {

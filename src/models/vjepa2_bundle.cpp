@@ -43,12 +43,8 @@ void write_vjepa2_ac(const std::filesystem::path& folder, const VJepa2Ac& model,
 }
 
 std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle, io::Placement placement) {
-  const auto options = encoder_options<VJepa2Options>(bundle, kVJepa2Family);
-  const auto tensors = bundle.model_tensors();
-  expect_sizes(tensors, options, bundle_name(bundle));
-  auto model = std::make_shared<VJepa2>(options, std::nullopt);
-  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
-  return model;
+  return read_sized<VJepa2>(bundle, encoder_options<VJepa2Options>(bundle, kVJepa2Family),
+                            placement);
 }
 
 std::optional<AttentiveProbeOptions> attentive_probe_options(const io::BundleConfig& config,
@@ -70,12 +66,8 @@ std::shared_ptr<AttentiveProbe> read_attentive_probe(const io::Bundle& bundle) {
 }
 
 std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle, io::Placement placement) {
-  const auto options = family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily);
-  const auto tensors = bundle.model_tensors();
-  expect_sizes(tensors, options, bundle_name(bundle));
-  auto model = std::make_shared<VJepa2Ac>(options, std::nullopt);
-  fill_from_bundle(*model, tensors, bundle_name(bundle), placement);
-  return model;
+  return read_sized<VJepa2Ac>(bundle, family_options<VJepa2AcOptions>(bundle, kVJepa2AcFamily),
+                              placement);
 }
 
 io::NamedTensors export_vjepa2(const io::Bundle& bundle, VJepa2Layout layout) {
