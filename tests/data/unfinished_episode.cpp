@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is left of the episode that a process was recording when it was killed.
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <fstream>
 #include <sstream>
 
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "file_size_limit.hpp"
@@ -29,12 +28,6 @@ void record_and_die(const fs::path& path, TargetFormat format, int64_t rows) {
     ::kill(::getpid(), SIGKILL);
   });
 }
-
-struct WriterWarnings {
-  WriterWarnings() { set_log_sink(std::make_shared<spdlog::sinks::ostream_sink_mt>(text)); }
-  ~WriterWarnings() { set_log_sink(std::make_shared<spdlog::sinks::stderr_color_sink_mt>()); }
-  std::ostringstream text;
-};
 
 fs::path journal_of(const fs::path& path) { return path.string() + ".unfinished"; }
 
@@ -217,7 +210,7 @@ TEST_CASE("episodes that are lost with their open LeRobot file are counted, what
   auto options = kept_rows();
   options.unfinished = Unfinished::lost;
   options.episodes_per_file = 3;
-  const WriterWarnings warnings;
+  const CapturedLog warnings;
   const auto writer = open_episode_writer(path, TargetFormat::lerobot, options);
   for (int64_t e = 0; e < 2; ++e) {
     writer->append(kept_row(e, 0));
@@ -226,7 +219,7 @@ TEST_CASE("episodes that are lost with their open LeRobot file are counted, what
   fs::create_directories(path / "meta" / "info.json.staged");  // the last file cannot be written
   CHECK(fails_with(
       ErrorCategory::io_failure, [&] { writer->finish(); }, path.string()));
-  CHECK(warnings.text.str().find("2 episodes of a file") != std::string::npos);
+  CHECK(warnings.text().find("2 episodes of a file") != std::string::npos);
 }
 
 TEST_CASE("the journal lies beside the folder, however the folder is named") {

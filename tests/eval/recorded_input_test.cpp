@@ -2,12 +2,9 @@
 // What a model sees of recordings and of an environment: the right columns in the right fields.
 #include "foresight/eval/recorded_input.hpp"
 
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
-
 #include <nlohmann/json.hpp>
-#include <sstream>
 
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/log.hpp"
@@ -70,15 +67,6 @@ ModelSpec spec_of(std::vector<ObservationField> observation, int64_t block) {
   spec.action.std = {2.0};
   return spec;
 }
-
-// What is logged while it lives.
-struct CapturedLog {
-  CapturedLog() { set_log_sink(std::make_shared<spdlog::sinks::ostream_sink_mt>(text)); }
-  ~CapturedLog() { set_log_sink(std::make_shared<spdlog::sinks::stderr_color_sink_mt>()); }
-  CapturedLog(const CapturedLog&) = delete;
-  CapturedLog& operator=(const CapturedLog&) = delete;
-  std::ostringstream text;
-};
 
 const ObservationField kPicture{"pixels", {kAny, kAny, 3}, at::kByte};
 
@@ -188,12 +176,12 @@ TEST_CASE("recordings with none of the columns trained on show their states, wit
   const CapturedLog log;
   bundle.provenance = {{"observed_columns", {"b", "a"}}};
   CHECK(RecordedInput(pair, dataset, {}, bundle).columns() == std::vector<std::string>{"b", "a"});
-  CHECK(log.text.str().empty());
+  CHECK(log.text().empty());
   bundle.provenance = {{"observed_columns", {"agent_x", "agent_y"}}};
   CHECK(RecordedInput(pair, dataset, {}, bundle).columns() == std::vector<std::string>{"a", "b"});
-  CHECK_THAT(log.text.str(), Catch::Contains("counting: has none of the columns") &&
-                                 Catch::Contains("agent_x, agent_y") &&
-                                 Catch::Contains("state columns: a, b"));
+  CHECK_THAT(log.text(), Catch::Contains("counting: has none of the columns") &&
+                             Catch::Contains("agent_x, agent_y") &&
+                             Catch::Contains("state columns: a, b"));
 }
 
 TEST_CASE(
