@@ -218,8 +218,9 @@ setup_install_torch() {
   for python in $(setup_pythons); do
     setup_venv "$python" || continue
     say "installing LibTorch $SETUP_TORCH_VERSION (CPU) into .venv with $("$SETUP_ROOT/.venv/bin/python" --version)"
-    # Only the C++ library inside the wheel is used, so the CPU build needs no dependencies. The plain release on
-    # the package index is a CUDA build of several GB on x86_64: it works too, but comes last.
+    # Only the C++ library inside the wheel is used, so the CPU build needs no dependencies, but for the one that
+    # the wheel's torchrun imports: a test starts it, and is skipped without. The plain release on the package index
+    # is a CUDA build of several GB on x86_64: it works too, but comes last.
     for attempt in configured cpu-index plain; do
       case "$attempt" in
         configured) venv_install --no-deps "torch==$SETUP_TORCH_VERSION+cpu" ;;
@@ -228,7 +229,11 @@ setup_install_torch() {
         plain)
           warn "no CPU wheel found; taking the package index's torch==$SETUP_TORCH_VERSION, which may be several GB"
           venv_install "torch==$SETUP_TORCH_VERSION" ;;
-      esac >"$log" 2>&1 && setup_find_torch && { rm -f "$log"; return 0; }
+      esac >"$log" 2>&1 && setup_find_torch && {
+        rm -f "$log"
+        venv_install typing_extensions 2>/dev/null || true
+        return 0
+      }
     done
     warn "pip could not install torch==$SETUP_TORCH_VERSION with $python:"
     tail -n 5 "$log" >&2

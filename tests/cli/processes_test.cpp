@@ -96,9 +96,9 @@ void forget_all_after_step_4(const std::filesystem::path& run) {
   REQUIRE(std::filesystem::exists(train::checkpoint_path(run / "checkpoints" / "jepa", 4)));
 }
 
-// A program beside the Python that LibTorch came with, or on PATH. None: says so, and CTest reports
-// the test as skipped.
-std::optional<std::string> launcher(const std::string& name) {
+// A program beside the Python that LibTorch came with, or on PATH, that answers `question`. None:
+// says so, and CTest reports the test as skipped.
+std::optional<std::string> launcher(const std::string& name, const std::string& question) {
   if (!train::is_built_in(train::Transport::gloo)) {
     std::puts("skipped: no Gloo in this build");
     return std::nullopt;
@@ -107,8 +107,12 @@ std::optional<std::string> launcher(const std::string& name) {
   for (const auto* variable : {"FORESIGHT_TORCH_SCRIPTS", "PATH"})
     if (const auto* value = std::getenv(variable)) folders << value << ':';
   for (std::string folder; std::getline(folders, folder, ':');)
-    if (const auto program = folder + "/" + name; ::access(program.c_str(), X_OK) == 0)
-      return program;
+    if (const auto program = folder + "/" + name; ::access(program.c_str(), X_OK) == 0) {
+      // A wheel installed without its dependencies has a torchrun that cannot start.
+      if (std::system((program + " " + question + " > /dev/null").c_str()) == 0) return program;
+      std::printf("skipped: no %s that starts: %s\n", name.c_str(), program.c_str());
+      return std::nullopt;
+    }
   std::printf("skipped: no %s here\n", name.c_str());
   return std::nullopt;
 }
@@ -218,7 +222,7 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
 // CTest runs these by their tags: tests/CMakeLists.txt.
 TEST_CASE("torchrun starts one training, and starts it anew when a process was killed",
           "[.][torchrun]") {
-  const auto torchrun = launcher("torchrun");
+  const auto torchrun = launcher("torchrun", "--help");
   if (!torchrun) return;
   const TemporaryFolder folder;
   const auto arguments = brief_training(folder.path());
@@ -251,7 +255,7 @@ TEST_CASE("torchrun starts one training, and starts it anew when a process was k
 
 TEST_CASE("mpirun starts one training, which keeps its step when mpirun is stopped",
           "[.][mpirun]") {
-  const auto mpirun = launcher("mpirun");
+  const auto mpirun = launcher("mpirun", "--version");
   if (!mpirun) return;
   const TemporaryFolder folder;
   const auto arguments = brief_training(folder.path());
