@@ -17,6 +17,9 @@ int64_t candidates_at_once(const Tensor& x) {
   return kInFloat * static_cast<int64_t>(sizeof(float)) / x.element_size();
 }
 
+// Packed layers take rows by the dozen (packed_wide.inl).
+constexpr int64_t kWholeTiles = 12;
+
 }  // namespace
 
 // Frames are numbered from the oldest one kept: 0..observed-1 were seen, later ones are imagined.
@@ -70,11 +73,13 @@ struct AdaLnPredictor::Rollout {
 Tensor AdaLnPredictor::rollout(const Tensor& context, const Tensor& past, const Tensor& future,
                                const PredictionHead& head) const {
   check_rollout(context, past, future);
-  const auto parts = (future.size(0) * future.size(1) - 1) / candidates_at_once(context) + 1;
+  const auto samples = future.size(1);
+  const auto parts = (future.size(0) * samples - 1) / candidates_at_once(context) + 1;
   if (parts == 1 || !future.device().is_cpu() || at::GradMode::is_enabled())
     return imagine(context, past, future, head);
+  const auto share = ((samples - 1) / parts / kWholeTiles + 1) * kWholeTiles;
   std::vector<Tensor> imagined;
-  for (const auto& part : future.chunk(parts, 1))
+  for (const auto& part : future.split(share, 1))
     imagined.push_back(imagine(context, past, part, head));
   return at::cat(imagined, 1);
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of float32 rows with packed weights, in blocks of at most kBlock input channels. What is
-// summed in which order no processor changes: the kernel for AVX2 and the portable one agree bit
-// for bit.
+// summed in which order no processor changes: the kernels for AVX-512 (packed_wide.inl), for AVX2
+// and the portable one agree bit for bit.
 //
 // As float32, a block is summed channel by channel with one rounding each (fused multiply-add).
 //
 // As 16-bit integers (block floating point), each row's block is written as integers times one
 // scale; so are the weights, per output channel and block. A block's sum is exact in 32 bits, what
-// comes after it is float32. AVX2 multiplies 16 pairs of 16-bit integers where it multiplies 8 pairs
-// of floats. Why a sum cannot overflow: both factors of a block are scaled to a Euclidean norm of
+// comes after it is float32. AVX2, and AVX-512's VNNI, multiply two pairs of 16-bit integers where
+// they multiply one of floats. Why a sum cannot overflow: both factors of a block are scaled to a Euclidean norm of
 // kNorm, and rounding moves each of at most 256 integers by at most 0.501, the norm by at most 8.1;
 // by Cauchy and Schwarz the sum is at most (kNorm + 8.2)^2 < 46340^2 < 2^31. Sums on the way may
 // wrap around, which leaves the last one as it is.

@@ -69,11 +69,45 @@ inline const float* start_of(const Weights& weights, int64_t panel, int64_t b) {
   return b == 0 ? weights.bias + panel * kColumns : nullptr;
 }
 
+#ifdef FORESIGHT_PACKED_AVX512
+// The same of two panels side by side.
+inline void multiply_block_of_two(const Rows& rows, const Weights& weights, int64_t panel,
+                                  int64_t b, const float* start, float* c, int64_t c_step) {
+  alignas(64) Sum sums[kTallRows * 2 * kColumns];
+  const auto quads = rounded_up(weights.length(b), kStep) / 4;
+  const ScalesOf<Sum> of_left(weights.scales_of(panel, b)),
+      of_right(weights.scales_of(panel + 1, b));
+  int64_t r = 0;
+  for (; r + kRows < rows.count; r += kTallRows) {
+    multiply_wide_tile(rows.values + r * rows.step, rows.step, weights.values_of(panel, b),
+                       weights.values_of(panel + 1, b), quads, sums);
+    const auto count = std::min(kTallRows, rows.count - r);
+    for (int64_t i = 0; i < count; ++i) {
+      float* to = c + (r + i) * c_step;
+      const float* from = start ? start : to;
+      const auto scale = rows.scales[(r + i) * rows.scale_step];
+      finish_row(sums + i * 2 * kColumns, of_left, scale, from, to);
+      finish_row(sums + (2 * i + 1) * kColumns, of_right, scale, from + kColumns, to + kColumns);
+    }
+  }
+  if (r == rows.count) return;
+  for (int64_t p = 0; p < 2; ++p)
+    multiply_block(rows.behind(r), weights, panel + p, b, start ? start + p * kColumns : nullptr,
+                   c + r * c_step + p * kColumns, c_step);
+}
+#endif
+
 // Panels [begin, end) of bias + rows * weights, panel `begin` at c; of block `b` alone: of bias +
 // for the first block and added to c for others.
 inline void multiply_with_block(const Rows& block, const Weights& weights, int64_t b, int64_t begin,
                                 int64_t end, float* c, int64_t c_step) {
-  for (int64_t panel = begin; panel < end; ++panel)
+  auto panel = begin;
+#ifdef FORESIGHT_PACKED_AVX512
+  for (; panel + 1 < end; panel += 2)
+    multiply_block_of_two(block, weights, panel, b, start_of(weights, panel, b),
+                          c + (panel - begin) * kColumns, c_step);
+#endif
+  for (; panel < end; ++panel)
     multiply_block(block, weights, panel, b, start_of(weights, panel, b),
                    c + (panel - begin) * kColumns, c_step);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same code compiled for two processors, and for two kinds of numbers on each.
+// The same code compiled for three kinds of processors, and for two kinds of numbers on each.
 #include "packed_tasks.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 // What follows has internal linkage, so that no other file can end up with code for AVX2.
@@ -41,13 +42,38 @@ using Value = float;
 using fixed16::apply_tiles;
 using float32::apply_tiles;
 }  // namespace avx2
+#define FORESIGHT_PACKED_AVX512
+namespace avx512 {
+#include "packed_product.inl"
+#include "packed_wide.inl"
+namespace fixed16 {
+using Value = std::int16_t;
+#include "packed_layers.inl"
+}  // namespace fixed16
+namespace float32 {
+using Value = float;
+#include "packed_layers.inl"
+}  // namespace float32
+using fixed16::apply_tiles;
+using float32::apply_tiles;
+}  // namespace avx512
 #include "avx2_end.inl"
+
+// Integers of 16 bits are multiplied by VNNI's instructions.
+template <class Value>
+bool has_avx512() {
+  static const bool has = has_fast_packing() && __builtin_cpu_supports("avx512f") &&
+                          (!kHasScales<Value> || __builtin_cpu_supports("avx512vnni"));
+  return has;
+}
 #endif
 
-template <class Task>
-void apply_anywhere(const Task& task, int64_t begin, int64_t end, PackedKernel kernel) {
+template <template <class> class Task, class Value>
+void apply_anywhere(const Task<Value>& task, int64_t begin, int64_t end, PackedKernel kernel) {
 #ifdef FORESIGHT_PACKED_AVX2
-  if (kernel == PackedKernel::fastest && has_fast_packing())
+  if (kernel == PackedKernel::fastest && has_avx512<Value>())
+    return avx512::apply_tiles(task, begin, end);
+  if (kernel != PackedKernel::portable && has_fast_packing())
     return avx2::apply_tiles(task, begin, end);
 #else
   static_cast<void>(kernel);
@@ -97,4 +123,5 @@ bool has_fast_packing() {
 
 }  // namespace foresight::nn
 
+#undef FORESIGHT_PACKED_AVX512
 #undef FORESIGHT_PACKED_AVX2

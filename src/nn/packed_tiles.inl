@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tasks of packed_tasks.hpp, tile by tile; included as packed_product.inl is.
 
-// Rows of a tile. Its intermediate values, 4 kB a row for LeWM, stay in half a megabyte.
-constexpr int64_t kTileRows = 48;
+// Most rows of a tile, and how many a kernel takes at once. A tile's intermediate values, 4 kB a row
+// for LeWM, stay in a processor's second cache, and weights that do not are read once a tile.
+#ifdef FORESIGHT_PACKED_AVX512
+constexpr int64_t kTileRows = 192, kRowsAtOnce = kTallRows;
+#else
+constexpr int64_t kTileRows = 48, kRowsAtOnce = kRows;
+#endif
+
+// Of `count` things of `rows` rows each: as many as every tile takes, in whole kernels' rows.
+inline int64_t even_share(int64_t count, int64_t rows) {
+  const auto most = std::max<int64_t>(1, kTileRows / rows);
+  const auto tiles = (count + most - 1) / most, share = (count + tiles - 1) / tiles;
+  return std::min(count, rounded_up(share, kRowsAtOnce / std::gcd(kRowsAtOnce, rows)));
+}
 
 void apply_tiles(const LinearTask<Value>& t, int64_t begin, int64_t end) {
-  TileRows rows(std::min(kTileRows, end - begin), t.weights);
+  const auto step = even_share(end - begin, 1);
+  TileRows rows(step, t.weights);
   const auto padded = t.weights.panels * kColumns;
-  std::vector<float> c(static_cast<std::size_t>(std::min(kTileRows, end - begin) * kColumns));
-  for (int64_t first = begin; first < end; first += kTileRows) {
-    const auto count = std::min(kTileRows, end - first);
+  std::vector<float> c(static_cast<std::size_t>(step * kColumns));
+  for (int64_t first = begin; first < end; first += step) {
+    const auto count = std::min(step, end - first);
     for (int64_t r = 0; r < count; ++r) rows.set_row(r, t.x + (first + r) * t.x_step);
     if (padded == t.weights.out) {
       multiply(rows.view(count), t.weights, 0, t.weights.panels, t.y + first * padded, padded);
@@ -26,12 +39,12 @@ void apply_tiles(const LinearTask<Value>& t, int64_t begin, int64_t end) {
 }
 
 void apply_tiles(const FeedForwardTask<Value>& t, int64_t begin, int64_t end) {
-  const auto most = std::min(kTileRows, end - begin), padded = t.out.panels * kColumns;
-  TileRows rows(most, t.in);
-  HiddenRows hidden(most, t.out);
-  std::vector<float> c(static_cast<std::size_t>(most * padded));
-  for (int64_t first = begin; first < end; first += kTileRows) {
-    const auto count = std::min(kTileRows, end - first);
+  const auto step = even_share(end - begin, 1), padded = t.out.panels * kColumns;
+  TileRows rows(step, t.in);
+  HiddenRows hidden(step, t.out);
+  std::vector<float> c(static_cast<std::size_t>(step * padded));
+  for (int64_t first = begin; first < end; first += step) {
+    const auto count = std::min(step, end - first);
     for (int64_t r = 0; r < count; ++r) rows.set_row(r, t.x + (first + r) * t.x_step);
     multiply_through(rows.view(count), t.in, t.out, hidden, c.data(), padded);
     for (int64_t r = 0; r < count; ++r)
@@ -41,8 +54,8 @@ void apply_tiles(const FeedForwardTask<Value>& t, int64_t begin, int64_t end) {
 }
 
 void apply_tiles(const AdaLnTask<Value>& t, int64_t begin, int64_t end) {
-  const auto step = std::max<int64_t>(1, kTileRows / t.tokens);
-  AdaLnTile tile(t, std::min(step, end - begin) * t.tokens);
+  const auto step = even_share(end - begin, t.tokens);
+  AdaLnTile tile(t, step * t.tokens);
   for (int64_t first = begin; first < end; first += step)
     AdaLnTileRun(t, tile, first, std::min(first + step, end)).run();
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -67,6 +68,9 @@ struct RowsView {
   int64_t scale_step;
   int64_t count;
 
+  RowsView behind(int64_t row) const {  // a multiple of kRows
+    return {values + row * step, step, scales + row * scale_step, scale_step, count - row};
+  }
   RowsView block(int64_t b, const WeightsView<Value>& weights) const {
     return {values + b * weights.block_step(), step, scales + b, scale_step, count};
   }
@@ -74,6 +78,19 @@ struct RowsView {
 
 /// One block of x as integers and their scale; see packed_product.inl.
 float quantise(const float* x, int64_t n, std::int16_t* to);
+
+/// For vectors that begin where a cache line does.
+template <class T>
+struct OnCacheLines {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  OnCacheLines() = default;
+  template <class Other>
+  OnCacheLines(const OnCacheLines<Other>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kLine)); }
+  void deallocate(T* at, std::size_t) { ::operator delete(at, kLine); }
+  bool operator==(const OnCacheLines&) const = default;
+};
 
 /// Owns what a WeightsView looks at: as many bytes a weight as a Value has.
 template <class Value>
@@ -98,7 +115,7 @@ class PackedWeights {
 
  private:
   WeightsView<Value> sizes_{};
-  std::vector<Value> values_;
+  std::vector<Value, OnCacheLines<Value>> values_;
   std::vector<float> scales_, bias_;
 };
 

@@ -21,6 +21,8 @@ namespace foresight::packed_float_test {
 namespace {
 
 constexpr nn::Packing kFastest{};
+// What has to give the same bits.
+constexpr nn::Packing kAvx2{nn::PackedFormat::float32, nn::PackedKernel::avx2};
 constexpr nn::Packing kPortable{nn::PackedFormat::float32, nn::PackedKernel::portable};
 
 Tensor normal(std::vector<int64_t> shape, std::uint64_t seed) {
@@ -67,9 +69,9 @@ double relative_rms(const Tensor& actual, const Tensor& expected) {
 
 TEST_CASE("a packed float32 layer is the float64 one up to rounding, for every size") {
   std::uint64_t seed = 1;
-  for (const int64_t rows : {1, 5, 6, 7, 100})
+  for (const int64_t rows : {1, 5, 6, 7, 12, 13, 100, 200})
     for (const int64_t in : {1, 3, 8, 13, 192, 255, 256, 257, 600})
-      for (const int64_t out : {1, 15, 16, 17, 40}) {
+      for (const int64_t out : {1, 15, 16, 17, 32, 40}) {
         INFO(rows << " rows, " << in << " -> " << out);
         seed += 3;
         const auto x = normal({rows, in}, seed), weight = normal({out, in}, seed + 1);
@@ -77,7 +79,8 @@ TEST_CASE("a packed float32 layer is the float64 one up to rounding, for every s
         const auto y = nn::PackedLinear(weight, bias, kFastest).apply(x);
         const auto error = (y - in_float64(x, weight, bias)).abs();
         CHECK(error.le(rounding(x, weight, bias)).all().item<bool>());
-        CHECK(at::equal(y, nn::PackedLinear(weight, bias, kPortable).apply(x)));
+        for (const auto& other : {kAvx2, kPortable})
+          CHECK(at::equal(y, nn::PackedLinear(weight, bias, other).apply(x)));
       }
   CHECK(nn::PackedLinear(normal({192, 2048}, 1), Tensor(), kFastest).bytes() >= 192 * 2048 * 4);
 }
@@ -94,7 +97,8 @@ TEST_CASE("a packed float32 feed-forward part is the float64 one up to rounding"
     const auto allowed = at::matmul(passed_on, w2.t().to(at::kDouble).abs()) +
                          1.01 * rounding(middle, w2, b2) + 1e-6;
     CHECK((y - in_float64(middle, w2, b2)).abs().le(allowed).all().item<bool>());
-    CHECK(at::equal(y, nn::PackedFeedForward(w1, b1, w2, b2, kPortable).apply(x)));
+    for (const auto& other : {kAvx2, kPortable})
+      CHECK(at::equal(y, nn::PackedFeedForward(w1, b1, w2, b2, other).apply(x)));
   }
 }
 
@@ -116,9 +120,11 @@ TEST_CASE("a packed float32 AdaLN block is the float64 one up to rounding") {
   for (const nn::AdaLnBlockSizes& sizes :
        {nn::AdaLnBlockSizes{24, 3, 8, 40, 0.0}, nn::AdaLnBlockSizes{13, 2, 5, 21, 0.0},
         nn::AdaLnBlockSizes{192, 16, 64, 300, 0.0}}) {
-    const auto wide = block_of(sizes), fast = block_of(sizes), portable = block_of(sizes);
+    const auto wide = block_of(sizes), fast = block_of(sizes);
+    const auto avx2 = block_of(sizes), portable = block_of(sizes);
     wide->to(at::kDouble);
     fast->use_packed(kFastest);
+    avx2->use_packed(kAvx2);
     portable->use_packed(kPortable);
     constexpr int64_t kRows = 40;
     for (const int64_t tokens : {1, 2, 3})
@@ -146,8 +152,9 @@ TEST_CASE("a packed float32 AdaLN block is the float64 one up to rounding") {
           CHECK(relative_rms(y, expected) < 2e-6);
           CHECK(relative_rms(present.keys, expected_present.keys) < 1e-6);
           CHECK(relative_rms(present.values, expected_present.values) < 1e-6);
-          CHECK(at::equal(
-              y, portable->forward(x, modulation, before, nullptr, outputs, nn::Mode::infer)));
+          for (const auto& other : {avx2, portable})
+            CHECK(at::equal(
+                y, other->forward(x, modulation, before, nullptr, outputs, nn::Mode::infer)));
           // A row does not depend on its neighbours.
           if (problems != 2) {
             nn::KeyValues own;

@@ -24,6 +24,7 @@ using nn::PackedLinear;
 namespace {
 
 constexpr nn::Packing kFixed16{nn::PackedFormat::fixed16};
+constexpr nn::Packing kAvx2Fixed16{nn::PackedFormat::fixed16, nn::PackedKernel::avx2};
 constexpr nn::Packing kPortable16{nn::PackedFormat::fixed16, nn::PackedKernel::portable};
 constexpr nn::Packing kFloat32{nn::PackedFormat::float32};
 constexpr nn::Packing kPortable32{nn::PackedFormat::float32, nn::PackedKernel::portable};
@@ -61,7 +62,8 @@ void check_linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto expected = exact(x, weight, bias);
   const auto allowed = error_bound(x, weight) + 2e-7 * (expected.abs() + bias.abs());
   CHECK((y - expected).abs().le(allowed).all().item<bool>());
-  CHECK(at::equal(y, PackedLinear(weight, bias, kPortable16).apply(x)));
+  for (const auto& other : {kAvx2Fixed16, kPortable16})
+    CHECK(at::equal(y, PackedLinear(weight, bias, other).apply(x)));
 }
 
 double relative_rms(const Tensor& actual, const Tensor& expected) {
@@ -73,9 +75,9 @@ double relative_rms(const Tensor& actual, const Tensor& expected) {
 
 TEST_CASE("a linear layer in fixed point keeps the bound of its format for every size") {
   std::uint64_t seed = 1;
-  for (const int64_t rows : {1, 5, 6, 7, 100})
+  for (const int64_t rows : {1, 5, 6, 7, 12, 13, 100, 200})
     for (const int64_t in : {1, 3, 8, 13, 192, 255, 256, 257, 600})
-      for (const int64_t out : {1, 15, 16, 17, 40}) {
+      for (const int64_t out : {1, 15, 16, 17, 32, 40}) {
         INFO(rows << " rows, " << in << " -> " << out);
         seed += 3;
         check_linear(drawn({rows, in}, seed), drawn({out, in}, seed + 1), drawn({out}, seed + 2));
@@ -97,10 +99,11 @@ TEST_CASE("sums of the largest blocks that there are do not overflow") {
   const auto two_large = at::cat({at::full({1, 2}, 1e6), at::zeros({1, 254})}, 1);
   // Equality in the inequality of Cauchy and Schwarz: both factors are the same.
   for (const auto& row : {at::ones({1, 256}), -at::ones({1, 256}), sign, one_large, two_large,
-                          drawn({1, 256}, 6), at::ones({1, 2})}) {
-    check_linear(row.repeat({7, 1}), row.repeat({17, 1}), at::zeros({17}));
-    check_linear(row.repeat({7, 1}), -row.repeat({17, 1}), at::zeros({17}));
-  }
+                          drawn({1, 256}, 6), at::ones({1, 2})})
+    for (const int64_t out : {17, 32}) {
+      check_linear(row.repeat({13, 1}), row.repeat({out, 1}), at::zeros({out}));
+      check_linear(row.repeat({13, 1}), -row.repeat({out, 1}), at::zeros({out}));
+    }
 }
 
 TEST_CASE("rows with a NaN, an infinity or a huge number come out as NaN, others as ever") {
@@ -169,7 +172,8 @@ TEST_CASE("a feed-forward part in fixed point is the float64 one within its form
     const auto allowed = at::matmul(before, w2.t().to(at::kDouble).abs()) * 1.01 +
                          1.01 * error_bound(middle, w2) + 1e-6 * (1 + b2.abs());
     CHECK((y - exact(middle, w2, b2)).abs().le(allowed).all().item<bool>());
-    CHECK(at::equal(y, PackedFeedForward(w1, b1, w2, b2, kPortable16).apply(x)));
+    for (const auto& other : {kAvx2Fixed16, kPortable16})
+      CHECK(at::equal(y, PackedFeedForward(w1, b1, w2, b2, other).apply(x)));
   }
 }
 
@@ -220,9 +224,10 @@ struct Block {
   explicit Block(const nn::AdaLnBlockSizes& sizes)
       : wide(std::make_shared<nn::AdaLnBlock>(sizes)),
         fast(std::make_shared<nn::AdaLnBlock>(sizes)),
+        avx2(std::make_shared<nn::AdaLnBlock>(sizes)),
         portable(std::make_shared<nn::AdaLnBlock>(sizes)) {
     at::NoGradGuard no_grad;
-    for (const auto& block : {wide, fast, portable}) {
+    for (const auto& block : {wide, fast, avx2, portable}) {
       PhiloxNoise noise(1);
       for (auto& parameter : block->named_parameters()) {
         const auto fan_in = parameter.value().dim() > 1 ? parameter.value().size(1) : 4;
@@ -230,10 +235,11 @@ struct Block {
       }
     }
     fast->use_packed(kFixed16);
+    avx2->use_packed(kAvx2Fixed16);
     portable->use_packed(kPortable16);
     wide->to(at::kDouble);
   }
-  std::shared_ptr<nn::AdaLnBlock> wide, fast, portable;
+  std::shared_ptr<nn::AdaLnBlock> wide, fast, avx2, portable;
 };
 
 nn::KeyValues in_double(const nn::KeyValues& kept) {
@@ -249,23 +255,25 @@ void check_block(const Block& block, const Tensor& x, const Tensor& modulation,
   if (past) exact_past = in_double(*past);
   for (const auto outputs : {nn::Outputs::all, nn::Outputs::last, nn::Outputs::none}) {
     INFO(x.size(1) << " tokens, outputs " << static_cast<int>(outputs));
-    nn::KeyValues expected_present, present, portable_present;
+    nn::KeyValues expected_present, present;
     const auto expected = block.wide->forward(x.to(at::kDouble), modulation.to(at::kDouble),
                                               past ? &exact_past : nullptr, &expected_present,
                                               outputs, nn::Mode::infer);
     const auto y = block.fast->forward(x, modulation, past, &present, outputs, nn::Mode::infer);
-    const auto portable =
-        block.portable->forward(x, modulation, past, &portable_present, outputs, nn::Mode::infer);
     CHECK(present.keys.sizes() == expected_present.keys.sizes());
     CHECK(relative_rms(present.keys, expected_present.keys) < kBlockError);
     CHECK(relative_rms(present.values, expected_present.values) < kBlockError);
-    CHECK(at::equal(present.keys, portable_present.keys));
-    CHECK(at::equal(present.values, portable_present.values));
     CHECK(y.defined() == expected.defined());
+    for (const auto& other : {block.avx2, block.portable}) {
+      nn::KeyValues kept;
+      const auto same = other->forward(x, modulation, past, &kept, outputs, nn::Mode::infer);
+      CHECK(at::equal(present.keys, kept.keys));
+      CHECK(at::equal(present.values, kept.values));
+      CHECK((y.defined() ? at::equal(y, same) : !same.defined()));
+    }
     if (!y.defined()) continue;
     REQUIRE(y.sizes() == expected.sizes());
     CHECK(relative_rms(y, expected) < kBlockError);
-    CHECK(at::equal(y, portable));
     const auto without =
         block.fast->forward(x, modulation, past, nullptr, outputs, nn::Mode::infer);
     CHECK(at::equal(y, without));

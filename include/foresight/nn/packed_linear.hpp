@@ -3,14 +3,14 @@
 // what surrounds them computed while rows are in its caches. Two formats:
 //
 // float32: what the layers themselves compute, up to rounding; where AVX2 and FMA are, a rollout of
-// LeWM takes about a fifth less time (benchmarks/lewm_cem.cpp).
+// LeWM takes about a fifth less time, with AVX-512 a tenth (benchmarks/lewm_cem.cpp).
 //
 // fixed16: weights and activations as 16-bit integers with a scale for every block of 256 channels
 // (block floating point), sums in 32 bits, everything else in float32. On processors without
-// bfloat16 instructions it is what makes planning faster than float32 does: AVX2 multiplies twice
-// as many 16-bit integers as floats. A block is scaled to the largest norm whose sums cannot
-// overflow, which leaves about 11 bits for a typical value: an error of 1.4e-4 of a typical output,
-// a tenth of bfloat16's.
+// bfloat16 instructions it is what makes planning faster than float32 does: AVX2, and AVX-512 with
+// VNNI, multiply twice as many 16-bit integers as floats. A block is scaled to the largest norm
+// whose sums cannot overflow, which leaves about 11 bits for a typical value: an error of 1.4e-4 of
+// a typical output, a tenth of bfloat16's.
 #pragma once
 
 #include <memory>
@@ -25,9 +25,10 @@ namespace foresight::nn {
 /// What packed layers multiply.
 enum class PackedFormat { float32, fixed16 };
 
-/// Who computes. Both give the same bits.
+/// Who computes. All give the same bits.
 enum class PackedKernel {
-  fastest,   ///< AVX2 where the processor has it (float32: and FMA)
+  fastest,   ///< AVX-512 where the processor has it (fixed16: and its VNNI), or what avx2 gives
+  avx2,      ///< AVX2 where the processor has it, and FMA
   portable,  ///< plain C++
 };
 
