@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All figures of benchmark_loader, anew: writes benchmarks/results/loader.json. About five minutes on an idle machine.
+# All figures of benchmark_loader, anew: writes benchmarks/results/loader.json. About six minutes on an idle machine.
 #   benchmarks/loader.sh <recordings> <lerobot python> <swm python> [<build>] [<folder for sets>]
 # <recordings> holds tworoom/ and camera/. The folder must lie on the disk that is to be measured; larger sets are
 # written to it once.
@@ -23,7 +23,8 @@ ln -s "$recordings/tworoom" "$names/tworoom"
 ln -s "$sets" "$names/sets"
 cd "$names"
 sync # what is not written cannot be dropped from the system's cache
-OMP_NUM_THREADS=1 "$build/benchmarks/benchmark_loader" tworoom/lerobot_v30 sets/video \
+OMP_NUM_THREADS=1 "$build/benchmarks/benchmark_loader" tworoom/lerobot_v30 \
+  tworoom/lerobot_v30_converted sets/video \
   tworoom/swm/video sets/jpeg tworoom/swm/folder sets/jpeg_480x640 sets/raw.h5 \
   tworoom/swm/tworoom_raw.h5 tworoom/folder \
   "lerobot=$lerobot" "swm=$swm" rounds=5 batches=4 cache="$sets.frames" >report.json

@@ -3,9 +3,9 @@
 // reproduces? Turns the lines that the tests append to $FORESIGHT_PARITY_OUT, one a compared
 // tensor, into the page docs/parity.md: for every fixture and precision the largest errors, the
 // tolerance that they were held to, and why it is that. scripts/parity.sh runs both.
-// With the folder of the fixtures it also names those that no test compared, and those of networks
-// that none compared in bfloat16, and ends with 3 where one is of a source that is reproduced as a
-// whole.
+// With the folder of the fixtures it also names those that no test compared, those of networks that
+// none compared in bfloat16, and every tensor that is neither an input, nor compared, nor exempt by
+// name (parity_keys.hpp), and ends with 3 where one is of a source that is reproduced as a whole.
 //   benchmark_parity_table <figures.jsonl> [<fixtures>]
 #include <algorithm>
 #include <cstdio>
@@ -18,10 +18,14 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "measurement.hpp"
+#include "parity_keys.hpp"
 
 namespace {
+
+using foresight::benchmark::Exempt;
 
 // Whether all of a source is reproduced, or some of its fixtures wait for it.
 enum class Reproduced { whole, part };
@@ -109,7 +113,7 @@ std::string tolerance_text(const nlohmann::json& line) {
 
 std::string precision_of(const nlohmann::json& line) {
   const std::string dtype = line.at("dtype"), key = line.at("key");
-  if (dtype == "integers" || dtype == "sampled") return dtype;
+  if (dtype == "integers" || dtype == "pictures" || dtype == "sampled") return dtype;
   std::string name = dtype == "Double"     ? "float64"
                      : dtype == "Float"    ? "float32"
                      : dtype == "BFloat16" ? "bfloat16"
@@ -130,7 +134,8 @@ constexpr double kSmallest = 10;  // absolute tolerances that a tensor's largest
 
 struct Fixture {
   std::string kind;
-  std::map<std::string, Row> rows;  // by precision
+  std::map<std::string, Row> rows;                        // by precision
+  std::map<std::string, std::set<std::string>> computed;  // by key: in what, as tests write it
 };
 using Fixtures = std::map<std::string, Fixture>;
 using Folders = std::map<std::string, Fixtures>;
@@ -143,6 +148,7 @@ Folders read_figures(const char* path) {
     const auto line = nlohmann::json::parse(text);
     auto& fixture = folders[line.at("folder")][line.at("fixture")];
     fixture.kind = line.at("kind");
+    fixture.computed[line.at("key")].insert(line.at("dtype"));
     auto& row = fixture.rows[precision_of(line)];
     ++row.tensors;
     row.elements += line.at("elements").get<int64_t>();
@@ -161,7 +167,44 @@ Folders read_figures(const char* path) {
   return folders;
 }
 
-void print_folder(const std::string& folder, const Fixtures& fixtures) {
+// What of a folder no test compares, and may not.
+struct Uncompared {
+  struct Count {
+    int64_t tensors = 0;
+    std::set<std::string> fixtures;
+  };
+  std::map<const Exempt*, Count> exempt;
+  Count excluded;                 // by the fixtures themselves
+  std::set<std::string> waiting;  // whole fixtures, for what they are of to be reproduced
+};
+
+std::string joined(const std::set<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "`" : ", `") + name + "`";
+  return text;
+}
+
+void print_uncompared(const Uncompared& uncompared) {
+  const auto& [exempt, excluded, waiting] = uncompared;
+  if (exempt.empty() && excluded.tensors == 0 && waiting.empty()) return;
+  std::cout << "\nNot compared:\n";
+  const auto of = [](const Uncompared::Count& count) {
+    return std::to_string(count.tensors) + (count.tensors == 1 ? " tensor of " : " tensors of ") +
+           joined(count.fixtures);
+  };
+  for (const auto& entry : foresight::benchmark::kExempt)
+    if (const auto found = exempt.find(&entry); found != exempt.end())
+      std::cout << "\n- `" << entry.keys << "`, " << of(found->second) << ": " << entry.reason;
+  if (excluded.tensors > 0)
+    std::cout << "\n- " << of(excluded)
+              << ", which the fixtures exclude: rounding noise in the original itself";
+  if (!waiting.empty())
+    std::cout << "\n- whole fixtures of what is not reproduced: " << joined(waiting);
+  std::cout << "\n";
+}
+
+void print_folder(const std::string& folder, const Fixtures& fixtures,
+                  const Uncompared& uncompared) {
   const auto* source = source_of(folder);
   std::cout << "\n## " << (source ? source->title : folder.c_str()) << "\n\n";
   if (source) std::cout << source->text << "\n\n";
@@ -180,6 +223,7 @@ void print_folder(const std::string& folder, const Fixtures& fixtures) {
   if (!reasons.empty()) std::cout << "\nTolerances in float32, in the fixtures' own words:\n";
   for (const auto& reason : reasons) std::cout << "\n- " << reason;
   if (!reasons.empty()) std::cout << "\n";
+  print_uncompared(uncompared);
 }
 
 // Whether a fixture of a network lacks a row in bfloat16.
@@ -189,27 +233,71 @@ bool lacks_bfloat16(const std::string& folder, const Fixture& fixture) {
                       [](const auto& row) { return row.first.starts_with("bfloat16"); });
 }
 
-// Names fixtures below `root` that no line is of, or none in bfloat16 where it should be. Returns
-// how many of them are of a source that waits for nothing.
-int64_t name_forgotten(const std::filesystem::path& root, const Folders& folders) {
-  std::set<std::pair<std::string, std::string>> fixtures;
+// Sorts the tensors of a fixture that has figures: compared, exempt, or, as the answer has them,
+// neither.
+std::vector<std::string> check_keys(const std::filesystem::path& file, const std::string& folder,
+                                    const Fixture& fixture, Uncompared& uncompared) {
+  const auto name = file.stem().string();
+  const auto add = [&](Uncompared::Count& count) {
+    ++count.tensors;
+    count.fixtures.insert(name);
+  };
+  std::vector<std::string> wrong;
+  const auto keys = foresight::benchmark::keys_of(file);
+  for (const auto& [key, stored] : keys.results) {
+    const auto found = fixture.computed.find(key);
+    const bool is_compared = found != fixture.computed.end() &&
+                             std::any_of(found->second.begin(), found->second.end(),
+                                         [&, &key = key, &stored = stored](const auto& dtype) {
+                                           return foresight::benchmark::counts(dtype, key, stored);
+                                         });
+    const auto* exempt = foresight::benchmark::exemption_of(folder + "/" + name, key);
+    if (is_compared && exempt)
+      wrong.push_back(key + " (compared, and exempt all the same)");
+    else if (exempt)
+      add(uncompared.exempt[exempt]);
+    else if (!is_compared && keys.is_excluded(key))
+      add(uncompared.excluded);
+    else if (!is_compared)
+      wrong.push_back(key);
+  }
+  return wrong;
+}
+
+// Names fixtures below `root` that no line is of, or none in bfloat16 where it should be, and
+// tensors that none is of. Returns how many fixtures are named that are of a source which waits for
+// nothing, and fills in what may stay uncompared, by folder.
+int64_t name_forgotten(const std::filesystem::path& root, const Folders& folders,
+                       std::map<std::string, Uncompared>& uncompared) {
+  std::set<std::filesystem::path> fixtures;
   for (const auto& folder : std::filesystem::directory_iterator(root))
     if (folder.is_directory())
       for (const auto& file : std::filesystem::directory_iterator(folder.path()))
-        if (file.path().extension() == ".safetensors")
-          fixtures.emplace(folder.path().filename().string(), file.path().stem().string());
+        if (file.path().extension() == ".safetensors") fixtures.insert(file.path());
   if (fixtures.empty()) throw std::runtime_error(root.string() + " holds no fixture");
+  constexpr std::size_t kNamed = 5;  // tensors of a fixture
   int64_t forgotten = 0;
-  for (const auto& [folder, fixture] : fixtures) {
-    const auto known = folders.find(folder);
-    const bool is_compared = known != folders.end() && known->second.contains(fixture);
-    if (is_compared && !lacks_bfloat16(folder, known->second.at(fixture))) continue;
+  for (const auto& file : fixtures) {
+    const auto folder = file.parent_path().filename().string(), fixture = file.stem().string();
     const auto* source = source_of(folder);
     const bool waits = source && source->reproduced == Reproduced::part;
-    std::cerr << "no test compares " << folder << "/" << fixture
-              << (is_compared ? " in bfloat16" : "")
-              << (waits ? ", which is not reproduced yet\n" : "\n");
-    if (!waits) ++forgotten;
+    const auto tell = [&](const std::string& what) {
+      std::cerr << "no test compares " << folder << "/" << fixture << what << "\n";
+    };
+    const auto known = folders.find(folder);
+    if (known == folders.end() || !known->second.contains(fixture)) {
+      tell(waits ? ", which is not reproduced yet" : "");
+      uncompared[folder].waiting.insert(fixture);
+      forgotten += !waits;
+      continue;
+    }
+    const auto& figures = known->second.at(fixture);
+    const bool lacks = lacks_bfloat16(folder, figures);
+    const auto keys = check_keys(file, folder, figures, uncompared[folder]);
+    if (lacks) tell(" in bfloat16");
+    for (std::size_t i = 0; i < std::min(keys.size(), kNamed); ++i) tell(": " + keys[i]);
+    if (keys.size() > kNamed) tell(": " + std::to_string(keys.size() - kNamed) + " more tensors");
+    forgotten += (lacks || !keys.empty()) && !waits;
   }
   return forgotten;
 }
@@ -220,6 +308,8 @@ int main(int argc, char** argv) try {
   if (argc != 2 && argc != 3)
     throw std::runtime_error("usage: benchmark_parity_table <figures.jsonl> [<fixtures>]");
   const auto folders = read_figures(argv[1]);
+  std::map<std::string, Uncompared> uncompared;
+  const auto forgotten = argc == 3 ? name_forgotten(argv[2], folders, uncompared) : 0;
   const auto machine = foresight::benchmark::machine();
   std::cout
       << "<!-- Written by scripts/parity.sh: change that, or benchmarks/parity_table.cpp. -->\n"
@@ -231,7 +321,8 @@ int main(int argc, char** argv) try {
          "is all tensors of one fixture that were computed in one precision. The last two "
          "columns are of the tensor that\n"
          "came closest to its tolerance: a test fails at 100 %. Relative errors leave out tensors "
-         "that are zero but for\nrounding.\n\n"
+         "that are zero but for\nrounding. Every tensor of a fixture but its inputs and weights is "
+         "compared, or stands below the table with the\nreason why not.\n\n"
          "- **float32** is held to the fixture's own tolerance, which comes from how far the "
          "original's float32 and float64\n"
          "  runs lie apart; the rule stands below each table.\n"
@@ -271,6 +362,8 @@ int main(int argc, char** argv) try {
          "  256, so that the tolerance is 4 · 1.7e-4 · sqrt(n / 3) of the tensor's largest "
          "value, with the n of bfloat16.\n"
          "- **integers** (masks, indices, counts, which steps met a wall) are the same.\n"
+         "- **pictures** are bytes that an environment draws: exp may differ in its last bit, so "
+         "that a grey level may be one\n  off.\n"
          "- **sampled** are statistics of random trajectories, and of as many that the original "
          "drew with its own random\n"
          "  numbers: within four standard errors of the difference, or more.\n\n"
@@ -278,10 +371,10 @@ int main(int argc, char** argv) try {
       << machine.at("libtorch").get<std::string>() << ", one thread.\n";
   for (const auto& source : kSources)
     if (const auto found = folders.find(source.folder); found != folders.end())
-      print_folder(found->first, found->second);
+      print_folder(found->first, found->second, uncompared[found->first]);
   for (const auto& [folder, rows] : folders)
-    if (!source_of(folder)) print_folder(folder, rows);
-  return argc == 3 && name_forgotten(argv[2], folders) > 0 ? 3 : 0;
+    if (!source_of(folder)) print_folder(folder, rows, uncompared[folder]);
+  return forgotten > 0 ? 3 : 0;
 } catch (const std::exception& error) {
   std::cerr << "benchmark_parity_table: " << error.what() << "\n";
   return 1;

@@ -3,13 +3,14 @@
 // pre-trained on clips without any label; then a linear probe asks how much its features hold of
 // where things are, next to features of the same network with random weights.
 //
-//   example_06_vjepa_pretraining [STEPS [FOLDER [FOLDER]]]
+//   example_06_vjepa_pretraining [STEPS [FOLDER [FOLDER]] [SEED]]
 //
 // FOLDER: recordings of any format, or videos alone; files that cannot be read are left out. By
 // default a few episodes of TwoRoom are recorded first; of two folders each gives half of every
 // batch. The probe is asked for the state columns; where there are none, for the place in the
 // picture that changes most during the clip. STEPS: 60 by default, half a minute, to see the loss
-// fall; from 300 on the features are probed.
+// fall; from 300 on the features are probed. SEED, digits alone: of the weights, the masks and the
+// order of the clips, 0 by default; which episodes are held out does not depend on it.
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "foresight/data/folder_writer.hpp"
@@ -74,7 +76,8 @@ struct Recordings {
         split(data::split_episodes(dataset->num_episodes(), 0.25, /*seed=*/0)) {}
 
   std::unique_ptr<data::Loader> clips(const std::vector<int64_t>& episodes, int64_t length,
-                                      data::Order order, int64_t batch = kBatch) const {
+                                      data::Order order, int64_t batch = kBatch,
+                                      int64_t seed = 0) const {
     const data::WindowIndex windows(*dataset, {.frames = length, .stride = kStride}, episodes);
     ActionSpace none;
     none.dim = 0;
@@ -82,6 +85,7 @@ struct Recordings {
     return std::make_unique<data::Loader>(
         frames, windows, none,
         data::LoaderOptions{.batch = batch,
+                            .seed = seed,
                             .order = order,
                             .last_batch = data::LastBatch::drop,
                             .unreadable = data::Unreadable::skip});
@@ -134,11 +138,17 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
 int main(int argc, char** argv) {
   const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
   const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
-  if (steps < 1 || argc > 4) {
-    std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]]]\n", argv[0]);
+  std::vector<fs::path> folders(argv + std::min(argc, 2), argv + argc);
+  int64_t seed = 0;
+  if (!folders.empty() &&
+      folders.back().string().find_first_not_of("0123456789") == std::string::npos) {
+    seed = std::atoll(folders.back().c_str());
+    folders.pop_back();
+  }
+  if (steps < 1 || folders.size() > 2) {
+    std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]] [SEED]]\n", argv[0]);
     return 2;
   }
-  std::vector<fs::path> folders(argv + std::min(argc, 2), argv + std::min(argc, 4));
   if (folders.empty()) {
     folders.push_back(scratch / "recorded");
     record_episodes(folders.front(), 16);
@@ -147,11 +157,12 @@ int main(int argc, char** argv) {
 
   const auto options = models::VJepa2Options::tiny();
   const auto length = options.encoder.frames;
-  auto model = std::make_shared<models::VJepa2>(options, /*seed=*/0);
+  auto model = std::make_shared<models::VJepa2>(options, static_cast<std::uint64_t>(seed));
   train::TaskData data;
+  data.seed = static_cast<std::uint64_t>(seed);
   const auto share = kBatch / static_cast<int64_t>(recordings.size());
   const auto training = [&](const Recordings& some) {
-    return some.clips(some.split.train, length, data::Order::shuffled, share);
+    return some.clips(some.split.train, length, data::Order::shuffled, share, seed);
   };
   data.training = training(recordings.front());
   if (recordings.size() > 1) data.replay = training(recordings.back());
@@ -176,7 +187,7 @@ int main(int argc, char** argv) {
       {scratch / "run"}, metrics);
   std::printf("%lld steps (%.0f s)\n", static_cast<long long>(result.step), result.seconds);
 
-  const models::VJepa2 random(options, /*seed=*/1);
+  const models::VJepa2 random(options, static_cast<std::uint64_t>(seed) + 1);
   bool learned = true;
   for (std::size_t i = 0; i < recordings.size(); ++i) {
     const auto& some = recordings[i];

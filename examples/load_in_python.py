@@ -31,11 +31,22 @@ def heads(width):
     return width // 64 if width % 64 == 0 else 1
 
 
+def gated_ratio(width, hidden):
+    """DINOv2's mlp_ratio for a gated MLP: two thirds of the width that it names, the next multiple of eight."""
+    return next(ratio for ratio in range(1, 100) if (int(width * ratio * 2 / 3) + 7) // 8 * 8 == hidden)
+
+
 def image_config(tensors, config_class):
     width, channels, patch, _ = tensors["embeddings.patch_embeddings.projection.weight"].shape
-    own = {"mlp_ratio": ending(tensors, "0.mlp.fc1.weight").shape[0] // width} \
-        if "Dinov2" in config_class.__name__ else \
-        {"intermediate_size": ending(tensors, "intermediate.dense.weight", "mlp.fc1.weight").shape[0]}
+    own = {"qkv_bias": any(key.endswith(("0.attention.attention.query.bias", "0.attention.q_proj.bias",
+                                         "0.attention.attention.q_proj.bias")) for key in tensors)}
+    if "Dinov2" not in config_class.__name__:
+        own["intermediate_size"] = ending(tensors, "intermediate.dense.weight", "mlp.fc1.weight").shape[0]
+    elif any(key.endswith(("mlp.weights_out.weight", "mlp.down_proj.weight")) for key in tensors):
+        hidden = ending(tensors, "mlp.weights_out.weight", "mlp.down_proj.weight").shape[1]
+        own |= {"use_swiglu_ffn": True, "mlp_ratio": gated_ratio(width, hidden)}
+    else:
+        own["mlp_ratio"] = ending(tensors, "0.mlp.fc1.weight").shape[0] // width
     places = tensors["embeddings.position_embeddings"].shape[1] - ("embeddings.cls_token" in tensors)
     if "embeddings.register_tokens" in tensors:
         own["num_register_tokens"] = tensors["embeddings.register_tokens"].shape[1]
@@ -45,17 +56,16 @@ def image_config(tensors, config_class):
 
 
 def image_encoder(tensors):
+    """The class, its configuration and its constructor's other arguments."""
     import transformers as t
-    if any(".mlp.weights_in." in key for key in tensors):
-        raise NotImplementedError("a gated DINOv2: read its folder with from_pretrained()")
     if any("layer_scale1" in key for key in tensors):
         registers = "embeddings.register_tokens" in tensors
         kind, config = (t.Dinov2WithRegistersModel, t.Dinov2WithRegistersConfig) if registers else \
             (t.Dinov2Model, t.Dinov2Config)
-        return kind(image_config(tensors, config))
+        return kind, image_config(tensors, config), {}
     kind, config = (t.ViTModel, t.ViTConfig) if "embeddings.cls_token" in tensors else (t.IJepaModel, t.IJepaConfig)
-    return kind(image_config(tensors, config), add_pooling_layer="pooler.dense.weight" in tensors,
-                use_mask_token="embeddings.mask_token" in tensors)
+    return kind, image_config(tensors, config), {"add_pooling_layer": "pooler.dense.weight" in tensors,
+                                                 "use_mask_token": "embeddings.mask_token" in tensors}
 
 
 def vjepa2(tensors):
@@ -67,14 +77,14 @@ def vjepa2(tensors):
     tensors = part(tensors, "vjepa2") or tensors
     width, channels, tubelet, patch, _ = tensors["encoder.embeddings.patch_embeddings.proj.weight"].shape
     inside = tensors["predictor.embeddings.predictor_embeddings.weight"].shape[0]
-    return kind(VJEPA2Config(
+    return kind, VJEPA2Config(
         hidden_size=width, in_chans=channels, tubelet_size=tubelet, patch_size=patch, num_attention_heads=heads(width),
         num_hidden_layers=depth(tensors, "encoder.layer."),
         mlp_ratio=tensors["encoder.layer.0.mlp.fc1.weight"].shape[0] / width + 1e-9,
         pred_hidden_size=inside, pred_num_attention_heads=heads(inside),
         pred_num_hidden_layers=depth(tensors, "predictor.layer."),
         pred_mlp_ratio=tensors["predictor.layer.0.mlp.fc1.weight"].shape[0] / inside + 1e-9,
-        pred_num_mask_tokens=tensors["predictor.embeddings.mask_tokens"].shape[0], **classifier))
+        pred_num_mask_tokens=tensors["predictor.embeddings.mask_tokens"].shape[0], **classifier), {}
 
 
 def lewm(tensors):
@@ -92,7 +102,8 @@ def lewm(tensors):
     hidden = predictor["transformer.norm.weight"].shape[0]
     inner = predictor[block + "attn.to_qkv.weight"].shape[0] // 3
     output = predictor.get("transformer.output_proj.weight", predictor["transformer.norm.weight"]).shape[0]
-    return LeWM(image_encoder(encoder),
+    kind, config, arguments = image_encoder(encoder)
+    return LeWM(kind(config, **arguments),
                 module.Predictor(num_frames=frames, depth=depth(predictor, "transformer.layers."), heads=1,
                                  dim_head=inner, mlp_dim=predictor[block + "mlp.net.1.weight"].shape[0],
                                  input_dim=width, hidden_dim=hidden, output_dim=output),
@@ -120,30 +131,32 @@ def prejepa(tensors):
 def load_strictly(tensors):
     """The model that the names belong to, with these weights; nothing missing, nothing left over."""
     if "embeddings.patch_embeddings.projection.weight" in tensors:
-        model = image_encoder(tensors)
+        kind, config, arguments = image_encoder(tensors)
     elif any(key.endswith("encoder.embeddings.patch_embeddings.proj.weight") for key in tensors):
-        model = vjepa2(tensors)
+        kind, config, arguments = vjepa2(tensors)
     else:
-        kind = lewm if "pred_proj.net.0.weight" in tensors else \
+        build = lewm if "pred_proj.net.0.weight" in tensors else \
             prejepa if "extra_encoders.action.patch_embed.weight" in tensors else None
-        if kind is None:
+        if build is None:
             return None  # DINO-WM, EB-JEPA, V-JEPA 2's own code: not packages; their load_state_dict() does the same
-        model = kind(tensors)
+        model = build(tensors)
         model.load_state_dict(tensors, strict=True)
         return model
     # transformers 5 names layers otherwise in memory than in files; from_pretrained() knows both.
-    model, report = type(model).from_pretrained(None, config=model.config, state_dict=tensors,
-                                                output_loading_info=True)
+    model, report = kind.from_pretrained(None, config=config, state_dict=tensors, output_loading_info=True,
+                                         **arguments)
     if any(report.values()):
         sys.exit(f"not loaded strictly: {report}")
     return model
 
 
 def checkpoint(path):
-    """The model's tensors of either kind of file, without the prefixes of training wrappers."""
+    """The model's tensors of either kind of file, without the prefixes of training wrappers and classifiers."""
     tensors = load_file(path) if path.endswith(".safetensors") else torch.load(path, "cpu", weights_only=True)
     tensors = tensors.get("state_dict", tensors)
-    return {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in tensors.items()}
+    for prefix in ("module.", "model.", "vit.", "ijepa.", "dinov2.", "dinov2_with_registers."):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return tensors
 
 
 def same_bits(a, b):

@@ -10,8 +10,9 @@ usage() {
   cat <<'HELP'
 Usage: scripts/parity.sh [options]
 Prepares the machine (scripts/setup.sh), builds the tests, runs those that compare with other implementations, and
-writes docs/parity.md. A fixture that no test compares, or a network's that none compares in bfloat16, is named, and an
-error where its source is reproduced as a whole; the page is written all the same.
+writes docs/parity.md. A fixture that no test compares, a network's that none compares in bfloat16, and a tensor that is
+neither an input, nor compared, nor exempt by name (benchmarks/parity_keys.hpp) is named, and an error where its source
+is reproduced as a whole; the page is written all the same.
   --goldens DIR     fixtures to compare with (default: tests/data/goldens)
   --out FILE        the page to write (default: docs/parity.md)
 HELP
@@ -41,16 +42,11 @@ tests=(nn losses models planning control envs train)
 setup_all
 configure
 build "${tests[@]/#/test_}" benchmark_parity_table
-figures="$(mktemp)"
-trap 'rm -f "$figures" "$out.new"' EXIT
-export FORESIGHT_GOLDENS="$goldens" FORESIGHT_PARITY_OUT="$figures" OMP_NUM_THREADS=1
-for folder in "${tests[@]}"; do
-  say "comparing: $folder"
-  "$BUILD_DIR/tests/test_$folder" "[parity]" </dev/null
-done
+trap 'rm -f "$out.new"' EXIT
 code=0
-"$BUILD_DIR/benchmarks/benchmark_parity_table" "$figures" "$goldens" > "$out.new" || code=$?
+"$SETUP_ROOT/benchmarks/parity_page.sh" "$BUILD_DIR/benchmarks/benchmark_parity_table" "$goldens" "$out.new" \
+  "${tests[@]/#/$BUILD_DIR/tests/test_}" || code=$?
 [ $code -eq 0 ] || [ $code -eq 3 ] || exit $code  # 3: all but the fixtures that it named
 mv "$out.new" "$out"
 say "the page is $out"
-[ $code -eq 0 ] || { warn "fixtures without a row that they should have, see above: write their comparison"; exit 1; }
+[ $code -eq 0 ] || { warn "what is not compared and should be, see above: write its comparison"; exit 1; }

@@ -9,16 +9,21 @@
 
 namespace foresight {
 
+/// A line of /proc/self/status ("VmHWM:"), MiB; negative where the system does not tell.
+inline double status_line(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(key)) return std::stod(line.substr(key.size())) / 1024;
+  return -1;
+}
+
 /// Memory that is this process's own, not a file's, MiB; negative where the system does not tell.
 /// What is free goes back to the system before.
 inline double anonymous_memory() {
 #ifdef __GLIBC__
   ::malloc_trim(0);
 #endif
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("RssAnon:")) return std::stod(line.substr(8)) / 1024;
-  return -1;
+  return status_line("RssAnon:");
 }
 
 }  // namespace foresight

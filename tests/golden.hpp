@@ -97,6 +97,15 @@ class Golden {
   }
   Tensor input(std::string_view key) const { return at("inputs/" + std::string(key)); }
   Tensor output(std::string_view key) const { return at("outputs/" + std::string(key)); }
+  /// An input as a run in `type` takes it: what is floating converted.
+  Tensor input(std::string_view key, at::ScalarType type) const {
+    const auto tensor = input(key);
+    return tensor.is_floating_point() ? tensor.to(type) : tensor;
+  }
+  /// What the reference's own run in `type` (kFloat or kDouble) put out.
+  Tensor output(std::string_view key, at::ScalarType type) const {
+    return type == at::kDouble ? at("outputs64/" + std::string(key)) : output(key);
+  }
   Tensor param(std::string_view key) const { return at("params/" + std::string(key)); }
 
   /// Every tensor of "<section>/..", by the rest of its key: section("params").
@@ -174,7 +183,9 @@ class Golden {
   /// Compares a network's result with the reference's run in the same precision, as `actual`'s type
   /// tells: outputs/key in float32, outputs64/key in float64, and compare_bfloat16(). A key that
   /// the file lacks there is left out, so that a test ends by demanding that none is uncompared().
-  void compare_run(const std::string& key, const Tensor& actual, int64_t roundings,
+  /// `roundings` are of bfloat16 alone. What has no precision (indices) is outputs/key of every
+  /// run.
+  void compare_run(const std::string& key, const Tensor& actual, int64_t roundings = 0,
                    const Tensor& where = {}) {
     const auto narrow = "outputs/" + key, wide = "outputs64/" + key;
     const bool is_bfloat16 = actual.scalar_type() == at::kBFloat16;
@@ -208,6 +219,13 @@ class Golden {
                        const Tensor& where = {}) {
     const Tolerance tolerance{atol, 0, 0};
     compare(key, actual, where, &tolerance, "sampled");
+  }
+
+  /// As compare(), of drawn pictures of bytes: exp may differ in its last bit, so that a grey level
+  /// may be one off. Only where `where` (bool, same shape; undefined: everywhere) is true.
+  void compare_pictures(std::string_view key, const Tensor& actual, const Tensor& where = {}) {
+    const Tolerance tolerance{1, 0, 0};
+    compare(key, actual, where, &tolerance, "pictures");
   }
 
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
@@ -262,7 +280,8 @@ class Golden {
       return;
     }
     const Tensor mask = where.defined() ? where.to(at::kCPU) : at::ones({}, at::kBool);
-    if (!at::isFloatingType(expected.scalar_type()) && !at::isComplexType(expected.scalar_type())) {
+    if (!computed_in && !at::isFloatingType(expected.scalar_type()) &&
+        !at::isComplexType(expected.scalar_type())) {
       const bool both = at::isIntegralType(actual.scalar_type(), /*includeBool=*/true);
       const auto wide = both ? at::kLong : at::kDouble;  // int64 does not fit a double
       const Tensor integers = actual.detach().to(at::kCPU, wide), right = expected.to(wide);

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "flags.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
@@ -32,6 +33,17 @@ std::string data_flags(const std::string& path, const std::string& camera,
   auto text = flag("data", path);
   if (!camera.empty() && camera != "pixels") text += flag("camera", camera);
   if (!states.empty()) text += flag("states", joined(states));
+  return text;
+}
+
+// --reading.*, but for what is told otherwise.
+std::string reading_flags(const nlohmann::json& told, const std::string& path = "reading") {
+  std::string text;
+  if (!told.is_object()) return text;
+  for (const auto& [name, value] : told.items()) {
+    const auto below = path + "." + name;
+    text += value.is_object() ? reading_flags(value, below) : flag(below, flag_text(value));
+  }
   return text;
 }
 
@@ -86,7 +98,8 @@ std::string train_again(const nlohmann::json& config, const std::string& data,
   const auto trained_on = data::identity_told(config);
   auto line = "foresight train" + (family.empty() ? "" : " " + family);
   if (family != models::kEbJepaFamily)
-    line += data_flags(data, trained_on.camera, trained_on.observed_columns);
+    line += data_flags(data, trained_on.camera, trained_on.observed_columns) +
+            reading_flags(config.value("reading", nlohmann::json()));
   if (const auto origin = config.value("learn_on", nlohmann::json()); origin.is_object())
     line += flag("continue", origin.value("bundle", std::string())) + replay_flags(origin);
   const auto folder = std::filesystem::path(run).has_filename()
@@ -105,6 +118,7 @@ std::string eval_again(const nlohmann::json& evaluation, const std::string& data
   if (!text("data").empty()) {
     line += data_flags(data, text("camera"),
                        evaluation.value("observed_columns", std::vector<std::string>()));
+    line += reading_flags(evaluation.value("reading", nlohmann::json()));
     if (evaluation.contains("open_loop_blocks"))
       line += flag("open-loop", evaluation["open_loop_blocks"].dump());
   }

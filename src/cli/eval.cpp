@@ -6,12 +6,10 @@
 #include <filesystem>
 #include <memory>
 
-#include "camera_flag.hpp"
 #include "command_lines.hpp"
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
-#include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/eval/agent_policy.hpp"
 #include "foresight/eval/planning_evaluation.hpp"
@@ -19,6 +17,7 @@
 #include "machine_flags.hpp"
 #include "measure.hpp"
 #include "planning_success.hpp"
+#include "reading_flags.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -26,7 +25,7 @@ namespace {
 struct EvalFlags {
   std::string bundle, data, env = "two_room", env_options, out, problems;
   std::vector<std::string> states;
-  CameraFlag camera;
+  ReadingFlags reading;
   std::vector<std::string> protocols;  // none: see chosen_protocols()
   int64_t instances = 50, seed = 42, horizon = 10;
   bool baselines = true, trade_off = false;
@@ -38,7 +37,8 @@ struct EvalFlags {
 // Everything that the parts of an evaluation share.
 struct Setting : PlanningGround {
   Agent agent;
-  eval::ObservationView view = {};  // of the environment; none without one
+  eval::ObservationView view = {};                      // of the environment; none without one
+  std::shared_ptr<const data::FrameCache> frames = {};  // of the recordings; null: not yet decoded
 };
 
 eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
@@ -226,9 +226,12 @@ nlohmann::json parsed_env_options(const std::string& text) {
 // What the model knows, measured on held-out episodes, into `result`.
 void measure_knowledge(const EvalFlags& flags, const Setting& setting,
                        const eval::RecordedInput& input, nlohmann::json& result) {
-  const auto frames = std::make_shared<const data::FrameCache>(setting.dataset);
-  const auto measures = measure(setting.agent.model(), input, frames,
-                                split_of(setting.agent.config(), *setting.dataset), flags.horizon);
+  const auto frames =
+      setting.frames ? setting.frames : std::make_shared<const data::FrameCache>(setting.dataset);
+  const auto measures =
+      measure(setting.agent.model(), input, frames,
+              without(split_of(setting.agent.config(), *setting.dataset), setting.unreadable),
+              flags.horizon);
   result["world_model"] = to_json(measures);
   if (measures.open_loop) {
     fmt::print("open loop, error relative to copying the last state:");
@@ -242,16 +245,23 @@ void measure_knowledge(const EvalFlags& flags, const Setting& setting,
              measures.collapse.channels);
 }
 
+// Decodes all frames ahead of everything else, as no problem may be drawn from those that are lost.
+void leave_out_unreadable(Setting& setting, nlohmann::json& result) {
+  constexpr auto kSkip = data::Unreadable::skip;
+  setting.frames = std::make_shared<const data::FrameCache>(
+      setting.dataset, data::FrameCacheOptions{}, std::vector<int64_t>{}, kSkip);
+  setting.unreadable = unreadable_episodes(*setting.frames, kSkip);
+  result["unreadable_episodes"] = named(setting.unreadable, *setting.dataset);
+  if (!setting.unreadable.empty())
+    fmt::print("{}\n", left_out(setting.unreadable, *setting.dataset));
+}
+
 void eval_command(const EvalFlags& flags) {
   const auto device = flags.machine.apply();
   at::NoGradGuard no_grad;
-  // A camera that was asked for is looked for first; another is the bundle's to say.
-  auto dataset =
-      flags.data.empty() || flags.camera.camera.empty() ? nullptr : flags.camera.open(flags.data);
+  const auto trained_on = told_by_bundle(flags.bundle);
+  auto dataset = flags.data.empty() ? nullptr : flags.reading.open_as(trained_on, flags.data);
   auto agent = Agent::load(flags.bundle, io::Placement::share);
-  const auto trained_on = data::identity_told(agent.config().provenance);
-  if (!flags.data.empty() && (!dataset || dataset->action_columns() != trained_on.action_columns))
-    dataset = flags.camera.open_as(trained_on, flags.data);
   const auto env_options = parsed_env_options(flags.env_options);
   Setting setting{planning_ground(std::move(dataset), flags.env, env_options), std::move(agent)};
   setting.agent.to(device);
@@ -277,6 +287,11 @@ void eval_command(const EvalFlags& flags) {
       {"precision", flags.precision.told()},
       {"agent", write_options(setting.agent.options)},
       {"protocols", nlohmann::json::array()}};
+  if (setting.dataset) {
+    result["reading"] = flags.reading.over(trained_on.reading);
+    if (flags.reading.options(trained_on).unreadable == data::Unreadable::skip)
+      leave_out_unreadable(setting, result);
+  }
   if (flags.env != kNoEnvironment) measure_planning(flags, setting, result);
   if (input) measure_knowledge(flags, setting, *input, result);
 
@@ -296,7 +311,7 @@ void add_eval(CLI::App& app) {
                       "recordings: start and goal frames, held-out episodes; without, start and "
                       "goal are drawn from the environment and the model is judged by planning "
                       "alone");
-  flags->camera.add(*command);
+  flags->reading.add(*command, LoaderFlag::added);
   command
       ->add_option("--states", flags->states,
                    "columns that fill the model's observation besides the picture, in its order "

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "commands.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/eb_jepa_checkpoint.hpp"
@@ -62,7 +63,9 @@ io::NamedTensors vjepa2_ac_tensors(const io::Bundle& bundle, const std::string&)
 }
 
 io::NamedTensors vit_tensors(const io::Bundle& bundle, const std::string&) {
-  return nn::hf_vit_tensors(*models::read_vit(bundle, io::Placement::share).encoder);
+  const auto encoder = models::read_vit(bundle, io::Placement::share).encoder;
+  const bool own = bundle.config.provenance.value(kSourceLayout, std::string()) == kOwnLayout;
+  return own ? nn::dinov2_tensors(*encoder) : nn::hf_vit_tensors(*encoder);
 }
 
 // The whole model under its own names, or its encoder as transformers' ViTModel.
@@ -119,6 +122,7 @@ void restore_type(io::NamedTensors& tensors, const nlohmann::json& provenance) {
 
 void export_command(const ExportFlags& flags) {
   const auto bundle = io::read_bundle(flags.bundle);
+  io::require_checksum(bundle.tensors);  // all of it is read, and mapped weights are not compared
   const auto& exporter = exporter_of(bundle.config.family, flags.bundle);
   check_layout(exporter, flags.layout);
   auto tensors = exporter.tensors(bundle, flags.layout);

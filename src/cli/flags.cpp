@@ -93,9 +93,7 @@ void OptionFlags::set(const std::string& path, const nlohmann::json& value) {
   below() = value;
 }
 
-void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {
-  app.add_option("--config", flags.file, "JSON file with these options; flags override it")
-      ->check(CLI::ExistingFile);
+void add_field_flags(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {
   for (const auto& field : fields) {
     const auto dot = field.path.rfind('.');
     app.add_option_function<std::string>(
@@ -107,6 +105,12 @@ void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags
         ->default_str(flag_text(field.preset))
         ->group(dot == std::string::npos ? "Options" : field.path.substr(0, dot));
   }
+}
+
+void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {
+  app.add_option("--config", flags.file, "JSON file with these options; flags override it")
+      ->check(CLI::ExistingFile);
+  add_field_flags(app, fields, flags);
 }
 
 }  // namespace foresight::cli

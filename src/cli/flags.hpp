@@ -51,7 +51,10 @@ void list_fields(const Options& defaults, const std::string& path, std::vector<F
   });
 }
 
-/// Adds one flag per field, and --config.
+/// Adds one flag per field.
+void add_field_flags(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags);
+
+/// The same, and --config.
 void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags);
 
 template <OptionStruct Options>

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <map>
@@ -21,11 +22,10 @@ constexpr std::array kImporters{
     Importer{"lewm", "LeWM and PLDM of stable-worldmodel", add_lewm_import},
     Importer{"dino_wm", "DINO-WM, and PreJEPA of stable-worldmodel", add_dino_wm_import},
     Importer{"eb_jepa", "EB-JEPA with actions: training checkpoint", add_eb_jepa_import},
-    Importer{"vit", "image encoders: Hugging Face folders of ViT, I-JEPA and DINOv2",
+    Importer{"vit", "image encoders: folders of ViT, I-JEPA and DINOv2, or DINOv2's own file",
              add_vit_import},
     Importer{"vjepa2", "V-JEPA 2: original checkpoint or Hugging Face folder", add_vjepa2_import},
-    Importer{"ijepa", "I-JEPA: original checkpoint (a Hugging Face folder: vit)",
-             add_ijepa_import},
+    Importer{"ijepa", "I-JEPA: original checkpoint (a Hugging Face folder: vit)", add_ijepa_import},
     Importer{"vjepa2_ac", "V-JEPA 2-AC: original checkpoint", add_vjepa2_ac_import},
 };
 
@@ -45,6 +45,11 @@ std::string types_of(const io::NamedTensors& tensors) {
   return text;
 }
 
+bool holds(const io::NamedTensors& tensors, at::ScalarType type) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const auto& item) { return item.second.scalar_type() == type; });
+}
+
 // The half-width type of all floating-point numbers, if there is one.
 std::optional<std::string> stored_type(const io::NamedTensors& tensors) {
   std::optional<at::ScalarType> common;
@@ -61,6 +66,14 @@ std::optional<std::string> stored_type(const io::NamedTensors& tensors) {
 }  // namespace
 
 std::span<const Importer> importers() { return kImporters; }
+
+std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights) {
+  if (!weights.config.is_object() || !weights.config.contains("model_type")) return std::nullopt;
+  const std::filesystem::path path = from;
+  if (std::filesystem::is_directory(path)) return io::read_hf_folder(path);
+  if (path.filename() != io::kHfTensorsFile) return std::nullopt;
+  return io::read_hf_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
 
 void measure_actions(ActionSpace& action, const std::string& data) {
   require(action.mean.empty() && action.std.empty(), ErrorCategory::invalid_option,
@@ -108,6 +121,8 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
   if (!flags.group.empty()) imported["group"] = flags.group;
   if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
   io::write_bundle(flags.out, bundle.config, bundle.tensors);
+  if (holds(read, at::kDouble) && !holds(bundle.tensors, at::kDouble))
+    fmt::print("types: float64 numbers are kept in float32, and exported so\n");
   fmt::print("actions: {}\n", write_options(bundle.config.action).dump());
   if (bundle.config.options.contains("image"))
     fmt::print("pictures: {}\n", bundle.config.options["image"].dump());

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <memory>
 
 #include "flags.hpp"
@@ -78,9 +80,34 @@ models::DinoWmOptions resolved(const DinoWmFlags& flags, const io::Weights& weig
   return options;
 }
 
+// Weights whose groups are the parts of one model, {part: module.state_dict()}, are not several to
+// choose from: its parts stay, under "part.", and what a training keeps beside them goes.
+io::Weights joined(io::Weights weights) {
+  constexpr std::array kParts{"predictor", "action_encoder", "proprio_encoder",
+                              "encoder",   "backbone",       "decoder"};
+  const auto& groups = weights.groups;
+  const auto has = [&](const std::string& part) {
+    return std::find(groups.begin(), groups.end(), part) != groups.end();
+  };
+  if (!has(kParts[0]) || !has(kParts[1])) return weights;
+  io::NamedTensors tensors;
+  for (const std::string part : kParts) {
+    if (!has(part)) continue;
+    for (const auto& [name, tensor] : io::without_wrappers(weights.group(part)))
+      tensors.emplace_back(part + "." + name, tensor);
+  }
+  weights.tensors = std::move(tensors);
+  weights.groups.clear();
+  return weights;
+}
+
 void import_dino_wm_command(const DinoWmFlags& flags) {
-  const auto weights = io::open_weights(flags.shared.from);
-  const auto backbone = io::open_weights(flags.backbone);
+  auto weights = io::open_weights(flags.shared.from);
+  const auto count = weights.tensors.size();
+  if (flags.shared.group.empty()) weights = joined(std::move(weights));
+  if (weights.tensors.size() < count)
+    fmt::print("left out: {} tensors of other groups\n", count - weights.tensors.size());
+  const auto backbone = joined(io::open_weights(flags.backbone));
   const auto tensors = flags.shared.tensors(weights);
   models::DinoWm model(resolved(flags, weights, tensors), std::nullopt);
   models::load_dino_wm(model, tensors, weights.path.string());

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// foresight import vit: an image encoder of transformers, to build other models on.
+// foresight import vit: an image encoder of transformers or DINOv2's own, to build other models on.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
+#include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "flags.hpp"
+#include "foresight/models/dinov2_checkpoint.hpp"
 #include "foresight/models/hf_preprocessing.hpp"
 #include "foresight/models/hf_vit.hpp"
 #include "foresight/models/vit_bundle.hpp"
@@ -23,7 +25,9 @@ struct VitImportOptions {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("image", self.image, "pictures; what is not given comes from preprocessor_config.json");
+    visit("image", self.image,
+          "pictures; what is not given comes from preprocessor_config.json; for DINOv2's own file "
+          "as its evaluations cut them");
   }
   std::vector<std::string> validate() const { return {}; }  // when all is known
 };
@@ -33,31 +37,58 @@ struct VitFlags {
   OptionFlags options;
 };
 
-// As the folder says, which flags overrule.
-models::ImageOptions pictures(const io::HfFolder& folder, const OptionFlags& flags,
-                              int64_t native_size) {
+// As the files say, which flags overrule.
+models::ImageOptions pictures(const std::string& source, std::optional<models::ImageOptions> told,
+                              const OptionFlags& flags, int64_t native_size) {
   VitImportOptions defaults;
-  if (auto told = models::read_hf_preprocessing(folder)) defaults.image = std::move(*told);
+  if (told) defaults.image = std::move(*told);
   if (defaults.image.size == 0) defaults.image.size = native_size;
   const auto image = resolve(defaults, flags).image;
   require(!image.mean.empty() && !image.std.empty(), ErrorCategory::invalid_option,
-          folder.path.string() +
+          source +
               ": no preprocessor_config.json with image_mean and image_std: give --image.mean and "
               "--image.std, e.g. ImageNet's 0.485,0.456,0.406 and 0.229,0.224,0.225");
   require_valid(image);
   return image;
 }
 
+// A classifier's own layer, which is no part of the encoder.
+void print_left_out(const io::NamedTensors& tensors) {
+  const auto count = std::count_if(tensors.begin(), tensors.end(), [](const auto& item) {
+    return item.first.starts_with(models::kHfClassifier);
+  });
+  if (count > 0) fmt::print("left out: {} tensors of '{}'\n", count, models::kHfClassifier);
+}
+
 void import_vit_command(const VitFlags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
-  const auto folder = io::read_hf_folder(flags.shared.from);
   models::ImageEncoderModel model;
-  model.encoder = models::load_hf_vit(folder, io::Placement::share);
-  model.image = pictures(folder, flags.options, model.encoder->image_size());
+  std::string layout = kOwnLayout;
+  io::NamedTensors read;
+  std::optional<models::ImageOptions> told;
+  if (const auto folder = hf_folder_of(flags.shared.from, weights)) {
+    const auto channels = models::describe_hf_vit(*folder).channels;
+    require(channels == 3, ErrorCategory::unsupported,
+            fmt::format("{}: num_channels = {}: an encoder of other pictures than RGB, expected 3",
+                        folder->config_name(), channels));
+    model.encoder = models::load_hf_vit(*folder, io::Placement::share);
+    layout = folder->model_type();
+    told = models::read_hf_preprocessing(*folder);
+    read = weights.tensors;
+    print_left_out(read);
+  } else {
+    read = io::without_wrappers(weights.model({}));
+    model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);
+    told = models::dinov2_evaluation_pictures();
+  }
+  const auto& o = model.encoder->options();
+  fmt::print("encoder: {} layers of width {}, {} heads; positions of {} pixels, resampled {}\n",
+             o.depth, o.width, o.heads, model.encoder->image_size(), enum_name(o.positions));
+  model.image =
+      pictures(flags.shared.from, std::move(told), flags.options, model.encoder->image_size());
   auto config = models::vit_bundle_config(model);
-  config.provenance[kSourceLayout] = folder.model_type();
-  write_imported({std::move(config), nn::state_dict(*model.encoder)}, flags.shared, weights,
-                 weights.tensors);
+  config.provenance[kSourceLayout] = layout;
+  write_imported({std::move(config), nn::state_dict(*model.encoder)}, flags.shared, weights, read);
 }
 
 }  // namespace

@@ -4,13 +4,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
+#include <array>
 #include <memory>
 #include <optional>
 
 #include "described_probe.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
@@ -78,16 +79,31 @@ io::NamedTensors parts_read(const io::NamedTensors& checkpoint, const std::strin
   return read;
 }
 
-// The two encoders of a file differ: which one is never a guess.
-models::EncoderWeights chosen_encoder(const VJepa2Flags& flags, const io::Weights& weights) {
+// Of a file's two encoders the one to read.
+struct ChosenEncoder {
+  models::EncoderWeights which = models::EncoderWeights::online;
+  bool equal = false;  // the other has the same numbers
+
+  std::string part() const {
+    return which == models::EncoderWeights::target ? "target_encoder" : "encoder";
+  }
+  void print() const {
+    fmt::print("encoder: {}{}\n", enum_name(which), equal ? " (equal to target)" : "");
+  }
+};
+
+// Where the two differ, which one is never a guess.
+ChosenEncoder chosen_encoder(const VJepa2Flags& flags, const io::Weights& weights) {
   const bool online = has_part(weights, "encoder"), target = has_part(weights, "target_encoder");
-  require(!flags.encoder.empty() || !(online && target), ErrorCategory::invalid_option,
+  const bool open = flags.encoder.empty() && online && target;
+  const bool equal = open && models::same_encoders(weights.tensors);
+  require(!open || equal, ErrorCategory::invalid_option,
           weights.path.string() +
               ": holds 'encoder' and its moving average 'target_encoder', which differ: give "
               "--encoder online (as torch.hub loads it) or --encoder target (as the published "
               "evaluations do)");
-  const bool use_target = flags.encoder.empty() ? target : flags.encoder == "target";
-  return use_target ? models::EncoderWeights::target : models::EncoderWeights::online;
+  const bool use_target = flags.encoder.empty() ? !online && target : flags.encoder == "target";
+  return {use_target ? models::EncoderWeights::target : models::EncoderWeights::online, equal};
 }
 
 // The names of the classes that the user has in a file.
@@ -134,16 +150,6 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
   return named;
 }
 
-// The folder of transformers that `from` is or whose weights it names. What lies beside another
-// file says nothing about it.
-std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights) {
-  if (!weights.config.is_object() || !weights.config.contains("model_type")) return std::nullopt;
-  const std::filesystem::path path = from;
-  if (std::filesystem::is_directory(path)) return io::read_hf_folder(path);
-  if (path.filename() != io::kHfTensorsFile) return std::nullopt;
-  return io::read_hf_folder(path.has_parent_path() ? path.parent_path() : ".");
-}
-
 void require_family(Family family, const std::optional<io::HfFolder>& folder,
                     const io::Weights& weights) {
   if (family != Family::ijepa) return;
@@ -165,14 +171,29 @@ models::VJepa2FileOptions told(const VJepa2Flags& flags) {
   return file;
 }
 
-// A table of positions that nothing reads is nearly always just that, but never left out silently.
-void print_positions(nn::PositionKind positions, const io::NamedTensors& read) {
-  const bool table = std::any_of(read.begin(), read.end(), [](const auto& item) {
+// Frames of the clips whose places the tables in released files have: V-JEPA 2's and V-JEPA 2-AC's.
+constexpr std::array<int64_t, 2> kTableFrames{64, 512};
+
+// A table of positions that nothing reads is nearly always just that, but never left out silently:
+// it also tells the size of the pictures, as far as the length of the clips is known.
+void print_positions(const nn::VideoVitOptions& encoder, const io::NamedTensors& read,
+                     const std::string& source) {
+  const auto table = std::find_if(read.begin(), read.end(), [](const auto& item) {
     return models::vjepa2_key(item.first).ends_with("encoder.pos_embed");
   });
-  const bool left_out = table && positions == nn::PositionKind::rope;
-  fmt::print("positions: {}{}\n", enum_name(positions),
+  const bool left_out = table != read.end() && encoder.positions == nn::PositionKind::rope;
+  fmt::print("positions: {}{}\n", enum_name(encoder.positions),
              left_out ? "; the file's 'pos_embed' is left out (--positions sincos reads it)" : "");
+  if (!left_out || table->second.dim() != 3) return;
+  const auto per_frame = encoder.grid().per_frame(), found = table->second.size(1);
+  const auto of_clips = [&](int64_t frames) { return frames / encoder.tubelet * per_frame; };
+  if (std::any_of(kTableFrames.begin(), kTableFrames.end(),
+                  [&](int64_t frames) { return found == of_clips(frames); }))
+    return;
+  log(LogLevel::warning,
+      fmt::format("{}: the 'pos_embed' that is left out has {} places, of {} frames of {} pixels "
+                  "it would have {}: is --image_size that of the training?",
+                  source, found, kTableFrames[0], encoder.image_height, of_clips(kTableFrames[0])));
 }
 
 void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
@@ -197,13 +218,12 @@ void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
     model = std::make_shared<models::VJepa2>(
         models::describe_vjepa2(weights.tensors, flags.image_size, source, told(flags)),
         std::nullopt);
-    models::load_vjepa2(*model, weights.tensors, encoder, source, io::Placement::share);
-    const bool target = encoder == models::EncoderWeights::target;
-    read = parts_read(weights.tensors, target ? "target_encoder" : "encoder");
-    provenance[kSourceLayout] = "original";
-    provenance["encoder"] = std::string(enum_name(encoder));
-    fmt::print("encoder: {}\n", enum_name(encoder));
-    print_positions(model->options().encoder.positions, read);
+    models::load_vjepa2(*model, weights.tensors, encoder.which, source, io::Placement::share);
+    read = parts_read(weights.tensors, encoder.part());
+    provenance[kSourceLayout] = kOwnLayout;
+    provenance["encoder"] = std::string(enum_name(encoder.which));
+    encoder.print();
+    print_positions(model->options().encoder, read, source);
   }
   const auto probe = imported_probe(flags, *model, folder, provenance, read);
   auto config = models::vjepa2_bundle_config(*model);
@@ -220,19 +240,22 @@ void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
 void import_vjepa2_ac_command(const VJepa2AcFlags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   const auto source = weights.path.string();
+  const auto encoder = chosen_encoder(flags, weights);
   auto options = models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, told(flags));
   options.window = flags.window.value_or(options.window);
   options.history = flags.history.value_or(options.history);
   options.normalise_latents = flags.normalise_latents.value_or(options.normalise_latents);
   models::VJepa2Ac model(options, std::nullopt);
-  models::load_vjepa2_ac(model, weights.tensors, source, io::Placement::share);
-  const auto read = parts_read(weights.tensors, "encoder");
-  print_positions(options.encoder.positions, read);
+  models::load_vjepa2_ac(model, weights.tensors, encoder.which, source, io::Placement::share);
+  const auto read = parts_read(weights.tensors, encoder.part());
+  encoder.print();
+  print_positions(options.encoder, read, source);
   fmt::print("imagines: window {}, history {}, {} latents, {} extrinsics\n", options.window,
              options.history, options.normalise_latents ? "normalised" : "plain",
              options.predictor.extrinsics ? "with" : "without");
   auto config = models::vjepa2_ac_bundle_config(model);
   config.planner = write_options(AgentOptions::vjepa2_ac());
+  config.provenance["encoder"] = std::string(enum_name(encoder.which));
   set_pictures(config, flags, options);
   write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, read);
 }
@@ -244,6 +267,11 @@ std::shared_ptr<Flags> add_shared(CLI::App& command) {
   command.add_option("--image_size", flags->image_size,
                      "side of the pictures in pixels; original checkpoints of clips do not tell "
                      "it");
+  command
+      .add_option("--encoder", flags->encoder,
+                  "of an original checkpoint: online (\"encoder\") or target "
+                  "(\"target_encoder\", its moving average); needed where they differ")
+      ->check(CLI::IsMember({"online", "target"}));
   for (const auto& [name, heads] : {std::pair{"--encoder_heads", &flags->file.heads.encoder},
                                     std::pair{"--predictor_heads", &flags->file.heads.predictor}})
     command
@@ -289,10 +317,6 @@ void add_encoder_import(CLI::App& command, Family family) {
       ->check(CLI::PositiveNumber);
   command.add_option("--labels", flags->labels,
                      "JSON file with the names of the classes: a list, or {\"0\": \"name\", ...}");
-  command
-      .add_option("--encoder", flags->encoder,
-                  "online (\"encoder\") or target (\"target_encoder\", its moving average)")
-      ->check(CLI::IsMember({"online", "target"}));
   command.callback([flags, family] { import_vjepa2_command(*flags, family); });
 }
 

@@ -2,10 +2,12 @@
 // The families that `foresight import` and `foresight export` know: a line each.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 
 #include "foresight/io/bundle.hpp"
+#include "foresight/io/hf_folder.hpp"
 #include "foresight/io/weights.hpp"
 #include "foresight/models/lewm_import.hpp"
 
@@ -47,6 +49,8 @@ inline constexpr const char* kAsImported = "as_imported";
 
 /// Key of a bundle's provenance: the layout of the names that it was imported from.
 inline constexpr const char* kSourceLayout = "source_layout";
+/// Its value for the files of a project's own code, where there are others by transformers.
+inline constexpr const char* kOwnLayout = "original";
 std::span<const Exporter> exporters();
 
 /// Key of a bundle's provenance, below `imported`: "bfloat16" or "float16" where all numbers that
@@ -58,6 +62,10 @@ inline constexpr const char* kStoredType = "stored_type";
 /// file's tensors that the model was made of.
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
                     const io::Weights& weights, const io::NamedTensors& read);
+
+/// The folder of transformers that `from` is or whose model.safetensors it names; nothing where no
+/// config.json tells a model_type, and for other files: what lies beside one says nothing about it.
+std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights);
 
 /// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws
 /// Error(invalid_option) if they were given as well.

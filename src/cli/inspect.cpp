@@ -12,6 +12,7 @@
 #include "flags.hpp"
 #include "foresight/control/safety_monitor.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/io/weights.hpp"
@@ -84,8 +85,11 @@ void describe_world_model(const io::Bundle& bundle) {
 void inspect_bundle(const std::string& path) {
   const auto bundle = io::read_bundle(path);
   const auto& config = bundle.config;
+  io::require_checksum(bundle.tensors);
   fmt::print("bundle of family '{}': {} tensors, history of {} frames\n", config.family,
              bundle.tensors.names().size(), config.history);
+  const auto checksum = io::told_checksum(bundle.tensors);
+  fmt::print("checksum: {}\n", checksum ? *checksum + ", and the tensors have it" : "none");
   if (is_world_model(bundle)) describe_world_model(bundle);
   if (const auto probe = models::attentive_probe_options(config, path))
     fmt::print("{}\n", described(*probe));
@@ -110,7 +114,7 @@ void add_inspect(CLI::App& app) {
       ->add_option("path", flags->data.path,
                    "recordings of any format that is read, bundle, checkpoint (.pt, ...)")
       ->required();
-  flags->data.camera.add(*command);
+  flags->data.reading.add(*command, LoaderFlag::added);
   command->add_option("--sheet", flags->data.sheet, "recordings: write a contact sheet, PNG");
   add_options(*command, data::InspectionOptions{}, flags->options);
   command->callback([flags] {

@@ -116,10 +116,10 @@ void write_sheet(const std::string& file, const data::Dataset& dataset) {
 }  // namespace
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
-  data::DatasetOptions reading{.missing_states = data::NanPolicy::accept,
-                               .unreadable = data::Unreadable::skip};
-  const auto dataset = flags.camera.open(flags.path, reading);
-  const bool chosen = !flags.camera.camera.empty();
+  auto reading = flags.reading.options(
+      {}, {.missing_states = data::NanPolicy::accept, .unreadable = data::Unreadable::skip});
+  const auto dataset = flags.reading.open(flags.path, reading);
+  const bool chosen = !flags.reading.camera.empty();
   std::vector<std::shared_ptr<const data::Dataset>> others;
   std::vector<std::string> lost;  // cameras of which nothing can be read
   for (const auto& camera : dataset->cameras()) {

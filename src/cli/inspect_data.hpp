@@ -4,15 +4,15 @@
 
 #include <string>
 
-#include "camera_flag.hpp"
 #include "foresight/data/inspection.hpp"
+#include "reading_flags.hpp"
 
 namespace foresight::cli {
 
 struct InspectDataFlags {
   std::string path;
-  CameraFlag camera;
-  std::string sheet;  ///< PNG file for the contact sheet; empty: none
+  ReadingFlags reading;  ///< over missing_states = accept, unreadable = skip
+  std::string sheet;     ///< PNG file for the contact sheet; empty: none
 };
 
 /// The exit code where something was found that would break training.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "measure.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -85,11 +87,41 @@ Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset) 
   return episodes;
 }
 
+std::map<int64_t, std::string> unreadable_episodes(const data::FrameCache& frames,
+                                                   data::Unreadable unreadable) {
+  if (unreadable == data::Unreadable::fail) return {};
+  const auto& dataset = *frames.dataset();
+  auto lost = dataset.unreadable_episodes();
+  for (int64_t e = 0; e < dataset.num_episodes(); ++e)
+    if (!lost.contains(e) && frames.readable({e}).empty())
+      lost.emplace(e, "some of its frames cannot be read");
+  return lost;
+}
+
+Episodes without(Episodes episodes, const std::map<int64_t, std::string>& unreadable) {
+  for (auto* list : {&episodes.fitted, &episodes.held_out})
+    std::erase_if(*list, [&](int64_t episode) { return unreadable.contains(episode); });
+  return episodes;
+}
+
+std::map<std::string, std::string> named(const std::map<int64_t, std::string>& unreadable,
+                                         const data::Dataset& dataset) {
+  std::map<std::string, std::string> told;
+  for (const auto& [episode, why] : unreadable) told.emplace(dataset.episode_name(episode), why);
+  return told;
+}
+
+std::string left_out(const std::map<int64_t, std::string>& unreadable,
+                     const data::Dataset& dataset) {
+  return fmt::format("left out: {} of {} episodes, whose frames cannot all be read",
+                     unreadable.size(), dataset.num_episodes());
+}
+
 WorldModelMeasures measure(const WorldModel& model, const eval::RecordedInput& input,
                            std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
                            int64_t horizon) {
   require(!episodes.held_out.empty(), ErrorCategory::invalid_argument,
-          "nothing to measure on: no episode is held out");
+          "nothing to measure on: no episode that can be read is held out");
   c10::InferenceMode inference;
   WorldModelMeasures measures;
   measures.open_loop = open_loop(model, input, frames, episodes.held_out, horizon);

@@ -3,9 +3,11 @@
 // latent collapsed, and whether the true state can be read off it.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "foresight/core/world_model.hpp"
@@ -26,6 +28,22 @@ struct Episodes {
 /// The split that training made, if `dataset` is the data of the bundle; else the last tenth of its
 /// episodes is held out (from the probe; the model has seen none of them).
 Episodes split_of(const io::BundleConfig& bundle, const data::Dataset& dataset);
+
+/// Episodes of which a frame cannot be read, and why; none of them is looked for where `unreadable`
+/// is fail. Decodes what `frames` do not hold.
+std::map<int64_t, std::string> unreadable_episodes(const data::FrameCache& frames,
+                                                   data::Unreadable unreadable);
+
+/// `episodes` without the keys of `unreadable`.
+Episodes without(Episodes episodes, const std::map<int64_t, std::string>& unreadable);
+
+/// The same by the names of the episodes, as results of measures tell them.
+std::map<std::string, std::string> named(const std::map<int64_t, std::string>& unreadable,
+                                         const data::Dataset& dataset);
+
+/// "left out: 2 of 20 episodes, whose frames cannot all be read"
+std::string left_out(const std::map<int64_t, std::string>& unreadable,
+                     const data::Dataset& dataset);
 
 struct WorldModelMeasures {
   std::optional<eval::OpenLoopReport> open_loop;  ///< nothing if no held-out episode is long enough

@@ -8,14 +8,13 @@
 #include <map>
 #include <memory>
 
-#include "camera_flag.hpp"
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/control/agent.hpp"
-#include "foresight/data/identity.hpp"
 #include "foresight/eval/recorded_input.hpp"
 #include "machine_flags.hpp"
 #include "picture.hpp"
+#include "reading_flags.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -23,7 +22,7 @@ namespace {
 struct PlanFlags {
   std::string bundle, start, goal, data;
   std::vector<std::string> states, start_values, goal_values;
-  CameraFlag camera;
+  ReadingFlags reading;
   MachineFlags machine;
   PrecisionFlag precision;
   OptionFlags options;
@@ -97,6 +96,7 @@ std::pair<int64_t, int64_t> recorded_place(const std::string& text, const char* 
 // Start and goal as the model observes them.
 struct Ends {
   Observation start, goal;
+  std::size_t unreadable_episodes = 0;  // of the recordings, as found while opening them
 };
 
 Ends ends_of(const PlanFlags& flags, const Agent& agent) {
@@ -114,15 +114,15 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
   }
   require(flags.start_values.empty() && flags.goal_values.empty(), ErrorCategory::invalid_option,
           "--start-values and --goal-values come from the recordings of --data: leave them out");
-  const auto dataset =
-      flags.camera.open_as(data::identity_told(agent.config().provenance), flags.data);
+  const auto dataset = flags.reading.open_as(told_by(agent.config().provenance), flags.data);
   const eval::RecordedInput input(spec, *dataset, flags.states, agent.config());
   const data::FrameCache frames(dataset, {.budget_mb = 0});
   const auto at = [&](const std::string& text, const char* flag) {
     const auto [episode, row] = recorded_place(text, flag);
     return input.observation(frames, episode, {row});
   };
-  return {at(flags.start, "--start"), at(flags.goal, "--goal")};
+  return {at(flags.start, "--start"), at(flags.goal, "--goal"),
+          dataset->unreadable_episodes().size()};
 }
 
 void plan_command(const PlanFlags& flags) {
@@ -142,7 +142,7 @@ void plan_command(const PlanFlags& flags) {
   const auto& plan = decision.solved.front().plan;
   nlohmann::json terms = nlohmann::json::object();
   for (const auto& [name, value] : plan.terms) terms[name] = value[0].item<double>();
-  const nlohmann::json result = {
+  nlohmann::json result = {
       {"status", to_string(plan.status)},
       {"message", plan.message},
       {"cost", plan.cost[0].item<double>()},
@@ -154,6 +154,7 @@ void plan_command(const PlanFlags& flags) {
       {"precision", flags.precision.told()},
       {"milliseconds",
        {{"encode", 1e3 * decision.observe_seconds}, {"plan", 1e3 * decision.plan_seconds}}}};
+  if (ends.unreadable_episodes > 0) result["unreadable_episodes"] = ends.unreadable_episodes;
   fmt::print("{}\n", result.dump(2));
   require(is_usable(plan.status), ErrorCategory::non_finite,
           "the plan is not usable: " + plan.message);
@@ -173,7 +174,7 @@ void add_plan(CLI::App& app) {
   command->add_option("--goal", flags->goal, "the goal, likewise")->required();
   command->add_option("--data", flags->data,
                       "recordings that hold start and goal, with all that the model observes");
-  flags->camera.add(*command);
+  flags->reading.add(*command, LoaderFlag::added);
   command
       ->add_option("--states", flags->states,
                    "with --data: columns that fill the model's observation besides the picture, in "

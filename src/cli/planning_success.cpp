@@ -16,12 +16,23 @@ PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
   PlanningGround ground;
   ground.environment = [environment, options] { return envs::make_env(environment, options); };
   if (dataset) ground.options.image_size = dataset->image_size().width;
+  if (dataset) ground.unreadable = dataset->unreadable_episodes();
   ground.dataset = std::move(dataset);
   if (environment == kNoEnvironment) return ground;
   const auto made = ground.environment();
   if (!ground.dataset || made->spec().picture_planes > 0)
     ground.options.image_size = made->spec().native_size;
   return ground;
+}
+
+std::vector<Tensor> states_of_readable(const data::Dataset& dataset,
+                                       const std::map<int64_t, std::string>& unreadable) {
+  auto states = eval::recorded_states(dataset);
+  for (const auto& [episode, why] : unreadable) {
+    auto& lost = states.at(static_cast<std::size_t>(episode));
+    lost = lost.narrow(0, 0, 0);
+  }
+  return states;
 }
 
 eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::string& name,
@@ -43,7 +54,7 @@ eval::PlanningProtocol drawn_protocol(const PlanningGround& ground, const std::s
                         "goal from the environment with random/{}",
                         name, budget));
     drawn = eval::sample_planning_protocol(
-        eval::recorded_states(*ground.dataset),
+        states_of_readable(*ground.dataset, ground.unreadable),
         {.goal_offset = offset, .budget = budget, .count = instances, .seed = seed});
   }
   drawn.name = name;

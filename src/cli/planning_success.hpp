@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -29,13 +30,21 @@ struct PlanningGround {
   std::shared_ptr<const data::Dataset> dataset;  ///< null: problems are drawn from the environment
   envs::EnvFactory environment;
   eval::EvaluationOptions options;
+  /// Recorded episodes whose frames cannot be read, and why: no problem is drawn from them.
+  std::map<int64_t, std::string> unreadable = {};
 };
 
 /// The ground of a named environment, with its options, and recordings, which may be null. Pictures
 /// are as large as recorded; else, and where the environment draws one size only, as it draws them.
+/// Unreadable are the episodes of Dataset::unreadable_episodes().
 PlanningGround planning_ground(std::shared_ptr<const data::Dataset> dataset,
                                const std::string& environment,
                                const nlohmann::json& options = nlohmann::json::object());
+
+/// States [T,N] of every episode, of those that are unreadable none. Throws as
+/// eval::recorded_states().
+std::vector<Tensor> states_of_readable(const data::Dataset& dataset,
+                                       const std::map<int64_t, std::string>& unreadable);
 
 /// Problems that `name` describes: "25/50" for goals 25 steps ahead within 50 steps, "random/50"
 /// for start and goal anywhere. Throws Error(invalid_option) for another name, and for the first

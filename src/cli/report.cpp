@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "camera_flag.hpp"
 #include "command_lines.hpp"
 #include "commands.hpp"
 #include "foresight/control/incident.hpp"
@@ -19,6 +18,7 @@
 #include "foresight/viz/run_report.hpp"
 #include "machine_flags.hpp"
 #include "planning_success.hpp"
+#include "reading_flags.hpp"
 #include "report_parts.hpp"
 
 namespace foresight::cli {
@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 
 struct ReportFlags {
   std::string run, data, env;
-  CameraFlag camera;
+  ReadingFlags reading;
   MachineFlags machine;
 };
 
@@ -80,24 +80,30 @@ std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data
 
 // What measuring the model adds to the report. Returns why there is no film; empty: there is one.
 std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
-                         const std::string& data_path, at::Device device) {
+                         const nlohmann::json& config, const std::string& data_path,
+                         at::Device device) {
   const fs::path run(flags.run);
   auto agent = Agent::load(run / "bundle", io::Placement::share);
   agent.to(device);
-  const auto dataset =
-      flags.camera.open_as(data::identity_told(agent.config().provenance), data_path);
+  auto trained_on = told_by(agent.config().provenance);
+  trained_on.reading.update(told_by(config).reading);
+  const auto dataset = flags.reading.open_as(trained_on, data_path);
+  const auto unreadable = flags.reading.options(trained_on).unreadable;
   describe_data(report, *dataset);
   if (fs::exists(run / kIncidentFile)) add_incidents(report, run / kIncidentFile);
 
-  const auto frames = std::make_shared<const data::FrameCache>(dataset);
+  const auto frames = std::make_shared<const data::FrameCache>(dataset, data::FrameCacheOptions{},
+                                                               std::vector<int64_t>{}, unreadable);
+  const auto lost = unreadable_episodes(*frames, unreadable);
+  describe_left_out(report, lost, *dataset);
   std::string why_not;
   const auto env = film_environment(flags, *dataset, why_not);
-  const auto episodes = split_of(agent.config(), *dataset);
+  const auto episodes = without(split_of(agent.config(), *dataset), lost);
   const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
   const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
   add_world_model(report, agent, frames, episodes, measures);
   if (env && measures.probe)
-    add_planned_episode(report, agent, *measures.probe, frames, *env, run / "episode.mp4");
+    add_planned_episode(report, agent, *measures.probe, frames, lost, *env, run / "episode.mp4");
   else if (env)
     why_not = "no episode is left to fit the probe on that finds states in latents";
   return why_not;
@@ -117,6 +123,7 @@ void report_command(const ReportFlags& flags) {
   report.losses = loss_curves(train::read_metrics(run / "metrics.jsonl"));
   const auto bundle = io::read_bundle(run / "bundle");
   describe_training(report, bundle);
+  describe_processes(report, config);
   report.commands.push_back(train_again(config, data_path, flags.run));
   const bool measured = can_be_measured(bundle.config);
   nlohmann::json evaluation;
@@ -124,7 +131,8 @@ void report_command(const ReportFlags& flags) {
     evaluation = io::read_json(run / "eval.json");
     add_evaluation(report, evaluation);
   }
-  const auto no_film = measured ? add_measures(report, flags, data_path, device) : std::string();
+  const auto no_film =
+      measured ? add_measures(report, flags, config, data_path, device) : std::string();
   if (measured || evaluation.is_object()) {
     const auto evaluated_on = evaluation.is_object() && flags.data.empty()
                                   ? evaluation.value("data", data_path)
@@ -153,7 +161,7 @@ void add_report(CLI::App& app) {
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--data", flags->data, "recordings (default: those the run names)");
-  flags->camera.add(*command);
+  flags->reading.add(*command, LoaderFlag::added);
   auto environments = envs::env_names();
   environments.emplace_back(kNoEnvironment);
   command

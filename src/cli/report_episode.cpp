@@ -8,8 +8,8 @@
 
 #include "foresight/core/options_json.hpp"
 #include "foresight/eval/planning_protocol.hpp"
-#include "foresight/eval/recorded_sources.hpp"
 #include "foresight/viz/episode_film.hpp"
+#include "planning_success.hpp"
 #include "report_parts.hpp"
 
 namespace foresight::cli {
@@ -37,11 +37,12 @@ class PositionInPicture {
 
 // The recorded problem whose straight way is longest compared with the others: it crosses rooms if
 // any does.
-eval::PlanningInstance far_problem(const data::Dataset& dataset) {
+eval::PlanningInstance far_problem(const data::Dataset& dataset,
+                                   const std::map<int64_t, std::string>& unreadable) {
   for (const auto offset : {kGoalOffset, kGoalOffset / 2, kGoalOffset / 10}) {
     try {
       const auto protocol = eval::sample_planning_protocol(
-          eval::recorded_states(dataset),
+          states_of_readable(dataset, unreadable),
           {.goal_offset = offset, .budget = kBudget, .count = kProblems, .seed = 7});
       const auto distance = [](const eval::PlanningInstance& p) {
         return std::hypot(p.goal_state[0] - p.start_state[0], p.goal_state[1] - p.start_state[1]);
@@ -60,7 +61,8 @@ eval::PlanningInstance far_problem(const data::Dataset& dataset) {
 }  // namespace
 
 void add_planned_episode(viz::RunReport& report, const Agent& given, const eval::LinearProbe& probe,
-                         std::shared_ptr<const data::FrameCache> frames, envs::Env& env,
+                         std::shared_ptr<const data::FrameCache> frames,
+                         const std::map<int64_t, std::string>& unreadable, envs::Env& env,
                          const std::filesystem::path& film_path) {
   const auto& dataset = *frames->dataset();
   const auto size = dataset.image_size().width;
@@ -72,7 +74,7 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
   agent.options.sampling.record = PlannerRecord::everything;
   const auto weights = write_options(agent.options.objective);  // by the terms' names
   auto mpc = agent.controller();
-  const auto problem = far_problem(dataset);
+  const auto problem = far_problem(dataset, unreadable);
   const auto state = [&](const std::vector<double>& values) {
     return at::tensor(values, at::kDouble).to(env.spec().state_dtype);
   };

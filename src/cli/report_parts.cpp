@@ -136,6 +136,14 @@ void describe_training(viz::RunReport& report, const io::Bundle& bundle) {
                                "their frames could not be read: unreadable_episodes below"});
 }
 
+void describe_processes(viz::RunReport& report, const nlohmann::json& config) {
+  std::vector<std::string> told;
+  for (const auto& count : config.value("processes", nlohmann::json::array()))
+    told.push_back(count.is_number() ? count.dump() : "unknown");
+  if (!told.empty())
+    report.provenance.push_back({"processes", fmt::format("{}", fmt::join(told, ", then "))});
+}
+
 void describe_data(viz::RunReport& report, const data::Dataset& dataset) {
   report.data_set = {
       {"recordings", dataset.name()},
@@ -145,6 +153,19 @@ void describe_data(viz::RunReport& report, const data::Dataset& dataset) {
       {"frame rate",
        dataset.fps() > 0 ? fmt::format("{} per second", dataset.fps()) : "not recorded"},
       {"used for training", "frames and actions; never the true state"}};
+}
+
+void describe_left_out(viz::RunReport& report, const std::map<int64_t, std::string>& unreadable,
+                       const data::Dataset& dataset) {
+  if (unreadable.empty()) return;
+  fmt::print("{}\n", left_out(unreadable, dataset));
+  std::string which;
+  for (const auto& [name, why] : named(unreadable, dataset))
+    which += fmt::format("{}{}: {}", which.empty() ? "" : "; ", name, why);
+  report.headline.push_back({"episodes left out",
+                             fmt::format("{} of {}", unreadable.size(), dataset.num_episodes()),
+                             "their frames cannot all be read"});
+  report.data_set.push_back({"left out", which});
 }
 
 // By the rule of the problems, which is that of their environment: the same for all of them.

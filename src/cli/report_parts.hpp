@@ -24,8 +24,13 @@ std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& me
 
 /// Headline, provenance, and what the bundle knows of its data.
 void describe_training(viz::RunReport& report, const io::Bundle& bundle);
+/// The numbers of processes that a run's config.json tells, where it does.
+void describe_processes(viz::RunReport& report, const nlohmann::json& config);
 /// What there is to say of data that a world model learned from.
 void describe_data(viz::RunReport& report, const data::Dataset& dataset);
+/// Episodes that are not measured on, also on the terminal; nothing where there are none.
+void describe_left_out(viz::RunReport& report, const std::map<int64_t, std::string>& unreadable,
+                       const data::Dataset& dataset);
 
 /// Success, timings and trade-offs from the result file of `foresight eval`.
 void add_evaluation(viz::RunReport& report, const nlohmann::json& evaluation);
@@ -39,10 +44,11 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
                      std::shared_ptr<const data::FrameCache> frames, const Episodes& episodes,
                      const WorldModelMeasures& measures);
 
-/// Plans one recorded problem in `env`: frames with what the planner imagined, placed by `probe`,
-/// the cost terms of the first plan, and a film at `film`.
+/// Plans one recorded problem in `env`, of no episode that is `unreadable`: frames with what the
+/// planner imagined, placed by `probe`, the cost terms of the first plan, and a film at `film`.
 void add_planned_episode(viz::RunReport& report, const Agent& agent, const eval::LinearProbe& probe,
-                         std::shared_ptr<const data::FrameCache> frames, envs::Env& env,
+                         std::shared_ptr<const data::FrameCache> frames,
+                         const std::map<int64_t, std::string>& unreadable, envs::Env& env,
                          const std::filesystem::path& film);
 
 }  // namespace foresight::cli

@@ -62,6 +62,12 @@ void require_same_setting(const nlohmann::json& setting, const nlohmann::json& s
   if (setting.contains("recordings") && started.contains("recordings"))
     found = data::differences(data::identity_told(setting["recordings"]),
                               data::identity_told(started["recordings"]));
+  const auto reading = [](const nlohmann::json& told) -> nlohmann::json {
+    return told.contains("reading") ? told["reading"] : nlohmann::json::object();
+  };
+  if (reading(setting) != reading(started))
+    found.push_back(
+        fmt::format("reading: {} here, {} then", reading(setting).dump(), reading(started).dump()));
   if (started.contains("success") && started["success"] != setting["success"])
     found.push_back(fmt::format("success: {} here, {} then", setting["success"].dump(),
                                 started["success"].dump()));
@@ -121,8 +127,10 @@ std::string sweep_table(const nlohmann::json& rows) {
 }
 
 nlohmann::json sweep_setting(const data::Dataset* recordings,
-                             const std::vector<std::string>& states, const SuccessFlags& success) {
+                             const std::vector<std::string>& states, const nlohmann::json& reading,
+                             const SuccessFlags& success) {
   nlohmann::json setting = {{"success", write_options(success)}};
+  if (!reading.empty()) setting["reading"] = reading;
   if (recordings != nullptr)
     setting["recordings"] =
         write_options(data::identity_of(*recordings, recordings->action_columns(), states));

@@ -31,9 +31,11 @@ using PointTraining =
     std::function<train::LearnResult(std::size_t point, const std::filesystem::path& folder)>;
 
 /// What a sweep is told by besides grid and options: "recordings" (none of null; `states`: the
-/// columns that were chosen) and how "success" is measured.
+/// columns that were chosen), how they are read ("reading"; none where that is as by default) and
+/// how "success" is measured.
 nlohmann::json sweep_setting(const data::Dataset* recordings,
-                             const std::vector<std::string>& states, const SuccessFlags& success);
+                             const std::vector<std::string>& states, const nlohmann::json& reading,
+                             const SuccessFlags& success);
 
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
 /// success where it was measured, else by validation loss. A run that diverges is a row like the

@@ -7,14 +7,15 @@
 #include <optional>
 #include <vector>
 
-#include "camera_flag.hpp"
 #include "commands.hpp"
 #include "flags.hpp"
 #include "foresight/data/dataset.hpp"
+#include "foresight/data/first_episodes.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/interrupt.hpp"
 #include "foresight/train/learn.hpp"
 #include "planning_success.hpp"
+#include "reading_flags.hpp"
 #include "sweep.hpp"
 #include "train_run.hpp"
 
@@ -24,7 +25,7 @@ namespace {
 struct TrainFlags {
   RunFlags run;
   std::string data, preset, sweep;
-  CameraFlag camera;
+  ReadingFlags reading;
   ContinueFlags continued;
   SuccessFlags success;
   OptionFlags options;
@@ -40,7 +41,7 @@ std::vector<TrainingPreset<train::LearnOptions>> presets() {
 // Options from flags, file and preset; where learning goes on from a bundle, its model's are its
 // own.
 train::LearnOptions options_of(const TrainFlags& flags) {
-  auto given = flags.options;
+  auto given = with_unreadable(flags.options, flags.reading);
   auto defaults = preset_options(flags.preset, given, presets());
   if (!flags.run.steps.empty()) {
     const auto steps = flag_value(nlohmann::json(int64_t{1}), flags.run.steps, "--steps");
@@ -60,10 +61,13 @@ void train_command(const TrainFlags& flags) {
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
           "--sweep trains in one process; WORLD_SIZE is more");
   const auto options = options_of(flags);
-  const auto open = [&](const std::string& path, const data::DataIdentity& before) {
-    return flags.camera.open_as(before, path, {.unreadable = options.loader.unreadable});
+  const auto open = [&](const std::string& path, const TrainedOn& before) {
+    return data::without_appended(
+        flags.reading.open_as(before, path, {.unreadable = options.loader.unreadable}),
+        before.identity);
   };
   const ResumedData before(flags.run, flags.continued.bundle);
+  const auto reading = flags.reading.kept(before.recordings.reading);
   const auto from =
       flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
   const auto dataset = open(flags.data, before.recordings);
@@ -76,6 +80,7 @@ void train_command(const TrainFlags& flags) {
   const auto learn = [&](const train::LearnOptions& chosen, const train::RunFolder& folder) {
     train::LearnHooks hooks;
     hooks.reducer = machine.processes.get();
+    hooks.reading = reading.dump();
     if (chosen.training.success_every > 0 || chosen.critic_training.success_every > 0) {
       hooks.success = success_of_bundles(planning_ground(dataset, flags.success.environment),
                                          flags.success, machine.device);
@@ -86,11 +91,12 @@ void train_command(const TrainFlags& flags) {
                         hooks);
   };
   if (!flags.sweep.empty()) {
-    const bool done = run_sweep(
-        flags.sweep, flags.run.out, options, sweep_setting(dataset.get(), {}, flags.success),
-        [&](const train::LearnOptions& chosen, const std::filesystem::path& folder) {
-          return learn(chosen, {folder, /*resume=*/true});
-        });
+    const bool done =
+        run_sweep(flags.sweep, flags.run.out, options,
+                  sweep_setting(dataset.get(), {}, reading, flags.success),
+                  [&](const train::LearnOptions& chosen, const std::filesystem::path& folder) {
+                    return learn(chosen, {folder, /*resume=*/true});
+                  });
     if (done) return;
     fmt::print("interrupted; the same command goes on\n");
     end_interrupted();
@@ -114,12 +120,13 @@ void add_train(CLI::App& app) {
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
                                     "combination in a folder of its own below --out");
   sweep->check(CLI::ExistingFile);
-  flags->camera.add(*command);
+  flags->reading.add(*command, LoaderFlag::own);
   flags->continued.add(*command);
   command->get_option("--continue")->excludes(sweep);
   flags->success.add(*command);
   add_preset(*command, flags->preset, presets());
   add_options(*command, train::LearnOptions{}, flags->options);
+  command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->require_subcommand(0, 1);
   add_train_families(*command);
   command->callback([flags, command] {

@@ -8,8 +8,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "camera_flag.hpp"
 #include "flags.hpp"
+#include "foresight/data/first_episodes.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
@@ -17,6 +17,7 @@
 #include "foresight/train/interrupt.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "planning_success.hpp"
+#include "reading_flags.hpp"
 #include "sweep.hpp"
 #include "train_run.hpp"
 
@@ -51,7 +52,7 @@ struct FamilyFlags {
   RunFlags run;
   std::string data, preset, sweep;  // no preset: the first
   std::vector<std::string> states;
-  CameraFlag camera;
+  ReadingFlags reading;
   ContinueFlags continued;
   SuccessFlags success = usual_success<Options>();
   OptionFlags options;
@@ -69,7 +70,7 @@ template <class Options>
 Options chosen_options(const FamilyFlags<Options>& flags,
                        const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
   auto defaults = preset_options(flags.preset, flags.options, presets);
-  auto given = flags.options;
+  auto given = with_unreadable(flags.options, flags.reading);
   const bool continues = !flags.continued.bundle.empty();
   if (continues) {
     require_no_model(given);
@@ -123,12 +124,16 @@ class FamilyTraining {
       : flags_(flags), machine_(machine) {
     auto unreadable = data::Unreadable::fail;
     if constexpr (kRecorded<Options>) unreadable = options.loader.unreadable;
-    const auto open = [&](const std::string& path, const data::DataIdentity& before) {
+    const auto open = [&](const std::string& path, TrainedOn before) {
       auto states = flags.states;
-      if (states.empty() && reads_states(options)) states = before.observed_columns;
-      return flags.camera.open_as(before, path, {.states = states, .unreadable = unreadable});
+      if (states.empty() && reads_states(options)) states = before.identity.observed_columns;
+      if (!flags.states.empty()) before.reading.erase("states");
+      return data::without_appended(
+          flags.reading.open_as(before, path, {.states = states, .unreadable = unreadable}),
+          before.identity);
     };
     const ResumedData before(flags.run, flags.continued.bundle);
+    reading_ = flags.reading.kept(before.recordings.reading);
     if constexpr (kRecorded<Options>) {
       dataset_ = open(flags.data, before.recordings);
       if (machine.speaks()) print_data(*dataset_);
@@ -140,12 +145,13 @@ class FamilyTraining {
 
   /// What a sweep is compared by besides its options.
   nlohmann::json setting() const {
-    return sweep_setting(dataset_.get(), flags_.states, flags_.success);
+    return sweep_setting(dataset_.get(), flags_.states, reading_, flags_.success);
   }
 
   train::LearnResult operator()(const Options& options, const train::RunFolder& folder) const {
     train::LearnHooks hooks;
     hooks.reducer = machine_.processes.get();
+    hooks.reading = reading_.dump();
     if (from_) hooks.continuation = &*from_;
     if constexpr (kPlansFromPictures<Options>)
       if (options.training.success_every > 0) {
@@ -163,6 +169,7 @@ class FamilyTraining {
  private:
   const FamilyFlags<Options>& flags_;
   const TrainingMachine& machine_;
+  nlohmann::json reading_;
   std::shared_ptr<const data::Dataset> dataset_;
   std::optional<train::Continuation> from_;
 };
@@ -199,7 +206,8 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
         ->add_option("--states", flags->states,
                      "state columns to read; by default those of the format")
         ->delimiter(',');
-    flags->camera.add(*command);
+    flags->reading.add(*command, LoaderFlag::own);
+    command->get_option("--states")->excludes("--reading.states");
   }
   if constexpr (kPlansFromPictures<Options>)
     flags->success.add(*command,
@@ -213,6 +221,8 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   command->get_option("--continue")->excludes(sweep);
   add_preset(*command, flags->preset, presets);
   add_options(*command, presets.front().make(), flags->options);
+  if constexpr (kRecorded<Options>)
+    command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->callback([flags, presets, name, bundles, &parent] {
     require_no_flags(parent, name);
     train_family(*flags, chosen_options(*flags, presets, bundles));

@@ -61,20 +61,21 @@ void RunFlags::add(CLI::App& command, const char* steps_help) {
 ResumedData::ResumedData(const RunFlags& flags, const std::string& bundle) {
   const auto file = std::filesystem::path(flags.out) / "config.json";
   if (!flags.resume || !std::filesystem::exists(file)) {
-    const auto origin = std::filesystem::path(bundle) / io::kBundleConfigFile;
-    if (bundle.empty() || !std::filesystem::exists(origin)) return;
-    const auto told = io::read_bundle_config(io::read_json(origin), origin.string()).provenance;
-    if (!told.is_object()) return;
-    const auto before = data::identity_told(told);
-    recordings.action_columns = replay.action_columns = before.action_columns;
-    recordings.observed_columns = replay.observed_columns = before.observed_columns;
+    if (bundle.empty()) return;
+    const auto before = told_by_bundle(bundle).identity;
+    for (auto* part : {&recordings.identity, &replay.identity}) {
+      part->action_columns = before.action_columns;
+      part->observed_columns = before.observed_columns;
+    }
     return;
   }
   const auto config = io::read_json(file);
-  recordings = data::identity_told(config);
+  recordings = told_by(config);
+  recordings.reading.erase("unreadable");  // as --loader.unreadable says, which must be the same
   const auto origin = config.value("learn_on", nlohmann::json::object());
   if (const auto told = origin.find("replay"); told != origin.end() && told->is_object())
-    replay = data::identity_told(*told);
+    replay.identity = data::identity_told(*told);
+  replay.reading = recordings.reading;
 }
 
 void ContinueFlags::add(CLI::App& command) {
@@ -134,6 +135,12 @@ bool tells_a_run(const std::string& file) {
   if (file.empty()) return false;
   const auto config = io::read_json(file);
   return config.is_object() && config.contains("learn");
+}
+
+OptionFlags with_unreadable(OptionFlags options, const ReadingFlags& reading) {
+  const auto given = reading.over(nlohmann::json::object());
+  if (given.contains("unreadable")) options.set("loader.unreadable", given["unreadable"]);
+  return options;
 }
 
 void scale_warmup(train::TrainOptions& preset, int64_t steps) {

@@ -10,13 +10,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "flags.hpp"
 #include "foresight/core/options_json.hpp"
-#include "foresight/data/identity.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/train/data_parallel.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "machine_flags.hpp"
+#include "reading_flags.hpp"
 
 namespace CLI {
 class App;
@@ -36,9 +35,9 @@ struct RunFlags {
 
 /// What the run in --out learned from, where --resume goes on with it: what flags leave out is as
 /// it was. Of a new run that learns on from a bundle, the columns of that one alone; of another,
-/// nothing is known.
+/// nothing is known. How they are read holds for both.
 struct ResumedData {
-  data::DataIdentity recordings, replay;
+  TrainedOn recordings, replay;
 
   ResumedData(const RunFlags& flags, const std::string& bundle);
 };
@@ -96,6 +95,9 @@ Options preset_options(const std::string& name, const OptionFlags& given,
     if (preset.name == name) return preset.make();
   return presets.front().make();
 }
+
+/// `options` with --reading.unreadable, which is --loader.unreadable in `train`.
+OptionFlags with_unreadable(OptionFlags options, const ReadingFlags& reading);
 
 /// Warm-up is a part of the run's length: that which the preset made it.
 void scale_warmup(train::TrainOptions& preset, int64_t steps);

@@ -146,8 +146,8 @@ void Agent::to(const at::Device& device) {
   const auto place = at::empty({0}, at::TensorOptions().device(device)).device();
   if (loaded_.module->parameters().front().device() == place) return;
   require_nothing_lent("Agent::to");
-  loaded_.module->to(place);
-  if (quick_.module) quick_.module->to(place);
+  models::move_to(loaded_, place);
+  if (quick_.module) models::move_to(quick_, place);
   if (critic_) critic_->to(place);
 }
 

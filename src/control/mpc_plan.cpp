@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "foresight/core/state_type.hpp"
 #include "mpc_loop.hpp"
 
 namespace foresight {
@@ -17,11 +18,8 @@ namespace {
 // What is searched in: the state's own type, but not in fewer than float32's bits, in which the
 // mean of thirty elites is no longer their mean. Models take actions in any.
 at::ScalarType search_type(const State& state) {
-  for (const auto& [name, value] : state.fields()) {
-    const auto type = value.scalar_type();
-    if (value.is_floating_point()) return at::isReducedFloatingType(type) ? at::kFloat : type;
-  }
-  return at::kFloat;
+  const auto type = floating_type(state);
+  return at::isReducedFloatingType(type) ? at::kFloat : type;
 }
 
 // Why a plan with this status is not used. `searched`: at least one iteration was completed.

@@ -105,7 +105,11 @@ int64_t BatchMaker::read_or_replace(int64_t number, const Place& place, std::uin
       read_frames(window, out);
       return true;
     } catch (const Error& problem) {
-      if (unreadable_ == Unreadable::fail || !is_unreadable(problem)) throw;
+      if (!is_unreadable(problem)) throw;
+      if (unreadable_ == Unreadable::fail)
+        throw Error(problem.category(), std::string(problem.what()) +
+                                            "; LoaderOptions.unreadable = skip "
+                                            "(--loader.unreadable skip) goes on without it");
       skipped.push_back({tried, window.episode, window.start,
                          frames_->dataset()->episode_name(window.episode), problem.what()});
       return false;

@@ -263,12 +263,10 @@ std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const
 }
 
 void remove_abandoned_files(const fs::path& folder) {
-  std::vector<fs::path> abandoned, targets;
+  std::vector<fs::path> abandoned, folders = {folder};
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     const fs::path path = entry.path();
-    const auto name = path.filename().string();
-    if (const auto at = name.rfind(".tmp-"); at != std::string::npos)
-      targets.push_back(path.parent_path() / name.substr(0, at));
+    if (entry.is_directory()) folders.push_back(path);
     if (path.extension() == ".staged") abandoned.push_back(path);  // there is one writer a folder
     if (path.extension() != ".tmp") continue;
     const std::string number = path.stem().extension().string();  // ".12345"
@@ -277,7 +275,7 @@ void remove_abandoned_files(const fs::path& folder) {
     if (number.size() < 2 || std::from_chars(number.data() + 1, end, process).ptr != end) continue;
     if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) abandoned.push_back(path);
   }
-  for (const auto& target : targets) io::remove_abandoned(target);
+  for (const auto& one : folders) io::remove_abandoned_in(one);
   for (const auto& path : abandoned) {
     log(LogLevel::warning, path.string() + ": left by a writer that was killed, removed");
     std::error_code ignored;

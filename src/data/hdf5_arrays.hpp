@@ -62,8 +62,8 @@ inline std::string shape_problem(const Hdf5Array& array) {
 }
 
 /// Throws Error(not_found) where there is no camera, with the reasons why arrays are not read:
-/// often this HDF5 is too old for one.
-void require_camera(const Recording& recording);
+/// often this HDF5 is too old for one. `remedy`: what ends the message.
+void require_camera(const Recording& recording, const std::string& remedy = {});
 
 /// robomimic: a group data/ with one for every demonstration. `remarks` are of how the file was
 /// found.

@@ -83,11 +83,11 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
 
 }  // namespace
 
-void require_camera(const Recording& recording) {
+void require_camera(const Recording& recording, const std::string& remedy) {
   if (!recording.cameras.empty()) return;
   throw Error(ErrorCategory::not_found,
               recording.name + ": has no camera, that is, no uint8 array [rows, height, width, 3]" +
-                  not_read(recording.skipped));
+                  not_read(recording.skipped) + remedy);
 }
 
 OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options,

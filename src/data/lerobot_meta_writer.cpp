@@ -139,7 +139,36 @@ void LeRobotMetaWriter::read_statistics() {
     const std::string what = file.string() + ": '" + feature + "'";
     const auto& known = statistics_[feature] = feature_statistics(stats, what);
     require(known.count > 0, ErrorCategory::bad_file, what + " lacks a count");
+    if (const auto* one = recorded(feature)) check_statistics(*one, stats, what);
   }
+}
+
+const RecordedFeature* LeRobotMetaWriter::recorded(const std::string& feature) const {
+  for (const auto& one : options_.features)
+    if (one.name == feature) return &one;
+  return nullptr;
+}
+
+// Of a matrix LeRobot 0.4 takes all but the last size together. What is added must be like that, in
+// meta/episodes too, where LeRobot reads all files as one table.
+void LeRobotMetaWriter::check_statistics(const RecordedFeature& feature,
+                                         const nlohmann::json& stats, const std::string& what) {
+  const auto shape = lerobot_shape(feature), found = nested_shape(stats["mean"]);
+  const auto numbers = statistics_.at(feature.name).mean.numel();
+  if (shape.size() > 1 && found == std::vector<int64_t>{shape.back()})
+    by_last_size_.insert(feature.name);
+  else
+    require(numbers == static_cast<int64_t>(feature.columns.size()), ErrorCategory::bad_file,
+            what + " has statistics of shape " + shape_string(found) + ", its rows have shape " +
+                shape_string(shape) + ": they are not of these rows");
+}
+
+FeatureStatistics LeRobotMetaWriter::statistics_of(const std::string& feature,
+                                                   const Tensor& rows) const {
+  if (!by_last_size_.contains(feature)) return row_statistics(rows);
+  auto all = row_statistics(rows.reshape({-1, lerobot_shape(*recorded(feature)).back()}));
+  all.count = rows.size(0);
+  return all;
 }
 
 ImageSize LeRobotMetaWriter::size(const std::string& camera) const {
@@ -305,9 +334,10 @@ void LeRobotMetaWriter::write_statistics() const {
 std::vector<int64_t> LeRobotMetaWriter::statistics_shape(const std::string& feature) const {
   for (const auto& camera : options_.cameras)
     if (lerobot_camera(camera) == feature) return {3, 1, 1};
-  for (const auto& one : options_.features)
-    if (one.name == feature) return lerobot_shape(one);
-  return {1};
+  const auto* one = recorded(feature);
+  if (one == nullptr) return {1};
+  const auto shape = lerobot_shape(*one);
+  return by_last_size_.contains(feature) ? std::vector<int64_t>{shape.back()} : shape;
 }
 
 OrderedJson LeRobotMetaWriter::features() const {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class LeRobotMetaWriter {
   /// Frames of a camera; 0x0 before it is known.
   ImageSize size(const std::string& camera) const;
   int64_t task_index(const std::string& task);
+  /// Of rows [N, columns] of a feature: of each number, or, of a matrix in a data set whose
+  /// statistics take all but its last size together, of each place along that.
+  FeatureStatistics statistics_of(const std::string& feature, const Tensor& rows) const;
 
   /// `video` says how the frames of each camera are encoded ("video.codec", ...); empty for
   /// pictures.
@@ -54,6 +58,9 @@ class LeRobotMetaWriter {
   void continue_data_set();
   void read_places();
   void read_statistics();
+  const RecordedFeature* recorded(const std::string& feature) const;  // null: not one of them
+  void check_statistics(const RecordedFeature& feature, const nlohmann::json& stats,
+                        const std::string& what);
   std::filesystem::path episodes_file() const;
   std::vector<std::filesystem::path> files() const;
   void write_tasks() const;
@@ -73,6 +80,7 @@ class LeRobotMetaWriter {
   std::map<std::string, ImageSize> sizes_;
   std::map<std::string, nlohmann::ordered_json> videos_;
   std::map<std::string, FeatureStatistics> statistics_;
+  std::set<std::string> by_last_size_;  // features of whose statistics statistics_of() tells
 };
 
 }  // namespace foresight::data

@@ -70,6 +70,15 @@ nlohmann::ordered_json nested_json(const Tensor& values) {
   return list;
 }
 
+std::vector<int64_t> nested_shape(const nlohmann::json& lists) {
+  std::vector<int64_t> sizes;
+  for (const auto* list = &lists; list->is_array(); list = &list->front()) {
+    sizes.push_back(static_cast<int64_t>(list->size()));
+    if (list->empty()) break;
+  }
+  return sizes;
+}
+
 FeatureStatistics feature_statistics(const nlohmann::json& stats, const std::string& what) {
   const auto demand = [&](bool holds, const std::string& problem) {
     require(holds, ErrorCategory::bad_file, what + " " + problem);

@@ -22,6 +22,9 @@ std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::S
 /// A tensor as nested lists.
 nlohmann::ordered_json nested_json(const Tensor& values);
 
+/// The sizes of nested lists, from the outermost to the innermost, told by the first of each.
+std::vector<int64_t> nested_shape(const nlohmann::json& lists);
+
 /// The statistics of a feature as stats.json has them, flat; min and max int64 where they are whole
 /// numbers; quantiles as far as they are there, count 0 where it is not. Throws Error(bad_file)
 /// that begins with `what` where min, max, mean or std is missing, where one is of another size

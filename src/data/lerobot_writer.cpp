@@ -168,7 +168,7 @@ std::map<std::string, FeatureStatistics> LeRobotWriter::Impl::episode_statistics
   for (const auto &[camera, colours] : episode.colours)
     all[lerobot_camera(camera)] = colours.statistics();
   for (const auto &[feature, values] : episode.values)
-    all[feature] = row_statistics(at::stack(values));
+    all[feature] = meta.statistics_of(feature, at::stack(values));
   const Tensor rows = at::arange(episode.count, at::kDouble).unsqueeze(1);
   const auto same = [&](int64_t value) { return at::full({episode.count, 1}, value, at::kDouble); };
   const int64_t number = meta.episodes() + static_cast<int64_t>(finished.size());
@@ -274,10 +274,7 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
   const auto problems = options.validate(TargetFormat::lerobot);
   require(problems.empty(), ErrorCategory::invalid_option,
           problems.empty() ? std::string() : problems.front());
-  require(has_parquet(), ErrorCategory::unsupported,
-          folder.string() +
-              ": this build of foresight has no Apache Parquet, so it cannot write "
-              "LeRobot data; docs/building.md says how to get it");
+  require(has_parquet(), ErrorCategory::unsupported, folder.string() + ": " + kNoParquet);
   require(options.storage == FrameStorage::pictures || has_video_encoder(options.video.encoder),
           ErrorCategory::unsupported,
           folder.string() + ": this FFmpeg has no encoder '" + options.video.encoder + "'");

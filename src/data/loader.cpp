@@ -189,10 +189,14 @@ Loader::Loader(std::shared_ptr<const FrameCache> frames, const WindowIndex& wind
               std::to_string(shard.count) + ": the last parts would differ in size");
   impl_ = std::make_unique<Impl>(std::move(frames), windows, actions, options, shard);
   const int64_t count = windows.size();
+  const auto& window = windows.options();
   require(count > 0, ErrorCategory::invalid_argument,
           "Loader: no episode of the " + std::to_string(windows.episodes().size()) +
-              " chosen has the " + std::to_string(windows.options().rows()) +
-              " rows that a window needs");
+              " chosen has the " + std::to_string(window.rows()) +
+              " rows that a window needs: WindowOptions.frames = " + std::to_string(window.frames) +
+              " (history and predicted steps), stride = " + std::to_string(window.stride) +
+              " rows apart; fewer or nearer ones (--windows.frames, --windows.stride) make it "
+              "shorter");
   impl_->per_epoch = options.last_batch == LastBatch::drop
                          ? count / options.batch
                          : (count + options.batch - 1) / options.batch;

@@ -321,12 +321,7 @@ namespace foresight::data {
 namespace {
 
 [[noreturn]] void refuse_without_parquet(const std::string& path) {
-  throw Error(ErrorCategory::unsupported,
-              path +
-                  ": this build of foresight has no Apache Parquet, in which LeRobot keeps its "
-                  "numbers. Install it (pip install pyarrow beside LibTorch, as scripts/setup.sh "
-                  "does, or the libraries libarrow-dev and libparquet-dev of "
-                  "arrow.apache.org/install) and configure foresight again");
+  throw Error(ErrorCategory::unsupported, path + ": " + kNoParquet);
 }
 
 }  // namespace

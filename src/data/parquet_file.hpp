@@ -54,4 +54,10 @@ class ParquetFile {
 /// Whether this build reads Parquet.
 bool has_parquet();
 
+/// Of a build that does not, for its errors: that it does not, and how to get it.
+inline constexpr const char* kNoParquet =
+    "this build of foresight has no Apache Parquet, in which LeRobot keeps its numbers. Install it "
+    "(pip install pyarrow beside LibTorch, as scripts/setup.sh does, or the libraries libarrow-dev "
+    "and libparquet-dev of arrow.apache.org/install) and configure foresight again";
+
 }  // namespace foresight::data

@@ -3,6 +3,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/io/files.hpp"
+#include "parquet_file.hpp"
 
 #if FORESIGHT_HAS_PARQUET
 
@@ -177,10 +178,7 @@ namespace foresight::data {
 
 void write_parquet(const std::filesystem::path& path, const std::vector<ParquetColumn>&,
                    const ParquetLayout&) {
-  throw Error(ErrorCategory::unsupported,
-              path.string() +
-                  ": this build of foresight has no Apache Parquet and cannot write it. Install "
-                  "it as docs/building.md says and configure foresight again");
+  throw Error(ErrorCategory::unsupported, path.string() + ": " + kNoParquet);
 }
 
 }  // namespace foresight::data

@@ -148,7 +148,8 @@ class RobomimicOpener {
   }
 
   OpenedDataset open() {
-    require_camera(recording_);
+    require_camera(recording_,
+                   "; robomimic's dataset_states_to_obs.py renders pictures of its demonstrations");
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
     std::vector<int64_t> shown;
     for (std::size_t d = 0; d < demos_.size(); ++d)

@@ -3,6 +3,7 @@
 
 #include "descriptor.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/io/json_file.hpp"
 #include "swap_folders.hpp"
 
@@ -53,7 +54,7 @@ void write_bundle(const fs::path& folder, const BundleConfig& config, const Name
   replace_folder(folder, "bundle", {kBundleConfigFile, kBundleTensorsFile},
                  [&](const fs::path& temporary) {
                    write_json(temporary / kBundleConfigFile, write_bundle_config(config));
-                   write_safetensors(temporary / kBundleTensorsFile, tensors, {{"format", "pt"}});
+                   write_with_checksum(temporary / kBundleTensorsFile, tensors, {{"format", "pt"}});
                  });
 }
 

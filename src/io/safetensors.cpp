@@ -7,6 +7,7 @@
 
 #include "descriptor.hpp"
 #include "foresight/core/error.hpp"
+#include "lfs_pointer.hpp"
 #include "mapping.hpp"
 #include "safetensors_header.hpp"
 
@@ -57,6 +58,7 @@ SafeTensors SafeTensors::from_descriptor(int descriptor, const fs::path& path) {
 
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, bytes, sizeof header_size);
+  require_no_lfs_pointer({bytes, size}, file);
   require(header_size <= kMaxHeaderBytes, ErrorCategory::bad_file,
           file + ": header length " + std::to_string(header_size) +
               " exceeds the format's limit of " + std::to_string(kMaxHeaderBytes) +

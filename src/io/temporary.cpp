@@ -12,23 +12,25 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kMark = ".tmp-";
+constexpr std::string_view kTemporaryMark = ".tmp-";
 constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr std::size_t kRandomLetters = 12;
 constexpr int kNameAttempts = 100;
 
 fs::path random_name(const fs::path& target) {
   std::random_device entropy;
-  std::string name = target.filename().string() + std::string(kMark);
+  std::string name = target.filename().string() + std::string(kTemporaryMark);
   for (std::size_t i = 0; i < kRandomLetters; ++i) name += kLetters[entropy() % kLetters.size()];
   return target.parent_path() / name;
 }
 
-/// Whether `name` is one that random_name() makes for `target`.
-bool is_temporary_of(const std::string& name, const fs::path& target) {
-  const std::string prefix = target.filename().string() + std::string(kMark);
-  return name.size() == prefix.size() + kRandomLetters && name.starts_with(prefix) &&
-         name.find_first_not_of(kLetters, prefix.size()) == std::string::npos;
+/// The target for which random_name() makes `name`; empty: it makes no such name.
+std::string target_of(const std::string& name) {
+  const auto at = name.rfind(kTemporaryMark);
+  if (at == std::string::npos || name.size() != at + kTemporaryMark.size() + kRandomLetters ||
+      name.find_first_not_of(kLetters, at + kTemporaryMark.size()) != std::string::npos)
+    return {};
+  return name.substr(0, at);
 }
 
 /// Locks without waiting, and makes sure the name still leads to what was locked: a sweep may have
@@ -65,6 +67,22 @@ Temporary create_temporary(const fs::path& target, Create create) {
   throw Error(ErrorCategory::io_failure, target.string() + ": cannot create a temporary beside it");
 }
 
+/// Removes what nobody has locked of the temporaries in `folder` whose target `is_meant`.
+template <class IsMeant>
+void remove_unlocked(const fs::path& folder, IsMeant is_meant) noexcept {
+  try {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const auto target = target_of(entry.path().filename().string());
+      if (target.empty() || !is_meant(target) || entry.is_symlink()) continue;
+      Descriptor handle(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+      if (!handle || ::flock(handle.get(), LOCK_EX | LOCK_NB) != 0) continue;  // in use
+      std::error_code ignored;
+      fs::remove_all(entry.path(), ignored);
+    }
+  } catch (...) {  // an unreadable folder: nothing to clean
+  }
+}
+
 }  // namespace
 
 Temporary create_temporary_file(const fs::path& target) {
@@ -81,17 +99,12 @@ Temporary create_temporary_folder(const fs::path& target) {
 }
 
 void remove_abandoned(const fs::path& target) noexcept {
-  try {
-    for (const auto& entry : fs::directory_iterator(target.parent_path())) {
-      if (!is_temporary_of(entry.path().filename().string(), target) || entry.is_symlink())
-        continue;
-      Descriptor handle(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-      if (!handle || ::flock(handle.get(), LOCK_EX | LOCK_NB) != 0) continue;  // in use
-      std::error_code ignored;
-      fs::remove_all(entry.path(), ignored);
-    }
-  } catch (...) {  // an unreadable folder: nothing to clean
-  }
+  remove_unlocked(target.parent_path(),
+                  [&](const std::string& name) { return target.filename() == name; });
+}
+
+void remove_abandoned_in(const fs::path& folder) noexcept {
+  remove_unlocked(folder, [](const std::string&) { return true; });
 }
 
 void sync_folder(const fs::path& folder) noexcept {

@@ -26,6 +26,9 @@ Temporary create_temporary_folder(const std::filesystem::path& target);
 /// nuisance, not a reason to fail.
 void remove_abandoned(const std::filesystem::path& target) noexcept;
 
+/// The same for every target in `folder`, not in folders below it.
+void remove_abandoned_in(const std::filesystem::path& folder) noexcept;
+
 /// Flushes a folder, so that names created or renamed in it survive a power cut. Filesystems that
 /// cannot are ignored.
 void sync_folder(const std::filesystem::path& folder) noexcept;

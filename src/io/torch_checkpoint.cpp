@@ -8,6 +8,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/io/zip_directory.hpp"
+#include "lfs_pointer.hpp"
 #include "mapping.hpp"
 #include "torch_names.hpp"
 #include "torch_pickle.hpp"
@@ -38,6 +39,7 @@ constexpr std::array<OtherFormat, 4> kOtherFormats{{
 }};
 
 [[noreturn]] void throw_other_format(std::string_view file, const std::string& name) {
+  require_no_lfs_pointer(file, name);
   for (const auto& other : kOtherFormats)
     if (file.starts_with(other.first_bytes))
       throw Error(other.category, name + ": " + other.advice);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/backbone.hpp"
 
-#include "family_bundle.hpp"
+#include "bundle_sizes.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vit_bundle.hpp"
@@ -30,33 +30,35 @@ io::NamedTensors below_encoder(const io::NamedTensors& tensors) {
 
 ImageBackbone image_backbone(const io::Bundle& bundle) {
   const auto& family = bundle.config.family;
+  const auto sized = [&](const auto& options, int64_t image_size, io::NamedTensors tensors) {
+    expect_sizes(tensors, "", options.encoder, image_size, bundle_name(bundle));
+    return ImageBackbone{options.image, options.encoder, image_size, std::move(tensors)};
+  };
   if (family == kVitFamily) {
     const auto o = encoder_options<VitBundleOptions>(bundle, family);
-    return {o.image, o.encoder, o.encoder_image_size, bundle.model_tensors()};
+    return sized(o, o.encoder_image_size, bundle.model_tensors());
   }
   const auto tensors = below_encoder(bundle.model_tensors());
   if (family == kLeJepaFamily) {
     const auto o = encoder_options<LeJepaOptions>(bundle, family);
-    return {o.image, o.encoder, o.image.size, tensors};
+    return sized(o, o.image.size, tensors);
   }
   if (family == kDinoWmFamily) {
     const auto o = family_options<DinoWmOptions>(bundle, family);
-    return {o.image, o.encoder, o.encoder_image_size, tensors};
+    return sized(o, o.encoder_image_size, tensors);
   }
   no_backbone(bundle, "image", "vit, lejepa, dino_wm");
 }
 
 VideoBackbone video_backbone(const io::Bundle& bundle) {
   const auto& family = bundle.config.family;
-  const auto tensors = below_encoder(bundle.model_tensors());
-  if (family == kVJepa2Family) {
-    const auto o = encoder_options<VJepa2Options>(bundle, family);
-    return {o.image, o.encoder, tensors};
-  }
-  if (family == kVJepa2AcFamily) {
-    const auto o = family_options<VJepa2AcOptions>(bundle, family);
-    return {o.image, o.encoder, tensors};
-  }
+  const auto sized = [&](const auto& options) {
+    const auto tensors = bundle.model_tensors();
+    expect_sizes(tensors, options.encoder, bundle_name(bundle));
+    return VideoBackbone{options.image, options.encoder, below_encoder(tensors)};
+  };
+  if (family == kVJepa2Family) return sized(encoder_options<VJepa2Options>(bundle, family));
+  if (family == kVJepa2AcFamily) return sized(family_options<VJepa2AcOptions>(bundle, family));
   no_backbone(bundle, "video", "vjepa2, vjepa2_ac");
 }
 

@@ -7,6 +7,7 @@
 #include "checkpoint_sizes.hpp"
 #include "dino_wm_sizes.hpp"
 #include "foresight/core/error.hpp"
+#include "jepa_sizes.hpp"
 
 namespace foresight::models {
 namespace {
@@ -19,23 +20,59 @@ int64_t times(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? kTooMany : product;
 }
 
-// One part of a bundle's network: the tensors below `part`.
+// One part of a bundle's network: the tensors below `part`. `options`: how messages open the names
+// of its options; `reason`: where sizes are from.
 class Part {
  public:
-  Part(const io::NamedTensors& tensors, std::string_view part, std::string_view source)
-      : tensors_(tensors), part_(part), source_(source) {}
+  Part(const io::NamedTensors& tensors, std::string_view part, std::string_view source,
+       std::string_view options = "options.", std::string_view reason = kFromConfig)
+      : tensors_(tensors), part_(part), source_(source), options_(options), reason_(reason) {}
 
   void expect(std::string_view name, const std::vector<int64_t>& shape) const {
-    expect_tensor(tensors_, part_ + std::string(name), shape, source_, kReason);
+    expect_tensor(tensors_, part_ + std::string(name), shape, source_, reason_);
   }
 
   // `list` ("blocks.") opens the names of as many tensors' groups as `option` says.
   void expect_count(std::string_view list, int64_t count, std::string_view option) const {
     const auto found = count_below(tensors_, part_ + std::string(list));
     require(found == count, ErrorCategory::bad_file,
-            source_ + ": options." + std::string(option) + " = " + std::to_string(count) +
+            source_ + ": " + options_ + std::string(option) + " = " + std::to_string(count) +
                 ", but the tensors '" + part_ + std::string(list) + "*' are those of " +
                 std::to_string(found));
+  }
+
+  // Linear layers one after the other, the first of which reads `width` values: `name` (of their
+  // number) is the layer's, `widths` are what each gives.
+  template <class Name>
+  void expect_layers(const Name& name, int64_t width, const std::vector<int64_t>& widths) const {
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      expect(name(i) + ".weight", {widths[i], width});
+      width = widths[i];
+    }
+  }
+
+  void expect_projection(int64_t input, int64_t hidden, int64_t output) const {
+    expect_layers([](std::size_t i) { return "net." + std::to_string(3 * i); }, input,
+                  {hidden, output});
+  }
+
+  // An nn::Mlp below `mlp`.
+  void expect_mlp(const std::string& mlp, int64_t input, std::vector<int64_t> widths,
+                  int64_t output) const {
+    widths.push_back(output);
+    expect_layers([&](std::size_t i) { return mlp + "layers." + std::to_string(i); }, input,
+                  widths);
+  }
+
+  // Transformer blocks modulated by conditions.
+  void expect_adaln(std::string_view list, int64_t width, int64_t attention, int64_t mlp_width,
+                    int64_t depth) const {
+    for (int64_t i = 0; i < depth; ++i) {
+      const auto layer = std::string(list) + std::to_string(i) + ".";
+      expect(layer + "attn.to_qkv.weight", {attention, width});
+      expect(layer + "mlp.net.1.weight", {mlp_width, width});
+      expect(layer + "adaLN_modulation.1.weight", {times(6, width), width});
+    }
   }
 
   // Of VideoBlocks, and of the table of added positions if there is one.
@@ -47,28 +84,17 @@ class Part {
       expect(positions, {1, places, o.width});
     expect_count(blocks, o.depth, part_ + "depth");
     expect_blocks(tensors_, part_ + std::string(blocks), o.depth, o.width, o.mlp_width, source_,
-                  kReason);
+                  reason_);
   }
 
  private:
-  static constexpr std::string_view kReason = " as config.json says";
-
   const io::NamedTensors& tensors_;
-  std::string part_, source_;
+  std::string part_, source_, options_;
+  std::string_view reason_;
 };
 
 int64_t places(const nn::TokenGrid& grid) {
   return times(times(grid.frames, grid.rows), grid.columns);
-}
-
-void expect_video_vit(const io::NamedTensors& tensors, const nn::VideoVitOptions& o,
-                      std::string_view source) {
-  const Part encoder(tensors, "encoder.", source);
-  if (o.is_picture())
-    encoder.expect("patch_embed.proj.weight", {o.width, o.channels, o.patch, o.patch});
-  else
-    encoder.expect("patch_embed.proj.weight", {o.width, o.channels, o.tubelet, o.patch, o.patch});
-  encoder.expect_blocks_of(o, "blocks.", "pos_embed", places(o.grid()));
 }
 
 void expect_patch_predictor(const io::NamedTensors& tensors, const nn::PatchPredictorOptions& o,
@@ -82,34 +108,86 @@ void expect_patch_predictor(const io::NamedTensors& tensors, const nn::PatchPred
                    {1, times(sizes.frames, sizes.tokens + (token ? 1 : 0)), width});
   if (adaln && sizes.condition != width)
     predictor.expect("transformer.cond_proj.weight", {width, sizes.condition});
-  predictor.expect_count("transformer.layers.", o.depth, "predictor.depth");
+  constexpr std::string_view kLayers = "transformer.layers.";
+  predictor.expect_count(kLayers, o.depth, "predictor.depth");
   const auto attention = times(3, times(o.heads, o.head_width));
+  if (adaln) return predictor.expect_adaln(kLayers, width, attention, o.mlp_width, o.depth);
   for (int64_t i = 0; i < o.depth; ++i) {
-    const auto layer = "transformer.layers." + std::to_string(i) + ".";
-    predictor.expect(layer + (adaln ? "attn.to_qkv.weight" : "0.to_qkv.weight"),
-                     {attention, width});
-    predictor.expect(layer + (adaln ? "mlp.net.1.weight" : "1.net.1.weight"), {o.mlp_width, width});
-    if (adaln) predictor.expect(layer + "adaLN_modulation.1.weight", {times(6, width), width});
+    const auto layer = std::string(kLayers) + std::to_string(i) + ".";
+    predictor.expect(layer + "0.to_qkv.weight", {attention, width});
+    predictor.expect(layer + "1.net.1.weight", {o.mlp_width, width});
   }
+}
+
+void expect_cnn(const Part& encoder, const nn::CnnOptions& o, int64_t image_size) {
+  int64_t in = 3, side = image_size;
+  for (std::size_t i = 0; i < o.channels.size(); ++i) {
+    encoder.expect("conv." + std::to_string(i) + ".weight", {o.channels[i], in, 4, 4});
+    in = o.channels[i];
+    side /= 2;
+  }
+  encoder.expect("head.weight", {o.width, times(in, times(side, side))});
+}
+
+void expect_impala(const Part& encoder, const nn::ImpalaOptions& o, int64_t image_size,
+                   int64_t channels) {
+  int64_t in = channels, side = image_size;
+  for (std::size_t i = 0; i < o.channels.size(); ++i) {
+    const auto stack = "stack_blocks." + std::to_string(i) + ".";
+    const auto out = o.channels[i];
+    encoder.expect(stack + "initial_conv.weight", {out, in, 3, 3});
+    encoder.expect_count(stack + "blocks.", o.blocks, "blocks");
+    for (int64_t b = 0; b < o.blocks; ++b)
+      for (const auto* conv : {".conv1.weight", ".conv2.weight"})
+        encoder.expect(stack + "blocks." + std::to_string(b) + conv, {out, out, 3, 3});
+    in = out;
+    side = (side - 1) / 2 + 1;
+  }
+  encoder.expect("mlp.weight", {o.width, times(in, times(side, side))});
+}
+
+void expect_adaln_predictor(const Part& predictor, const nn::AdaLnPredictorOptions& o,
+                            const nn::PredictorSizes& sizes) {
+  constexpr std::string_view kLayers = "transformer.layers.";
+  predictor.expect_count(kLayers, o.depth, "depth");
+  predictor.expect_adaln(kLayers, o.width, times(3, times(o.heads, o.head_width)), o.mlp_width,
+                         o.depth);
+  predictor.expect("pos_embedding", {1, sizes.frames, sizes.latent});
+  const auto adapter = [&](const char* name, int64_t in, int64_t out) {
+    if (in != out) predictor.expect(name, {out, in});
+  };
+  adapter("transformer.input_proj.weight", sizes.latent, o.width);
+  adapter("transformer.cond_proj.weight", sizes.condition, o.width);
+  adapter("transformer.output_proj.weight", o.width, sizes.output);
 }
 
 }  // namespace
 
 void expect_sizes(const io::NamedTensors& tensors, std::string_view part, const nn::VitOptions& o,
-                  int64_t image_size, std::string_view source) {
-  const Part encoder(tensors, part, source);
+                  int64_t image_size, std::string_view source, std::string_view options) {
+  const Part encoder(tensors, part, source, options);
   encoder.expect("embeddings.patch_embeddings.projection.weight", {o.width, 3, o.patch, o.patch});
   const auto grid = image_size / o.patch;
   encoder.expect("embeddings.position_embeddings",
                  {1, times(grid, grid) + (o.class_token ? 1 : 0), o.width});
   if (o.registers > 0) encoder.expect("embeddings.register_tokens", {1, o.registers, o.width});
-  encoder.expect_count("encoder.layer.", o.depth, "encoder.depth");
+  encoder.expect_count("encoder.layer.", o.depth, "depth");
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto layer = "encoder.layer." + std::to_string(i) + ".";
     encoder.expect(layer + "attention.attention.query.weight", {o.width, o.width});
     encoder.expect(layer + "intermediate.dense.weight",
                    {times(o.gated ? 2 : 1, o.mlp_width), o.width});
   }
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const nn::VideoVitOptions& o,
+                  std::string_view source) {
+  const Part encoder(tensors, "encoder.", source);
+  if (o.is_picture())
+    encoder.expect("patch_embed.proj.weight", {o.width, o.channels, o.patch, o.patch});
+  else
+    encoder.expect("patch_embed.proj.weight", {o.width, o.channels, o.tubelet, o.patch, o.patch});
+  encoder.expect_blocks_of(o, "blocks.", "pos_embed", places(o.grid()));
 }
 
 void expect_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o,
@@ -124,7 +202,7 @@ void expect_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o,
 
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2Options& o,
                   std::string_view source) {
-  expect_video_vit(tensors, o.encoder, source);
+  expect_sizes(tensors, o.encoder, source);
   const Part predictor(tensors, "predictor.", source);
   predictor.expect("predictor_embed.weight", {o.predictor.width, o.encoder.width});
   predictor.expect_count("mask_tokens.", o.predictor.mask_tokens, "predictor.mask_tokens");
@@ -134,10 +212,92 @@ void expect_sizes(const io::NamedTensors& tensors, const VJepa2Options& o,
 
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2AcOptions& o,
                   std::string_view source) {
-  expect_video_vit(tensors, o.encoder, source);
+  expect_sizes(tensors, o.encoder, source);
   const Part predictor(tensors, "predictor.", source);
   predictor.expect("predictor_embed.weight", {o.predictor.width, o.encoder.width});
   predictor.expect_blocks_of(o.predictor, "predictor_blocks.", {}, 0);
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const JepaOptions& o, std::string_view source) {
+  const bool vit = o.encoder == EncoderKind::vit;
+  if (vit)
+    expect_sizes(tensors, "encoder.", o.vit, o.image.size, source, "options.vit.");
+  else
+    expect_cnn(Part(tensors, "encoder.", source), o.cnn, o.image.size);
+  const auto head = [&](const char* part, int64_t input, int64_t hidden, int64_t output) {
+    if (hidden > 0) Part(tensors, part, source).expect_projection(input, hidden, output);
+  };
+  head("projector.", vit ? o.vit.width : o.cnn.width, o.projector.hidden, o.latent);
+  const auto action = o.action.width();
+  if (const auto& a = o.action_encoder; a.width > 0) {
+    const Part encoder(tensors, "action_encoder.", source);
+    const auto hidden = times(a.expansion, a.width);
+    encoder.expect("patch_embed.weight", {a.narrow, action, 1});
+    encoder.expect("embed.0.weight", {hidden, a.narrow});
+    encoder.expect("embed.2.weight", {a.width, hidden});
+  }
+  const auto sizes = predictor_sizes(o);
+  if (o.predictor == PredictorKind::adaln)
+    expect_adaln_predictor(Part(tensors, "predictor.", source, "options.adaln."), o.adaln, sizes);
+  else
+    Part(tensors, "predictor.", source)
+        .expect_mlp("mlp.", times(sizes.frames, sizes.latent + sizes.condition), o.mlp.hidden,
+                    sizes.output);
+  head("pred_proj.", sizes.output, o.pred_proj.hidden, o.latent);
+  head("idm.", times(2, o.latent), o.inverse_dynamics_hidden, action);
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const EbJepaOptions& o, std::string_view source,
+                  std::string_view reason) {
+  const auto latent = o.latent(), action = o.action.width();
+  expect_impala(Part(tensors, "encoder.", source, "options.encoder.", reason), o.encoder,
+                o.image_size, o.channels());
+  const Part model(tensors, "", source, {}, reason);
+  model.expect("predictor.rnn.weight_ih_l0", {times(3, latent), action});
+  model.expect("predictor.rnn.weight_hh_l0", {times(3, latent), latent});
+  const auto layer = [](std::string name, std::size_t apart) {
+    return [=](std::size_t i) { return name + std::to_string(apart * i); };
+  };
+  model.expect_layers(layer("regularizer.projector.net.", 3), latent, o.projector);
+  const auto hidden = o.inverse_dynamics_hidden;
+  if (hidden == 0) return;
+  const bool direct = o.regulariser.inverse_dynamics_view == losses::LatentView::direct;
+  const auto read = direct || o.projector.empty() ? latent : o.projector.back();
+  model.expect_layers(layer("regularizer.idm_loss_fn.idm.model.", 2), times(2, read),
+                      {hidden, hidden, action});
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const LeJepaOptions& o,
+                  std::string_view source) {
+  expect_sizes(tensors, "encoder.", o.encoder, o.image.size, source);
+  Part(tensors, "projector.", source)
+      .expect_projection(o.encoder.width, o.projector.hidden, o.projection);
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const ValueCriticOptions& o,
+                  std::string_view source) {
+  Part(tensors, "mlp.", source)
+      .expect_mlp("", times(o.input == CriticInput::pair ? 2 : 3, o.latent), o.mlp.hidden, 1);
+}
+
+void expect_sizes(const io::NamedTensors& tensors, const PositionProbeOptions& o,
+                  std::string_view source) {
+  Part(tensors, "mlp.", source)
+      .expect_layers([](std::size_t i) { return std::to_string(2 * i); }, o.latent,
+                     {o.hidden, static_cast<int64_t>(o.mean.size())});
+}
+
+void expect_sizes(const io::NamedTensors& tensors, int64_t width, const AttentiveProbeOptions& o,
+                  std::string_view source) {
+  const auto hidden = o.pooler.mlp_width > 0 ? o.pooler.mlp_width : times(4, width);
+  const Part pooler(tensors, "pooler.", source, "pooler.");
+  pooler.expect("query_tokens", {1, 1, width});
+  pooler.expect_count("blocks.", o.pooler.self_attention, "self_attention");
+  pooler.expect("cross_attention_block.xattn.q.weight", {width, width});
+  pooler.expect("cross_attention_block.mlp.fc1.weight", {hidden, width});
+  expect_blocks(tensors, "pooler.blocks.", o.pooler.self_attention, width, hidden, source,
+                kFromConfig);
+  Part(tensors, "", source).expect("linear.weight", {o.outputs, width});
 }
 
 }  // namespace foresight::models

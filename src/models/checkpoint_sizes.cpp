@@ -2,6 +2,7 @@
 #include "checkpoint_sizes.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -27,6 +28,17 @@ int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t d
   require(tensor.numel() > 0, ErrorCategory::bad_file,
           std::string(source) + ": tensor '" + std::string(name) + "' is empty");
   return tensor.size(axis);
+}
+
+int64_t square_edge(const io::NamedTensors& tensors, std::string_view name, int64_t before,
+                    std::string_view source) {
+  const auto places = extent(tensors, name, 3, 1, source);
+  const auto edge = std::llround(std::sqrt(static_cast<double>(places - before)));
+  require(edge > 0 && edge * edge == places - before, ErrorCategory::bad_file,
+          std::string(source) + ": '" + std::string(name) + "' has " + std::to_string(places) +
+              " places, expected those of a square picture" +
+              (before > 0 ? " and " + std::to_string(before) + " before them" : ""));
+  return edge;
 }
 
 int64_t count_below(const io::NamedTensors& tensors, std::string_view list) {

@@ -20,11 +20,17 @@ const Tensor& tensor_named(const io::NamedTensors& tensors, std::string_view nam
 int64_t extent(const io::NamedTensors& tensors, std::string_view name, int64_t dims, int64_t axis,
                std::string_view source);
 
+/// The edge of the square picture whose patches have the places of table `name` [1,places,width],
+/// but for the first `before` of them (class token).
+int64_t square_edge(const io::NamedTensors& tensors, std::string_view name, int64_t before,
+                    std::string_view source);
+
 /// How many different numbers follow `list` ("encoder.blocks.") in names.
 int64_t count_below(const io::NamedTensors& tensors, std::string_view list);
 
 /// Where sizes that are not a tensor's own are from, as messages end.
 inline constexpr std::string_view kFromOthers = " as the other tensors have it";
+inline constexpr std::string_view kFromConfig = " as config.json says";
 
 /// Throws Error(bad_file) unless there is a tensor `name` of this shape.
 void expect_tensor(const io::NamedTensors& tensors, std::string_view name,

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/eb_jepa_bundle.hpp"
 
-#include "family_bundle.hpp"
-#include "saved_module.hpp"
+#include "bundle_sizes.hpp"
 
 namespace foresight::models {
 
@@ -21,21 +20,14 @@ void write_eb_jepa(const std::filesystem::path& folder, const EbJepa& model,
 }
 
 std::shared_ptr<EbJepa> read_eb_jepa(const io::Bundle& bundle) {
-  auto model =
-      std::make_shared<EbJepa>(family_options<EbJepaOptions>(bundle, kEbJepaFamily), std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
-  return model;
+  return read_sized<EbJepa>(bundle, family_options<EbJepaOptions>(bundle, kEbJepaFamily));
 }
 
 std::shared_ptr<PositionProbe> read_position_probe(const io::Bundle& bundle) {
-  const auto& heads = bundle.config.heads;
-  if (!heads.contains(kPositionProbeHead)) return nullptr;
-  PositionProbeOptions options;
-  read_options(options, heads.at(kPositionProbeHead),
-               bundle_name(bundle) + ": heads.position_probe");
-  auto probe = std::make_shared<PositionProbe>(options);
-  fill_from_bundle(*probe, bundle.head_tensors(kPositionProbeHead), bundle_name(bundle));
-  return probe;
+  const auto options =
+      head_options<PositionProbeOptions>(bundle.config, kPositionProbeHead, bundle_name(bundle));
+  if (!options) return nullptr;
+  return read_sized_head<PositionProbe>(bundle, kPositionProbeHead, *options);
 }
 
 }  // namespace foresight::models

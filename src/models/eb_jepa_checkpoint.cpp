@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "bundle_sizes.hpp"
 #include "foresight/nn/state_dict.hpp"
 
 namespace foresight::models {
@@ -36,7 +37,7 @@ io::NamedTensors without_marks(const io::NamedTensors& tensors) {
 class EbJepaShapes {
  public:
   EbJepaShapes(const io::NamedTensors& tensors, std::string_view source) : source_(source) {
-    for (const auto& [key, tensor] : without_marks(tensors)) shapes_[key] = tensor.sizes().vec();
+    for (const auto& [key, tensor] : tensors) shapes_[key] = tensor.sizes().vec();
   }
   bool has(const std::string& key) const { return shapes_.contains(key); }
   int64_t size(const std::string& key, std::size_t axis) const {
@@ -49,14 +50,6 @@ class EbJepaShapes {
     require(found->second[axis] >= 1, ErrorCategory::bad_file,
             source_ + ": tensor '" + key + "' is empty");
     return found->second[axis];
-  }
-  // Throws unless the tensor is there with this shape, which others and the options tell.
-  void expect(const std::string& key, const std::vector<int64_t>& shape) const {
-    size(key, 0);
-    const auto& found = shapes_.at(key);
-    require(found == shape, ErrorCategory::bad_file,
-            source_ + ": tensor '" + key + "' has shape " + shape_string(found) + ", expected " +
-                shape_string(shape) + " as the other tensors and the options have it");
   }
 
  private:
@@ -81,56 +74,19 @@ nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions 
   return encoder;
 }
 
-// Every size is compared with the tensors that repeat it, so that a network of these options is no
-// larger than its file.
-void check_encoder(const EbJepaShapes& shapes, const EbJepaOptions& options) {
-  const auto& encoder = options.encoder;
-  auto in = options.channels(), side = options.image_size;
-  for (std::size_t s = 0; s < encoder.channels.size(); ++s) {
-    const auto stack = "encoder.stack_blocks." + std::to_string(s);
-    const auto out = encoder.channels[s];
-    shapes.expect(stack + ".initial_conv.weight", {out, in, 3, 3});
-    for (int64_t b = 0; b < encoder.blocks; ++b)
-      for (const auto* conv : {".conv1.weight", ".conv2.weight"})
-        shapes.expect(stack + ".blocks." + std::to_string(b) + conv, {out, out, 3, 3});
-    in = out;
-    side = (side - 1) / 2 + 1;
-  }
-  shapes.expect("encoder.mlp.weight", {encoder.width, in * side * side});
-}
-
-void check_heads(const EbJepaShapes& shapes, const EbJepaOptions& options) {
-  const auto latent = options.latent(), action = options.action.width();
-  shapes.expect("predictor.rnn.weight_ih_l0", {3 * latent, action});
-  shapes.expect("predictor.rnn.weight_hh_l0", {3 * latent, latent});
-  auto width = latent;
-  for (std::size_t i = 0; i < options.projector.size(); ++i) {
-    const auto out = options.projector[i];
-    shapes.expect(std::string(kEbProjector) + std::to_string(3 * i) + ".weight", {out, width});
-    width = out;
-  }
-  const auto hidden = options.inverse_dynamics_hidden;
-  if (hidden == 0) return;
-  const auto read =
-      options.regulariser.inverse_dynamics_view == losses::LatentView::direct ? latent : width;
-  shapes.expect(std::string(kIdm) + "0.weight", {hidden, 2 * read});
-  shapes.expect(std::string(kIdm) + "2.weight", {hidden, hidden});
-  shapes.expect(std::string(kIdm) + "4.weight", {action, hidden});
-}
-
 }  // namespace
 
 EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
                               std::string_view source,
                               std::optional<losses::LatentView> inverse_dynamics_view) {
-  const EbJepaShapes shapes(tensors, source);
+  const auto plain = without_marks(tensors);
+  const EbJepaShapes shapes(plain, source);
   auto options = std::move(base);
   options.encoder = eb_jepa_encoder(shapes, options.encoder);
   const auto channels = shapes.size("encoder.stack_blocks.0.initial_conv.weight", 1);
   require(channels == options.channels(), ErrorCategory::bad_file,
           std::string(source) + ": pictures of " + std::to_string(channels) +
               " channels, but EbJepaOptions.image_mean has " + std::to_string(options.channels()));
-  check_encoder(shapes, options);
   const auto action = shapes.size("predictor.rnn.weight_ih_l0", 1);
   if (action != options.action.width()) {
     options.action = ActionSpace();
@@ -157,8 +113,9 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
         shapes.size(idm, 1) == 2 * options.projector.back() ? losses::LatentView::projected
                                                             : losses::LatentView::direct);
   }
-  check_heads(shapes, options);
   require_valid(options);
+  // A network of these options is no larger than its file.
+  expect_sizes(plain, options, source, " as the other tensors and the options have it");
   return options;
 }
 

@@ -5,16 +5,30 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/bundle.hpp"
+#include "foresight/io/checksum.hpp"
+#include "foresight/io/load_tensors.hpp"
 
 namespace foresight::models {
 
 inline constexpr std::array kTopLevelOptions{"action", "history"};
 
 inline std::string bundle_name(const io::Bundle& bundle) { return bundle.tensors.path().string(); }
+
+/// Throws Error(bad_file) for a damaged bundle that is copied and thus read anyway; of one that is
+/// shared only what is used is ever read.
+inline void require_whole(const io::Bundle& bundle, io::Placement placement) {
+  if (placement == io::Placement::copy) io::require_checksum(bundle.tensors);
+}
+
+/// What messages call head `head` of what they call `source`.
+inline std::string head_name(const std::string& source, const std::string& head) {
+  return source + ": heads." + head;
+}
 
 /// The configuration that describes `model`, whose options have `action`, and `history` where it is
 /// one to choose.
@@ -52,6 +66,18 @@ io::BundleConfig encoder_config(const std::string& family, const Options& option
   auto config = io::BundleConfig::of(spec);
   config.options = write_options(options);
   return config;
+}
+
+/// The options of head `head`; none if the configuration, which messages call `source`, has no such
+/// head. Throws Error(invalid_option).
+template <class Options>
+std::optional<Options> head_options(const io::BundleConfig& config, const std::string& head,
+                                    const std::string& source) {
+  if (!config.heads.contains(head)) return std::nullopt;
+  Options options;
+  read_options(options, config.heads.at(head), head_name(source, head));
+  require_valid(options);
+  return options;
 }
 
 /// The options of an encoder's bundle. Throws Error as family_options().

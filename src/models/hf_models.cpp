@@ -8,9 +8,11 @@
 namespace foresight::models {
 namespace {
 
-std::shared_ptr<torch::nn::Module> vit(const io::HfFolder& folder) { return load_hf_vit(folder); }
-std::shared_ptr<torch::nn::Module> vjepa2(const io::HfFolder& folder) {
-  return load_hf_vjepa2(folder);
+std::shared_ptr<torch::nn::Module> vit(const io::HfFolder& folder, io::Placement placement) {
+  return load_hf_vit(folder, placement);
+}
+std::shared_ptr<torch::nn::Module> vjepa2(const io::HfFolder& folder, io::Placement placement) {
+  return load_hf_vjepa2(folder, placement);
 }
 
 }  // namespace
@@ -26,12 +28,12 @@ const std::vector<HfFamily>& hf_families() {
   return families;
 }
 
-HfModel load_hf_model(const std::filesystem::path& path) {
+HfModel load_hf_model(const std::filesystem::path& path, io::Placement placement) {
   const auto folder = io::read_hf_folder(path);
   const auto type = folder.model_type();
   std::string known;
   for (const auto& family : hf_families()) {
-    if (type == family.model_type) return {type, family.load(folder)};
+    if (type == family.model_type) return {type, family.load(folder, placement)};
     known += (known.empty() ? "" : ", ") + std::string(family.model_type);
   }
   throw Error(ErrorCategory::unsupported, folder.config_name() + ": model_type '" + type +

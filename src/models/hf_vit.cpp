@@ -16,7 +16,6 @@ namespace {
 
 constexpr const char* kProjection = "embeddings.patch_embeddings.projection.weight";
 constexpr const char* kPositions = "embeddings.position_embeddings";
-constexpr const char* kClassifier = "classifier.";
 
 // The encoder's tensors under the names of nn::Vit. A class built on the encoder puts it below its
 // family's name.
@@ -27,7 +26,7 @@ io::NamedTensors encoder_tensors(const io::HfFolder& folder, std::string* left_o
   for (const auto& [name, tensor] : all) wrapped = wrapped || name.starts_with(prefix);
   io::NamedTensors own;
   for (const auto& [name, tensor] : all) {
-    if (wrapped && name.starts_with(kClassifier)) {
+    if (wrapped && name.starts_with(kHfClassifier)) {
       if (left_out) *left_out += (left_out->empty() ? "" : ", ") + name;
       continue;
     }

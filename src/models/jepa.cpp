@@ -7,6 +7,7 @@
 #include "foresight/losses/inverse_dynamics.hpp"
 #include "foresight/nn/residual_predictor.hpp"
 #include "history.hpp"
+#include "jepa_sizes.hpp"
 #include "preconditions.hpp"
 #include "state_names.hpp"
 
@@ -22,19 +23,8 @@ std::shared_ptr<nn::ImageEncoder> make_encoder(const JepaOptions& options) {
   return std::make_shared<nn::Vit>(options.vit, options.image.size);
 }
 
-int64_t condition_width(const JepaOptions& options) {
-  return options.action_encoder.width > 0 ? options.action_encoder.width : options.action.width();
-}
-
-// Without pred_proj the predictor must produce the latent itself.
-int64_t predictor_output(const JepaOptions& options) {
-  const bool free_width = options.predictor == PredictorKind::adaln && options.pred_proj.hidden > 0;
-  return free_width ? options.adaln.width : options.latent;
-}
-
 std::shared_ptr<nn::LatentPredictor> make_predictor(const JepaOptions& options) {
-  const nn::PredictorSizes sizes{options.history, options.latent, condition_width(options),
-                                 predictor_output(options)};
+  const auto sizes = predictor_sizes(options);
   if (options.predictor == PredictorKind::mlp)
     return std::make_shared<nn::ResidualPredictor>(options.mlp, sizes);
   return std::make_shared<nn::AdaLnPredictor>(options.adaln, sizes);
@@ -69,8 +59,8 @@ Jepa::Jepa(const JepaOptions& options, std::optional<std::uint64_t> seed)
         std::make_shared<nn::Projection>(encoder_->width(), options.projector, options.latent));
   if (options.pred_proj.hidden > 0)
     pred_proj_ = register_module(
-        "pred_proj", std::make_shared<nn::Projection>(predictor_output(options), options.pred_proj,
-                                                      options.latent));
+        "pred_proj", std::make_shared<nn::Projection>(predictor_sizes(options).output,
+                                                      options.pred_proj, options.latent));
   if (options.inverse_dynamics_hidden > 0)
     inverse_dynamics_ = register_module(
         "idm", std::make_shared<nn::Projection>(
@@ -171,7 +161,7 @@ Trajectory Jepa::rollout(const State& state, const Tensor& actions, Noise&) cons
   const auto future = checked_actions(actions, actions.sizes().slice(0, 3), latent);
   const auto before = std::min(state.filled(), options_.history) - 1;
   auto context = latent;
-  auto past = future.new_zeros({batch[0], 0, condition_width(options_)});
+  auto past = future.new_zeros({batch[0], 0, predictor_sizes(options_).condition});
   if (before > 0) {
     context = at::cat({newest(state.at(kPastLatents), before), latent}, 1);
     past = embed_actions(newest(state.at(kPastBlocks), before));

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/jepa_bundle.hpp"
 
-#include "family_bundle.hpp"
-#include "saved_module.hpp"
+#include "bundle_sizes.hpp"
 
 namespace foresight::models {
 
@@ -22,10 +21,7 @@ void write_jepa(const std::filesystem::path& folder, const Jepa& model, io::Bund
 }
 
 std::shared_ptr<Jepa> read_jepa(const io::Bundle& bundle) {
-  auto model =
-      std::make_shared<Jepa>(family_options<JepaOptions>(bundle, kJepaFamily), std::nullopt);
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
-  return model;
+  return read_sized<Jepa>(bundle, family_options<JepaOptions>(bundle, kJepaFamily));
 }
 
 std::shared_ptr<Jepa> read_jepa(const std::filesystem::path& folder) {
@@ -33,13 +29,10 @@ std::shared_ptr<Jepa> read_jepa(const std::filesystem::path& folder) {
 }
 
 std::shared_ptr<ValueCritic> read_value_critic(const io::Bundle& bundle) {
-  const auto& heads = bundle.config.heads;
-  if (!heads.contains(kValueCriticHead)) return nullptr;
-  ValueCriticOptions options;
-  read_options(options, heads.at(kValueCriticHead), bundle_name(bundle) + ": heads.value_critic");
-  auto critic = std::make_shared<ValueCritic>(options, std::nullopt);
-  fill_from_bundle(*critic, bundle.head_tensors(kValueCriticHead), bundle_name(bundle));
-  return critic;
+  const auto options =
+      head_options<ValueCriticOptions>(bundle.config, kValueCriticHead, bundle_name(bundle));
+  if (!options) return nullptr;
+  return read_sized_head<ValueCritic>(bundle, kValueCriticHead, *options);
 }
 
 }  // namespace foresight::models

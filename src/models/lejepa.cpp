@@ -31,14 +31,16 @@ LeJepaOptions LeJepaOptions::tiny() {
   return options;
 }
 
-LeJepa::LeJepa(const LeJepaOptions& options, std::uint64_t seed) : options_(options) {
+LeJepa::LeJepa(const LeJepaOptions& options, std::optional<std::uint64_t> seed)
+    : options_(options) {
   require_valid(options);
   encoder_ =
       register_module("encoder", std::make_shared<nn::Vit>(options.encoder, options.image.size));
   projector_ = register_module(
       "projector", std::make_shared<nn::Projection>(options.encoder.width, options.projector,
                                                     options.projection));
-  PhiloxNoise noise(seed);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   encoder_->initialise(noise);
   projector_->initialise(noise);
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/lejepa_bundle.hpp"
 
-#include "family_bundle.hpp"
-#include "saved_module.hpp"
+#include "bundle_sizes.hpp"
 
 namespace foresight::models {
 
@@ -18,9 +17,7 @@ void write_lejepa(const std::filesystem::path& folder, const LeJepa& model,
 }
 
 std::shared_ptr<LeJepa> read_lejepa(const io::Bundle& bundle) {
-  auto model = std::make_shared<LeJepa>(encoder_options<LeJepaOptions>(bundle, kLeJepaFamily));
-  fill_from_bundle(*model, bundle.model_tensors(), bundle_name(bundle));
-  return model;
+  return read_sized<LeJepa>(bundle, encoder_options<LeJepaOptions>(bundle, kLeJepaFamily));
 }
 
 }  // namespace foresight::models

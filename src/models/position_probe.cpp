@@ -21,7 +21,7 @@ std::vector<std::string> PositionProbeOptions::validate() const {
   return rules.problems();
 }
 
-PositionProbe::PositionProbe(const PositionProbeOptions& options, std::uint64_t seed)
+PositionProbe::PositionProbe(const PositionProbeOptions& options, std::optional<std::uint64_t> seed)
     : options_(options) {
   require_valid(options);
   // Registered in the layout mlp.{0,2}, directly below the probe.
@@ -30,7 +30,8 @@ PositionProbe::PositionProbe(const PositionProbeOptions& options, std::uint64_t 
       nn::MlpOptions{.hidden = {options.hidden}, .activation = nn::Activation::relu},
       static_cast<int64_t>(options.mean.size()), "mlp");
   register_module("mlp", mlp_->named_children()["mlp"]);
-  PhiloxNoise noise(seed);
+  if (!seed) return;
+  PhiloxNoise noise(*seed);
   mlp_->initialise(noise);
 }
 

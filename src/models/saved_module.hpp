@@ -2,6 +2,7 @@
 // Filling a freshly built module with the tensors of a bundle.
 #pragma once
 
+#include <ATen/ops/empty.h>
 #include <torch/nn/module.h>
 
 #include <string>
@@ -21,7 +22,11 @@ void fill_from_bundle(Module& module, const io::NamedTensors& tensors, const std
     if (at::isFloatingType(own))
       type = type == at::ScalarType::Undefined ? own : c10::promoteTypes(type, own);
   }
-  if (type != at::ScalarType::Undefined) module.to(type);
+  // Not Module::to(), which would write all of them once more before they are filled or shared.
+  if (type != at::ScalarType::Undefined)
+    for (auto& [name, own] : nn::state_dict(module))
+      if (own.is_floating_point() && own.scalar_type() != type)
+        own.set_data(at::empty(own.sizes(), own.options().dtype(type)));
   nn::load_state_dict(module, tensors, source, placement);
   module.eval();
 }

@@ -2,8 +2,6 @@
 #include "foresight/models/vjepa2_bundle.hpp"
 
 #include "bundle_sizes.hpp"
-#include "family_bundle.hpp"
-#include "saved_module.hpp"
 
 namespace foresight::models {
 
@@ -49,20 +47,14 @@ std::shared_ptr<VJepa2> read_vjepa2(const io::Bundle& bundle, io::Placement plac
 
 std::optional<AttentiveProbeOptions> attentive_probe_options(const io::BundleConfig& config,
                                                              const std::string& source) {
-  if (!config.heads.contains(kAttentiveProbeHead)) return std::nullopt;
-  AttentiveProbeOptions options;
-  read_options(options, config.heads.at(kAttentiveProbeHead), source + ": heads.attentive_probe");
-  require_valid(options);
-  return options;
+  return head_options<AttentiveProbeOptions>(config, kAttentiveProbeHead, source);
 }
 
 std::shared_ptr<AttentiveProbe> read_attentive_probe(const io::Bundle& bundle) {
   const auto options = attentive_probe_options(bundle.config, bundle_name(bundle));
   if (!options) return nullptr;
   const auto width = encoder_options<VJepa2Options>(bundle, kVJepa2Family).encoder.width;
-  auto probe = std::make_shared<AttentiveProbe>(width, *options, std::nullopt);
-  fill_from_bundle(*probe, bundle.head_tensors(kAttentiveProbeHead), bundle_name(bundle));
-  return probe;
+  return read_sized_head<AttentiveProbe>(bundle, kAttentiveProbeHead, width, *options);
 }
 
 std::shared_ptr<VJepa2Ac> read_vjepa2_ac(const io::Bundle& bundle, io::Placement placement) {

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <map>
+#include <set>
 
 #include "checkpoint_sizes.hpp"
 #include "foresight/core/log.hpp"
@@ -45,6 +46,28 @@ bool is_position_table(std::string_view name) {
   return name == "pos_embed" || name == "predictor_pos_embed";
 }
 
+// The parts of a checkpoint, as messages list them: "encoder, predictor".
+std::string parts_in(const io::NamedTensors& checkpoint) {
+  std::set<std::string> parts;
+  for (const auto& [given, tensor] : checkpoint) {
+    const auto key = vjepa2_key(given);
+    parts.insert(key.substr(0, key.find('.')));
+  }
+  std::string known;
+  for (const auto& name : parts) known += (known.empty() ? "" : ", ") + name;
+  return known;
+}
+
+bool has_part(const io::NamedTensors& checkpoint, std::string_view part) {
+  return std::any_of(checkpoint.begin(), checkpoint.end(), [&](const auto& item) {
+    return vjepa2_key(item.first).starts_with(std::string(part) + ".");
+  });
+}
+
+constexpr std::string_view part_of(EncoderWeights encoder) {
+  return encoder == EncoderWeights::online ? "encoder" : "target_encoder";
+}
+
 io::NamedTensors prefixed(std::string_view prefix, const io::NamedTensors& tensors) {
   io::NamedTensors result;
   for (const auto& [name, tensor] : tensors)
@@ -61,12 +84,7 @@ void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTen
 
 // The side of the square pictures that a table of positions belongs to.
 int64_t side_of_table(const io::NamedTensors& encoder, int64_t patch, std::string_view source) {
-  const auto places = extent(encoder, "pos_embed", 3, 1, source);
-  const auto edge = std::llround(std::sqrt(static_cast<double>(places)));
-  require(edge * edge == places, ErrorCategory::bad_file,
-          std::string(source) + ": 'pos_embed' has " + std::to_string(places) +
-              " places, expected those of a square picture");
-  return edge * patch;
+  return square_edge(encoder, "pos_embed", 0, source) * patch;
 }
 
 // The frames of the clips that a table of positions belongs to.
@@ -136,10 +154,8 @@ io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint, std::string_vie
                              nn::PositionKind positions, std::string_view source) {
   const std::string prefix = std::string(part) + ".";
   io::NamedTensors result;
-  std::set<std::string> parts;
   for (const auto& [given, tensor] : checkpoint) {
     const auto key = vjepa2_key(given);
-    parts.insert(key.substr(0, key.find('.')));
     if (!key.starts_with(prefix)) continue;
     auto name = key.substr(prefix.size());
     if (name == "mask_token") name = "mask_tokens.0";  // I-JEPA's only one
@@ -150,42 +166,67 @@ io::NamedTensors vjepa2_part(const io::NamedTensors& checkpoint, std::string_vie
     }
     result.emplace_back(std::move(name), tensor);
   }
-  std::string known;
-  for (const auto& name : parts) {
-    if (!known.empty()) known += ", ";
-    known += name;
-  }
   require(!result.empty(), ErrorCategory::bad_file,
-          std::string(source) + ": no part '" + std::string(part) + "', there are: " + known);
+          std::string(source) + ": no part '" + std::string(part) +
+              "', there are: " + parts_in(checkpoint));
   return result;
 }
 
-void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
-                 std::string_view source, io::Placement placement) {
-  const auto& o = model.options();
-  load_parts(
-      model,
-      vjepa2_part(checkpoint, encoder == EncoderWeights::online ? "encoder" : "target_encoder",
-                  o.encoder.positions, source),
-      vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source, placement);
-}
-
-void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint, std::string_view source,
-                    io::Placement placement) {
-  const auto& o = model.options();
-  load_parts(model, vjepa2_part(checkpoint, "encoder", o.encoder.positions, source),
-             vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source,
-             placement);
+bool same_encoders(const io::NamedTensors& checkpoint) {
+  const auto tensors_of = [&](EncoderWeights encoder) {
+    const auto prefix = std::string(part_of(encoder)) + ".";
+    std::map<std::string, Tensor> tensors;
+    for (const auto& [given, tensor] : checkpoint)
+      if (const auto key = vjepa2_key(given); key.starts_with(prefix))
+        tensors.emplace(key.substr(prefix.size()), tensor);
+    return tensors;
+  };
+  const auto same = [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second.scalar_type() == b.second.scalar_type() &&
+           at::equal(a.second, b.second);
+  };
+  const auto online = tensors_of(EncoderWeights::online),
+             target = tensors_of(EncoderWeights::target);
+  return !online.empty() && online.size() == target.size() &&
+         std::equal(online.begin(), online.end(), target.begin(), same);
 }
 
 namespace {
 
-// Both encoders of a checkpoint have the same sizes; some hold one alone.
-std::string_view encoder_part(const io::NamedTensors& checkpoint) {
-  const bool online = std::any_of(checkpoint.begin(), checkpoint.end(), [](const auto& item) {
-    return vjepa2_key(item.first).starts_with("encoder.");
-  });
-  return online ? "encoder" : "target_encoder";
+template <class Model>
+void load_model(Model& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
+                std::string_view source, io::Placement placement) {
+  const auto& o = model.options();
+  load_parts(model, vjepa2_part(checkpoint, part_of(encoder), o.encoder.positions, source),
+             vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source,
+             placement);
+}
+
+}  // namespace
+
+void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
+                 std::string_view source, io::Placement placement) {
+  load_model(model, checkpoint, encoder, source, placement);
+}
+
+void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
+                    std::string_view source, io::Placement placement) {
+  load_model(model, checkpoint, encoder, source, placement);
+}
+
+namespace {
+
+// Both encoders of a checkpoint have the same sizes; some hold one alone. Throws Error(bad_file)
+// where there is none, or no predictor.
+std::string_view encoder_part(const io::NamedTensors& checkpoint, std::string_view source) {
+  const bool online = has_part(checkpoint, "encoder");
+  require((online || has_part(checkpoint, "target_encoder")) && has_part(checkpoint, "predictor"),
+          ErrorCategory::bad_file,
+          std::string(source) +
+              ": expected an encoder ('encoder' or 'target_encoder') and a 'predictor', which "
+              "original checkpoints hold together; found: " +
+              parts_in(checkpoint));
+  return part_of(online ? EncoderWeights::online : EncoderWeights::target);
 }
 
 template <class Options>
@@ -208,7 +249,7 @@ bool of_released_sizes(const io::NamedTensors& checkpoint, const ReleasedSizes& 
   constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoders{
       {{1024, 24}, {1280, 32}, {1408, 40}}};
   const auto rope = nn::PositionKind::rope;
-  const auto encoder = vjepa2_part(checkpoint, encoder_part(checkpoint), rope, source);
+  const auto encoder = vjepa2_part(checkpoint, encoder_part(checkpoint, source), rope, source);
   const std::pair sizes{tensor_named(encoder, kProjection, source).size(0),
                         count_below(encoder, "blocks.")};
   return std::find(kEncoders.begin(), kEncoders.end(), sizes) != kEncoders.end() &&
@@ -220,7 +261,7 @@ nn::PositionKind positions_of_clips(const io::NamedTensors& checkpoint,
                                     const VJepa2FileOptions& given, const ReleasedSizes& released,
                                     std::string_view source) {
   if (given.positions) return *given.positions;
-  const auto table = std::string(encoder_part(checkpoint)) + ".pos_embed";
+  const auto table = std::string(encoder_part(checkpoint, source)) + ".pos_embed";
   const bool may_be_used = std::any_of(checkpoint.begin(), checkpoint.end(), [&](const auto& item) {
     return vjepa2_key(item.first) == table && has_numbers(item.second);
   });
@@ -266,7 +307,8 @@ VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_
       pictures
           ? given.positions.value_or(nn::PositionKind::sincos)
           : positions_of_clips(checkpoint, given, {"mask_tokens.", kReleasedMaskTokens}, source);
-  describe_encoder(e, vjepa2_part(checkpoint, encoder_part(checkpoint), e.positions, source),
+  describe_encoder(e,
+                   vjepa2_part(checkpoint, encoder_part(checkpoint, source), e.positions, source),
                    image_size, source);
   e.heads = pictures ? heads_of("encoder", e.width, heads.encoder, kIJepaHeads, source)
                      : heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
@@ -291,7 +333,9 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
   auto& e = options.encoder;
   e.positions = positions_of_clips(
       checkpoint, given, {"predictor_blocks.", nn::FrameCausalPredictorOptions().depth}, source);
-  describe_encoder(e, vjepa2_part(checkpoint, "encoder", e.positions, source), image_size, source);
+  describe_encoder(e,
+                   vjepa2_part(checkpoint, encoder_part(checkpoint, source), e.positions, source),
+                   image_size, source);
   e.heads = heads_of("encoder", e.width, given.heads.encoder, kEncoderHeads, source);
   auto& p = options.predictor;
   const auto predictor = vjepa2_part(checkpoint, "predictor", p.positions, source);

@@ -67,6 +67,13 @@ LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision
   return {copy, copy};
 }
 
+void move_to(const LoadedWorldModel& loaded, const at::Device& device) {
+  const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
+  if (model) model->unpack();
+  loaded.module->to(device);
+  if (model && device.is_cpu() && !model->in_fixed_point()) pack_where_it_pays(*model);
+}
+
 LoadedWorldModel bfloat16_copy(const LoadedWorldModel& loaded) {
   const auto model = std::dynamic_pointer_cast<Jepa>(loaded.model);
   require(model && !model->in_fixed_point(), ErrorCategory::unsupported,

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/nn/vit_layouts.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <map>
 #include <optional>
+#include <vector>
 
+#include "foresight/core/error.hpp"
 #include "foresight/nn/hf_vit_keys.hpp"
 #include "foresight/nn/state_dict.hpp"
 
@@ -50,6 +53,17 @@ constexpr std::array<Rename, 10> kOtherLayer{{
     {"mlp.w3.", "output.dense."},
 }};
 
+// DINOv2's own code, but for the first layer of a gated feed-forward part.
+constexpr std::array<Rename, 7> kDinoV2Own{{
+    {"norm1.", "layernorm_before."},
+    {"norm2.", "layernorm_after."},
+    {"attn.proj.", "attention.output.dense."},
+    {"ls1.gamma", "layer_scale1.lambda1"},
+    {"ls2.gamma", "layer_scale2.lambda1"},
+    {"mlp.fc1.", "intermediate.dense."},
+    {"mlp.fc2.", "output.dense."},
+}};
+
 // Dinov2Model's files in the memory of transformers 5.
 constexpr std::array<Rename, 5> kDinoV2Memory{{
     {"attention.q_proj.", "attention.attention.query."},
@@ -61,6 +75,15 @@ constexpr std::array<Rename, 5> kDinoV2Memory{{
 
 constexpr std::array<std::string_view, 3> kFused{
     "attention.attention.query.", "attention.attention.key.", "attention.attention.value."};
+
+// The reverse of renamed().
+template <class Table>
+std::string published_name(std::string_view name, const Table& table) {
+  for (const auto& [published, own] : table)
+    if (own.ends_with('.') ? name.starts_with(own) : name == own)
+      return std::string(published) + std::string(name.substr(own.size()));
+  return std::string(name);
+}
 
 template <class Table>
 std::optional<std::string> renamed(std::string_view name, const Table& table) {
@@ -174,6 +197,39 @@ io::NamedTensors hf_vit_tensors(const Vit& vit) {
     key = hf_vit_key(key, vit.options());
   }
   return tensors;
+}
+
+io::NamedTensors dinov2_tensors(const Vit& vit) {
+  const auto& o = vit.options();
+  require(o.layer_scale && o.class_token && !o.pooler, ErrorCategory::unsupported,
+          "DINOv2's own code has layer scales, a class token and no pooler: a network of other "
+          "parts cannot be under its names");
+  io::NamedTensors result;
+  std::map<std::string, std::vector<Tensor>> fused;  // queries, keys, values
+  for (auto [key, tensor] : state_dict(vit)) {
+    const auto layer = layer_key(key);
+    if (!layer) {
+      if (key == "embeddings.mask_token") tensor = tensor.squeeze(0);
+      result.emplace_back(published_name(key, kOutside), tensor);
+      continue;
+    }
+    constexpr std::string_view kOpener = "encoder.layer.";
+    const auto block = "blocks." + layer->layer.substr(kOpener.size());
+    const auto* third = std::find_if(kFused.begin(), kFused.end(), [&](std::string_view name) {
+      return layer->rest.starts_with(name);
+    });
+    if (third != kFused.end()) {
+      auto& parts = fused[block + "attn.qkv." + layer->rest.substr(third->size())];
+      parts.resize(kFused.size());
+      parts[static_cast<std::size_t>(third - kFused.begin())] = tensor;
+      continue;
+    }
+    auto name = published_name(layer->rest, kDinoV2Own);
+    if (o.gated && name.starts_with("mlp.fc")) name.replace(4, 3, name[6] == '1' ? "w12" : "w3");
+    result.emplace_back(block + name, tensor);
+  }
+  for (const auto& [name, parts] : fused) result.emplace_back(name, at::cat(parts));
+  return result;
 }
 
 io::NamedTensors hf_vit_memory_tensors(const Vit& vit) {

@@ -102,6 +102,7 @@ Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
     Tensor multipliers =
         options_.keep_multipliers ? find_term(problem.warm_start.memory, "multipliers") : Tensor();
     double rho = options_.rho;
+    std::vector<MultiplierUpdate> updates;
     const auto augmented = [&](const Costs& costs) {
       const auto& g = costs.constraint;
       auto loss = costs.total.sum();
@@ -128,11 +129,14 @@ Plan LagrangianPlanner::solve(const Problem& problem, Noise& noise) const {
       if (g.defined()) {
         const auto finite = at::nan_to_num(g, 0.0, 0.0, 0.0);
         multipliers = (multipliers + rho * finite.mean(1)).clamp_min(0.0);
+        if (options_.inner.record == PlannerRecord::everything)
+          updates.push_back({g, multipliers, rho});
       }
       rho = std::min(options_.rho_max, rho * options_.rho_scale);
     }
     search.finish(plan, options_.returned == LagrangianAnswer::feasible, complete,
                   options_.outer_iterations * options_.inner.iterations);
+    plan.diagnostics.multiplier_updates = std::move(updates);
     if (options_.keep_multipliers && multipliers.defined())
       plan.warm_start.memory.emplace_back("multipliers", multipliers);
   });

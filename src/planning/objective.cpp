@@ -9,6 +9,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/particles.hpp"
+#include "foresight/core/state_type.hpp"
 
 namespace foresight {
 namespace {
@@ -38,13 +39,6 @@ Tensor constraint_value(std::string_view name, const Tensor& value) {
 }
 
 Tensor plus(const Tensor& sum, const Tensor& value) { return sum.defined() ? sum + value : value; }
-
-// Of the fields that hold numbers; float where none does.
-at::ScalarType floating_type(const State& state) {
-  for (const auto& [name, value] : state.fields())
-    if (value.is_floating_point()) return value.scalar_type();
-  return at::kFloat;
-}
 
 Trajectory widened(Trajectory future, at::ScalarType type) {
   future.states = future.states.to(type);

@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "checksum.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/nn/state_dict.hpp"
 
 namespace foresight::train {
@@ -24,13 +24,13 @@ void BestWeights::write(const torch::nn::Module& module, int64_t step, double va
   io::NamedTensors tensors;
   for (const auto& [name, tensor] : nn::state_dict(module))
     tensors.emplace_back(name, tensor.detach());
-  write_with_checksum(path_, tensors,
-                      {{"step", std::to_string(step)}, {"value", nlohmann::json(value).dump()}});
+  io::write_with_checksum(
+      path_, tensors, {{"step", std::to_string(step)}, {"value", nlohmann::json(value).dump()}});
 }
 
 std::string BestWeights::damage() const {
   try {
-    require_checksum(io::SafeTensors::open(path_));
+    io::require_checksum(io::SafeTensors::open(path_));
   } catch (const Error& problem) {
     return problem.what();
   }
@@ -39,7 +39,7 @@ std::string BestWeights::damage() const {
 
 int64_t BestWeights::load(torch::nn::Module& module) const {
   const auto file = io::SafeTensors::open(path_);
-  require_checksum(file);
+  io::require_checksum(file);
   const auto step = file.metadata().find("step");
   const auto number =
       step == file.metadata().end()

@@ -7,9 +7,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "checksum.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/io/checksum.hpp"
 
 namespace foresight::train {
 namespace {
@@ -64,13 +64,13 @@ void write_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int6
   const nlohmann::json measured = {{"loss", checkpoint.loss},
                                    {"validation", to_json(checkpoint.validation)},
                                    {"success", to_json(checkpoint.success)}};
-  write_with_checksum(checkpoint_path(folder, checkpoint.step), checkpoint.tensors,
-                      {{"format", fmt::format("{}{}", kFormat, kWritten)},
-                       {"step", std::to_string(checkpoint.step)},
-                       {"seconds", nlohmann::json(checkpoint.seconds).dump()},
-                       {"best", nlohmann::json(checkpoint.best).dump()},
-                       {"measured", measured.dump()},
-                       {"position", checkpoint.position}});
+  io::write_with_checksum(checkpoint_path(folder, checkpoint.step), checkpoint.tensors,
+                          {{"format", fmt::format("{}{}", kFormat, kWritten)},
+                           {"step", std::to_string(checkpoint.step)},
+                           {"seconds", nlohmann::json(checkpoint.seconds).dump()},
+                           {"best", nlohmann::json(checkpoint.best).dump()},
+                           {"measured", measured.dump()},
+                           {"position", checkpoint.position}});
   const auto found = checkpoints(folder);
   for (std::size_t i = static_cast<std::size_t>(std::max<int64_t>(keep, 1)); i < found.size(); ++i)
     fs::remove(found[i], error);
@@ -93,7 +93,7 @@ Checkpoint read_checkpoint(const fs::path& path) {
           fmt::format("{}: checkpoint format {}, and this version reads {} and {}: go on with the "
                       "version that wrote it",
                       path.string(), number, kWithoutMeasured, kWritten));
-  require_checksum(file);
+  io::require_checksum(file);
   Checkpoint checkpoint;
   try {
     checkpoint.step = nlohmann::json::parse(field("step")).get<int64_t>();
@@ -113,6 +113,8 @@ Checkpoint read_checkpoint(const fs::path& path) {
   checkpoint.tensors = file.tensors();
   return checkpoint;
 }
+
+bool has_checkpoint(const fs::path& folder) { return !checkpoints(folder).empty(); }
 
 std::optional<Checkpoint> read_newest_checkpoint(const fs::path& folder) {
   const auto found = checkpoints(folder);

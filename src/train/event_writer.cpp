@@ -17,8 +17,8 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/io/crc32c.hpp"
 #include "foresight/io/files.hpp"
-#include "foresight/train/crc32c.hpp"
 
 namespace foresight::train {
 namespace {
@@ -67,7 +67,7 @@ std::string event_head(double wall_time, std::int64_t step) {
 /// A CRC stored next to the data that it covers is masked, since the CRC of data with its own CRC
 /// is degenerate.
 std::uint32_t masked_crc(std::string_view bytes) {
-  return std::rotr(crc32c(bytes), 15) + 0xa282ead8u;
+  return std::rotr(io::crc32c(bytes), 15) + 0xa282ead8u;
 }
 
 // ---- metrics.jsonl

@@ -294,6 +294,10 @@ nlohmann::json FamilyData::provenance() const {
   told["seed"] = options_.seed;
   told["stride"] = options_.windows.stride;
   told["validation_episodes"] = fresh_.split.validation;
+  auto reading = reading_of(hooks_);
+  if (options_.loader.unreadable == data::Unreadable::skip)
+    reading["unreadable"] = enum_name(options_.loader.unreadable);
+  if (!reading.empty()) told["reading"] = reading;
   if (!learned_from_.replay) return told;
   told["replay"] = write_options(*learned_from_.replay);
   told["replay"]["share"] = hooks_.continuation->share;

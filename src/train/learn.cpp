@@ -120,6 +120,7 @@ class Learning {
  private:
   void start_from_data();
   void start_from_bundle();
+  void require_comparable_windows() const;
   // Those whose every frame can be read, where the others are to be skipped: by this process, or by
   // all, which then call it together.
   std::vector<int64_t> usable_by_all(const Recordings& recordings,
@@ -168,6 +169,7 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
     start_from_bundle();
   else
     start_from_data();
+  require_comparable_windows();
   data_.show(&options_.model.image);
   open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
   data_.decode(progress_);
@@ -200,6 +202,15 @@ void Learning::start_from_bundle() {
   // Whatever does not fit is told before anything is written.
   result_.continual.emplace().drift.actions =
       action_drift(options_.model.action, data_.dataset(), data_.split().train);
+}
+
+// Deviation and covariance are those of a batch.
+void Learning::require_comparable_windows() const {
+  if (options_.model.loss.std == 0 && options_.model.loss.cov == 0) return;
+  for (const auto* part : {&data_.fresh(), &data_.old()})
+    if (part->dataset)
+      require_several_windows(*part->dataset, options_.windows, options_.loader.batch,
+                              part->split.validation);
 }
 
 std::vector<int64_t> Learning::usable(const Recordings& recordings,

@@ -22,6 +22,14 @@ void require_as_many(const char* kind, const data::Dataset& replay,
                       wanted.size(), fmt::join(wanted, ", ")));
 }
 
+// At least `batch` of these windows, so many that the last batch is not of a single one, where
+// there are more: some losses compare the windows of a batch.
+int64_t held_out_batch(int64_t batch, int64_t windows) {
+  batch = std::min(batch, windows);
+  while (batch > 1 && windows % batch == 1) ++batch;
+  return batch;
+}
+
 }  // namespace
 
 void require_replayable(const data::Dataset& replay, const data::Dataset& fresh,
@@ -60,6 +68,20 @@ void require_stride_of_bundle(const data::WindowOptions& windows, const ActionSp
               std::to_string(action.block));
 }
 
+void require_several_windows(const data::Dataset& dataset, const data::WindowOptions& windows,
+                             int64_t batch, const std::vector<int64_t>& held_out) {
+  constexpr const char* kWhy =
+      "the loss terms std and cov of the model compare the windows of a batch";
+  require(batch >= 2, ErrorCategory::invalid_option,
+          fmt::format("loader.batch = {} must be >= 2: {}", batch, kWhy));
+  if (held_out.empty()) return;  // an index of no episodes is one of all
+  require(
+      data::WindowIndex(dataset, windows, held_out).size() != 1, ErrorCategory::invalid_option,
+      fmt::format("validation: the {} held-out episode(s) of {} have one window in all, and {}: "
+                  "hold out more (validation, validation_split) or nothing (validation = 0)",
+                  held_out.size(), dataset.name(), kWhy));
+}
+
 std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
                                                    const models::ImageOptions& image) {
   const auto given = dataset->image_size();
@@ -83,7 +105,7 @@ std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::Fram
   loader.order = data::Order::shuffled;  // windows from all episodes, not the first few
   loader.last_batch = data::LastBatch::keep;
   loader.threads = 0;
-  loader.batch = std::min(loader.batch, windows.size());
+  loader.batch = held_out_batch(loader.batch, windows.size());
   return std::make_unique<data::Loader>(std::move(frames), windows, space, loader);
 }
 

@@ -20,6 +20,11 @@ inline ActionSpace data_action_space(const data::Dataset& dataset, const LearnOp
 /// windows are as far apart as the blocks of the bundle that learning goes on from are long.
 void require_stride_of_bundle(const data::WindowOptions& windows, const ActionSpace& action);
 
+/// For losses that compare the windows of a batch. Throws Error(invalid_option) for batches of one
+/// window, and for held-out episodes that have one window in all.
+void require_several_windows(const data::Dataset& dataset, const data::WindowOptions& windows,
+                             int64_t batch, const std::vector<int64_t>& held_out);
+
 /// What a training reads of recordings besides pictures.
 struct ReadColumns {
   bool actions = false, states = false;
@@ -34,7 +39,9 @@ void require_replayable(const data::Dataset& replay, const data::Dataset& fresh,
 std::shared_ptr<const data::Dataset> at_model_size(std::shared_ptr<const data::Dataset> dataset,
                                                    const models::ImageOptions& image);
 
-/// Windows from all of `episodes`, mixed; null if they are too short for one.
+/// Windows from all of `episodes`, mixed; null if they are too short for one. Batches are of one
+/// window only where there is one in all, or where the loader's are: they have a few more than
+/// LoaderOptions.batch where a last one of a single window would be left.
 std::unique_ptr<data::Loader> validation_loader(std::shared_ptr<const data::FrameCache> frames,
                                                 const data::WindowOptions& windows,
                                                 const data::LoaderOptions& batches,

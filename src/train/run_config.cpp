@@ -3,12 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
+#include <span>
 
+#include "../io/temporary.hpp"
 #include "agreement.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/train/checkpoint.hpp"
 
 namespace foresight::train {
 namespace {
@@ -45,30 +49,130 @@ void compare_data(const data::DataIdentity& now, data::DataIdentity then, data::
             then.data, now.data));
 }
 
+using Places = std::span<const char* const>;
+
+// What changes no number: machines may differ in it, and so may a run that goes on.
+constexpr std::array kNoNumbers = {"/learn/cache", "/learn/features", "/learn/loader/threads",
+                                   "/learn/loader/queue", "/learn/loader/memory"};
+// When a run tells of itself and what it keeps.
+constexpr std::array kIntervals = {
+    "/learn/training/log_every",        "/learn/critic_training/log_every",
+    "/learn/training/checkpoint_every", "/learn/critic_training/checkpoint_every",
+    "/learn/training/keep_checkpoints", "/learn/critic_training/keep_checkpoints"};
+// Where files lie on a machine.
+constexpr std::array kFiles = {"/data", "/learn/backbone", "/learn_on/bundle",
+                               "/learn_on/replay/data"};
+constexpr std::array kPictures = {"/pictures", "/learn_on/replay/pictures"};
+constexpr const char* kUnreadableOption = "/learn/loader/unreadable";
+
+void leave_out(nlohmann::json& config, Places places) {
+  for (const auto* place : places) {
+    const nlohmann::json::json_pointer path(place);
+    const auto parent = path.parent_pointer();
+    if (config.contains(parent) && config[parent].is_object()) config[parent].erase(path.back());
+  }
+}
+
 data::Unreadable damage_of(const nlohmann::json& config) {
-  const nlohmann::json::json_pointer place("/learn/loader/unreadable");
+  const nlohmann::json::json_pointer place(kUnreadableOption);
   return config.contains(place) && config[place] == enum_name(data::Unreadable::skip)
              ? data::Unreadable::skip
              : data::Unreadable::fail;
 }
 
-// What changes no number may differ between machines, and files lie where they lie.
 nlohmann::json shared_by_processes(nlohmann::json config) {
-  const auto leave_out = [&](const char* where, std::initializer_list<const char*> names) {
-    const nlohmann::json::json_pointer place(where);
-    if (!config.contains(place) || !config[place].is_object()) return;
-    for (const auto* name : names) config[place].erase(name);
-  };
-  leave_out("", {"data"});
-  leave_out("/learn", {"cache", "features", "backbone"});
-  leave_out("/learn/loader", {"threads", "queue", "memory"});
-  leave_out("/learn_on", {"bundle"});
-  leave_out("/learn_on/replay", {"data"});
-  if (damage_of(config) == data::Unreadable::skip) {  // what one cannot read, another may
-    leave_out("", {"pictures"});
-    leave_out("/learn_on/replay", {"pictures"});
-  }
+  leave_out(config, kNoNumbers);
+  leave_out(config, kFiles);
+  // What one cannot read, another may.
+  if (damage_of(config) == data::Unreadable::skip) leave_out(config, kPictures);
   return config;
+}
+
+// What a run that goes on must have as it was.
+nlohmann::json kept_by_run(nlohmann::json config, bool begins_to_skip) {
+  leave_out(config, kNoNumbers);
+  leave_out(config, kIntervals);
+  if (begins_to_skip) leave_out(config, Places(&kUnreadableOption, 1));
+  return config;
+}
+
+// Whether a run has anything to go on from.
+bool has_trained(const std::filesystem::path& run) {
+  if (std::filesystem::exists(run / "bundle")) return true;
+  std::error_code none;
+  for (const auto& task : std::filesystem::directory_iterator(run / "checkpoints", none))
+    if (has_checkpoint(task.path())) return true;
+  return false;
+}
+
+// Adds what is new of a run that goes on: the number of processes, where that was another one last
+// (a run of an earlier version does not tell with how many it was started), and that files which
+// cannot be read are skipped from now on.
+void tell_changes(const nlohmann::json& config, const nlohmann::json& started, bool begins_to_skip,
+                  const std::filesystem::path& path) {
+  auto now = started;
+  auto& told = now["processes"];
+  if (!told.is_array()) told = nlohmann::json::array({nullptr});
+  if (told.empty() || told.back() != config["processes"].back())
+    told.push_back(config["processes"].back());
+  if (begins_to_skip) {
+    now[nlohmann::json::json_pointer(kUnreadableOption)] = enum_name(data::Unreadable::skip);
+    log(LogLevel::warning,
+        fmt::format("{}: windows that cannot be read are skipped from now on, as "
+                    "loader.unreadable = skip says",
+                    path.parent_path().string()));
+  }
+  if (now != started) io::write_json(path, now);
+}
+
+nlohmann::json object_of(const std::string& text, const char* what) {
+  auto object = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  require(object.is_object(), ErrorCategory::invalid_argument,
+          fmt::format("{} is no JSON object: {}", what, text));
+  return object;
+}
+
+// Throws Error(invalid_option) naming everything that differs; tells `path` what may.
+void require_same_run(const nlohmann::json& given, const nlohmann::json& told,
+                      const std::filesystem::path& path) {
+  const auto run = path.parent_path().string();
+  const auto damage = damage_of(given);
+  const bool begins_to_skip =
+      damage == data::Unreadable::skip && damage_of(told) == data::Unreadable::fail;
+  const auto config = kept_by_run(given, begins_to_skip),
+             started = kept_by_run(told, begins_to_skip);
+  Differences found;
+  const auto part = [](const nlohmann::json& whole, const char* name) {
+    return whole.is_object() ? whole.value(name, nlohmann::json()) : nlohmann::json();
+  };
+  compare(part(config, "family"), part(started, "family"), "family", kInTheRun, found);
+  compare(part(config, "learn"), part(started, "learn"), "", kInTheRun, found);
+  const bool other_options = !found.other.empty();
+  compare(origin_without_replay(config), origin_without_replay(started), "learn_on", kInTheRun,
+          found);
+  if (started.contains("measured"))
+    compare(part(config, "measured"), started["measured"], "measured", kInTheRun, found);
+  if (config.contains("success") && started.contains("success"))
+    compare(config["success"], started["success"], "success", kInTheRun, found);
+  else if (config.contains("success"))
+    found.unknown.push_back("success = " + config["success"].dump());
+  if (const auto now = part(config, "reading"), then = part(started, "reading"); now != then)
+    found.other.push_back(
+        fmt::format("reading: {} here, {} {}", now.dump(), then.dump(), kInTheRun));
+  compare_data(data::identity_told(config), data::identity_told(started), damage, run, found.other);
+  compare_data(replay_told(config), replay_told(started), damage, run, found.other);
+  require(found.other.empty(), ErrorCategory::invalid_option,
+          fmt::format("{} was started with other options or recordings: {}{}", run,
+                      fmt::join(found.other, "; "),
+                      other_options
+                          ? fmt::format("; `--config {}` takes those of the run", path.string())
+                          : ""));
+  for (const auto& option : found.unknown)
+    log(LogLevel::warning,
+        fmt::format("{}: the run does not know {}; it may have been started by an earlier version, "
+                    "and what it computed with then need not be this",
+                    path.string(), option));
+  tell_changes(given, told, begins_to_skip, path);
 }
 
 }  // namespace
@@ -83,16 +187,21 @@ EventWriter open_metrics(const RunFolder& folder, const LearnHooks& hooks,
   return EventWriter(folder.path, resume_step);
 }
 
+nlohmann::json reading_of(const LearnHooks& hooks) {
+  return hooks.reading.empty() ? nlohmann::json::object()
+                               : object_of(hooks.reading, "LearnHooks.reading");
+}
+
 nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
                           const LearnHooks& hooks) {
   const auto* from = hooks.continuation;
   auto config = write_options(data.recordings);
   config["learn"] = std::move(options);
-  if (hooks.success && !hooks.success_setting.empty()) {
-    config["success"] = nlohmann::json::parse(hooks.success_setting, nullptr, false);
-    require(config["success"].is_object(), ErrorCategory::invalid_argument,
-            "LearnHooks.success_setting is no JSON object: " + hooks.success_setting);
-  }
+  config["processes"] =
+      nlohmann::json::array({hooks.reducer != nullptr ? hooks.reducer->world_size() : 1});
+  if (hooks.success && !hooks.success_setting.empty())
+    config["success"] = object_of(hooks.success_setting, "LearnHooks.success_setting");
+  if (const auto reading = reading_of(hooks); !reading.empty()) config["reading"] = reading;
   if (from == nullptr) return config;
   auto& origin = config["learn_on"];
   origin = {{"bundle", from->bundle.string()}, {"share", data.replay ? from->share : 0.0}};
@@ -105,45 +214,27 @@ void open_run(const nlohmann::json& config, const RunFolder& folder, const Learn
   require_agreement(shared_by_processes(config), processes.get());
   if (!writes_run(hooks)) return;
   const auto path = folder.path / "config.json";
-  if (!std::filesystem::exists(path)) {
+  const bool is_new = !std::filesystem::exists(path);
+  const auto run = folder.path.string();
+  require(is_new || folder.resume, ErrorCategory::invalid_argument,
+          fmt::format("{} holds a run already: resume it (`--resume`), or choose another folder "
+                      "(`--out`){}",
+                      run,
+                      has_trained(folder.path) ? ""
+                                               : "; it has no checkpoint yet, so that resuming "
+                                                 "starts it anew, with other options too"));
+  if (is_new || !has_trained(folder.path)) {
+    if (!is_new)
+      log(LogLevel::warning, fmt::format("{} has no checkpoint yet: the run starts anew", run));
     std::error_code error;
     std::filesystem::create_directories(folder.path, error);
     require(!error, ErrorCategory::io_failure,
-            fmt::format("cannot create {}: {}", folder.path.string(), error.message()));
+            fmt::format("cannot create {}: {}", run, error.message()));
     io::write_json(path, config);
-    return;
+  } else {
+    require_same_run(config, io::read_json(path), path);
   }
-  require(folder.resume, ErrorCategory::invalid_argument,
-          fmt::format("{} holds a run already: resume it, or choose another folder",
-                      folder.path.string()));
-  Differences found;
-  const auto started = io::read_json(path);
-  const auto part = [](const nlohmann::json& whole, const char* name) {
-    return whole.is_object() ? whole.value(name, nlohmann::json()) : nlohmann::json();
-  };
-  compare(part(config, "family"), part(started, "family"), "family", kInTheRun, found);
-  compare(part(config, "learn"), part(started, "learn"), "", kInTheRun, found);
-  compare(origin_without_replay(config), origin_without_replay(started), "learn_on", kInTheRun,
-          found);
-  if (started.contains("measured"))
-    compare(part(config, "measured"), started["measured"], "measured", kInTheRun, found);
-  if (config.contains("success") && started.contains("success"))
-    compare(config["success"], started["success"], "success", kInTheRun, found);
-  else if (config.contains("success"))
-    found.unknown.push_back("success = " + config["success"].dump());
-  const auto damage = damage_of(config);
-  compare_data(data::identity_told(config), data::identity_told(started), damage,
-               folder.path.string(), found.other);
-  compare_data(replay_told(config), replay_told(started), damage, folder.path.string(),
-               found.other);
-  require(found.other.empty(), ErrorCategory::invalid_option,
-          fmt::format("{} was started with other options or recordings: {}", folder.path.string(),
-                      fmt::join(found.other, "; ")));
-  for (const auto& option : found.unknown)
-    log(LogLevel::warning,
-        fmt::format("{}: the run does not know {}; it may have been started by an earlier version, "
-                    "and what it computed with then need not be this",
-                    path.string(), option));
+  io::remove_abandoned_in(folder.path);  // of a process that was killed while it wrote one
 }
 
 }  // namespace foresight::train

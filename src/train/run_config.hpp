@@ -24,18 +24,26 @@ struct LearnedFrom {
   std::optional<data::DataIdentity> replay = {};  ///< of a run that learns on
 };
 
-/// The config.json of a run with these options, that learns on from a bundle and measures success
-/// as `hooks` say.
+/// LearnHooks.reading as JSON, empty where nothing is told. Throws Error(invalid_argument) where it
+/// is no object.
+nlohmann::json reading_of(const LearnHooks& hooks);
+
+/// The config.json of a run with these options, that learns on from a bundle, measures success and
+/// shares its work among processes (`processes`) as `hooks` say.
 nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data, const LearnHooks& hooks);
 
 /// Writes config.json of a new run, or compares it with that of the run to go on with: options
-/// (`learn`), recordings, the bundle that learning goes on from (`learn_on`), how success is
-/// measured (`success`), and what else it holds of `family` and `measured` (from the recordings).
-/// The same recordings elsewhere, and an option that the run's config.json does not know, as of an
-/// earlier version, are warned about; of recordings whose damage is skipped, files may be missing
-/// by now. All processes call this, the first one writes. Throws Error: invalid_argument where a
-/// run is that is not to be resumed, invalid_option naming everything that differs, from the run or
-/// between the processes.
+/// (`learn`), recordings and how they are read (`reading`), the bundle that learning goes on from
+/// (`learn_on`), how success is measured (`success`), and what else it holds of `family` and
+/// `measured` (from the recordings). Options that change no number may differ: threads, memory,
+/// caches, intervals of metrics and checkpoints. The same recordings elsewhere, and an option that
+/// the run's config.json does not know, as of an earlier version, are warned about; of recordings
+/// whose damage is skipped, files may be missing by now, and a run may begin to skip, which
+/// config.json then tells. A run without a checkpoint starts anew, with any options. One that goes
+/// on with another number of processes gets that number added to its `processes`, and is rid of
+/// temporary files of a process that was killed while it wrote. All processes call this, the first
+/// one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
+/// invalid_option naming everything that differs, from the run or between the processes.
 void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks);
 
 }  // namespace foresight::train

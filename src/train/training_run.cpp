@@ -40,14 +40,18 @@ void TrainingRun::log_step(const StepLoss& loss, double factor) {
   const auto samples = (result_.step - logged_step_) * samples_per_step();
   scalars.emplace_back(prefix + "samples_per_second",
                        elapsed > 0 ? static_cast<double>(samples) / elapsed : 0.0);
+  scalars.emplace_back(prefix + "processes", static_cast<double>(processes()));
   metrics_.write(first_step_ + result_.step, scalars);
   logged_step_ = result_.step;
   logged_stepping_ = stepping_;
 }
 
+int64_t TrainingRun::processes() const {
+  return hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
+}
+
 int64_t TrainingRun::samples_per_step() const {
-  const auto processes = hooks_.reducer == nullptr ? 1 : hooks_.reducer->world_size();
-  return task_.samples() * options_.accumulate * processes;
+  return task_.samples() * options_.accumulate * processes();
 }
 
 bool TrainingRun::agree_to_stop(std::vector<double>& values) {

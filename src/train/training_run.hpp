@@ -65,6 +65,7 @@ class TrainingRun {
   void evaluate(bool loss_due, bool success_due);
   void keep_if_best(Keep measure, double value, double score);
   void log_step(const StepLoss& loss, double factor);
+  int64_t processes() const;
   // Of all processes.
   int64_t samples_per_step() const;
   void end_with_kept_weights();

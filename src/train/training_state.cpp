@@ -2,6 +2,7 @@
 // What a run is made of: from a checkpoint, from rank 0, into a checkpoint.
 #include <fmt/format.h>
 
+#include "../io/temporary.hpp"
 #include "agreement.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
@@ -37,6 +38,8 @@ TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolde
   if (options.average > 0) average_.emplace(task.module(), options.average);
   // Whatever this process drew before; a checkpoint brings a state of its own.
   if (task.seed()) seed_generator(at::kCPU, {*task.seed(), task.name()});
+  // Of a process that was killed while it wrote one.
+  if (folder.resume && writes()) io::remove_abandoned_in(folder_);
   if (folder.resume) restore(folder.path / "metrics.jsonl");
   join();
   remember();
@@ -129,8 +132,9 @@ void TrainingRun::restore_buffers() {
   for (auto& [buffer, value] : buffers_) buffer.copy_(value);
 }
 
+// Before the first step there is nothing to go on from that a new start would not make.
 void TrainingRun::save() {
-  if (saved_step_ == result_.step || !writes()) return;
+  if (saved_step_ == result_.step || result_.step == 0 || !writes()) return;
   Checkpoint checkpoint;
   checkpoint.step = result_.step;
   checkpoint.seconds = result_.seconds;

@@ -143,6 +143,8 @@ TEST_CASE("inspect looks at every camera and, like train, names the one that tra
   INFO(trained.output);
   CHECK(trained.output.find("16 frames of 16x16 of camera 'front', one of front, wrist") !=
         std::string::npos);
+  for (const char* words : {"rows that a window needs", "--windows.frames", "--windows.stride"})
+    CHECK(trained.output.find(words) != std::string::npos);
   fs::remove(folder / "set" / "episode_0001.wrist.mp4");
   const auto lost = foresight_command("inspect " + set);
   INFO(lost.output);

@@ -182,11 +182,57 @@ TEST_CASE("added positions of clips are read, asked for, or left out aloud") {
   CHECK(models::read_vjepa2(io::read_bundle(import.path("bundle")))->options().encoder.positions ==
         nn::PositionKind::rope);
 
-  // A table that was never filled is not used.
+  // A table that was never filled is not used, but tells the size of the pictures.
   auto rotary = nn::state_dict(*small_clips(nn::PositionKind::rope));
-  rotary.emplace_back("encoder.pos_embed", at::zeros({1, 16, 48}));
+  rotary.emplace_back("encoder.pos_embed", at::zeros({1, 64 / 2 * 4, 48}));
   import.write(rotary);
-  import.done(" --image_size 32");
+  const std::string doubt = "has 128 places, of 64 frames of 64 pixels it would have 512";
+  const auto fitting = import.run(" --image_size 32");
+  CHECK(fitting.code == 0);
+  CHECK_THAT(fitting.output, !Catch::Contains("--image_size"));
+  const auto other = import.run(" --image_size 64");
+  CHECK(other.code == 0);
+  CHECK_THAT(other.output, Catch::Contains(doubt));
+}
+
+TEST_CASE("a file without an encoder's part or a predictor is told what is needed") {
+  const Import import("vjepa2");
+  const auto tensors = nn::state_dict(*small_clips(nn::PositionKind::rope));
+  const std::string encoder = "encoder.";
+  io::NamedTensors bare, alone;
+  for (const auto& [name, tensor] : tensors) {
+    if (!name.starts_with(encoder)) continue;
+    bare.emplace_back(name.substr(encoder.size()), tensor);
+    alone.emplace_back(name, tensor);
+  }
+  import.write(bare);
+  import.refused(" --image_size 32", 1, "and a 'predictor'");
+  import.refused(" --image_size 32", 1, "found: blocks, norm, patch_embed");
+  import.write(alone);
+  import.refused(" --image_size 32", 1, "found: encoder");
+}
+
+TEST_CASE("the second encoder of a V-JEPA 2-AC is compared, and asked for where it differs") {
+  const Import import("vjepa2_ac");
+  const auto own = nn::state_dict(*small_arm());
+  const auto write = [&](double change) {
+    auto checkpoint = own;
+    for (const auto& [name, tensor] : own)
+      if (name.starts_with("encoder.")) checkpoint.emplace_back("target_" + name, tensor + change);
+    import.write(wrapped(checkpoint));
+  };
+  write(0);
+  const auto equal = import.run(" --image_size 32");
+  CHECK(equal.code == 0);
+  CHECK_THAT(equal.output, Catch::Contains("encoder: online (equal to target)"));
+  fs::remove_all(import.path("bundle"));
+  write(0.5);
+  import.refused(" --image_size 32", 2, "--encoder target");
+  const auto bundle = import.done(" --image_size 32 --encoder target");
+  CHECK(bundle.config.provenance.at("encoder") == "target");
+  for (const auto& [name, tensor] : nn::state_dict(*models::read_vjepa2_ac(bundle)))
+    for (const auto& [key, first] : own)
+      if (key == name) CHECK(at::equal(tensor, name.starts_with("encoder.") ? first + 0.5 : first));
 }
 
 TEST_CASE("of two encoders in one file neither is a guess, wherever wrappers stand") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight import dino_wm: what its files do not tell.
 #include <filesystem>
+#include <map>
 
 #include "foresight/control/agent.hpp"
 #include "foresight/core/options_json.hpp"
@@ -10,11 +11,13 @@
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "io/raw_file.hpp"
 #include "models/dino_wm_under_test.hpp"
 #include "recordings_folder.hpp"
 #include "run_command.hpp"
 #include "same_tensors.hpp"
 #include "temporary_folder.hpp"
+#include "torch_groups.hpp"
 
 namespace foresight::import_dino_wm_test {
 
@@ -132,6 +135,32 @@ TEST_CASE("recordings give a DINO-WM the statistics of its actions and of its pr
   CHECK(read.action.mean == data::action_space(*dataset, 2).mean);
   fs::remove_all(files.path("bundle"));
   files.refused(" --data " + recordings + " --states " + chosen[0], 2, "1 state columns");
+}
+
+TEST_CASE("a DINO-WM whose parts are groups of one file is one model") {
+  const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 2));
+  io::write_json(files.path("options.json"), files.config);
+  std::map<std::string, io::NamedTensors> groups;
+  for (const auto& [name, tensor] : files.own) {
+    const auto dot = name.find('.');
+    const auto part = name.substr(0, dot);
+    const std::string wrapper = part == "predictor" ? "module." : "";
+    groups[part].emplace_back(wrapper + name.substr(dot + 1), tensor);
+  }
+  REQUIRE(groups.size() == 3);
+  for (const auto& [name, tensor] : nn::state_dict(files.model->encoder()))
+    groups["encoder"].emplace_back("base_model." + name, tensor);
+  groups["predictor_optimizer"].emplace_back("exp_avg", at::zeros({3}));
+  const auto file = files.path("model_latest.pt");
+  write_bytes(file, torch_groups(groups));
+  const auto imported =
+      foresight_command("import dino_wm " + file + " --backbone " + file + " --config " +
+                        files.path("options.json") + " --out " + files.path("bundle"));
+  INFO(imported.output);
+  REQUIRE(imported.code == 0);
+  CHECK_THAT(imported.output, Catch::Contains("left out: 1 tensors of other groups"));
+  check_same(nn::state_dict(*models::read_dino_wm(io::read_bundle(files.path("bundle")))),
+             nn::state_dict(*files.model));
 }
 
 TEST_CASE("what an import of a DINO-WM leaves out is named, and its masks are compared") {

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight inspect on bundles of every kind: world models other than Jepa, and models that are
 // none.
+#include <fstream>
+
 #include "foresight/control/safety_monitor.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
@@ -75,6 +78,32 @@ TEST_CASE("inspect describes a bundle that holds no world model") {
   CHECK_THAT(done.output,
              Contains("bundle of family 'vjepa2'") && Contains(" tensors, history of"));
   CHECK_THAT(done.output, !Contains("latent:"));
+}
+
+TEST_CASE("inspect and export read all of a bundle and name a damaged one") {
+  const TemporaryFolder folder;
+  const auto bundle = folder / "bundle";
+  const models::VJepa2 encoder(models::VJepa2Options::tiny(), 4);
+  models::write_vjepa2(bundle, encoder, models::vjepa2_bundle_config(encoder));
+  const auto checksum = io::told_checksum(io::read_bundle(bundle).tensors);
+  const auto sound = foresight_command("inspect " + bundle.string());
+  CHECK(sound.code == 0);
+  CHECK_THAT(sound.output, Contains("checksum: " + checksum.value() + ", and the tensors have it"));
+  {
+    std::fstream file(bundle / io::kBundleTensorsFile,
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-2, std::ios::end);
+    file.put('\x55');
+  }
+  for (const auto& command :
+       {"inspect " + bundle.string(),
+        "export " + bundle.string() + " --out " + (folder / "out.safetensors").string()}) {
+    INFO(command);
+    const auto done = foresight_command(command);
+    CHECK(done.code != 0);
+    CHECK_THAT(done.output, Contains("model.safetensors: is damaged or was not copied whole"));
+  }
+  CHECK_FALSE(std::filesystem::exists(folder / "out.safetensors"));
 }
 
 TEST_CASE("inspect names what is wrong with a bundle") {

@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
 #include "catch.hpp"
+#include "foresight/io/json_file.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/event_writer.hpp"
@@ -207,7 +209,11 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
       REQUIRE(failure_of_loop(others, on, folder.path()) == "");
     CHECK(bundle_difference(folder / "one", run) < kRounding);
     CHECK(curve_of(run, "jepa/train/loss").size() == 8);
+    CHECK(curve_of(run, "jepa/processes").at(4) == 2);
+    CHECK(curve_of(run, "jepa/processes").at(8) == others);
   }
+  CHECK(io::read_json(folder / "two" / "config.json").at("processes") ==
+        nlohmann::json::array({2, 1, 4}));
 
   // The comparison can fail: after other batches the bundle is another one.
   REQUIRE(foresight_command(arguments + "/three --seed 9").code == 0);

@@ -109,6 +109,7 @@ TEST_CASE("a run on recordings of one's own world is reported, without a film of
 
     // A program's own measure of success has no flags, whatever it is called.
     auto config = io::read_json(folder / "run" / "config.json");
+    config["processes"] = {2, 1};
     for (const auto* setting :
          {R"({"robot": "arm1"})", R"({"protocol": "25/50"})",
           R"({"protocol": "a", "environment": "b", "instances": "many", "seed": 1})"}) {
@@ -118,6 +119,7 @@ TEST_CASE("a run on recordings of one's own world is reported, without a film of
       CHECK_THAT(command_line(folder / "run" / "report.html", "foresight train --data"),
                  !Catch::Contains("--success"));
     }
+    CHECK_THAT(io::read_text(folder / "run" / "report.html"), Catch::Contains("2, then 1"));
     config["success"] = {
         {"protocol", "5/9"}, {"environment", "two_room"}, {"instances", 3}, {"seed", 4}};
     io::write_json(folder / "run" / "config.json", config);

@@ -5,15 +5,18 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/nn/module.h>
 
+#include "anonymous_memory.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/nn/packing_pays.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "models/dino_wm_under_test.hpp"
 #include "models/jepa_under_test.hpp"
 #include "temporary_folder.hpp"
+#include "test_device.hpp"
 
 namespace foresight::agent_test {
 
@@ -262,6 +265,34 @@ TEST_CASE("weights stay as they are while something that was made from an agent 
   agent.compute_in(models::InferencePrecision::bfloat16);
   CHECK(agent.module().parameters().front().scalar_type() == at::kBFloat16);
   CHECK(jepa->parameters().front().scalar_type() == at::kFloat);
+}
+
+TEST_CASE("an agent that moves to a GPU leaves nothing laid out for the CPU behind", "[device]") {
+  if (on_cpu()) return;
+  if (anonymous_memory() < 0) {
+    WARN("/proc/self/status tells no RssAnon here");
+    return;
+  }
+  at::NoGradGuard no_grad;
+  auto options = tiny_jepa_options(models::EncoderKind::vit, models::PredictorKind::adaln, 3);
+  options.adaln = {.depth = 4, .width = 512, .heads = 8, .head_width = 64, .mlp_width = 2048};
+  const TemporaryFolder folder;
+  {
+    const models::Jepa model(options, 1);
+    models::write_jepa(folder / "jepa", model, models::jepa_bundle_config(model));
+  }
+  auto agent = Agent::load(folder / "jepa");
+  auto& model = const_cast<models::Jepa&>(dynamic_cast<const models::Jepa&>(agent.model()));
+  model.unpack();
+  const auto before = anonymous_memory();
+  model.pack();  // also where that does not pay
+  if (nn::has_fast_packing()) CHECK(anonymous_memory() - before > 32);
+  agent.to(test_device());
+  // The device's memory is the process's own on a stand-in, and not on a GPU.
+  CHECK(anonymous_memory() - before < 16);
+  agent.to(at::kCPU);
+  if (nn::packing_pays(at::kFloat)) model.unpack();
+  CHECK(anonymous_memory() - before < 16);
 }
 
 TEST_CASE("without a calibration there is no monitor, and a broken one is named") {

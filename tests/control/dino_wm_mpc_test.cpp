@@ -27,10 +27,11 @@ std::vector<double> doubles(const Tensor& tensor) {
 // we search as many.
 class ControlLoop {
  public:
-  explicit ControlLoop(Golden& golden)
+  ControlLoop(Golden& golden, at::ScalarType type)
       : golden_(golden),
+        type_(type),
         config_(golden.config()),
-        model_(golden_dino_wm(golden, golden_dino_wm_options(config_.at("model")))),
+        model_(golden_dino_wm(golden, golden_dino_wm_options(config_.at("model")), type)),
         planner_config_(config_.at("sub_planner")),
         goal_(golden.input("state_goal")),
         start_(golden.input("state0")),
@@ -49,16 +50,16 @@ class ControlLoop {
   void run() {
     RecedingHorizon loop({.horizon = horizon_, .replan_steps = taken_ * space_.block}, space_,
                          batch());
-    auto executed = at::full({batch(), space_.dim}, std::nan(""));
+    auto executed = at::full({batch(), space_.dim}, std::nan(""), type_);
     const auto rounds = golden_.output("plans").size(0);
     for (int64_t step = 0; step < rounds * taken_ * space_.block; ++step) {
-      loop.record({"proprio", state_.to(at::kFloat)}, executed);
+      loop.record({"proprio", state_.to(type_)}, executed);
       if (const auto due = loop.due(); !due.empty()) {
         REQUIRE(due == rows_);
         const auto round = static_cast<int64_t>(plans_.size());
         loop.accept(rows_, plan(round, loop));
       }
-      executed = at::where(solved_.unsqueeze(1), at::zeros({}), loop.next());
+      executed = at::where(solved_.unsqueeze(1), at::zeros({}, type_), loop.next());
       actions_.push_back(executed);
       state_ = moved(state_, executed);
       if ((step + 1) % (taken_ * space_.block) == 0) end_round();
@@ -92,20 +93,20 @@ class ControlLoop {
 
   // Pictures [B,1,h,w,3] and proprioception [B,1,N] as the model takes them.
   Tensor features(const Tensor& pictures) const {
-    return golden_features_of_bytes(golden_, pictures);
+    return golden_features_of_bytes(golden_, pictures, type_);
   }
   Tensor proprio(const Tensor& raw) const { return golden_normalised_proprio(golden_, raw); }
 
   Plan plan(int64_t round, const RecedingHorizon& loop) {
     INFO("round " << round);
-    proprio_.push_back(state_.to(at::kFloat).unsqueeze(1));
-    const auto state =
-        model_->observe_features(model_->initial(batch()), {},
-                                 features(golden_.output("observed_visual")[round]).select(1, 0),
-                                 proprio(golden_.output("observed_proprio")[round]).select(1, 0));
+    proprio_.push_back(state_.to(type_).unsqueeze(1));
+    const auto state = model_->observe_features(
+        model_->initial(batch()), {},
+        features(golden_.output("observed_visual")[round]).select(1, 0),
+        proprio(golden_.output("observed_proprio", type_)[round]).select(1, 0));
     Task task(1);
     task.set(kGoal, features(golden_.input("goal_visual")).select(1, 0));
-    task.set(kGoalProprio, model_->encode_proprio(proprio(golden_.input("goal_proprio"))));
+    task.set(kGoalProprio, model_->encode_proprio(proprio(golden_.input("goal_proprio", type_))));
 
     GoalDistance visual;
     visual.reduction = Reduction::mean;
@@ -126,11 +127,12 @@ class ControlLoop {
     options.record = PlannerRecord::everything;
     const SamplingPlanner planner(options);
     RecordedNoise noise;
-    const auto draws = golden_.input("noise").narrow(0, used_, blocks);  // one a problem
+    const auto draws = golden_.input("noise", type_).narrow(0, used_, blocks);  // one a problem
     for (const auto& draw : draws.unflatten(0, {-1, batch()}).unbind(0)) noise.push(draw);
     used_ += blocks;
 
     Problem problem;
+    problem.options = problem.options.dtype(type_);
     problem.batch = batch();
     problem.horizon = horizon_;
     problem.action = model_->spec().action;
@@ -164,19 +166,30 @@ class ControlLoop {
 
   void compare() {
     const auto chunks = at::stack(actions_, 1).reshape({batch(), -1, space_.width()});
-    golden_.compare("outputs/plans", at::stack(plans_));
-    golden_.compare("outputs/executed_actions", space_.normalise(chunks));
-    golden_.compare("outputs/evaluation_last_state", at::stack(evaluated_));
+    // What goes to the environment and back is rounded to float32 in the float64 run too.
+    const auto compare = [&](const char* key, const Tensor& actual) {
+      if (type_ == at::kDouble)
+        golden_.compare_within("outputs64/" + std::string(key), actual, {1e-6, 1e-6, 0});
+      else
+        golden_.compare("outputs/" + std::string(key), actual);
+    };
+    compare("plans", at::stack(plans_));
+    compare("executed_actions", space_.normalise(chunks));
+    compare("evaluation_last_state", at::stack(evaluated_));
+    compare("observed_proprio", at::stack(proprio_));
+    compare("action_len", length_);
     golden_.compare("outputs/evaluation_success", at::stack(success_));
-    golden_.compare("outputs/observed_proprio", at::stack(proprio_));
     golden_.compare("outputs/is_success", solved_);
-    golden_.compare("outputs/action_len", length_);
-    CHECK(golden_.uncompared("outputs") == std::vector<std::string>{"outputs/noise_blocks_used",
-                                                                    "outputs/observed_visual",
-                                                                    "outputs/warm_start_length"});
+    if (type_ == at::kDouble)
+      CHECK(golden_.uncompared("outputs64").empty());
+    else
+      CHECK(golden_.uncompared("outputs") == std::vector<std::string>{"outputs/noise_blocks_used",
+                                                                      "outputs/observed_visual",
+                                                                      "outputs/warm_start_length"});
   }
 
   Golden& golden_;
+  at::ScalarType type_;
   const nlohmann::json& config_;
   std::shared_ptr<models::DinoWm> model_;
   const nlohmann::json& planner_config_;
@@ -193,7 +206,9 @@ class ControlLoop {
 
 TEST_CASE("control rounds of DINO-WM equal the reference's, plan by plan", "[parity]") {
   at::NoGradGuard no_grad;
-  for_each_golden("dino_wm/mpc", [](Golden& golden) { ControlLoop(golden).run(); });
+  for_each_golden("dino_wm/mpc", [](Golden& golden) {
+    for (const auto type : {at::kFloat, at::kDouble}) ControlLoop(golden, type).run();
+  });
 }
 
 }  // namespace foresight::dino_wm_mpc_test

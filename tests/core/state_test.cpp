@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/core/state_type.hpp"
 #include "foresight/core/world_model.hpp"
 
 namespace foresight::state_test {
@@ -115,6 +116,13 @@ TEST_CASE("an observation of the wrong name, shape or dtype is refused with what
   CHECK_THROWS_WITH(observe({"pixels", at::ones({1, 2})}), Catch::Contains("lacks field"));
   CHECK_THROWS_WITH(observe({"position", at::ones({1, 3})}), Catch::Contains("[*, 2]"));
   CHECK_THROWS_WITH(observe({"position", at::ones({1, 2}, at::kDouble)}), Catch::Contains("Float"));
+}
+
+TEST_CASE("the floating type of a state is that of its numbers") {
+  CHECK(floating_type(example().to(at::kBFloat16)) == at::kBFloat16);
+  CHECK(floating_type(State(1).set("step", at::zeros({2}, at::kLong))) == at::kFloat);
+  auto mixed = State(1).set("step", at::zeros({2}, at::kLong));
+  CHECK(floating_type(mixed.set("x", at::zeros({2}, at::kDouble))) == at::kDouble);
 }
 
 }  // namespace foresight::state_test

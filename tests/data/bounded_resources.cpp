@@ -13,6 +13,7 @@
 #include "foresight/data/loader.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/io/files.hpp"
+#include "opened_recording.hpp"
 #include "recordings.hpp"
 
 namespace foresight::data::bounded_resources_test {
@@ -39,14 +40,8 @@ void check_bounded(const std::filesystem::path& path, int64_t most_open, int64_t
   constexpr int64_t kBatch = 50, kThreads = 2;
   const auto before = open_descriptors();
   {
-    std::shared_ptr<const Dataset> data;
-    try {
-      data = open_dataset(path, {.fps = 10});
-    } catch (const Error& error) {
-      if (error.category() != ErrorCategory::unsupported) throw;
-      WARN("SKIPPED: " << error.what());
-      return;
-    }
+    const auto data = opened_or_skipped(path, {.fps = 10});
+    if (!data) return;
     const WindowIndex windows(*data, {.frames = 2, .stride = 2});
     ActionSpace actions;
     actions.dim = static_cast<int64_t>(data->action_columns().size());

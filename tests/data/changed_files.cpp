@@ -10,6 +10,7 @@
 #include "foresight/data/loader.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/io/files.hpp"
+#include "opened_recording.hpp"
 #include "recordings.hpp"
 
 namespace foresight::data::changed_files_test {
@@ -24,16 +25,6 @@ fs::path copied(const TemporaryFolder& folder, const char* name) {
   const fs::path copy = folder / source.filename().string();
   fs::copy(source, copy, fs::copy_options::recursive);
   return copy;
-}
-
-std::shared_ptr<const Dataset> opened_copy(const fs::path& path) {
-  try {
-    return open_dataset(path);
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: " << error.what());
-    return nullptr;
-  }
 }
 
 // As recorders and copying programs do: another file under the same name.
@@ -69,7 +60,7 @@ void write_picture(const fs::path& file, int64_t level) {
 TEST_CASE("a Parquet file that was replaced since opening is refused by name") {
   const TemporaryFolder folder;
   const auto path = copied(folder, "tworoom/lerobot_v21");
-  const auto data = path.empty() ? nullptr : opened_copy(path);
+  const auto data = path.empty() ? nullptr : opened_or_skipped(path);
   if (!data) return;
   const auto table = path / "data" / "chunk-000" / "episode_000003.parquet";
   replace(table);
@@ -115,7 +106,7 @@ TEST_CASE("an HDF5 file that was replaced since opening is refused by name") {
   for (const char* name : {"tworoom/swm/tworoom_nan_gzip.h5", "tworoom/swm/tworoom_gzip.h5"}) {
     const TemporaryFolder folder;
     const auto path = copied(folder, name);
-    const auto data = path.empty() ? nullptr : opened_copy(path);
+    const auto data = path.empty() ? nullptr : opened_or_skipped(path);
     if (!data) continue;
     INFO(name);
     data->read_frames(0, {0});
@@ -130,7 +121,7 @@ TEST_CASE("a trajectory of DROID that was replaced since opening is refused by n
   const TemporaryFolder folder;
   const auto source = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "droid";
   fs::copy(source, folder / "droid", fs::copy_options::recursive);
-  const auto data = opened_copy(folder / "droid");
+  const auto data = opened_or_skipped(folder / "droid");
   if (!data) return;
   const auto table = folder / "droid" / "lab" / "00_episode" / "trajectory.h5";
   replace(table);
@@ -175,7 +166,7 @@ TEST_CASE("a LeRobot v3.0 data set whose files were cut before opening is refuse
     for (const char* part : {"data", "videos", "meta"}) {
       const TemporaryFolder folder;
       const auto path = copied(folder, "tworoom/lerobot_v30_rollover");
-      if (path.empty() || opened_copy(path) == nullptr) return;
+      if (path.empty() || opened_or_skipped(path) == nullptr) return;
       if ((std::string(extension) == ".mp4") != (std::string(part) == "videos")) continue;
       for (const double share : {0.0, 0.3, 0.95}) {
         const auto file = first_file(path / part, extension);

@@ -8,6 +8,7 @@
 #include "error_message.hpp"
 #include "foresight/data/convert.hpp"
 #include "foresight/io/json_file.hpp"
+#include "opened_recording.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -248,13 +249,8 @@ TEST_CASE("a folder is not continued with matrices of another shape") {
 
 TEST_CASE("features of the formats keep the shape in which they were recorded") {
   const auto path = recordings() / "tworoom" / "lerobot_v30_rollover";
-  std::shared_ptr<const Dataset> dataset;
-  try {
-    dataset = open_dataset(path);
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    FORESIGHT_SKIP(error.what());
-  }
+  const auto dataset = opened_or_skipped(path);
+  if (!dataset) return;
   const auto features = io::read_json(path / "meta" / "info.json").at("features");
   std::size_t compared = 0, columns = 0;
   for (const auto& group : dataset->groups()) {

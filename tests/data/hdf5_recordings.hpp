@@ -5,10 +5,8 @@
 #include <filesystem>
 #include <string>
 
-#include "catch.hpp"
-#include "foresight/core/error.hpp"
-#include "foresight/data/dataset.hpp"
 #include "foresight/io/files.hpp"
+#include "opened_recording.hpp"
 
 namespace foresight::data {
 
@@ -24,16 +22,7 @@ inline std::filesystem::path flat_arrays() {
 }
 
 /// Says so where it is not.
-inline bool hdf5_is_built_in() {
-  try {
-    open_dataset(layout_of("robomimic"));
-    return true;
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: " << error.what());
-    return false;
-  }
-}
+inline bool hdf5_is_built_in() { return opened_or_skipped(layout_of("robomimic")) != nullptr; }
 
 /// A number as HDF5 stores places and sizes: 8 bytes, the lowest first.
 inline std::string eight_bytes(int64_t value) {

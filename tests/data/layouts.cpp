@@ -10,6 +10,7 @@
 #include "error_message.hpp"
 #include "foresight/data/dataset.hpp"
 #include "foresight/io/json_file.hpp"
+#include "opened_recording.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -24,18 +25,6 @@ Tensor expected_rows(const nlohmann::json& rows) {
     for (const auto& value : row)
       flat.push_back(value.is_null() ? std::nan("") : value.get<double>());
   return at::tensor(flat, at::kDouble).view({static_cast<int64_t>(rows.size()), -1});
-}
-
-// Opens one of the written layouts; says so and gives nothing where its library is missing.
-std::shared_ptr<const Dataset> opened_layout(const fs::path& path,
-                                             const DatasetOptions& options = {}) {
-  try {
-    return open_dataset(path, options);
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: " << error.what());
-    return nullptr;
-  }
 }
 
 void check_layout(const Dataset& dataset, const nlohmann::json& expected) {
@@ -64,16 +53,16 @@ TEST_CASE("robomimic, DINO-WM and DROID layouts read as they were written") {
   const nlohmann::json all = io::read_json(layouts / "expected.json");
   for (const auto& [name, expected] : all.items()) {
     INFO(name);
-    const auto dataset = opened_layout(layouts / name);
+    const auto dataset = opened_or_skipped(layouts / name);
     if (dataset) check_layout(*dataset, expected);
   }
 }
 
 TEST_CASE("DROID episodes are thinned to the rate asked for, with the pose changes between rows") {
   const auto folder = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "droid";
-  const auto all = opened_layout(folder);
+  const auto all = opened_or_skipped(folder);
   if (!all) return;
-  const auto thinned = opened_layout(folder, {.fps = 5});  // every third of 15 Hz
+  const auto thinned = opened_or_skipped(folder, {.fps = 5});  // every third of 15 Hz
   REQUIRE(thinned);
   CHECK(thinned->fps() == Approx(5));
   CHECK(thinned->length(0) == 2);
@@ -88,7 +77,7 @@ TEST_CASE("DROID episodes are thinned to the rate asked for, with the pose chang
 
 TEST_CASE("DROID tells where the film's camera stands, unless an episode lacks it") {
   const auto layouts = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts";
-  const auto data = opened_layout(layouts / "droid_extrinsics");
+  const auto data = opened_or_skipped(layouts / "droid_extrinsics");
   if (!data) return;
   std::vector<std::string> columns;
   for (const auto& group : data->groups())
@@ -100,10 +89,10 @@ TEST_CASE("DROID tells where the film's camera stands, unless an episode lacks i
     const auto expected = 0.1 * at::arange(6 * rows, at::kDouble).view({rows, 6}) + e;
     CHECK(at::allclose(data->read_all_rows(columns, e), expected));
   }
-  const auto thinned = opened_layout(layouts / "droid_extrinsics", {.fps = 5});
+  const auto thinned = opened_or_skipped(layouts / "droid_extrinsics", {.fps = 5});
   CHECK(at::equal(thinned->read_all_rows(columns, 0)[1], data->read_all_rows(columns, 0)[3]));
   const auto both =
-      opened_layout(layouts / "droid_extrinsics", {.states = {"state", "camera_extrinsics"}});
+      opened_or_skipped(layouts / "droid_extrinsics", {.states = {"state", "camera_extrinsics"}});
   CHECK(both->state_columns().size() == 13);
 
   // An episode without: no column of half of the episodes.
@@ -112,8 +101,8 @@ TEST_CASE("DROID tells where the film's camera stands, unless an episode lacks i
   const auto table = fs::path("lab") / "01_episode" / "trajectory.h5";
   fs::copy_file(layouts / "droid" / table, folder / "droid" / table,
                 fs::copy_options::overwrite_existing);
-  const auto without = opened_layout(folder / "droid");
-  CHECK(without->columns() == opened_layout(layouts / "droid")->columns());
+  const auto without = opened_or_skipped(folder / "droid");
+  CHECK(without->columns() == opened_or_skipped(layouts / "droid")->columns());
   CHECK(fails_with(
       ErrorCategory::unsupported,
       [&] { open_dataset(folder / "droid", {.states = {"camera_extrinsics"}}); },
@@ -122,10 +111,10 @@ TEST_CASE("DROID tells where the film's camera stands, unless an episode lacks i
 
 TEST_CASE("robomimic's filter keys choose demonstrations") {
   const auto layout = fs::path(FORESIGHT_TEST_DATA) / "recordings" / "layouts" / "robomimic_split";
-  const auto all = opened_layout(layout);
+  const auto all = opened_or_skipped(layout);
   if (!all) return;
   CHECK(all->num_episodes() == 11);
-  const auto train = opened_layout(layout, {.split = "train"});
+  const auto train = opened_or_skipped(layout, {.split = "train"});
   REQUIRE(train->num_episodes() == 3);
   const std::vector<int64_t> demos = {0, 2, 10};  // in the order of their numbers
   for (int64_t e = 0; e < 3; ++e) {
@@ -135,7 +124,7 @@ TEST_CASE("robomimic's filter keys choose demonstrations") {
           static_cast<double>(demo));
     CHECK(at::equal(train->read_frames(e, {1}), all->read_frames(demo, {1})));
   }
-  CHECK(opened_layout(layout, {.split = "valid"})->episode_name(0) == "demo_1");
+  CHECK(opened_or_skipped(layout, {.split = "valid"})->episode_name(0) == "demo_1");
   CHECK(fails_with(
       ErrorCategory::not_found, [&] { open_dataset(layout, {.split = "test"}); }, "mask/test",
       "it has: lost, train, valid"));
@@ -151,7 +140,7 @@ TEST_CASE("robomimic's filter keys choose demonstrations") {
 
 TEST_CASE("recordings tell their splits and the episodes of each") {
   const auto recorded = fs::path(FORESIGHT_TEST_DATA) / "recordings";
-  if (const auto all = opened_layout(recorded / "layouts" / "robomimic_split")) {
+  if (const auto all = opened_or_skipped(recorded / "layouts" / "robomimic_split")) {
     CHECK(all->splits() == std::vector<std::string>{"lost", "train", "valid"});
     CHECK(all->episodes_of_split("train") == std::vector<int64_t>{0, 2, 10});
     CHECK(all->episodes_of_split("valid").front() == 1);
@@ -160,11 +149,12 @@ TEST_CASE("recordings tell their splits and the episodes of each") {
     CHECK(fails_with(
         ErrorCategory::not_found, [&] { all->episodes_of_split("test"); },
         "has no split 'test'. There are: lost, train, valid"));
-    const auto train = opened_layout(recorded / "layouts" / "robomimic_split", {.split = "train"});
+    const auto train =
+        opened_or_skipped(recorded / "layouts" / "robomimic_split", {.split = "train"});
     CHECK(train->episodes_of_split("train") == std::vector<int64_t>{0, 1, 2});
     CHECK(train->episodes_of_split("valid").empty());
   }
-  const auto droid = opened_layout(recorded / "layouts" / "droid");
+  const auto droid = opened_or_skipped(recorded / "layouts" / "droid");
   if (droid) CHECK(droid->splits().empty());
 
   const TemporaryFolder folder;
@@ -172,7 +162,7 @@ TEST_CASE("recordings tell their splits and the episodes of each") {
   auto info = io::read_json(folder / "set" / "meta" / "info.json");
   info["splits"] = {{"train", "0:4"}, {"val", "4:6"}, {"late", "4:7"}, {"odd", "4:x"}};
   io::write_json(folder / "set" / "meta" / "info.json", info);
-  const auto lerobot = opened_layout(folder / "set");
+  const auto lerobot = opened_or_skipped(folder / "set");
   if (!lerobot) return;
   CHECK(lerobot->splits() == std::vector<std::string>{"late", "odd", "train", "val"});
   CHECK(lerobot->episodes_of_split("train") == std::vector<int64_t>{0, 1, 2, 3});

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.hpp"
+#include "continued_lerobot.hpp"
 #include "foresight/data/convert.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
@@ -99,6 +100,17 @@ TEST_CASE("LeRobot's own loader reads every row of what is written as LeRobot da
     if (status == 77) FORESIGHT_SKIP("the Python package lerobot is not installed");
     CHECK(status == 0);
   }
+}
+
+TEST_CASE("LeRobot's own loader reads what it wrote itself and foresight went on with") {
+  const TemporaryFolder folder;
+  if (!copy_lerobot_matrices(folder / "set")) return;
+  add_matrix_episode(folder / "set");
+  io::write_json(folder / "rows.json", {{"rows", all_rows(folder / "set")}});
+  const int status = run_upstream(folder / "set", folder / "rows.json", folder / "upstream.log");
+  INFO(io::read_text(folder / "upstream.log"));
+  if (status == 77) FORESIGHT_SKIP("the Python package lerobot is not installed");
+  CHECK(status == 0);
 }
 
 }  // namespace

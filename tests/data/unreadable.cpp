@@ -216,6 +216,7 @@ TEST_CASE("films that go bad during an epoch are named with their episode") {
   contains(spoiled, "bad_file");
   contains(spoiled, folder.film(3).string() + ": frame ");
   contains(spoiled, " [episode_0003, rows ");  // whose file was named already
+  contains(spoiled, "(--loader.unreadable skip) goes on without it");
   folder.cut(2);
   contains(first_problem(in_order), "bad_file");
   contains(first_problem(in_order), folder.film(2).string() + ": has changed");

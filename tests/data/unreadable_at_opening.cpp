@@ -12,6 +12,7 @@
 #include "foresight/data/loader.hpp"
 #include "foresight/data/statistics.hpp"
 #include "hdf5_recordings.hpp"
+#include "opened_recording.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -22,14 +23,8 @@ namespace fs = std::filesystem;
 
 // `spoil` takes the frames of episode `lost` away.
 void check_lost(const fs::path& path, int64_t lost, const std::function<void()>& spoil) {
-  std::shared_ptr<const Dataset> whole;
-  try {
-    whole = open_dataset(path);
-  } catch (const Error& error) {
-    if (error.category() != ErrorCategory::unsupported) throw;
-    WARN("SKIPPED: " << error.what());
-    return;
-  }
+  const auto whole = opened_or_skipped(path);
+  if (!whole) return;
   INFO(path << ", episode " << lost);
   const int64_t other = lost == 0 ? 1 : 0;
   const Tensor frames = whole->read_frames(other, {0});

@@ -46,6 +46,20 @@ TEST_CASE("weights are opened by their content, whatever the file is called") {
       ErrorCategory::not_found, [&] { io::open_weights(folder / "none.pt"); }, "none.pt"));
 }
 
+TEST_CASE("a pointer of git-lfs in place of weights is named") {
+  const TemporaryFolder folder;
+  write_bytes(folder / "config.json", "{}");
+  for (const auto* name : {"a.pt", "b.safetensors", "model.safetensors"}) {
+    INFO(name);
+    write_bytes(folder / name,
+                "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n");
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { io::open_weights(folder / name); }, name, "git-lfs"));
+  }
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { io::open_weights(folder.path()); }, "git-lfs"));
+}
+
 TEST_CASE("a folder with one file of weights stands for it, config.json included") {
   const TemporaryFolder folder;
   CHECK(fails_with(

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hugging Face folders of image encoders as they lie on disk: shards, encoders within classifiers,
 // and what is said of folders that contradict themselves.
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -47,6 +51,19 @@ bool refused(ErrorCategory category, Spoil&& spoil, const Words&... words) {
       category, [&] { folder.load(); }, words...);
 }
 
+// Whether memory of this process is a mapped file of that name.
+bool lies_in_file(const void* memory, const std::string& name) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2 && begin <= address &&
+        address < end)
+      return line.ends_with(name);
+  }
+  return false;
+}
+
 }  // namespace
 
 TEST_CASE("an encoder's weights may stay in the mapped file of its folder") {
@@ -62,6 +79,28 @@ TEST_CASE("an encoder's weights may stay in the mapped file of its folder") {
     CHECK(at::equal(found[i].second, expected[i].second));
     CHECK(mapped.contains(found[i].second.const_data_ptr()));
     CHECK_FALSE(mapped.contains(expected[i].second.const_data_ptr()));
+  }
+}
+
+TEST_CASE("a model of any family may stay in the mapped file of its folder") {
+  if (!std::filesystem::exists("/proc/self/maps")) {
+    WARN("no /proc/self/maps here");
+    return;
+  }
+  for (const auto* type : {"vit", "vjepa2"}) {
+    INFO(type);
+    const auto mapped = [&](io::Placement placement) {
+      const auto model =
+          models::load_hf_model(goldens_folder() / "hf/checkpoints" / type, placement);
+      const auto weights = model.module->parameters();
+      const auto count = std::count_if(weights.begin(), weights.end(), [](const Tensor& weight) {
+        return lies_in_file(weight.const_data_ptr(), "model.safetensors");
+      });
+      return static_cast<double>(count) / static_cast<double>(weights.size());
+    };
+    // Queries, keys and values that a file has apart are made one.
+    CHECK(mapped(io::Placement::share) >= (type == std::string("vit") ? 1.0 : 0.5));
+    CHECK(mapped(io::Placement::copy) == 0.0);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_models.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "foresight/nn/vit_layouts.hpp"
 #include "golden.hpp"
 #include "temporary_folder.hpp"
 

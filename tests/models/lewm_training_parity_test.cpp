@@ -51,11 +51,12 @@ enum class Precision { fp32, bf16 };
 
 // A training fixture's model, batch and optimisers.
 struct TrainingRun {
-  explicit TrainingRun(Golden& golden)
-      : golden(golden), model(golden_jepa(golden, training_options(golden))) {
+  explicit TrainingRun(Golden& golden, at::ScalarType type = at::kFloat)
+      : golden(golden), type(type), model(golden_jepa(golden, training_options(golden))) {
+    model->to(type);
     model->train();
-    images = golden.input("pixels");
-    blocks = golden.input("action").nan_to_num(0.0);
+    images = golden.input("pixels", type);
+    blocks = golden.input("action", type).nan_to_num(0.0);
     blocks = blocks.narrow(1, 0, images.size(1) - 1);
     const auto& o = golden.config().at("optimizer");
     const auto settings = torch::optim::AdamWOptions(o.at("lr").get<double>())
@@ -72,8 +73,8 @@ struct TrainingRun {
   // With bf16 as TrainOptions.precision = bf16 makes it: weights, sums and the loss in float32.
   losses::Terms backward(int64_t step, Precision precision = Precision::fp32) {
     RecordedNoise noise;
-    if (const auto key = "inputs/sigreg_A_raw_" + std::to_string(step); golden.has(key))
-      noise.push(golden.at(key));
+    if (const auto key = "sigreg_A_raw_" + std::to_string(step); golden.has("inputs/" + key))
+      noise.push(golden.input(key, type));
     for (const auto& optimizer : optimizers) optimizer->zero_grad();
     losses::Terms terms;
     {
@@ -134,6 +135,7 @@ struct TrainingRun {
   }
 
   Golden& golden;
+  at::ScalarType type;
   std::shared_ptr<models::Jepa> model;
   Tensor images, blocks;
   std::vector<std::vector<Tensor>> groups;
@@ -195,41 +197,52 @@ TEST_CASE("a LeWM training step has the reference's losses, gradients and update
   for_each_golden("lewm/lewm_train_step", [](Golden& golden) {
     check_bfloat16_step(golden, {{"prediction", "pred_loss"}, {"sigreg", "sigreg_loss"}});
     const double lr = golden.config().at("optimizer").at("lr");
-    {
-      TrainingRun run(golden);
-      {
+    const auto lrs = golden.output("steps3_lr");
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      INFO("in " << c10::toString(type));
+      const bool is_float = type == at::kFloat;  // in which weights are recorded
+      // SIGReg's knots and their weights are float32 in its float64 run.
+      const auto compare = [&](const std::string& key, const Tensor& actual) {
+        if (is_float)
+          golden.compare("outputs/" + key, actual);
+        else
+          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-6, 0});
+      };
+      TrainingRun one(golden, type);
+      if (is_float) {
         at::NoGradGuard no_grad;  // on a copy: a pass in training mode moves the batch statistics
-        const auto copy = run.model->copy();
-        golden.compare("outputs/emb", copy->encode_images(run.images, nn::Mode::train));
+        const auto copy = one.model->copy();
+        golden.compare("outputs/emb", copy->encode_images(one.images, nn::Mode::train));
         golden.compare("outputs/act_emb",
                        copy->embed_actions(golden.input("action").nan_to_num(0.0)));
       }
-      const auto terms = run.backward(0);
-      golden.compare("outputs/loss", terms.total());
-      golden.compare("outputs/pred_loss", terms.at("prediction").value);
-      golden.compare("outputs/sigreg_loss", terms.at("sigreg").value);
-      compare_gradients(golden, run);
-      golden.compare("outputs/grad_norm", run.apply(lr)[0]);
-      run.compare_state("after_step", run.gradients());
+      const auto terms = one.backward(0);
+      compare("loss", terms.total());
+      compare("pred_loss", terms.at("prediction").value);
+      compare("sigreg_loss", terms.at("sigreg").value);
+      if (is_float) compare_gradients(golden, one);
+      compare("grad_norm", one.apply(lr)[0]);
+      if (is_float) one.compare_state("after_step", one.gradients());
+
+      TrainingRun run(golden, type);
+      std::map<std::string, Tensor> first;
+      std::vector<Tensor> losses, predictions, norms;
+      for (int64_t step = 0; step < lrs.size(0); ++step) {
+        const auto terms = run.backward(step);
+        losses.push_back(terms.total().detach());
+        predictions.push_back(terms.at("prediction").value.detach());
+        norms.push_back(run.apply(lrs[step].item<double>())[0]);
+        if (step == 0) first = run.gradients();
+      }
+      compare("steps3_loss", at::stack(losses));
+      compare("steps3_pred_loss", at::stack(predictions));
+      compare("steps3_grad_norm", at::stack(norms));
+      if (is_float) run.compare_state("after_steps3", first);
     }
-    TrainingRun run(golden);
-    std::map<std::string, Tensor> first;
-    std::vector<Tensor> losses, predictions, norms;
-    const auto lrs = golden.output("steps3_lr");
-    for (int64_t step = 0; step < lrs.size(0); ++step) {
-      const auto terms = run.backward(step);
-      losses.push_back(terms.total().detach());
-      predictions.push_back(terms.at("prediction").value.detach());
-      norms.push_back(run.apply(lrs[step].item<double>())[0]);
-      if (step == 0) first = run.gradients();
-    }
-    golden.compare("outputs/steps3_loss", at::stack(losses));
-    golden.compare("outputs/steps3_pred_loss", at::stack(predictions));
-    golden.compare("outputs/steps3_grad_norm", at::stack(norms));
-    run.compare_state("after_steps3", first);
     CHECK(golden.uncompared("after_step").empty());
     CHECK(golden.uncompared("after_steps3").empty());
     CHECK(golden.uncompared("outputs") == std::vector<std::string>{"outputs/steps3_lr"});
+    CHECK(golden.uncompared("outputs64") == std::vector<std::string>{"outputs64/steps3_lr"});
   });
 }
 
@@ -237,37 +250,41 @@ TEST_CASE("a PLDM training step has the reference's losses, gradients and update
           "[parity][device]") {
   for_each_golden("lewm/pldm_train_step", [](Golden& golden) {
     check_bfloat16_step(golden, {{"prediction", "pred_loss"}, {"std", "std_loss"}});
-    TrainingRun run(golden);
-    {
-      at::NoGradGuard no_grad;
-      const auto copy = run.model->copy();
-      const auto z = copy->encode_images(run.images, nn::Mode::train);
-      golden.compare("outputs/emb", z);
-      golden.compare("outputs/act_emb",
-                     copy->embed_actions(golden.input("action").nan_to_num(0.0)));
-      golden.compare("outputs/act_pred", copy->infer_actions(z));
-      golden.compare("outputs/act_label", run.blocks);
-      // Terms that the recipe weighs with zero are reported there all the same.
-      golden.compare("outputs/std_loss", losses::vicreg_std(z));
-      golden.compare("outputs/std_t_loss", losses::vicreg_std_t(z));
-      golden.compare("outputs/cov_loss", losses::vicreg_cov(z));
-      golden.compare("outputs/cov_t_loss", losses::vicreg_cov_t(z));
-      golden.compare("outputs/temp_align_loss", losses::temporal_similarity(z));
-      golden.compare("outputs/idm_loss",
-                     losses::inverse_dynamics(copy->infer_actions(z), run.blocks));
-      if (golden.has("outputs/temp_straight_loss"))
-        golden.compare("outputs/temp_straight_loss", losses::straightening(z));
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      INFO("in " << c10::toString(type));
+      const bool is_float = type == at::kFloat;  // in which weights are recorded
+      TrainingRun run(golden, type);
+      {
+        at::NoGradGuard no_grad;
+        const auto copy = run.model->copy();
+        const auto z = copy->encode_images(run.images, nn::Mode::train);
+        golden.compare_run("emb", z);
+        golden.compare_run("act_emb",
+                           copy->embed_actions(golden.input("action", type).nan_to_num(0.0)));
+        golden.compare_run("act_pred", copy->infer_actions(z));
+        golden.compare_run("act_label", run.blocks);
+        // Terms that the recipe weighs with zero are reported there all the same.
+        golden.compare_run("std_loss", losses::vicreg_std(z));
+        golden.compare_run("std_t_loss", losses::vicreg_std_t(z));
+        golden.compare_run("cov_loss", losses::vicreg_cov(z));
+        golden.compare_run("cov_t_loss", losses::vicreg_cov_t(z));
+        golden.compare_run("temp_align_loss", losses::temporal_similarity(z));
+        golden.compare_run("idm_loss",
+                           losses::inverse_dynamics(copy->infer_actions(z), run.blocks));
+        golden.compare_run("temp_straight_loss", losses::straightening(z));
+      }
+      const auto terms = run.backward(0);
+      golden.compare_run("loss", terms.total());
+      golden.compare_run("pred_loss", terms.at("prediction").value);
+      if (is_float) compare_gradients(golden, run);
+      const auto norms = run.apply(golden.config().at("optimizer").at("lr"));
+      golden.compare_run("grad_norm_model", norms[0]);
+      golden.compare_run("grad_norm_idm", norms[1]);
+      if (is_float) run.compare_state("after_step", run.gradients());
     }
-    const auto terms = run.backward(0);
-    golden.compare("outputs/loss", terms.total());
-    golden.compare("outputs/pred_loss", terms.at("prediction").value);
-    compare_gradients(golden, run);
-    const auto norms = run.apply(golden.config().at("optimizer").at("lr"));
-    golden.compare("outputs/grad_norm_model", norms[0]);
-    golden.compare("outputs/grad_norm_idm", norms[1]);
-    run.compare_state("after_step", run.gradients());
     CHECK(golden.uncompared("after_step").empty());
     CHECK(golden.uncompared("outputs").empty());
+    CHECK(golden.uncompared("outputs64").empty());
   });
 }
 

@@ -3,6 +3,7 @@
 // asked to, and the file never changes.
 #include <array>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <string>
 
@@ -36,7 +37,8 @@ void check_same(const io::NamedTensors& found, const ByName& expected) {
 }
 
 // Encoders of `blocks` blocks of this width; the rest is small.
-void write_families(const TemporaryFolder& folder, int64_t width, int64_t heads, int64_t blocks) {
+void write_families(const TemporaryFolder& folder, int64_t width, int64_t heads, int64_t blocks,
+                    at::ScalarType type = at::kFloat) {
   auto dino_wm = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0);
   auto& images = dino_wm.encoder;
   images.width = width;
@@ -49,9 +51,11 @@ void write_families(const TemporaryFolder& folder, int64_t width, int64_t heads,
   clips.heads = heads;
   clips.depth = blocks;
   clips.mlp_width = 4 * width;
-  const DinoWm first(dino_wm, 3);
+  DinoWm first(dino_wm, 3);
+  first.to(type);
   write_dino_wm(folder / "dino_wm", first, dino_wm_bundle_config(first));
-  const VJepa2Ac second(arm, 3);
+  VJepa2Ac second(arm, 3);
+  second.to(type);
   write_vjepa2_ac(folder / "vjepa2_ac", second, vjepa2_ac_bundle_config(second));
 }
 
@@ -162,6 +166,36 @@ TEST_CASE("a world model that shares its bundle's file takes no memory of the pr
     CHECK(memory_taken(Placement::share) < 0.25 * mib);
     CHECK(memory_taken(Placement::share_frozen) < 0.25 * mib);
     CHECK(memory_taken(Placement::copy) > 0.75 * mib);
+  }
+}
+
+TEST_CASE("a model that was saved in bfloat16 is in memory once as it is read, or not at all") {
+  const auto reset = [] {
+    anonymous_memory();  // what is free goes back to the system
+    std::ofstream peak("/proc/self/clear_refs");
+    return static_cast<bool>(peak << 5 << std::flush);
+  };
+  if (status_line("VmHWM:") < 0 || !reset()) {
+    WARN("/proc/self tells no peak of memory here");
+    return;
+  }
+  const TemporaryFolder folder;
+  write_families(folder, 512, 8, 10, at::kBFloat16);
+  for (const auto* family : kFamilies) {
+    INFO(family);
+    double mib = 0;
+    for (const auto& [name, tensor] : io::read_bundle(folder / family).model_tensors())
+      mib += static_cast<double>(tensor.nbytes()) / (1 << 20);
+    REQUIRE(mib > 48);
+    const auto peak_taken = [&](Placement placement) {
+      reset();
+      const auto before = status_line("VmHWM:");
+      const auto loaded = read_world_model(folder / family, placement);
+      CHECK(loaded.module->parameters().front().scalar_type() == at::kBFloat16);
+      return status_line("VmHWM:") - before;
+    };
+    CHECK(peak_taken(Placement::share) < 0.25 * mib);
+    CHECK(peak_taken(Placement::copy) < 2.5 * mib);  // its own, and pages of the file
   }
 }
 

@@ -3,6 +3,7 @@
 // that it is known to minimise.
 #include "foresight/planning/cma_es.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -54,6 +55,11 @@ TEST_CASE("strategy constants are those of the package cma", "[parity]") {
     same("c1", p.c_1);
     same("cmu", p.c_mu);
     same("chi_n", p.chi_n);
+    golden.compare("outputs64/const/mu",
+                   at::full({},
+                            std::count_if(p.weights.begin(), p.weights.end(),
+                                          [](double w) { return w > 0; }),
+                            at::kLong));
     golden.compare_within("outputs64/const/weights", at::tensor(p.weights, at::kDouble), kRelative);
   });
 }
@@ -69,7 +75,8 @@ TEST_CASE("the update follows the package cma in every generation", "[parity]") 
     CmaEs search(cma_parameters(n, samples, form), form, x0.unsqueeze(0), config.at("sigma0"),
                  golden.at("outputs64/const/C0").diagonal());
     const auto draws = golden.input("z");
-    std::vector<Tensor> x, f, order, mean, sigma, covariance, path_sigma, path_covariance, lengths;
+    std::vector<Tensor> x, y, f, order, mean, sigma, covariance, path_sigma, path_covariance;
+    std::vector<Tensor> lengths;
     for (int64_t g = 0; g < draws.size(0); ++g) {
       // Our factor is theirs up to the signs of eigenvectors, which are arbitrary: take theirs.
       auto state = search.state();
@@ -84,6 +91,7 @@ TEST_CASE("the update follows the package cma in every generation", "[parity]") 
       search.set_state(state);
 
       x.push_back(search.ask(draws[g].unsqueeze(0))[0]);
+      y.push_back((x.back() - state.mean[0]) / state.sigma[0]);
       f.push_back(config.at("objective") == "rosenbrock" ? rosenbrock(x.back())
                                                          : ellipsoid(x.back()));
       order.push_back(f.back().argsort());
@@ -97,6 +105,7 @@ TEST_CASE("the update follows the package cma in every generation", "[parity]") 
     }
     golden.compare_within("outputs64/D", at::stack(lengths), {1e-10, 1e-9, 0});
     golden.compare_within("outputs64/x", at::stack(x), kRelative);
+    golden.compare_within("outputs64/y", at::stack(y), kRelative);
     golden.compare_within("outputs64/f", at::stack(f), kRelative);
     golden.compare("outputs64/order", at::stack(order));
     golden.compare_within("outputs64/mean", at::stack(mean), kRelative);

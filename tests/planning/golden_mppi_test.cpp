@@ -29,8 +29,9 @@ Tensor pendulum_step(const Tensor& state, const Tensor& input) {
 
 struct Command {
   const nlohmann::json& config;
-  Tensor state;          // [N,nx] or [N,K,nx]
-  Tensor process_noise;  // [T,M*K,nx] or undefined
+  Tensor state;                                                  // [N,nx] or [N,K,nx]
+  Tensor process_noise;                                          // [T,M*K,nx] or undefined
+  std::shared_ptr<Tensor> visited = std::make_shared<Tensor>();  // [M,N,K,T,nx], by the last cost
 };
 
 // Cost [N,K] of candidates [N,K,T,nu]: the reference's rollout, M particles and terminal cost
@@ -46,11 +47,13 @@ Tensor swing_up_cost(const Command& command, const Tensor& actions) {
   x = x.unsqueeze(0).expand({particles, n, k, -1});
   auto total = at::zeros({particles, n, k}, actions.options());
   auto variance = at::zeros({n, k}, actions.options());
+  std::vector<Tensor> visited;
   for (int64_t t = 0; t < horizon; ++t) {
     const auto u = scaled.select(2, t);
     x = pendulum_step(x, u.unsqueeze(0).expand({particles, n, k, nu}));
     if (command.process_noise.defined())
       x = x + command.process_noise[t].reshape({particles, 1, k, -1});
+    visited.push_back(x);
     const auto theta = x.narrow(-1, 0, nu), omega = x.narrow(-1, nu, nu);
     auto cost = wrapped(theta).square().sum(-1) + 0.1 * omega.square().sum(-1) +
                 0.01 * u.square().sum(-1).unsqueeze(0);
@@ -60,6 +63,7 @@ Tensor swing_up_cost(const Command& command, const Tensor& actions) {
       variance = variance + cost.var(0, /*unbiased=*/true) *
                                 std::pow(config.at("var_discount").get<double>(), t);
   }
+  *command.visited = at::stack(visited, 3);
   if (config.at("terminal").get<bool>()) {
     const auto theta = x.narrow(-1, 0, nu), omega = x.narrow(-1, nu, nu);
     total = total + 5 * wrapped(theta).square().sum(-1) + omega.square().sum(-1) +
@@ -95,7 +99,12 @@ SamplingOptions settings(const nlohmann::json& config) {
   for (const auto& row : config.at("noise_sigma"))
     for (const auto& value : row) options.covariance.push_back(value);
   options.noise_mean = list(config.at("noise_mu"));
-  if (!config.at("u_init").is_null()) options.initial_mean = list(config.at("u_init"));
+  // In the reference's float64 run as well, rows that are filled with u_init have float32's digits.
+  if (!config.at("u_init").is_null()) {
+    options.initial_mean.clear();
+    for (const double value : config.at("u_init"))
+      options.initial_mean.push_back(static_cast<float>(value));
+  }
   options.zero_candidate = config.at("null_action");
   options.rate_step = config.value("delta_t", 1.0);
   options.knots = config.value("num_support_pts", int64_t{0});
@@ -107,25 +116,26 @@ SamplingOptions settings(const nlohmann::json& config) {
 
 class Commands {
  public:
-  explicit Commands(Golden& golden)
+  Commands(Golden& golden, at::ScalarType type)
       : golden_(golden),
+        type_(type),
         config_(golden.config()),
         kind_(config_.at("kind")),
         options_(settings(config_)),
         planner_(options_) {
     batched_ = kind_ == "batched";
     horizon_ = config_.at("T");
-    state_ = golden.input("state0");
+    state_ = golden.input("state0", type);
     if (!batched_) state_ = state_.unsqueeze(0);  // [1,nx] or [1,K,nx]
-    const auto start = golden.output("U_start");
+    const auto start = golden.output("U_start", type);
     const auto nu = start.size(-1);
     last_.mean = batched_ ? start : start.unsqueeze(0);
-    if (kind_ == "kmppi") last_.memory = {{"knots", at::zeros({1, options_.knots, nu})}};
+    if (kind_ == "kmppi") last_.memory = {{"knots", at::zeros({1, options_.knots, nu}, type)}};
     if (kind_ == "smppi") {
       // The reference lifts: its U is the rate, which starts at zero; the plan starts at a given U.
-      last_.memory = {{"rates", at::zeros({1, horizon_, nu})}};
-      last_.mean = golden.has("inputs/U_init") ? golden.input("U_init").unsqueeze(0)
-                                               : at::zeros({1, horizon_, nu});
+      last_.memory = {{"rates", at::zeros({1, horizon_, nu}, type)}};
+      last_.mean = golden.has("inputs/U_init") ? golden.input("U_init", type).unsqueeze(0)
+                                               : at::zeros({1, horizon_, nu}, type);
     }
   }
 
@@ -135,12 +145,13 @@ class Commands {
       INFO("command " << c);
       issue(static_cast<int64_t>(c), config_.at("commands")[c]);
     }
+    if (golden_.has("outputs/get_rollouts")) compare_rollouts();
   }
 
  private:
   Tensor draws(int64_t c) const {
-    const auto own = "inputs/z" + std::to_string(c);
-    return golden_.has(own) ? golden_.at(own) : golden_.input("z")[c];
+    const auto own = "z" + std::to_string(c);
+    return golden_.has("inputs/" + own) ? golden_.input(own, type_) : golden_.input("z", type_)[c];
   }
 
   void change_horizon(int64_t horizon) {
@@ -148,7 +159,7 @@ class Commands {
     auto mean = last_.mean.narrow(1, 0, rows);
     if (horizon > rows)
       mean = at::cat({mean, at::tensor(options_.initial_mean, at::kDouble)
-                                .to(at::kFloat)
+                                .to(type_)
                                 .expand({1, horizon - rows, -1})},
                      1);
     last_.mean = mean;
@@ -158,6 +169,7 @@ class Commands {
   void issue(int64_t c, const nlohmann::json& command) {
     if (command.contains("horizon")) change_horizon(command.at("horizon"));
     Problem problem;
+    problem.options = problem.options.dtype(type_);
     problem.batch = last_.mean.size(0);
     problem.horizon = horizon_;
     problem.action.dim = last_.mean.size(2);
@@ -166,12 +178,13 @@ class Commands {
     else
       set_limits(problem, config_.at("u_min"), config_.at("u_max"));
     Command now{config_, state_, {}};
-    if (golden_.has("inputs/process_noise")) now.process_noise = golden_.input("process_noise")[c];
+    if (golden_.has("inputs/process_noise"))
+      now.process_noise = golden_.input("process_noise", type_)[c];
     problem.cost = [now](const Tensor& actions) {
       return Costs{swing_up_cost(now, actions), {}, {}};
     };
     if (golden_.has("inputs/specific_actions"))
-      problem.proposals = golden_.input("specific_actions")[c].unsqueeze(0);
+      problem.proposals = golden_.input("specific_actions", type_)[c].unsqueeze(0);
     problem.warm_start =
         command.value("shift", true)
             ? planner_.advance(last_,
@@ -182,29 +195,59 @@ class Commands {
     const auto plan = planner_.solve(problem, noise);
     INFO(plan.message);
     REQUIRE(plan.status == Status::ok);
-    compare(c, plan);
+    compare(c, problem, plan, *now.visited);
     last_ = plan.warm_start;
     advance_state();
   }
 
-  void compare(int64_t c, const Plan& plan) {
+  // Not all that the reference makes of u_init in float64 is rounded to float32.
+  void check(const std::string& key, const Tensor& actual) {
+    if (type_ == at::kDouble && !config_.at("u_init").is_null())
+      golden_.compare_within("outputs64/" + key, actual, {1e-7, 1e-7, 0});
+    else
+      golden_.compare_run(key, actual);
+  }
+
+  void compare(int64_t c, const Problem& problem, const Plan& plan, const Tensor& visited) {
     const auto key = "command" + std::to_string(c) + "/";
     const auto one = [&](const Tensor& tensor) { return batched_ ? tensor : tensor[0]; };
-    golden_.compare(key + "state", one(state_));
+    check(key + "state", one(state_));
     const auto sequence = plan.warm_start.mean;  // [N,T,nu]
     const auto& record = plan.diagnostics.iteration[0];
-    golden_.compare(key + "U", one(kind_ == "smppi" ? record.mean : sequence));
+    check(key + "U", one(kind_ == "smppi" ? record.mean : sequence));
     const int64_t per_command = config_.at("u_per_command");
     const auto action =
         per_command == 1 ? sequence.select(1, 0) : sequence.narrow(1, 0, per_command);
-    golden_.compare(key + "action", one(action));
-    if (kind_ == "smppi") golden_.compare(key + "action_sequence", one(sequence));
-    if (kind_ == "kmppi")
-      golden_.compare(key + "theta", find_term(plan.warm_start.memory, "knots")[0]);
+    check(key + "action", one(action));
+    if (kind_ == "smppi") check(key + "action_sequence", one(sequence));
+    if (kind_ == "kmppi") check(key + "theta", find_term(plan.warm_start.memory, "knots")[0]);
     if (batched_) return;
-    golden_.compare(key + "perturbed_action", record.candidates[0]);
-    golden_.compare(key + "cost_total", record.costs[0]);
-    golden_.compare(key + "omega", record.weights[0]);
+    check(key + "perturbed_action", record.candidates[0]);
+    check(key + "cost_total", record.costs[0]);
+    check(key + "omega", record.weights[0]);
+    // What candidates differ from the start of the command by, limits applied.
+    const auto prior = at::tensor(options_.initial_mean, at::kDouble).to(type_);
+    auto start = complete_warm_start(problem, prior.expand({problem.width()}), options_.tail);
+    auto noise = record.candidates[0] - start;
+    if (kind_ == "smppi")
+      noise = noise / options_.rate_step - find_term(problem.warm_start.memory, "rates");
+    check(key + "noise", noise);
+    if (kind_ == "kmppi")
+      check(key + "noise_theta",
+            record.variables[0] - find_term(problem.warm_start.memory, "knots"));
+    const std::string run = type_ == at::kDouble ? "outputs64/" : "outputs/";
+    if (!golden_.has(run + key + "states")) return;  // some float64 runs were recorded without
+    check(key + "states", visited.select(1, 0));
+    check(key + "actions", record.candidates.expand({config_.at("M").get<int64_t>(), -1, -1, -1}));
+  }
+
+  // Two copies of the last sequence, from the first state.
+  void compare_rollouts() {
+    const auto sequence = last_.mean[0] * config_.at("u_scale").get<double>();
+    auto x = golden_.input("state0", type_);
+    std::vector<Tensor> states;
+    for (const auto& u : sequence.unbind(0)) states.push_back(x = pendulum_step(x, u));
+    check("get_rollouts", at::stack(states).unsqueeze(0).expand({2, -1, -1}));
   }
 
   // The plant takes the first returned action, scaled, without noise.
@@ -215,6 +258,7 @@ class Commands {
   }
 
   Golden& golden_;
+  at::ScalarType type_;
   const nlohmann::json& config_;
   std::string kind_;
   bool batched_ = false;
@@ -227,17 +271,17 @@ class Commands {
 
 TEST_CASE("MPPI and its smooth and kernel variants follow pytorch_mppi command by command",
           "[parity]") {
-  for_each_golden("mppi/mppi", [](Golden& golden) { Commands(golden).run(); });
-  for (const auto* variant : {"mppi/smppi", "mppi/kmppi", "mppi/batched"})
-    for_each_golden(variant, [](Golden& golden) { Commands(golden).run(); });
+  for (const auto* kind : {"mppi/mppi", "mppi/smppi", "mppi/kmppi", "mppi/batched"})
+    for_each_golden_run(kind,
+                        [](Golden& golden, at::ScalarType type) { Commands(golden, type).run(); });
 }
 
 TEST_CASE("KMPPI's interpolation equals the reference's", "[parity]") {
   for_each_golden("mppi/kmppi", [](Golden& golden) {
-    golden.compare("interp_matrix",
-                   knot_matrix(golden.config().at("T"), golden.config().at("num_support_pts"),
-                               KnotKernel::rbf, golden.config().at("rbf_sigma"))
-                       .to(at::kFloat));
+    const auto matrix = knot_matrix(golden.config().at("T"), golden.config().at("num_support_pts"),
+                                    KnotKernel::rbf, golden.config().at("rbf_sigma"));
+    golden.compare("outputs/interp_matrix", matrix.to(at::kFloat));
+    golden.compare("outputs64/interp_matrix", matrix);
   });
 }
 

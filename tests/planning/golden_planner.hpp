@@ -2,18 +2,33 @@
 // Problems and settings of planners as fixtures record them, for a replay of their search.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 
+#include "foresight/planning/plan.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/problem.hpp"
-#include "test_device.hpp"
+#include "golden.hpp"
 
 namespace foresight {
 
-/// A problem whose search is on the test_device(), where a fixture's tensors are.
-inline Problem golden_problem() {
+/// Calls `test` for every file of a family in both precisions in which the reference ran it: inputs
+/// are golden.input(key, type), results go to golden.compare_run().
+inline void for_each_golden_run(const std::string& family,
+                                const std::function<void(Golden&, at::ScalarType)>& test) {
+  for_each_golden(family, [&](Golden& golden) {
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      INFO("in " << c10::toString(type));
+      test(golden, type);
+    }
+  });
+}
+
+/// A problem whose search is in `type` on the test_device(), where a fixture's tensors are.
+inline Problem golden_problem(at::ScalarType type = at::kFloat) {
   Problem problem;
-  problem.options = problem.options.device(test_device());
+  problem.options = problem.options.device(test_device()).dtype(type);
   return problem;
 }
 
@@ -36,6 +51,15 @@ inline SamplingOptions replayed_eb_jepa(const nlohmann::json& planner) {
   options.temperature = planner.value("temperature", 0.005);
   if (is_cem && planner.at("max_norms").is_null()) options.bound = BoundKind::none;
   return options;
+}
+
+/// What an eb_jepa fixture calls its plan [H,A]: the last mean of its CEM is not bounded once more,
+/// as ours is, which is up to 1e-6 shorter (the guard of the division by its length).
+inline Tensor eb_jepa_answer(const Plan& plan, bool is_cem) {
+  if (!is_cem) return plan.actions[0];
+  const auto mean = plan.diagnostics.iteration.back().mean[0];
+  CHECK(at::allclose(plan.actions[0], mean, /*rtol=*/0, /*atol=*/2e-6));
+  return mean;
 }
 
 }  // namespace foresight

@@ -42,11 +42,12 @@ GradientOptions settings(const nlohmann::json& item, const nlohmann::json& solve
 // over a chunk depends on them.
 Problem chunk(const Problem& whole, const Golden& golden, const std::string& inputs, int64_t first,
               int64_t count) {
+  const auto type = whole.options.dtype().toScalarType();
   Problem part = whole;
   part.batch = count;
   part.cost = reference_cost(golden.config().at("cost"),
-                             golden.input(inputs + "x0").narrow(0, first, count),
-                             golden.input(inputs + "goal").narrow(0, first, count));
+                             golden.input(inputs + "x0", type).narrow(0, first, count),
+                             golden.input(inputs + "goal", type).narrow(0, first, count));
   if (whole.warm_start.mean.defined())
     part.warm_start.mean = whole.warm_start.mean.narrow(0, first, count);
   for (auto& [name, value] : part.warm_start.memory) value = value.narrow(0, first, count);
@@ -55,11 +56,11 @@ Problem chunk(const Problem& whole, const Golden& golden, const std::string& inp
 
 // Start noise, then step noise, of some problems.
 void push_draws(RecordedNoise& noise, const Golden& golden, const std::string& start,
-                const std::string& steps, int64_t first, int64_t count) {
-  const auto initial = golden.input(start).narrow(0, first, count);
+                const std::string& steps, int64_t first, int64_t count, at::ScalarType type) {
+  const auto initial = golden.input(start, type).narrow(0, first, count);
   if (initial.size(1) > 0) noise.push(initial);
   if (!golden.has("inputs/" + steps)) return;
-  const auto draws = golden.input(steps);
+  const auto draws = golden.input(steps, type);
   for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i].narrow(0, first, count));
 }
 
@@ -79,7 +80,7 @@ std::vector<Plan> solve_chunks(const Planner& planner, const Problem& whole, con
   std::vector<Plan> plans;
   over_chunks(whole.batch, item.at("batch_size"), 0, [&](int64_t first, int64_t count) {
     RecordedNoise noise;
-    push_draws(noise, golden, start, steps, first, count);
+    push_draws(noise, golden, start, steps, first, count, whole.options.dtype().toScalarType());
     plans.push_back(planner.solve(chunk(whole, golden, inputs, first, count), noise));
     CHECK(plans.back().status != Status::failed);
     INFO(plans.back().message);
@@ -97,52 +98,63 @@ Tensor together(const std::vector<Plan>& plans, int64_t axis, Pick&& pick) {
 }
 
 void compare_steps(Golden& golden, const std::string& name, const std::vector<Plan>& plans) {
-  golden.compare(name + "_params", together(plans, 1, [](const Plan& plan) {
-                   return per_iteration(plan, [](const auto& r) { return r.candidates; });
-                 }));
-  golden.compare(name + "_costs", together(plans, 1, [](const Plan& plan) {
-                   return per_iteration(plan, [](const auto& r) { return r.costs; });
-                 }));
-  golden.compare(name + "_best_index", together(plans, 0, [](const Plan& plan) {
-                   return plan.diagnostics.iteration.back().costs.argmin(1);
-                 }));
+  golden.compare_run(name + "_params", together(plans, 1, [](const Plan& plan) {
+                       return per_iteration(plan, [](const auto& r) { return r.candidates; });
+                     }));
+  golden.compare_run(name + "_costs", together(plans, 1, [](const Plan& plan) {
+                       return per_iteration(plan, [](const auto& r) { return r.costs; });
+                     }));
+  golden.compare_run(name + "_best_index", together(plans, 0, [](const Plan& plan) {
+                       return plan.diagnostics.iteration.back().costs.argmin(1);
+                     }));
 }
 
 TEST_CASE("gradient planning follows stable-worldmodel in every step", "[parity][device]") {
-  for_each_golden("planners/gradient", [](Golden& golden) {
+  for_each_golden_run("planners/gradient", [](Golden& golden, at::ScalarType type) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
       INFO("case " << name);
       const auto options = settings(item, item.at("solver"));
-      const auto problem = reference_problem(golden, item, name + "_", false);
+      const auto problem = reference_problem(golden, item, name + "_", false, type);
       const auto plans = solve_chunks(GradientPlanner(options), problem, golden, item, name + "_",
                                       name + "_init_noise", name + "_step_noise");
       compare_steps(golden, name, plans);
-      if (options.clip_norm == 0)
-        golden.compare(name + "_grads", together(plans, 1, [](const Plan& plan) {
-                         auto rows = plan.diagnostics.iteration;
-                         std::vector<Tensor> gradients;
-                         for (const auto& row : rows)
-                           if (row.gradient.defined()) gradients.push_back(row.gradient);
-                         return at::stack(gradients);
-                       }));
-      golden.compare(name + "_actions",
-                     together(plans, 0, [](const Plan& p) { return p.actions; }));
-      golden.compare(name + "_reported_cost",
-                     together(plans, 0, [](const Plan& p) { return p.cost; }));
+      // All entries but the last, which is the evaluation after the last step.
+      const auto steps = [&](auto&& pick) {
+        return together(plans, 1, [&](const Plan& plan) {
+          return per_iteration(plan, pick).narrow(0, 0, options.iterations);
+        });
+      };
+      const auto gradients = together(plans, 1, [](const Plan& plan) {
+        std::vector<Tensor> rows;
+        for (const auto& row : plan.diagnostics.iteration)
+          if (row.gradient.defined()) rows.push_back(row.gradient);
+        return at::stack(rows);
+      });
+      golden.compare_run(name + "_grads", gradients);
+      if (golden.has("outputs/" + name + "_cb_GradNormRecorder")) {
+        const auto mean_norm = [](const Tensor& rows) { return rows.norm(2, {3, 4}).mean(2); };
+        golden.compare_run(name + "_cb_GradNormRecorder", mean_norm(gradients));
+        golden.compare_run(name + "_cb_ActionNormRecorder",
+                           mean_norm(steps([](const auto& r) { return r.candidates; })));
+      }
+      golden.compare_run(name + "_actions",
+                         together(plans, 0, [](const Plan& p) { return p.actions; }));
+      golden.compare_run(name + "_reported_cost",
+                         together(plans, 0, [](const Plan& p) { return p.cost; }));
     }
   });
 }
 
 TEST_CASE("projection to the simplex equals stable-worldmodel's and its own definition",
           "[parity][device]") {
-  for_each_golden("planners/pgd", [](Golden& golden) {
+  for_each_golden_run("planners/pgd", [](Golden& golden, at::ScalarType type) {
     const auto& shape = golden.config().at("projection");
     const int64_t symbols = shape.at("K"), blocks = shape.at("blocks");
     const auto projected =
-        project_to_simplex(golden.input("projection").unflatten(-1, {blocks, symbols})).cpu();
-    golden.compare("projection", projected.flatten(-2));
-    CHECK(at::allclose(projected.sum(-1), at::ones({3, 4, blocks}), 1e-5, 1e-6));
+        project_to_simplex(golden.input("projection", type).unflatten(-1, {blocks, symbols})).cpu();
+    golden.compare_run("projection", projected.flatten(-2));
+    CHECK(at::allclose(projected.sum(-1), at::ones({3, 4, blocks}, type), 1e-5, 1e-6));
     CHECK(projected.ge(0).all().item<bool>());
   });
   const auto inside = at::tensor({0.2, 0.3, 0.5});
@@ -150,7 +162,7 @@ TEST_CASE("projection to the simplex equals stable-worldmodel's and its own defi
 }
 
 TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity][device]") {
-  for_each_golden("planners/pgd", [](Golden& golden) {
+  for_each_golden_run("planners/pgd", [](Golden& golden, at::ScalarType type) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
       INFO("case " << name);
@@ -158,20 +170,20 @@ TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity
       options.optimizer = ActionOptimizer::sgd;
       options.learning_rate = 1.0;
       options.projection = Projection::simplex;
-      auto problem = reference_problem(golden, item, name + "_", false);
+      auto problem = reference_problem(golden, item, name + "_", false, type);
       const auto symbols = problem.action.dim, block = problem.action.block;
       if (golden.has("inputs/" + name + "_init_action"))
         problem.warm_start.mean =
-            at::one_hot(golden.input(name + "_init_action"), symbols).to(at::kFloat).flatten(-2);
+            at::one_hot(golden.input(name + "_init_action"), symbols).to(type).flatten(-2);
       const auto plans = solve_chunks(GradientPlanner(options), problem, golden, item, name + "_",
                                       name + "_init_noise", name + "_step_noise");
       compare_steps(golden, name, plans);
       const auto actions = together(plans, 0, [](const Plan& p) { return p.actions; });
-      golden.compare(name + "_actions", actions.unflatten(-1, {block, symbols}).argmax(-1));
+      golden.compare_run(name + "_actions", actions.unflatten(-1, {block, symbols}).argmax(-1));
       // Upstream reports the relaxed cost; ours is that of the symbols.
-      golden.compare(name + "_reported_cost", together(plans, 0, [](const Plan& p) {
-                       return p.diagnostics.iteration.back().costs.amin(1);
-                     }));
+      golden.compare_run(name + "_reported_cost", together(plans, 0, [](const Plan& p) {
+                           return p.diagnostics.iteration.back().costs.amin(1);
+                         }));
       const auto cost = problem.cost(actions.unsqueeze(1)).total.squeeze(1);
       CHECK(
           at::allclose(together(plans, 0, [](const Plan& p) { return p.cost; }), cost, 1e-5, 1e-6));
@@ -179,9 +191,31 @@ TEST_CASE("projected gradients follow stable-worldmodel in every step", "[parity
   });
 }
 
+// Constraints, multipliers and penalty weights of every outer iteration.
+void compare_updates(Golden& golden, const std::string& key, const std::vector<Plan>& plans) {
+  const auto of_updates = [&](auto&& pick) {
+    return together(plans, 1, [&](const Plan& plan) {
+      std::vector<Tensor> rows;
+      for (const auto& update : plan.diagnostics.multiplier_updates) rows.push_back(pick(update));
+      return at::stack(rows);
+    });
+  };
+  const auto constraints = of_updates([](const auto& u) { return u.constraint; });
+  golden.compare_run(key + "_constraints", constraints);
+  golden.compare_run(key + "_lambdas", of_updates([](const auto& u) { return u.multipliers; }));
+  std::vector<double> rho;
+  std::vector<Tensor> violations;
+  for (const auto& update : plans.front().diagnostics.multiplier_updates) rho.push_back(update.rho);
+  for (const auto& plan : plans)
+    violations.push_back(
+        at::relu(plan.diagnostics.multiplier_updates.back().constraint).mean().reshape({1}));
+  golden.compare_run(key + "_rho", at::tensor(rho, constraints.options()));
+  golden.compare_run(key + "_constraint_violation", at::cat(violations));
+}
+
 TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive solves",
           "[parity][device]") {
-  for_each_golden("planners/lagrangian", [](Golden& golden) {
+  for_each_golden_run("planners/lagrangian", [](Golden& golden, at::ScalarType type) {
     for (const auto& item : golden.config().at("cases")) {
       const std::string name = item.at("name");
       INFO("case " << name);
@@ -203,7 +237,7 @@ TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive s
       for (int64_t solve = 0; solve < item.at("solves").get<int64_t>(); ++solve) {
         const auto index = std::to_string(solve), key = name + "_" + index;
         INFO("solve " << solve);
-        auto problem = reference_problem(golden, item, key + "_", false);
+        auto problem = reference_problem(golden, item, key + "_", false, type);
         problem.warm_start.memory = left.memory;
         // The unconstrained case runs on the same file's cost without its constraints.
         const bool unconstrained = item.value("unconstrained", false);
@@ -221,25 +255,22 @@ TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive s
             };
           RecordedNoise noise;
           push_draws(noise, golden, name + "_init_noise_" + index, name + "_step_noise_" + index,
-                     first, count);
+                     first, count, type);
           plans.push_back(planner.solve(part, noise));
           INFO(plans.back().message);
           CHECK(plans.back().status != Status::failed);
         }
         compare_steps(golden, key, plans);
-        golden.compare(key + "_actions",
-                       together(plans, 0, [](const Plan& p) { return p.actions; }));
-        golden.compare(key + "_reported_cost",
-                       together(plans, 0, [](const Plan& p) { return p.cost; }));
-        if (golden.has("outputs/" + key + "_lambdas") && options.keep_multipliers) {
-          const auto multipliers = together(plans, 0, [](const Plan& p) {
-            return find_term(p.warm_start.memory, "multipliers");
-          });
-          const auto expected = golden.output(key + "_lambdas")[-1];
-          const auto tolerance = golden.tolerance_of("outputs/" + key + "_lambdas");
-          CHECK(at::allclose(multipliers, expected, tolerance.rtol, tolerance.atol));
-          left.memory = {{"multipliers", multipliers}};
-        }
+        golden.compare_run(key + "_actions",
+                           together(plans, 0, [](const Plan& p) { return p.actions; }));
+        golden.compare_run(key + "_reported_cost",
+                           together(plans, 0, [](const Plan& p) { return p.cost; }));
+        if (unconstrained) continue;
+        compare_updates(golden, key, plans);
+        if (options.keep_multipliers)
+          left.memory = {{"multipliers", together(plans, 0, [](const Plan& p) {
+                            return find_term(p.warm_start.memory, "multipliers");
+                          })}};
       }
     }
   });
@@ -247,7 +278,7 @@ TEST_CASE("the augmented Lagrangian follows stable-worldmodel over consecutive s
 
 TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients",
           "[parity][device]") {
-  for_each_golden("dino_wm/gd", [](Golden& golden) {
+  for_each_golden_run("dino_wm/gd", [](Golden& golden, at::ScalarType type) {
     const auto& planner = golden.config().at("planner");
     const bool random_start = planner.at("sample_type") == "randn";
     GradientOptions options;
@@ -261,17 +292,17 @@ TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients"
     options.returned = GradientAnswer::last;
     options.noise_sharing = NoiseSharing::per_problem;
     options.record = PlannerRecord::everything;
-    const auto gradients = golden.output("action_gradient");  // [I,B,H,A]
-    auto problem = golden_problem();
+    const auto gradients = golden.output("action_gradient", type);  // [I,B,H,A]
+    auto problem = golden_problem(type);
     problem.batch = gradients.size(1);
     problem.horizon = gradients.size(2);
     problem.action.dim = gradients.size(3);
-    if (golden.has("inputs/warm_start")) problem.warm_start.mean = golden.input("warm_start");
+    if (golden.has("inputs/warm_start")) problem.warm_start.mean = golden.input("warm_start", type);
     if (!random_start) {
       // Rows without a warm start are the environment's zero action, normalised.
       const int64_t repeats = golden.config().at("frameskip");
       const auto zero =
-          (-golden.input("action_mean") / golden.input("action_std")).repeat({repeats});
+          (-golden.input("action_mean", type) / golden.input("action_std", type)).repeat({repeats});
       problem.tail = [zero, horizon = problem.horizon](const Tensor& prefix) {
         return zero.expand({prefix.size(0), horizon - prefix.size(1), -1});
       };
@@ -284,15 +315,15 @@ TEST_CASE("DINO-WM's gradient planner is reproduced from its recorded gradients"
       return Costs{(actions * gradients[i].unsqueeze(1)).sum({2, 3}), {}, {}};
     };
     RecordedNoise noise;
-    if (random_start) noise.push(golden.input("init_noise").unsqueeze(1));
-    const auto draws = golden.input("noise");
+    if (random_start) noise.push(golden.input("init_noise", type).unsqueeze(1));
+    const auto draws = golden.input("noise", type);
     for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i].unsqueeze(1));
     const auto plan = GradientPlanner(options).solve(problem, noise);
     CHECK(plan.status == Status::ok);
     const auto visited = per_iteration(plan, [](const auto& r) { return r.candidates.squeeze(1); });
-    golden.compare("actions_before", visited.narrow(0, 0, options.iterations));
-    golden.compare("actions_after", visited.narrow(0, 1, options.iterations));
-    golden.compare("plan", plan.actions);
+    golden.compare_run("actions_before", visited.narrow(0, 0, options.iterations));
+    golden.compare_run("actions_after", visited.narrow(0, 1, options.iterations));
+    golden.compare_run("plan", plan.actions);
   });
 }
 

@@ -12,19 +12,21 @@ namespace {
 
 // The state after the fixture's context frames and the blocks between them.
 State context(const Golden& golden, const models::Jepa& model) {
-  const auto frames = golden.input("pixels");
+  const auto type = model.parameters().front().scalar_type();
+  const auto frames = golden.input("pixels", type);
   auto state = model.initial(frames.size(0));
   for (int64_t t = 0; t < frames.size(1); ++t)
     state = model.observe_latent(
-        state, t == 0 ? Tensor() : golden.input("action_history").select(1, t - 1),
+        state, t == 0 ? Tensor() : golden.input("action_history", type).select(1, t - 1),
         model.encode_images(frames.select(1, t), nn::Mode::infer).unsqueeze(1));
   return state;
 }
 
 TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity][device]") {
-  for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
+  for_each_golden_run("lewm/lewm_cem_plan", [](Golden& golden, at::ScalarType type) {
     c10::NoGradGuard no_grad;
     const auto model = golden_jepa(golden);
+    model->to(type);
     const auto& solver = golden.config().at("solver");
     auto options = lewm_cem();
     options.samples = solver.at("num_samples");
@@ -35,15 +37,15 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]
     options.record = PlannerRecord::everything;
 
     RecordedNoise noise;
-    const auto draws = golden.input("noise");  // [I,B,S,H,A]
+    const auto draws = golden.input("noise", type);  // [I,B,S,H,A]
     for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
     Task task(1);
-    const auto goal = golden.input("goal");
+    const auto goal = golden.input("goal", type);
     task.set(kGoal,
              model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer).unsqueeze(1));
     Objective objective;
     objective.add("goal", 1.0, goal_distance());
-    auto problem = golden_problem();
+    auto problem = golden_problem(type);
     problem.batch = draws.size(1);
     problem.horizon = draws.size(3);
     problem.action = model->spec().action;
@@ -52,14 +54,15 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]
     const auto plan = SamplingPlanner(options).solve(problem, noise);
     INFO(plan.message);
     CHECK(plan.status == Status::ok);
-    golden.compare("candidates", per_iteration(plan, [](const auto& r) { return r.candidates; }));
-    golden.compare("costs", per_iteration(plan, [](const auto& r) { return r.costs; }));
-    golden.compare("topk_inds", per_iteration(plan, [](const auto& r) { return r.survivors; }));
-    golden.compare("mean", per_iteration(plan, [](const auto& r) { return r.mean; }));
-    golden.compare("var", per_iteration(plan, [](const auto& r) { return r.std; }));
-    golden.compare("actions", plan.actions);
-    golden.compare("final_var", plan.diagnostics.iteration.back().std);
-    golden.compare("reported_cost", plan.diagnostics.survivor_cost[-1]);
+    golden.compare_run("candidates",
+                       per_iteration(plan, [](const auto& r) { return r.candidates; }));
+    golden.compare_run("costs", per_iteration(plan, [](const auto& r) { return r.costs; }));
+    golden.compare_run("topk_inds", per_iteration(plan, [](const auto& r) { return r.survivors; }));
+    golden.compare_run("mean", per_iteration(plan, [](const auto& r) { return r.mean; }));
+    golden.compare_run("var", per_iteration(plan, [](const auto& r) { return r.std; }));
+    golden.compare_run("actions", plan.actions);
+    golden.compare_run("final_var", plan.diagnostics.iteration.back().std);
+    golden.compare_run("reported_cost", plan.diagnostics.survivor_cost[-1]);
   });
 }
 

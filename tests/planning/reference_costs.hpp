@@ -90,11 +90,11 @@ inline CostFunction reference_cost(const nlohmann::json& settings, const Tensor&
   };
 }
 
-/// Problem of one case: sizes, cost, warm start. Limits are set when `bounded`.
+/// Problem of one case, searched in `type`: sizes, cost, warm start. Limits are set when `bounded`.
 inline Problem reference_problem(const Golden& golden, const nlohmann::json& item,
-                                 const std::string& inputs, bool bounded) {
+                                 const std::string& inputs, bool bounded, at::ScalarType type) {
   const auto& cost = golden.config().at("cost");
-  auto problem = golden_problem();
+  auto problem = golden_problem(type);
   problem.batch = item.at("n_envs");
   problem.horizon = item.at("horizon");
   problem.action.block = item.at("action_block");
@@ -108,10 +108,11 @@ inline Problem reference_problem(const Golden& golden, const nlohmann::json& ite
     problem.action.low = item.at("action_low").get<std::vector<double>>();
     problem.action.high = item.at("action_high").get<std::vector<double>>();
   }
-  problem.cost = reference_cost(cost, golden.input(inputs + "x0"), golden.input(inputs + "goal"));
-  const std::string warm = "inputs/" + inputs + "init_action";
-  if (golden.has(warm) && golden.at(warm).is_floating_point())
-    problem.warm_start.mean = golden.at(warm);
+  problem.cost =
+      reference_cost(cost, golden.input(inputs + "x0", type), golden.input(inputs + "goal", type));
+  const std::string warm = inputs + "init_action";
+  if (golden.has("inputs/" + warm) && golden.input(warm).is_floating_point())
+    problem.warm_start.mean = golden.input(warm, type);
   return problem;
 }
 

@@ -12,7 +12,7 @@ namespace foresight::vjepa2_planning_test {
 namespace {
 
 TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[parity][device]") {
-  for_each_golden("vjepa2/cem", [](Golden& golden) {
+  for_each_golden_run("vjepa2/cem", [](Golden& golden, at::ScalarType type) {
     c10::NoGradGuard no_grad;
     const auto& args = golden.config().at("mpc_args");
     const double maxnorm = args.at("maxnorm");
@@ -29,7 +29,7 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
                                       : tensor.clone());
       nn::load_state_dict(model, params, golden.name());
     }
-    model.to(test_device());
+    model.to(test_device(), type);
 
     auto options = vjepa2_ac_cem(maxnorm);
     options.record = PlannerRecord::everything;
@@ -45,18 +45,19 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
 
     RecordedNoise noise;
     const auto searched = at::tensor({0, 1, 2, 6}, at::kLong);
-    const auto draws = golden.input("noise").cpu();  // [I,H,S,4]
+    const auto draws = golden.input("noise", type).cpu();  // [I,H,S,4]
     for (int64_t i = 0; i < draws.size(0); ++i)
-      noise.push(at::zeros({1, samples, horizon, 7})
+      noise.push(at::zeros({1, samples, horizon, 7}, type)
                      .index_copy(3, searched, draws[i].transpose(0, 1).unsqueeze(0)));
     Task task(1);
-    task.set(kGoal, golden.input("goal_tokens"));
+    task.set(kGoal, golden.input("goal_tokens", type));
     Objective objective;
     objective.add("goal", 1.0,
                   goal_distance({.distance = Distance::l1, .reduction = Reduction::mean}));
-    const auto state = model.observe_latent(model.initial(1), {}, golden.input("context_tokens"),
-                                            golden.input("context_pose").select(1, 0));
-    auto problem = golden_problem();
+    const auto state =
+        model.observe_latent(model.initial(1), {}, golden.input("context_tokens", type),
+                             golden.input("context_pose", type).select(1, 0));
+    auto problem = golden_problem(type);
     problem.horizon = horizon;
     problem.action = model.spec().action;
     problem.cost = objective.cost_function(model, state, noise, task);
@@ -77,22 +78,23 @@ TEST_CASE("CEM on V-JEPA 2-AC follows the reference from tokens to plan", "[pari
     INFO(plan.message);
     CHECK(plan.status == Status::ok);
     const auto of_iterations = [&](auto&& pick) { return per_iteration(plan, pick).squeeze(1); };
-    golden.compare("candidates", of_iterations([](const auto& r) { return r.candidates; }));
-    golden.compare("energies", of_iterations([](const auto& r) { return r.costs; }));
-    golden.compare("elite_indices", of_iterations([](const auto& r) { return r.survivors; }));
+    golden.compare_run("candidates", of_iterations([](const auto& r) { return r.candidates; }));
+    golden.compare_run("energies", of_iterations([](const auto& r) { return r.costs; }));
+    golden.compare_run("elite_indices", of_iterations([](const auto& r) { return r.survivors; }));
     const auto of_searched = [&](auto&& pick) {
       return of_iterations(pick).cpu().index_select(2, searched);
     };
     const auto mean = of_searched([](const auto& r) { return r.mean; });
-    golden.compare_where("mean", mean, free.expand_as(mean));
-    golden.compare_where("std", of_searched([](const auto& r) { return r.std; }),
-                         free.expand_as(mean));
-    golden.compare_where("action", plan.actions[0],
-                         at::ones({horizon, 7}, at::kBool).index_copy(1, searched, free));
+    golden.compare_run("mean", mean, 0, free.expand_as(mean));
+    golden.compare_run("std", of_searched([](const auto& r) { return r.std; }), 0,
+                       free.expand_as(mean));
+    golden.compare_run("action", plan.actions[0], 0,
+                       at::ones({horizon, 7}, at::kBool).index_copy(1, searched, free));
 
     PhiloxNoise unused(0);
-    const auto first = model.rollout(state, golden.output("candidates")[0].unsqueeze(0), unused);
-    golden.compare("first_iteration_final_tokens", first.states.at("latent")[0].select(1, -1));
+    const auto first =
+        model.rollout(state, golden.output("candidates", type)[0].unsqueeze(0), unused);
+    golden.compare_run("first_iteration_final_tokens", first.states.at("latent")[0].select(1, -1));
   });
 }
 

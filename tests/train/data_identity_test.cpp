@@ -6,9 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "brief_families.hpp"
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/data/first_episodes.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/learn.hpp"
@@ -90,6 +92,30 @@ TEST_CASE("a run does not go on with another camera, or with grown or changed re
   auto moved = shortened(pushed_square(), 9, 24);
   moved.name = "elsewhere";
   CHECK(learned(seen_by("wrist", moved), folder / "run", true).outcome == Outcome::finished);
+}
+
+TEST_CASE("a run goes on with the episodes that it had where others were appended") {
+  const TemporaryFolder folder;
+  const auto run = folder / "run";
+  learned(seen_by("wrist", shortened(pushed_square(), 9, 24)), run);
+  const auto then = data::identity_told(io::read_json(run / "config.json"));
+  {
+    const CapturedLog log;
+    const auto grown = data::without_appended(seen_by("wrist"), then);
+    CHECK(grown->num_episodes() == 9);
+    CHECK(grown->total_rows() == then.frames);
+    CHECK(log.says("pushed square has 10 episodes by now: the first 9, which are those of then"));
+    CHECK(learned(grown, run, true).outcome == Outcome::finished);
+  }
+  const CapturedLog log;
+  // Others, those that were told less of, and fewer stay as they are.
+  CHECK(data::without_appended(seen_by("wrist", pushed_square(0.1)), then)->num_episodes() == 10);
+  CHECK(log.says("the first 9 are not those of then: fingerprint"));
+  CHECK(data::without_appended(seen_by("front"), then)->num_episodes() == 10);
+  CHECK(data::without_appended(seen_by("wrist"), {.episodes = 9})->num_episodes() == 10);
+  const auto fewer = seen_by("wrist", shortened(pushed_square(), 8, 24));
+  CHECK(data::without_appended(fewer, then) == fewer);
+  CHECK_THROWS_AS(data::FirstEpisodes(fewer, 9), Error);
 }
 
 TEST_CASE("a run of a version that told the name alone goes on") {

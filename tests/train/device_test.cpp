@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training on the test_device(): what it learns is what the CPU learns, and what it leaves behind
 // is read where there is no such device.
+#include <array>
 #include <cmath>
 
 #include "../../src/train/moved_together.hpp"
 #include "brief_families.hpp"
 #include "catch.hpp"
 #include "foresight/control/agent.hpp"
+#include "foresight/models/jepa_bundle.hpp"
 #include "foresight/train/learn.hpp"
 #include "metric_curve.hpp"
 #include "temporary_folder.hpp"
@@ -123,6 +125,40 @@ TEST_CASE("a run of the device goes on where there is none, and its bundle plans
     CHECK(decision.sources.front() == ActionSource::plan);
     CHECK(decision.action.is_cpu());
   }
+}
+
+// bfloat16 keeps 8 bits: a step's loss is off by up to 2^-8 of its terms, 3 % allow for sums of
+// them, and 15 % for what 30 steps make of it.
+TEST_CASE("bf16 autocast follows the fp32 curve with weights kept in fp32", "[device]") {
+  if (!has_autocast()) FORESIGHT_SKIP("the stand-in device has no autocast");
+  const TemporaryFolder folder;
+  LearnOptions options;
+  options.model = models::JepaOptions::small();
+  options.windows.stride = 2;
+  options.loader.batch = 16;
+  options.loader.threads = 0;
+  options.validation = 0.2;
+  options.training.steps = 30;
+  options.training.log_every = 1;
+  options.training.validate_every = 0;
+  options.critic_training.steps = 0;
+  options.seed = 4;
+  const auto losses = [&](Precision precision, const char* name) {
+    options.training.precision = precision;
+    const auto run = folder / name;
+    const auto result = learn(std::make_shared<TensorDataset>(pushed_square()), options, {run},
+                              test_device(), ProgressStyle::silent);
+    INFO(result.message);
+    REQUIRE(result.outcome == Outcome::finished);
+    for (const auto& parameter : models::read_jepa(run / "bundle")->parameters())
+      CHECK(parameter.scalar_type() == at::kFloat);
+    const auto numbers = metric_curve(run);
+    return std::array{numbers.at("jepa/train/loss@1"), numbers.at("jepa/train/loss@30")};
+  };
+  const auto full = losses(Precision::fp32, "fp32"), half = losses(Precision::bf16, "bf16");
+  CHECK(half[0] != full[0]);
+  CHECK(half[0] == Approx(full[0]).epsilon(0.03));
+  CHECK(half[1] == Approx(full[1]).epsilon(0.15));
 }
 
 }  // namespace foresight::train::device_test

@@ -186,30 +186,43 @@ TEST_CASE("a position probe learns along and changes nothing of what it watches"
 TEST_CASE("planes are normalised by their own range, then by the recipe's statistics",
           "[parity][device]") {
   for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
-    const models::EbJepa model(models::EbJepaOptions::small());
     const auto images = golden.input("images");  // whole grey levels
     REQUIRE(images.round().equal(images));
-    const auto states = model.preprocess(images.to(at::kByte));
-    golden.compare("outputs/state", states);
-    // Back to the range, as upstream does for its figures: without the guard of the division.
-    const auto planes = [&](const std::vector<double>& values) {
-      return at::tensor(values, states.options()).view({-1, 1, 1});
-    };
-    const auto& recipe = model.options();
-    golden.compare("outputs/unnormalized_state",
-                   states * planes(recipe.image_std) + planes(recipe.image_mean));
-    // The range alone: statistics that change nothing.
-    auto plain = models::EbJepaOptions::small();
-    plain.image_mean = {0, 0};
-    plain.image_std = {1, 1};
-    golden.compare("outputs/min_max", models::EbJepa(plain).preprocess(images.to(at::kByte)));
-    auto single = models::EbJepaOptions::small();
-    single.image_mean.resize(1);
-    single.image_std.resize(1);
-    golden.compare("outputs/single_channel",
-                   models::EbJepa(single).preprocess(images.to(at::kByte).narrow(2, 0, 1)));
-    const models::PositionProbe probe(models::PositionProbeOptions{});
-    golden.compare("outputs/unnormalized_mse_of_one", probe.squared_units(at::ones({})));
+    const auto bytes = images.to(at::kByte);
+    for (const auto type : {at::kFloat, at::kDouble}) {
+      const auto prepared = [&](const models::EbJepaOptions& options, const Tensor& pictures) {
+        models::EbJepa model(options);
+        model.to(type);
+        return model.preprocess(pictures);
+      };
+      // Its float64 run has the statistics in float32.
+      const auto compare = [&](const std::string& key, const Tensor& actual) {
+        if (type == at::kDouble)
+          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-7, 0});
+        else
+          golden.compare("outputs/" + key, actual);
+      };
+      const auto recipe = models::EbJepaOptions::small();
+      const auto states = prepared(recipe, bytes);
+      compare("state", states);
+      // Back to the range, as upstream does for its figures: without the guard of the division.
+      const auto planes = [&](const std::vector<double>& values) {
+        return at::tensor(values, states.options()).view({-1, 1, 1});
+      };
+      compare("unnormalized_state",
+              states * planes(recipe.image_std) + planes(recipe.image_mean));
+      // The range alone: statistics that change nothing but by the guard beside a deviation of 1.
+      auto plain = recipe;
+      plain.image_mean = {0, 0};
+      plain.image_std = {1, 1};
+      golden.compare_run("min_max", prepared(plain, bytes) * (1 + 1e-6));
+      auto single = recipe;
+      single.image_mean.resize(1);
+      single.image_std.resize(1);
+      compare("single_channel", prepared(single, bytes.narrow(2, 0, 1)));
+      const models::PositionProbe probe(models::PositionProbeOptions{});
+      compare("unnormalized_mse_of_one", probe.squared_units(at::ones({}, type)));
+    }
     // Places are the environment's (tests/envs).
     CHECK(golden.uncompared("outputs") ==
           std::vector<std::string>{"outputs/location", "outputs/unnormalized_location"});

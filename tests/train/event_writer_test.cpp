@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Event files against TensorBoard's own encoder (tests/data/tensorboard), CRC-32C against RFC 3720,
-// and metrics.jsonl through kills and resumes.
+// Event files against TensorBoard's own encoder (tests/data/tensorboard), and metrics.jsonl through
+// kills and resumes.
 #include "foresight/train/event_writer.hpp"
 
 #include <signal.h>
@@ -15,11 +15,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "../../src/train/crc32c_by_table.hpp"
 #include "catch.hpp"
 #include "foresight/core/error.hpp"
+#include "foresight/io/crc32c.hpp"
 #include "foresight/io/files.hpp"
-#include "foresight/train/crc32c.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::train::event_writer_test {
@@ -70,10 +69,10 @@ std::vector<std::string> payloads(const std::string& file) {
   std::vector<std::string> found;
   for (std::size_t at = 0; at < file.size();) {
     const auto size = word(at, 8);
-    CHECK(unmask(static_cast<std::uint32_t>(word(at + 8, 4))) == train::crc32c(file.substr(at, 8)));
+    CHECK(unmask(static_cast<std::uint32_t>(word(at + 8, 4))) == io::crc32c(file.substr(at, 8)));
     found.push_back(file.substr(at + 12, size));
     CHECK(unmask(static_cast<std::uint32_t>(word(at + 12 + size, 4))) ==
-          train::crc32c(found.back()));
+          io::crc32c(found.back()));
     at += 16 + size;
   }
   return found;
@@ -86,26 +85,6 @@ std::vector<std::int64_t> steps_in(const fs::path& metrics) {
 }
 
 }  // namespace
-
-TEST_CASE("CRC-32C agrees with published vectors") {
-  CHECK(train::crc32c("") == 0u);
-  CHECK(train::crc32c("123456789") == 0xE3069283u);
-  // RFC 3720, section B.4
-  CHECK(train::crc32c(std::string(32, '\x00')) == 0x8A9136AAu);
-  CHECK(train::crc32c(std::string(32, '\xff')) == 0x62A8AB43u);
-  std::string rising, falling;
-  for (int i = 0; i < 32; ++i) {
-    rising.push_back(static_cast<char>(i));
-    falling.push_back(static_cast<char>(31 - i));
-  }
-  CHECK(train::crc32c(rising) == 0x46DD794Eu);
-  CHECK(train::crc32c(falling) == 0x113FDB5Cu);
-  for (std::size_t cut = 0; cut <= rising.size(); ++cut) {  // in parts
-    const auto first = rising.substr(0, cut), rest = rising.substr(cut);
-    CHECK(train::crc32c(rest, train::crc32c(first)) == 0x46DD794Eu);
-    CHECK(train::crc32c_by_table(rest, train::crc32c_by_table(first)) == 0x46DD794Eu);
-  }
-}
 
 TEST_CASE("event files equal TensorBoard's own, byte by byte") {
   const auto expected = read_text(fs::path(FORESIGHT_TEST_DATA) / "tensorboard" / "events.bin");

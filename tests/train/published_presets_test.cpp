@@ -9,6 +9,119 @@
 
 namespace foresight::train::published_presets_test {
 
+namespace {
+
+// How a family was trained where it was published: numbers of its paper and code, none of ours.
+struct Published {
+  int64_t batch, steps;
+  std::vector<std::pair<int64_t, double>> rates;  // learning rates by step
+  double decay, last_decay;                       // of weights: at first, at the end
+  Decay decays;
+};
+
+void check_recipe(const char* family, const TrainOptions& ours, int64_t batch,
+                  const Published& published) {
+  INFO(family);
+  CHECK(batch == published.batch);
+  CHECK(ours.accumulate == 1);
+  CHECK(ours.steps == published.steps);
+  for (const auto& [step, rate] : published.rates) {
+    INFO("step " << step);
+    CHECK(ours.optimizer.lr * learning_rate_factor(ours.schedule, step, ours.steps) ==
+          Approx(rate).epsilon(1e-6).margin(1e-15));
+  }
+  CHECK(ours.optimizer.weight_decay == published.decay);
+  CHECK(ours.optimizer.weight_decay * ours.final_decay == Approx(published.last_decay));
+  CHECK(ours.optimizer.decay == published.decays);
+  CHECK(ours.optimizer.beta1 == 0.9);
+  CHECK(ours.optimizer.beta2 == 0.999);
+  CHECK(ours.optimizer.epsilon == 1e-8);
+  CHECK(ours.optimizer.clip == 0);           // none clips all gradients together
+  CHECK(ours.precision == Precision::fp32);  // where bfloat16 was used, users ask for it
+}
+
+}  // namespace
+
+TEST_CASE("recipes have the published rates, decays, batches and lengths") {
+  const auto dino_wm = DinoWmLearnOptions::dino_wm();
+  check_recipe("DINO-WM", dino_wm.training, dino_wm.loader.batch,
+               {.batch = 32,
+                .steps = dino_wm.training.steps,  // 100 epochs of any data
+                .rates = {{0, 5e-4}, {30'000, 5e-4}, {60'000, 5e-4}},
+                .decay = 1e-2,  // torch's: its code names none
+                .last_decay = 1e-2,
+                .decays = Decay::all});
+  const auto vjepa2 = VJepa2LearnOptions::giant(), cool_down = VJepa2LearnOptions::cool_down();
+  check_recipe("V-JEPA 2", vjepa2.training, vjepa2.loader.batch,
+               {.batch = 3072,
+                .steps = 800 * 300,  // 40 of the 800 epochs warm up
+                .rates = {{0, 1e-4}, {6'000, 3.125e-4}, {12'000, 5.25e-4}, {240'000, 5.25e-4}},
+                .decay = 0.04,
+                .last_decay = 0.04,
+                .decays = Decay::matrices});
+  check_recipe("its cool-down", cool_down.training, cool_down.loader.batch,
+               {.batch = 3072,
+                .steps = 40 * 300,
+                .rates = {{0, 5.25e-4}, {12'000, 1.058e-4}},
+                .decay = 0.04,
+                .last_decay = 0.04,
+                .decays = Decay::matrices});
+  const auto arm = VJepa2AcLearnOptions::vjepa2_ac();
+  check_recipe("V-JEPA 2-AC", arm.training, arm.loader.batch,
+               {.batch = 256,
+                .steps = 315 * 300,  // 15 epochs up, 15 down
+                .rates = {{0, 7.5e-5}, {4'500, 4.25e-4}, {90'000, 4.25e-4}, {94'500, 0.0}},
+                .decay = 0.04,
+                .last_decay = 0.04,
+                .decays = Decay::matrices});
+  const auto ijepa = IJepaLearnOptions::huge();
+  check_recipe("I-JEPA", ijepa.training, ijepa.loader.batch,
+               {.batch = 2048,
+                .steps = 300 * 625,  // of 1,281,167 pictures; 15 epochs up
+                .rates = {{0, 1e-4}, {9'375, 1e-3}, {187'500, 1e-6}},
+                .decay = 0.04,
+                .last_decay = 0.4,
+                .decays = Decay::matrices});
+  const auto rooms = EbJepaLearnOptions::two_rooms();
+  check_recipe("EB-JEPA", rooms.training, rooms.task.batch,
+               {.batch = 384,
+                .steps = 12 * 260,  // a tenth of them up
+                .rates = {{0, 1e-11}, {312, 1e-3}, {3'120, 1e-5}},
+                .decay = 1e-5,
+                .last_decay = 1e-5,
+                .decays = Decay::all});
+  CHECK(vjepa2.task.momentum == 0.99925);
+  CHECK(cool_down.task.momentum == 0.99925);
+  CHECK(ijepa.task.momentum == 0.996);
+  CHECK(ijepa.task.final_momentum == 1.0);
+  CHECK(ijepa.task.momentum_steps == 0);  // all steps of the run
+  CHECK(rooms.task.clip == 2.0);          // of encoder and of predictor
+  CHECK(rooms.task.seed == 1);
+  CHECK(rooms.walks.window == 17);
+}
+
+TEST_CASE("LeJEPA is trained with the settings that its authors start from") {
+  // They leave open how long to warm up and how large batches are.
+  const auto options = LeJepaLearnOptions::small();
+  const auto& training = options.training;
+  CHECK(training.optimizer.lr == 5e-4);
+  CHECK(training.optimizer.weight_decay == 5e-2);
+  CHECK(training.final_decay == 1);
+  CHECK(training.optimizer.decay == Decay::all);
+  CHECK(training.optimizer.beta1 == 0.9);
+  CHECK(training.optimizer.beta2 == 0.999);
+  CHECK(training.optimizer.clip == 0);
+  CHECK(training.schedule.kind == ScheduleKind::cosine);
+  CHECK(learning_rate_factor(training.schedule, training.steps, training.steps) == Approx(1e-3));
+  const auto& views = options.task.views;
+  CHECK(views.global_views == 2);
+  CHECK(views.global_size == 224);
+  CHECK(views.global_scale == std::vector<double>{0.3, 1.0});
+  CHECK(views.local_views == 6);
+  CHECK(views.local_size == 98);
+  CHECK(views.local_scale == std::vector<double>{0.05, 0.3});
+}
+
 TEST_CASE("published presets of masked training have their crops and mirror images") {
   for (const auto& options : {VJepa2LearnOptions::large(), VJepa2LearnOptions::huge(),
                               VJepa2LearnOptions::giant(), VJepa2LearnOptions::cool_down()}) {

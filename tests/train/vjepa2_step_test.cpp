@@ -181,7 +181,8 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
   INFO("bfloat16");
   const at::NoGradGuard no_grad;
   models::VJepa2Ac model(options);
-  models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+  models::load_vjepa2_ac(model, golden_section(golden, "params"), models::EncoderWeights::online,
+                         golden.name());
   model.to(test_device(), at::kBFloat16);
   const auto input = [&](const char* key) { return golden.input(key).to(at::kBFloat16); };
   const auto clips = input("clips");
@@ -203,7 +204,8 @@ void check_bfloat16_predictions(Golden& golden, const models::VJepa2AcOptions& o
 void check_bfloat16_action_loss(Golden& golden, const models::VJepa2AcOptions& options,
                                 const std::string& prefix) {
   models::VJepa2Ac model(options);
-  models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+  models::load_vjepa2_ac(model, golden_section(golden, "params"), models::EncoderWeights::online,
+                         golden.name());
   model.to(test_device());
   const auto loss = [&] {
     const auto clips = golden.input("clips");
@@ -275,7 +277,8 @@ TEST_CASE("V-JEPA 2-AC training steps are the reference's, with either start of 
         const std::string section =
             (type == at::kDouble ? "outputs64/" : "outputs/") + variant + ".";
         models::VJepa2Ac model(options);
-        models::load_vjepa2_ac(model, golden_section(golden, "params"), golden.name());
+        models::load_vjepa2_ac(model, golden_section(golden, "params"),
+                               models::EncoderWeights::online, golden.name());
         model.to(test_device(), type);
         const auto input = [&](const char* key) { return golden.input(key).to(type); };
         const auto clips = input("clips");  // [B,3,T,h,w]

@@ -105,7 +105,7 @@ class FORESIGHT_API Agent {
   static Agent load(const std::filesystem::path& bundle,
                     io::Placement placement = io::Placement::copy);
 
-  /// Moves the weights, observations may stay on the CPU. Of all copies; throws
+  /// Moves the weights (models::move_to()), observations may stay on the CPU. Of all copies; throws
   /// Error(invalid_argument) where they move while a controller, monitor or learned objective made
   /// from one of them is left, which would find its weights elsewhere.
   void to(const at::Device& device);

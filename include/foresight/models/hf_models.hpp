@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "foresight/io/hf_folder.hpp"
+#include "foresight/io/load_tensors.hpp"
 
 namespace torch::nn {
 class Module;
@@ -17,9 +18,10 @@ namespace foresight::models {
 
 /// One family of Hugging Face models and how to load it.
 struct HfFamily {
-  const char* model_type;                                                ///< "dinov2"
-  const char* module;                                                    ///< what it becomes
-  std::shared_ptr<torch::nn::Module> (*load)(const io::HfFolder& from);  ///< strict
+  const char* model_type;  ///< "dinov2"
+  const char* module;      ///< what it becomes
+  std::shared_ptr<torch::nn::Module> (*load)(const io::HfFolder& from,
+                                             io::Placement placement);  ///< strict
 };
 
 /// All families that load_hf_model() knows.
@@ -31,8 +33,10 @@ struct HfModel {
   std::shared_ptr<torch::nn::Module> module;  ///< e.g. an nn::Vit; see HfFamily::module
 };
 
-/// Loads the model in `folder`, in float32, in inference mode. Throws Error(unsupported) for a
-/// model_type that is not known, naming those that are; otherwise as the family's loader does.
-FORESIGHT_API HfModel load_hf_model(const std::filesystem::path& folder);
+/// Loads the model in `folder`, in float32, in inference mode. With io::Placement::share the
+/// weights of float32 files stay there, mapped. Throws Error(unsupported) for a model_type that is
+/// not known, naming those that are; otherwise as the family's loader does.
+FORESIGHT_API HfModel load_hf_model(const std::filesystem::path& folder,
+                                    io::Placement placement = io::Placement::copy);
 
 }  // namespace foresight::models

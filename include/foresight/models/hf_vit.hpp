@@ -14,6 +14,9 @@
 
 namespace foresight::models {
 
+/// How the names of a classifier's own layer begin, which is no part of the encoder.
+inline constexpr const char* kHfClassifier = "classifier.";
+
 /// What config.json and the tensors' names say of the network.
 struct HfVitDescription {
   nn::VitOptions options;

@@ -46,8 +46,9 @@ struct FORESIGHT_API LeJepaOptions {
 /// State-dict keys: encoder.* (nn::Vit), projector.*.
 class FORESIGHT_API LeJepa : public torch::nn::Module {
  public:
-  /// A model with initial weights drawn from `seed`. Throws Error(invalid_option).
-  explicit LeJepa(const LeJepaOptions& options, std::uint64_t seed = 0);
+  /// A model with initial weights drawn from `seed`; without one, weights are for a loader to
+  /// fill. Throws Error(invalid_option).
+  explicit LeJepa(const LeJepaOptions& options, std::optional<std::uint64_t> seed = 0);
 
   const LeJepaOptions& options() const noexcept { return options_; }
   const nn::Vit& encoder() const noexcept { return *encoder_; }

@@ -6,6 +6,7 @@
 #include <torch/nn/module.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,10 @@ struct FORESIGHT_API PositionProbeOptions {
 /// State-dict keys: mlp.{0,2}.*, as upstream's.
 class FORESIGHT_API PositionProbe : public torch::nn::Module {
  public:
-  /// Throws Error(invalid_option).
-  explicit PositionProbe(const PositionProbeOptions& options, std::uint64_t seed = 0);
+  /// A probe with initial weights drawn from `seed`; without one, weights are for a loader to
+  /// fill. Throws Error(invalid_option).
+  explicit PositionProbe(const PositionProbeOptions& options,
+                         std::optional<std::uint64_t> seed = 0);
 
   const PositionProbeOptions& options() const noexcept { return options_; }
 

@@ -42,10 +42,14 @@ FORESIGHT_API void load_vjepa2(VJepa2& model, const io::NamedTensors& checkpoint
                                io::Placement placement = io::Placement::copy);
 
 /// Puts encoder and predictor of an original V-JEPA 2-AC checkpoint into `model`, as
-/// load_vjepa2(). (The public file holds two encoders that are equal; "encoder" is read.)
+/// load_vjepa2(). (The public file's two encoders are equal: see same_encoders().)
 FORESIGHT_API void load_vjepa2_ac(VJepa2Ac& model, const io::NamedTensors& checkpoint,
-                                  std::string_view source,
+                                  EncoderWeights encoder, std::string_view source,
                                   io::Placement placement = io::Placement::copy);
+
+/// Whether a flattened original checkpoint has both encoders with the same names, types and
+/// numbers, so that it does not matter which is read. Reads both.
+FORESIGHT_API bool same_encoders(const io::NamedTensors& checkpoint);
 
 /// What an original file of probes does not tell, or leaves to choose.
 struct ProbeFileOptions {
@@ -119,7 +123,8 @@ FORESIGHT_API bool takes_pictures(const io::NamedTensors& checkpoint);
 /// (hf_preprocessing.hpp). Throws Error: unsupported for a width that was never published where
 /// `given` does not say; invalid_option for heads that do not divide it, for clips without
 /// `image_size`, for a table of positions that may or may not be used (see VJepa2FileOptions) and
-/// for positions that pictures do not have; bad_file for a table that is not of such pictures.
+/// for positions that pictures do not have; bad_file for a table that is not of such pictures and
+/// for a file without an encoder or a predictor, naming the parts that it has.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                                             std::string_view source,
                                             const VJepa2FileOptions& given = {});

@@ -47,6 +47,10 @@ enum class InferencePrecision {
 FORESIGHT_API LoadedWorldModel in_precision(const LoadedWorldModel& loaded,
                                             InferencePrecision precision);
 
+/// Moves the weights of a model. What was laid out for the CPU (Jepa::pack()) is freed, and laid
+/// out anew on a CPU where that pays; a model in fixed point keeps it.
+FORESIGHT_API void move_to(const LoadedWorldModel& loaded, const at::Device& device);
+
 /// A copy of a model that computes in bfloat16. Throws Error(unsupported) for families other than
 /// 'jepa' and for models in fixed point.
 FORESIGHT_API LoadedWorldModel bfloat16_copy(const LoadedWorldModel& loaded);

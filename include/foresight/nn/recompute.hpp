@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Activation checkpointing (arXiv 1604.06174): a block keeps only its input for the backward pass
-// and computes the rest again there. Memory for activations then grows with one block, not with the
-// depth; a step costs about a third more.
+// and computes the rest again there. Of activations the inputs of all blocks and what one computes
+// are in memory; a forward pass more is computed (docs/training.md has a measurement).
 #pragma once
 
 #include <cstdint>

@@ -24,6 +24,11 @@ FORESIGHT_API std::string hf_vit_key(const std::string& key, const VitOptions& o
 /// use: DINOv2's is [1,D].
 FORESIGHT_API io::NamedTensors hf_vit_tensors(const Vit& vit);
 
+/// The tensors of a DINOv2 under the names of its own code (torch.hub); queries, keys and values
+/// are joined (a copy), the others share memory with `vit`. Throws Error(unsupported) for a network
+/// without layer scales or without class token, or with a pooler.
+FORESIGHT_API io::NamedTensors dinov2_tensors(const Vit& vit);
+
 /// The same under the names that transformers from 5.9 on gives them in memory (state_dict()) but
 /// not in its files.
 FORESIGHT_API io::NamedTensors hf_vit_memory_tensors(const Vit& vit);

@@ -30,6 +30,14 @@ struct IterationRecord {
   Tensor gradient;    ///< [B,S,H,A], gradient planners only
 };
 
+/// One update of the LagrangianPlanner's multipliers, kept when PlannerRecord::everything is asked
+/// for.
+struct MultiplierUpdate {
+  Tensor constraint;   ///< [B,S,C] of the candidates after the gradient steps
+  Tensor multipliers;  ///< [B,C] afterwards
+  double rho = 0;      ///< the penalty weight that it was made with
+};
+
 /// How the search went, per iteration. Tensors are [I,B] on the problem's device; undefined if no
 /// iteration ran.
 struct Diagnostics {
@@ -42,6 +50,8 @@ struct Diagnostics {
   bool result_evaluated =
       false;  ///< Plan::cost and terms were computed for the returned plan itself
   std::vector<IterationRecord> iteration;  ///< empty unless recording was asked for
+  /// One per outer iteration of the LagrangianPlanner; empty unless constrained and recorded.
+  std::vector<MultiplierUpdate> multiplier_updates;
 };
 
 /// A plan for every problem; failure until proven otherwise.

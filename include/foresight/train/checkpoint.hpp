@@ -49,6 +49,9 @@ FORESIGHT_API void write_checkpoint(const std::filesystem::path& folder,
 /// Error(unsupported) for one of another format.
 FORESIGHT_API Checkpoint read_checkpoint(const std::filesystem::path& path);
 
+/// Whether there is a checkpoint in the folder, damaged or not.
+FORESIGHT_API bool has_checkpoint(const std::filesystem::path& folder);
+
 /// The newest checkpoint of the folder that can be read; damaged ones are skipped with a warning.
 /// Nothing if there is none. Throws Error(unsupported) for the newest of another format, and
 /// Error(bad_file) if there are some and all are damaged: to begin anew would be to lose the run.

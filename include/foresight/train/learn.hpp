@@ -102,6 +102,10 @@ struct FORESIGHT_API LearnHooks {
   /// How `success` measures, a JSON object such as {"protocol": "25/50"}; empty: not told. It is
   /// kept in config.json, and a run that goes on must be given the same.
   std::string success_setting = {};
+  /// How the recordings were opened, where not as by default: a JSON object of fields of
+  /// data::DatasetOptions, such as {"fps": 4}; empty: not told. config.json and the bundle's
+  /// provenance keep it ("reading"), and a run that goes on must be given the same.
+  std::string reading = {};
   /// Learn on from a bundle; null: from new weights. The model, its action statistics and limits
   /// and the action block are the bundle's: LearnOptions.model is not looked at, and windows.stride
   /// must be that block. If the bundle has a cost-to-go, that learns on too.

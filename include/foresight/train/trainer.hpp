@@ -33,8 +33,8 @@ enum class Keep {
 /// What happens to the activations between the forward and the backward pass.
 enum class Activations {
   keep,
-  recompute,  ///< only what enters a transformer block is kept; a third more time, a fraction of
-              ///< the memory (arXiv 1604.06174)
+  recompute,  ///< only what enters a transformer block is kept, and a forward pass more is
+              ///< computed: less memory, more time (arXiv 1604.06174)
 };
 
 struct FORESIGHT_API TrainOptions {

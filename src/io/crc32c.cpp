@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "foresight/train/crc32c.hpp"
+#include "foresight/io/crc32c.hpp"
 
 #include <array>
 #include <bit>
@@ -10,7 +10,7 @@
 #include <nmmintrin.h>
 #endif
 
-namespace foresight::train {
+namespace foresight::io {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "eight bytes are read as one number");
@@ -77,4 +77,4 @@ std::uint32_t crc32c_by_table(std::string_view bytes, std::uint32_t before) {
   return ~crc;
 }
 
-}  // namespace foresight::train
+}  // namespace foresight::io

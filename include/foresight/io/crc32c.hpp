@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The checksum of TensorBoard's event files and of checkpoints.
+// The checksum of bundles, checkpoints and TensorBoard's event files.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,9 @@
 
 #include "foresight/core/export.hpp"
 
-namespace foresight::train {
+namespace foresight::io {
 
 /// CRC-32C (Castagnoli, RFC 3720 section 12.1) of some bytes, behind those whose CRC is `before`.
 FORESIGHT_API std::uint32_t crc32c(std::string_view bytes, std::uint32_t before = 0);
 
-}  // namespace foresight::train
+}  // namespace foresight::io

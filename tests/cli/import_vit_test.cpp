@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// foresight import vit: DINOv2's own files, and folders that hold more or less than an encoder.
+#include <filesystem>
+
+#include "foresight/core/noise.hpp"
+#include "foresight/io/bundle.hpp"
+#include "foresight/io/json_file.hpp"
+#include "foresight/models/vit_bundle.hpp"
+#include "foresight/nn/dinov2.hpp"
+#include "foresight/nn/init.hpp"
+#include "foresight/nn/state_dict.hpp"
+#include "foresight/nn/vit_layouts.hpp"
+#include "io/raw_file.hpp"
+#include "run_command.hpp"
+#include "same_tensors.hpp"
+#include "temporary_folder.hpp"
+#include "torch_groups.hpp"
+
+namespace foresight::import_vit_test {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kStatistics = " --image.mean 0.5,0.4,0.3 --image.std 0.1,0.2,0.3";
+
+// A tiny DINOv2 with nothing left at zero; its positions belong to pictures of 42 pixels.
+std::shared_ptr<nn::Vit> tiny_dinov2(int64_t registers, bool gated) {
+  auto options = nn::dinov2(nn::DinoV2Size::small, registers);
+  options.width = 128;
+  options.heads = 2;
+  options.depth = 2;
+  options.mlp_width = 24;
+  options.gated = gated;
+  auto vit = std::make_shared<nn::Vit>(options, 42);
+  PhiloxNoise noise(2);
+  for (auto& parameter : vit->parameters()) nn::init_normal(parameter, 0.4, noise);
+  vit->eval();
+  return vit;
+}
+
+// A file or folder to import, and the bundle that comes of it.
+class Import {
+ public:
+  fs::path path(const std::string& name) const { return folder_ / name; }
+  CommandResult run(const std::string& from, const std::string& flags = "") const {
+    return foresight_command("import vit " + path(from).string() + " --out " +
+                             path("bundle").string() + flags);
+  }
+  io::Bundle done(const std::string& from, const std::string& flags = "") const {
+    const auto result = run(from, flags);
+    INFO(result.output);
+    REQUIRE(result.code == 0);
+    return io::read_bundle(path("bundle"));
+  }
+  void refused(const std::string& from, const std::string& words) const {
+    const auto result = run(from);
+    CHECK(result.code == 1);
+    CHECK_THAT(result.output, Catch::Contains(words));
+    CHECK_FALSE(fs::exists(path("bundle")));
+  }
+  io::NamedTensors exported() const {
+    const auto back = path("back.safetensors");
+    REQUIRE(
+        foresight_command("export " + path("bundle").string() + " --out " + back.string()).code ==
+        0);
+    return io::SafeTensors::open(back).tensors();
+  }
+
+ private:
+  TemporaryFolder folder_;
+};
+
+// A folder of transformers, as it may be changed.
+struct Folder {
+  explicit Folder(const std::string& name) {
+    const auto source = fs::path(FORESIGHT_TEST_DATA "/goldens/hf/checkpoints") / name;
+    config = io::read_json(source / "config.json");
+    tensors = io::SafeTensors::open(source / "model.safetensors").tensors();
+  }
+  void write(const fs::path& folder) const {
+    fs::create_directory(folder);
+    io::write_json(folder / "config.json", config);
+    io::write_safetensors(folder / "model.safetensors", tensors);
+  }
+  nlohmann::json config;
+  io::NamedTensors tensors;
+};
+
+}  // namespace
+
+TEST_CASE("DINOv2's own file becomes an image encoder, and goes back bit by bit") {
+  for (const auto& [registers, gated] :
+       {std::pair{0, false}, std::pair{3, false}, std::pair{3, true}}) {
+    INFO(registers << " registers, gated " << gated);
+    const Import import;
+    const auto vit = tiny_dinov2(registers, gated);
+    const auto file = nn::dinov2_tensors(*vit);
+    write_bytes(import.path("dinov2.pth"), torch_state_dict(file));
+    const auto read = models::read_vit(import.done("dinov2.pth"));
+    const auto& o = read.encoder->options();
+    CHECK(o.heads == 2);
+    CHECK(o.registers == registers);
+    CHECK(o.gated == gated);
+    CHECK(o.positions == (registers > 0 ? nn::PositionResize::bicubic_antialiased
+                                        : nn::PositionResize::bicubic_offset));
+    CHECK(read.encoder->image_size() == 42);
+    CHECK(read.image.size == 224);
+    CHECK(read.image.resize_edge == 256);
+    CHECK(read.image.interpolation == models::Interpolation::bicubic);
+    const auto pictures = PhiloxNoise(1).normal({1, 3, 70, 56});
+    CHECK(at::equal(read.encoder->tokens(pictures), vit->tokens(pictures)));
+    check_same(import.exported(), file);
+    CHECK(models::read_vit(import.done("dinov2.pth", " --image.size 196")).image.size == 196);
+  }
+}
+
+TEST_CASE("a DINOv2's tensors under the names of its own code") {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, tensor] : nn::dinov2_tensors(*tiny_dinov2(3, false)))
+    shapes[name] = tensor.sizes().vec();
+  CHECK(shapes.size() == 8 + 2 * 14);
+  using Shape = std::vector<int64_t>;
+  CHECK(shapes.at("cls_token") == Shape{1, 1, 128});
+  CHECK(shapes.at("mask_token") == Shape{1, 128});
+  CHECK(shapes.at("register_tokens") == Shape{1, 3, 128});
+  CHECK(shapes.at("pos_embed") == Shape{1, 10, 128});
+  CHECK(shapes.at("patch_embed.proj.weight") == Shape{128, 3, 14, 14});
+  CHECK(shapes.at("norm.bias") == Shape{128});
+  CHECK(shapes.at("blocks.1.attn.qkv.weight") == Shape{384, 128});
+  CHECK(shapes.at("blocks.1.attn.qkv.bias") == Shape{384});
+  for (const auto* name :
+       {"norm1.weight", "attn.proj.bias", "ls1.gamma", "norm2.bias", "mlp.fc2.bias", "ls2.gamma"})
+    CHECK(shapes.at(std::string("blocks.0.") + name) == Shape{128});
+  CHECK(shapes.at("blocks.0.mlp.fc1.weight") == Shape{24, 128});
+  shapes.clear();
+  for (const auto& [name, tensor] : nn::dinov2_tensors(*tiny_dinov2(0, true)))
+    shapes[name] = tensor.sizes().vec();
+  CHECK(shapes.at("blocks.0.mlp.w12.weight") == Shape{48, 128});
+  CHECK(shapes.at("blocks.0.mlp.w3.weight") == Shape{128, 24});
+}
+
+TEST_CASE("files that are no DINOv2's are refused by what is missing or does not fit") {
+  const Import import;
+  const auto file = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  const auto refused = [&](const std::string& name, const Tensor& other, const std::string& words) {
+    io::NamedTensors changed;
+    for (const auto& item : file)
+      if (item.first != name) changed.push_back(item);
+    if (other.defined()) changed.emplace_back(name, other);
+    io::write_safetensors(import.path("own.safetensors"), changed);
+    import.refused("own.safetensors", words);
+  };
+  refused("blocks.0.ls1.gamma", {}, "'blocks.0.ls1.gamma', which DINOv2's own files have");
+  refused("pos_embed", at::zeros({1, 9, 128}), "'pos_embed' has 9 places");
+  refused("patch_embed.proj.weight", at::zeros({128, 1, 14, 14}), "1 channels, expected 3");
+  refused("patch_embed.proj.weight", at::zeros({96, 3, 14, 14}), "width 96");
+  refused("blocks.1.attn.qkv.weight", at::zeros({384, 64}), "blocks.1.attn.qkv.weight");
+  refused("norm.bias", {}, "layernorm.bias");
+}
+
+TEST_CASE("an encoder of other pictures than RGB is refused by its channels") {
+  const Import import;
+  for (const auto* name : {"vit", "dinov2_with_registers"}) {
+    INFO(name);
+    Folder folder(name);
+    folder.config["num_channels"] = 1;
+    for (auto& [key, tensor] : folder.tensors)
+      if (key.ends_with("projection.weight")) tensor = tensor.narrow(1, 0, 1).contiguous();
+    folder.write(import.path(name));
+    import.refused(name, "num_channels = 1");
+  }
+}
+
+TEST_CASE("what an import of an image encoder leaves out or narrows is said") {
+  const Import import;
+  Folder folder("dinov2_with_registers");
+  const auto bare = folder.tensors;
+  for (auto& [name, tensor] : folder.tensors) {
+    name = "dinov2_with_registers." + name;
+    tensor = tensor.to(at::kDouble);
+  }
+  folder.tensors.emplace_back("classifier.weight", at::zeros({5, 64}));
+  folder.tensors.emplace_back("classifier.bias", at::zeros({5}));
+  folder.write(import.path("hf"));
+  const auto imported = import.run("hf", kStatistics);
+  CHECK(imported.code == 0);
+  CHECK_THAT(imported.output, Catch::Contains("left out: 2 tensors of 'classifier.'") &&
+                                  Catch::Contains("float64 numbers are kept in float32"));
+  check_same(import.exported(), bare);
+}
+
+}  // namespace foresight::import_vit_test
