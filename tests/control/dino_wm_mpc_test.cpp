@@ -174,7 +174,7 @@ class ControlLoop {
         golden_.compare("outputs/" + std::string(key), actual);
     };
     compare("plans", at::stack(plans_));
-    compare("executed_actions", space_.normalise(chunks));
+    compare("executed_actions", space_.normalise(chunks.to(type_)));
     compare("evaluation_last_state", at::stack(evaluated_));
     compare("observed_proprio", at::stack(proprio_));
     compare("action_len", length_);
