@@ -13,49 +13,18 @@ namespace foresight::nn::packing {
 namespace {
 
 namespace portable {
-#include "packed_product.inl"
-namespace fixed16 {
-using Value = std::int16_t;
 #include "packed_layers.inl"
-}  // namespace fixed16
-namespace float32 {
-using Value = float;
-#include "packed_layers.inl"
-}  // namespace float32
-using fixed16::apply_tiles;
-using float32::apply_tiles;
 }  // namespace portable
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FORESIGHT_PACKED_AVX2
 #include "avx2_begin.inl"
 namespace avx2 {
-#include "packed_product.inl"
-namespace fixed16 {
-using Value = std::int16_t;
 #include "packed_layers.inl"
-}  // namespace fixed16
-namespace float32 {
-using Value = float;
-#include "packed_layers.inl"
-}  // namespace float32
-using fixed16::apply_tiles;
-using float32::apply_tiles;
 }  // namespace avx2
 #define FORESIGHT_PACKED_AVX512
 namespace avx512 {
-#include "packed_product.inl"
-#include "packed_wide.inl"
-namespace fixed16 {
-using Value = std::int16_t;
 #include "packed_layers.inl"
-}  // namespace fixed16
-namespace float32 {
-using Value = float;
-#include "packed_layers.inl"
-}  // namespace float32
-using fixed16::apply_tiles;
-using float32::apply_tiles;
 }  // namespace avx512
 #include "avx2_end.inl"
 

@@ -6,6 +6,7 @@
 
 #include "../../src/train/moved_together.hpp"
 #include "brief_families.hpp"
+#include "brief_learning.hpp"
 #include "catch.hpp"
 #include "foresight/control/agent.hpp"
 #include "foresight/models/jepa_bundle.hpp"
@@ -132,17 +133,9 @@ TEST_CASE("a run of the device goes on where there is none, and its bundle plans
 TEST_CASE("bf16 autocast follows the fp32 curve with weights kept in fp32", "[device]") {
   if (!has_autocast()) FORESIGHT_SKIP("the stand-in device has no autocast");
   const TemporaryFolder folder;
-  LearnOptions options;
-  options.model = models::JepaOptions::small();
-  options.windows.stride = 2;
-  options.loader.batch = 16;
-  options.loader.threads = 0;
-  options.validation = 0.2;
+  auto options = brief_learning();
   options.training.steps = 30;
-  options.training.log_every = 1;
-  options.training.validate_every = 0;
   options.critic_training.steps = 0;
-  options.seed = 4;
   const auto losses = [&](Precision precision, const char* name) {
     options.training.precision = precision;
     const auto run = folder / name;

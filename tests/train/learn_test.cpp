@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "brief_learning.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/control/agent.hpp"
@@ -22,22 +23,6 @@ std::shared_ptr<TensorDataset> square_without_states() {
   auto recordings = pushed_square();
   recordings.states_may_be_read = false;
   return std::make_shared<TensorDataset>(std::move(recordings));
-}
-
-LearnOptions brief_learning() {
-  LearnOptions options;
-  options.model = models::JepaOptions::small();
-  options.windows.stride = 2;
-  options.loader.batch = 16;
-  options.loader.threads = 0;
-  options.validation = 0.2;
-  options.training.steps = 12;
-  options.training.log_every = 1;
-  options.training.validate_every = 0;
-  options.training.checkpoint_every = 5;
-  options.critic_training.steps = 8;
-  options.seed = 4;
-  return options;
 }
 
 LearnResult run(const LearnOptions& options, const std::filesystem::path& path,
