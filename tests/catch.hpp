@@ -10,6 +10,9 @@
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 using Catch::Approx;
+namespace Catch {  // as it is called in Catch2 2
+inline auto Contains(const std::string& part) { return Matchers::ContainsSubstring(part); }
+}  // namespace Catch
 /// Ends the test case as skipped, visibly.
 #define FORESIGHT_SKIP(reason) SKIP(reason)
 #else

@@ -12,14 +12,14 @@
 namespace foresight::memory_test {
 namespace {
 
-long minor_faults() {
+[[maybe_unused]] long minor_faults() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_minflt;
 }
 
 // As a planner does: several blocks alive at once, and all of them freed.
-void take_and_free() {
+[[maybe_unused]] void take_and_free() {
   std::vector<Tensor> blocks;
   for (int i = 0; i < 4; ++i) blocks.push_back(at::ones({2 << 20}));  // 8 MB
 }

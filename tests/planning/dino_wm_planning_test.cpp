@@ -120,10 +120,13 @@ class GoldenProblems {
   Tensor cost(const Tensor& actions) const {
     return cost_(actions).total * scale_ + observed_.to(actions.device()).unsqueeze(1);
   }
-  /// The reference's frame weights are float32 in its float64 run too.
+  /// The reference's frame weights are float32 in its float64 run too; its pictures were normalised
+  /// in float32 on a CPU, which rounds otherwise than a GPU does.
   void compare(Golden& golden, const std::string& key, const Tensor& actual) const {
     if (scale_ != 1.0 && actual.scalar_type() == at::kDouble)
       golden.compare_within("outputs64/" + key, actual, {1e-9, 1e-6, 0});
+    else if (actual.is_cuda() && actual.scalar_type() == at::kDouble)
+      golden.compare_within("outputs64/" + key, actual, {2e-7, 1e-7, 0});
     else
       golden.compare(key, actual);
   }
