@@ -10,21 +10,18 @@
 //     });
 //   }
 //
-// Files are looked for in $FORESIGHT_GOLDENS, or tests/data/goldens where that is unset. Where
-// $FORESIGHT_PARITY_OUT names a file, every comparison is appended to it as one line of JSON: what
-// was compared, the largest differences, the tolerance.
+// Where $FORESIGHT_PARITY_OUT names a file, every comparison is appended to it as one line of JSON:
+// what was compared, the largest differences, the tolerance. Files and their tolerances are
+// golden_file.hpp.
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -33,8 +30,7 @@
 
 #include "catch.hpp"
 #include "foresight/core/tensor.hpp"
-#include "foresight/io/files.hpp"
-#include "foresight/io/safetensors.hpp"
+#include "golden_file.hpp"
 #include "golden_tolerance.hpp"
 #include "test_device.hpp"
 
@@ -44,107 +40,10 @@ namespace foresight {
 /// that a later run needs.
 inline constexpr std::array kNetworkTypes{at::kFloat, at::kDouble, at::kBFloat16};
 
-/// One fixture file. Keys read "inputs/..", "params/..", "outputs/.." (float32 run), "outputs64/.."
-/// (float64 run of the same computation), "grads/..", "after_step/..".
-class Golden {
+/// A fixture file, with the comparisons that a test makes with it.
+class Golden : public GoldenFile {
  public:
-  explicit Golden(const std::filesystem::path& file)
-      : file_(io::SafeTensors::open(file)),
-        name_(file.stem().string()),
-        folder_(file.parent_path().filename().string()) {
-    const auto& metadata = file_.metadata();
-    if (auto it = metadata.find("config"); it != metadata.end()) {
-      config_ = nlohmann::json::parse(it->second);
-      ordered_config_ = nlohmann::ordered_json::parse(it->second);
-    }
-    if (auto it = metadata.find("tolerance"); it != metadata.end()) {
-      tolerance_ = nlohmann::json::parse(it->second, nullptr, false);
-      if (!tolerance_.is_object()) tolerance_ = it->second;
-      if (tolerance_.contains("excluded"))
-        for (const auto& key : tolerance_["excluded"]) excluded_.insert(key.get<std::string>());
-    }
-  }
-
-  /// File name without extension.
-  const std::string& name() const { return name_; }
-  /// config.kind, or empty.
-  std::string kind() const { return config_.value("kind", std::string()); }
-  /// Settings of the reference run. ordered_config() keeps the order in which the file lists the
-  /// keys.
-  const nlohmann::json& config() const { return config_; }
-  const nlohmann::ordered_json& ordered_config() const { return ordered_config_; }
-  /// The tolerance entry: an object, or a text where the file has prose.
-  const nlohmann::json& tolerance() const { return tolerance_; }
-  /// Why the tolerance is as it is, in the file's own words: its rule, or the brackets of its
-  /// prose.
-  std::string tolerance_reason() const {
-    if (tolerance_.is_object())
-      return tolerance_.value("basis", tolerance_.value("rule", std::string()));
-    const auto prose = tolerance_.is_string() ? tolerance_.get<std::string>() : std::string();
-    const auto begin = prose.find('('), end = prose.find(')');
-    return begin < end && end != std::string::npos ? prose.substr(begin + 1, end - begin - 1)
-                                                   : std::string();
-  }
-  const io::SafeTensors& file() const { return file_; }
-  const std::map<std::string, std::string>& metadata() const { return file_.metadata(); }
-
-  bool has(std::string_view key) const { return file_.has(key); }
-  /// The tensor of a full key on the test_device(), as a copy that tests may change. Unknown: Error
-  /// with the nearest key.
-  Tensor at(std::string_view key) const {
-    const auto tensor = file_.at(key);
-    return tensor.to(test_device(), tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
-  }
-  Tensor input(std::string_view key) const { return at("inputs/" + std::string(key)); }
-  Tensor output(std::string_view key) const { return at("outputs/" + std::string(key)); }
-  /// An input as a run in `type` takes it: what is floating converted.
-  Tensor input(std::string_view key, at::ScalarType type) const {
-    const auto tensor = input(key);
-    return tensor.is_floating_point() ? tensor.to(type) : tensor;
-  }
-  /// What the reference's own run in `type` (kFloat or kDouble) put out.
-  Tensor output(std::string_view key, at::ScalarType type) const {
-    return type == at::kDouble ? at("outputs64/" + std::string(key)) : output(key);
-  }
-  Tensor param(std::string_view key) const { return at("params/" + std::string(key)); }
-
-  /// Every tensor of "<section>/..", by the rest of its key: section("params").
-  std::map<std::string, Tensor> section(std::string_view section) const {
-    std::map<std::string, Tensor> tensors;
-    const std::string prefix = std::string(section) + "/";
-    for (const auto& key : file_.names())
-      if (key.starts_with(prefix)) tensors.emplace(key.substr(prefix.size()), at(key));
-    return tensors;
-  }
-
-  /// Whether the file says that `key` must not be compared (rounding noise in the reference
-  /// itself).
-  bool excluded(std::string_view key) const {
-    const auto rest = key.substr(key.find('/') + 1);
-    return excluded_.contains(std::string(key)) || excluded_.contains(std::string(rest));
-  }
-
-  /// The file's tolerance for a full key. The float64 run, where the file says nothing of it, is
-  /// held to 1e-9 + 1e-8 relative: far above double rounding, far below any mistake.
-  Tolerance tolerance_of(std::string_view key) const {
-    const std::string section(key.substr(0, key.find('/')));
-    if (tolerance_.is_string()) return tolerance_from_prose(tolerance_.get<std::string>(), section);
-    const bool is_double = section.ends_with("64");
-    Tolerance chosen = is_double ? Tolerance{1e-9, 1e-8, 0} : Tolerance{};
-    const auto read = [&chosen](const nlohmann::json& from) {
-      chosen.atol = from.value("atol", chosen.atol);
-      chosen.rtol = from.value("rtol", chosen.rtol);
-    };
-    if (!tolerance_.is_object()) return chosen;
-    if (!is_double) read(tolerance_);
-    if (auto family = tolerance_.find("per_family");
-        family != tolerance_.end() && family->contains(section))
-      read(family->at(section));
-    if (tolerance_.contains(section)) read(tolerance_.at(section));
-    if (auto keys = tolerance_.find("per_key_atol"); keys != tolerance_.end())
-      chosen.atol = keys->value(std::string(key), chosen.atol);
-    return chosen;
-  }
+  using GoldenFile::GoldenFile;
 
   /// CHECKs that `actual` equals the tensor of `key` within the file's tolerance: same shape,
   /// integers exactly, NaN where the reference has NaN. A key without a section means
@@ -190,9 +89,9 @@ class Golden {
     const auto narrow = "outputs/" + key, wide = "outputs64/" + key;
     const bool is_bfloat16 = actual.scalar_type() == at::kBFloat16;
     const auto& own = actual.scalar_type() == at::kDouble ? wide : narrow;
-    if (is_bfloat16 && (file_.has(narrow) || file_.has(wide)))
+    if (is_bfloat16 && (has(narrow) || has(wide)))
       compare_bfloat16(key, actual, roundings, where);
-    else if (!is_bfloat16 && file_.has(own))
+    else if (!is_bfloat16 && has(own))
       compare(own, actual, where);
   }
 
@@ -232,7 +131,7 @@ class Golden {
   /// none.
   std::vector<std::string> uncompared(std::string_view section = "outputs") const {
     std::vector<std::string> keys;
-    for (const auto& key : file_.names())
+    for (const auto& key : file().names())
       if (key.starts_with(std::string(section) + "/") && !compared_.contains(key) && !excluded(key))
         keys.push_back(key);
     return keys;
@@ -245,31 +144,30 @@ class Golden {
                          const char* computed_in = nullptr, const Tensor& where = {}) {
     const auto wide = "outputs64/" + std::string(key);
     const auto seen = compared_;
-    compare(file_.has(wide) ? wide : full_key(key, actual), actual, where, &tolerance, computed_in);
+    compare(has(wide) ? wide : full_key(key, actual), actual, where, &tolerance, computed_in);
     compared_ = seen;
   }
 
   std::string full_key(std::string_view key, const Tensor& actual) const {
-    if (file_.has(key)) return std::string(key);
+    if (has(key)) return std::string(key);
     const bool is_double = actual.defined() && actual.scalar_type() == at::kDouble;
-    if (const auto wide = "outputs64/" + std::string(key); is_double && file_.has(wide))
-      return wide;
-    if (const auto plain = "outputs/" + std::string(key); file_.has(plain)) return plain;
-    if (const auto wide = "outputs64/" + std::string(key); file_.has(wide)) return wide;
+    if (const auto wide = "outputs64/" + std::string(key); is_double && has(wide)) return wide;
+    if (const auto plain = "outputs/" + std::string(key); has(plain)) return plain;
+    if (const auto wide = "outputs64/" + std::string(key); has(wide)) return wide;
     return std::string(key);
   }
 
   void compare(std::string_view short_key, const Tensor& actual, const Tensor& where,
                const Tolerance* own = nullptr, const char* computed_in = nullptr) {
     const std::string key = full_key(short_key, actual);
-    INFO("fixture " << name_ << ", key " << key);
-    if (!file_.has(key)) {
+    INFO("fixture " << name() << ", key " << key);
+    if (!has(key)) {
       FAIL_CHECK("the fixture has no such key");
       return;
     }
     compared_.insert(key);
     if (excluded(key)) return;
-    const Tensor expected = file_.at(key);
+    const Tensor expected = file().at(key);
     if (!actual.defined()) {
       FAIL_CHECK("the tensor to compare is undefined");
       return;
@@ -313,8 +211,8 @@ class Golden {
     const double max_abs = error.max().item<double>(), largest = size.max().item<double>();
     const auto allowed = tolerance.atol + tolerance.rtol * size + tolerance.of_max * largest;
     const nlohmann::ordered_json line{
-        {"folder", folder_},
-        {"fixture", name_},
+        {"folder", folder()},
+        {"fixture", name()},
         {"kind", kind()},
         {"key", key},
         {"dtype", dtype},
@@ -356,45 +254,8 @@ class Golden {
     CHECK(count == 0);
   }
 
-  io::SafeTensors file_;
-  std::string name_, folder_;
-  nlohmann::json config_ = nlohmann::json::object();
-  nlohmann::ordered_json ordered_config_ = nlohmann::ordered_json::object();
-  nlohmann::json tolerance_;
-  std::set<std::string> excluded_;
   std::set<std::string> compared_;
 };
-
-/// Folder of the fixtures: $FORESIGHT_GOLDENS or tests/data/goldens.
-inline std::filesystem::path goldens_folder() {
-  const char* chosen = std::getenv("FORESIGHT_GOLDENS");
-  return chosen && *chosen ? chosen : FORESIGHT_TEST_DATA "/goldens";
-}
-
-/// A JSON fixture, e.g. golden_json("lewm/lewm_released_keys.json"). Key order is kept.
-inline nlohmann::ordered_json golden_json(const std::string& file) {
-  return nlohmann::ordered_json::parse(io::read_text(goldens_folder() / file));
-}
-
-/// Files of the family "folder/name", in alphabetical order: every file of the folder whose
-/// config.kind is `name` or "folder/name"; where there is none, every file called `name` or
-/// `name`_<anything>.
-inline std::vector<std::filesystem::path> golden_files(const std::string& family) {
-  const auto slash = family.find('/');
-  const std::string folder = family.substr(0, slash), name = family.substr(slash + 1);
-  std::vector<std::filesystem::path> by_kind, by_name;
-  const auto root = goldens_folder() / folder;
-  if (!std::filesystem::is_directory(root)) return {};
-  for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    if (entry.path().extension() != ".safetensors") continue;
-    const std::string kind = Golden(entry.path()).kind(), stem = entry.path().stem().string();
-    if (kind == name || kind == family) by_kind.push_back(entry.path());
-    if (stem == name || stem.starts_with(name + "_")) by_name.push_back(entry.path());
-  }
-  auto& files = by_kind.empty() ? by_name : by_kind;
-  std::sort(files.begin(), files.end());
-  return files;
-}
 
 /// Calls `test` once for every file of a family (see golden_files()); fails the test case if there
 /// is none.

@@ -168,7 +168,7 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       check_place(name, argument.toTensor());
       if (argument.toTensor().defined()) check_type(name, argument.toTensor());
     } else if (argument.isTensorList() && !is_index(name)) {
-      for (const at::Tensor tensor : argument.toTensorList()) check_place(name, tensor);
+      for (const auto& tensor : argument.toTensorVector()) check_place(name, tensor);
     }
   }
   at::native::cpu_fallback(op, stack, /*error_on_views=*/true);

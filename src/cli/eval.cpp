@@ -41,10 +41,22 @@ struct Setting : PlanningGround {
   std::shared_ptr<const data::FrameCache> frames = {};  // of the recordings; null: not yet decoded
 };
 
-eval::PlanningProtocol protocol(const EvalFlags& flags, const Setting& setting,
-                                const std::string& name) {
-  if (!flags.problems.empty()) return eval::read_planning_protocol(flags.problems, name);
-  return drawn_protocol(setting, name, flags.instances, flags.seed);
+// A file's problems may lie in episodes that cannot be read: `left_out` of them.
+struct Problems : eval::PlanningProtocol {
+  std::size_t left_out = 0;
+};
+
+Problems problems_of(const EvalFlags& flags, const Setting& setting, const std::string& name) {
+  if (flags.problems.empty()) return {drawn_protocol(setting, name, flags.instances, flags.seed)};
+  Problems problems{eval::read_planning_protocol(flags.problems, name)};
+  const auto all = problems.instances.size();
+  problems.left_out = std::erase_if(problems.instances, [&](const auto& instance) {
+    return setting.unreadable.contains(instance.episode);
+  });
+  require(!problems.instances.empty(), ErrorCategory::invalid_argument,
+          fmt::format("{}: protocol '{}': no episode of its {} problems can be read",
+                      flags.problems, name, all));
+  return problems;
 }
 
 // Those named; else what there is: problems of the file, of the recordings, of the environment.
@@ -128,8 +140,7 @@ nlohmann::json baselines(const Setting& setting, const eval::PlanningProtocol& p
 
 // What fewer or more candidates, iterations and steps ahead bring, one factor at a time and the
 // corners.
-nlohmann::json trade_off(const Setting& setting,
-                         const std::vector<eval::PlanningProtocol>& protocols) {
+nlohmann::json trade_off(const Setting& setting, const std::vector<Problems>& protocols) {
   auto rows = nlohmann::json::array();
   for (const auto& [samples, iterations, horizon] : {std::array<int64_t, 3>{32, 3, 3},
                                                      {64, 4, 3},
@@ -167,16 +178,20 @@ nlohmann::json trade_off(const Setting& setting,
 // Success and speed in the environment, into `result`.
 void measure_planning(const EvalFlags& flags, Setting& setting, nlohmann::json& result) {
   setting.view = view_of_ground(setting, setting.agent, flags.states);
-  std::vector<eval::PlanningProtocol> protocols;
+  std::vector<Problems> protocols;
   for (const auto& name : chosen_protocols(flags, setting))
-    protocols.push_back(protocol(flags, setting, name));
+    protocols.push_back(problems_of(flags, setting, name));
   for (const auto& problems : protocols) {
+    if (problems.left_out > 0)
+      fmt::print("{}: left out: {} of {} problems, whose episodes cannot all be read\n",
+                 problems.name, problems.left_out, problems.left_out + problems.instances.size());
     const auto report = evaluate_agent(setting, setting.agent, setting.view, problems, "planner");
     fmt::print("{}\n", eval::summary(report));
     const bool within = eval::plans_within_episode(setting.agent, problems);
     if (within) fmt::print("  plans end with the episode, as EB-JEPA evaluates them\n");
     nlohmann::json entry = {{"planner", eval::to_json(report)},
                             {"plans_end_with_episode", within},
+                            {"left_out_problems", problems.left_out},
                             {"latency", single_problem_latency(setting, problems)}};
     fmt::print(
         "  one problem at a time: {:.1f} ms median, {:.1f} ms worst per decision (encoding "

@@ -122,7 +122,7 @@ void restore_type(io::NamedTensors& tensors, const nlohmann::json& provenance) {
 
 void export_command(const ExportFlags& flags) {
   const auto bundle = io::read_bundle(flags.bundle);
-  io::require_checksum(bundle.tensors);  // all of it is read, and mapped weights are not compared
+  io::require_checksum(bundle.tensors);  // not every family's export reads a network
   const auto& exporter = exporter_of(bundle.config.family, flags.bundle);
   check_layout(exporter, flags.layout);
   auto tensors = exporter.tensors(bundle, flags.layout);

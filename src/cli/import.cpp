@@ -13,6 +13,7 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/data/dataset.hpp"
 #include "foresight/data/statistics.hpp"
+#include "foresight/models/world_models.hpp"
 #include "importers.hpp"
 
 namespace foresight::cli {
@@ -123,7 +124,8 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
   io::write_bundle(flags.out, bundle.config, bundle.tensors);
   if (holds(read, at::kDouble) && !holds(bundle.tensors, at::kDouble))
     fmt::print("types: float64 numbers are kept in float32, and exported so\n");
-  fmt::print("actions: {}\n", write_options(bundle.config.action).dump());
+  if (models::is_world_model(bundle.config.family))
+    fmt::print("actions: {}\n", write_options(bundle.config.action).dump());
   if (bundle.config.options.contains("image"))
     fmt::print("pictures: {}\n", bundle.config.options["image"].dump());
   fmt::print("bundle: {} of family '{}', {} numbers, history {}\n", flags.out, bundle.config.family,

@@ -67,6 +67,11 @@ void import_vit_command(const VitFlags& flags) {
   io::NamedTensors read;
   std::optional<models::ImageOptions> told;
   if (const auto folder = hf_folder_of(flags.shared.from, weights)) {
+    require(flags.shared.group.empty() && flags.shared.ignore.empty(),
+            ErrorCategory::invalid_option,
+            flags.shared.from +
+                ": a Hugging Face folder has one encoder; leave out --group and "
+                "--ignore");
     const auto channels = models::describe_hf_vit(*folder).channels;
     require(channels == 3, ErrorCategory::unsupported,
             fmt::format("{}: num_channels = {}: an encoder of other pictures than RGB, expected 3",
@@ -77,7 +82,7 @@ void import_vit_command(const VitFlags& flags) {
     read = weights.tensors;
     print_left_out(read);
   } else {
-    read = io::without_wrappers(weights.model({}));
+    read = flags.shared.tensors(weights);
     model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);
     told = models::dinov2_evaluation_pictures();
   }
@@ -95,7 +100,7 @@ void import_vit_command(const VitFlags& flags) {
 
 void add_vit_import(CLI::App& command) {
   auto flags = std::make_shared<VitFlags>();
-  flags->shared.add_files(command);
+  flags->shared.add(command);
   add_options(command, VitImportOptions{}, flags->options);
   command.callback([flags] { import_vit_command(*flags); });
 }

@@ -59,13 +59,6 @@ void inspect_weights(const std::string& path) {
                shape_string(tensor.sizes()));
 }
 
-bool is_world_model(const io::Bundle& bundle) {
-  const auto& families = models::world_model_families();
-  return std::any_of(families.begin(), families.end(), [&](const models::WorldModelFamily& family) {
-    return bundle.config.family == family.name;
-  });
-}
-
 void describe_world_model(const io::Bundle& bundle) {
   const auto loaded = models::read_world_model(bundle, io::Placement::share);
   const auto critic = models::read_value_critic(bundle);
@@ -90,12 +83,13 @@ void inspect_bundle(const std::string& path) {
              bundle.tensors.names().size(), config.history);
   const auto checksum = io::told_checksum(bundle.tensors);
   fmt::print("checksum: {}\n", checksum ? *checksum + ", and the tensors have it" : "none");
-  if (is_world_model(bundle)) describe_world_model(bundle);
+  const bool is_world_model = models::is_world_model(config.family);
+  if (is_world_model) describe_world_model(bundle);
   if (const auto probe = models::attentive_probe_options(config, path))
     fmt::print("{}\n", described(*probe));
   for (const auto& field : config.observation)
     fmt::print("observes '{}' {}\n", field.name, shape_string(field.shape));
-  fmt::print("actions: {}\n", write_options(config.action).dump());
+  if (is_world_model) fmt::print("actions: {}\n", write_options(config.action).dump());
   fmt::print("provenance: {}\n", config.provenance.dump(2));
   fmt::print("planner: {}\n", config.planner.dump(2));
 }

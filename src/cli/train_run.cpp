@@ -79,10 +79,8 @@ ResumedData::ResumedData(const RunFlags& flags, const std::string& bundle) {
 }
 
 void ContinueFlags::add(CLI::App& command) {
-  command
-      .add_option("--continue", bundle,
-                  "learn on from this bundle; its model and action statistics stay as they are")
-      ->check(CLI::ExistingDirectory);
+  command.add_option("--continue", bundle,
+                     "learn on from this bundle; its model and action statistics stay as they are");
   command.add_option("--replay", replay,
                      "with --continue: earlier recordings, rehearsed in every batch");
   command.add_option("--replay-share", share, "part of every batch that is replayed")
@@ -115,11 +113,11 @@ void require_no_model(const OptionFlags& given) {
 }
 
 io::BundleConfig bundle_config_of(const std::string& bundle, const char* family) {
-  const auto file = std::filesystem::path(bundle) / io::kBundleConfigFile;
-  auto config = io::read_bundle_config(io::read_json(file), file.string());
-  require(
-      config.family == family, ErrorCategory::unsupported,
-      fmt::format("{}: model family '{}', expected '{}'", file.string(), config.family, family));
+  auto config = io::read_bundle_config(bundle);
+  require(config.family == family, ErrorCategory::unsupported,
+          fmt::format("{}: model family '{}', expected '{}'",
+                      (std::filesystem::path(bundle) / io::kBundleConfigFile).string(),
+                      config.family, family));
   return config;
 }
 

@@ -91,8 +91,10 @@ AgentOptions AgentOptions::vjepa2_ac() {
   return options;
 }
 
-Agent Agent::load(const std::filesystem::path& folder, io::Placement placement) {
-  const auto bundle = io::read_bundle(folder);
+Agent Agent::load(const std::filesystem::path& folder, io::Placement placement,
+                  io::ChecksumRule checksum) {
+  auto bundle = io::read_bundle(folder);
+  bundle.checksum = checksum;
   Agent agent;
   agent.config_ = bundle.config;
   agent.loaded_ = models::read_world_model(bundle, placement);

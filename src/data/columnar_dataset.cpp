@@ -55,7 +55,9 @@ class ColumnarDataset final : public Dataset {
     actions_ = chosen_columns(options.actions, recording_.actions);
     states_ = chosen_columns(options.states, recording_.states);
     require(!actions_.empty(), ErrorCategory::not_found,
-            name() + ": no action column; name them in DatasetOptions.actions. Columns: " +
+            name() +
+                ": no action column; name them in DatasetOptions.actions (--reading.actions). "
+                "Columns: " +
                 listed_names(columns_) + not_read(recording_.skipped));
     for (std::size_t f = 0; f < recording_.features.size(); ++f)
       values_.push_back(std::make_unique<ReadOnce<Tensor>>([this, f] { return load(f); }));

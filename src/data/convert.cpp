@@ -10,6 +10,7 @@
 
 #include "columnar_dataset.hpp"
 #include "convert_episode.hpp"
+#include "convert_splits.hpp"
 #include "episode_selection.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/data/inspection.hpp"
@@ -132,12 +133,6 @@ std::vector<RecordedFeature> written_features(const Dataset& dataset, bool keeps
   return features;
 }
 
-// Notes are JSON; a path may be of any bytes. What is no character becomes U+FFFD.
-std::string as_utf8(const std::string& text) {
-  using nlohmann::json;
-  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace));
-}
-
 RecordingOptions writing_options(const ConversionSource& source, const ConvertOptions& options) {
   const Dataset& dataset = source.first();
   RecordingOptions writing;
@@ -249,6 +244,8 @@ class Converter {
     const Dataset& dataset = source_.first();
     if (options_.format == TargetFormat::lerobot && dataset.fps() > 0 && has_times(dataset))
       done_.irregular_steps += irregular_steps(dataset, episode, InspectionOptions().clock);
+    done_.rows_without_action += rows_without_action(episode);
+    done_.written.push_back(episode);
     ++done_.episodes;
     done_.rows += dataset.length(episode);
   }
@@ -262,10 +259,24 @@ class Converter {
           source_.first().name() + ": " + std::to_string(done_.irregular_steps) +
               " step(s) in time are not 1/fps, and are written as if they were: LeRobot's rows are "
               "equally spaced. ConvertOptions.format = folder (--format folder) keeps the times");
+    if (done_.rows_without_action > 0)
+      log(LogLevel::warning, source_.first().name() + ": " +
+                                 std::to_string(done_.rows_without_action) +
+                                 " row(s) have no action (NaN), and are written so");
     return std::move(done_);
   }
 
  private:
+  // A folder tells that the last action of an episode is none.
+  int64_t rows_without_action(int64_t episode) const {
+    const Dataset& dataset = source_.first();
+    const bool last_counts =
+        options_.format == TargetFormat::lerobot || dataset.last_action() == LastAction::applied;
+    const int64_t rows = dataset.length(episode) - (last_counts ? 0 : 1);
+    const Tensor actions = dataset.read_rows(dataset.action_columns(), episode, 0, rows);
+    return at::isnan(actions).any(1).sum().item<int64_t>();
+  }
+
   void leave_out(int64_t episode, ErrorCategory category, const std::string& reason) {
     const Dataset& dataset = source_.first();
     if (options_.reading.unreadable != Unreadable::skip)
@@ -293,6 +304,11 @@ class Converter {
 };
 
 }  // namespace
+
+std::string as_utf8(const std::string& text) {
+  using nlohmann::json;
+  return json::parse(json(text).dump(-1, ' ', false, json::error_handler_t::replace));
+}
 
 void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
                      int64_t episode, EpisodeWriter& writer) {
@@ -330,6 +346,8 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   const RecordingOptions writing = writing_options(source, options);
   const auto episodes =
       selected_episodes(options.episodes, source.first().num_episodes(), "ConvertOptions.episodes");
+  const auto splits = chosen_splits(source.first(), episodes);
+  const auto order = writing_order(source.first(), episodes, splits, options.format);
   // Written beside the target and renamed, so that a conversion that stops leaves nothing there.
   const fs::path unfinished = unfinished_path(to);
   const auto lock = lock_target(unfinished);
@@ -340,13 +358,14 @@ Conversion convert_dataset(const fs::path& from, const fs::path& to, const Conve
   Conversion done;
   try {
     Converter converter(source, options, *writer, writing);
-    for (std::size_t i = 0; i < episodes.size(); ++i) {
-      converter.convert(episodes[i]);
-      if (progress) progress(static_cast<int64_t>(i + 1), std::ssize(episodes));
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      converter.convert(order[i]);
+      if (progress) progress(static_cast<int64_t>(i + 1), std::ssize(order));
     }
     done = converter.done();
     writer->finish();
     writer.reset();
+    write_splits(source.first(), unfinished, options.format, splits, done.written);
   } catch (...) {
     writer.reset();
     std::error_code ignored;

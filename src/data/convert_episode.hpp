@@ -28,4 +28,7 @@ class EpisodeReadError final : public Error {
 void convert_episode(const ConversionSource& source, const RecordingOptions& writing,
                      int64_t episode, EpisodeWriter& writer);
 
+/// Notes and names are JSON; a path may be of any bytes. What is no character becomes U+FFFD.
+std::string as_utf8(const std::string& text);
+
 }  // namespace foresight::data

@@ -4,11 +4,15 @@
 //   states.pth [E,T,...]  velocities.pth  rel_actions.pth | abs_actions.pth | actions.pth [E,T,A]
 //   seq_lengths.pkl | seq_lengths.pth (none: every episode has T rows)
 //   obses/episode_000.mp4 | obses/episode_000.pth [T,H,W,3] | 000000/obses.pth [T,H,W,3]
+// Or a folder with two of these, train/ and val/.
+#include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "foresight/io/pickled_integers.hpp"
 #include "foresight/io/torch_checkpoint.hpp"
 #include "formats.hpp"
+#include "joined_dataset.hpp"
 #include "picture.hpp"
 #include "video_frames.hpp"
 
@@ -19,6 +23,7 @@ namespace fs = std::filesystem;
 
 // Push-T's actions are stored in hundreds of its environment's unit.
 constexpr double kPushTActionScale = 100;
+constexpr std::array kSplits{"train", "val"};
 
 std::string numbered_name(const char* pattern, int64_t number) {
   char name[64];
@@ -195,6 +200,26 @@ class DinoWmOpener {
 
 OpenedDataset open_dino_wm(const fs::path& folder, const DatasetOptions& options) {
   return DinoWmOpener(folder, options).open();
+}
+
+bool holds_dino_wm_splits(const fs::path& folder) {
+  return std::all_of(kSplits.begin(), kSplits.end(),
+                     [&](const char* split) { return fs::exists(folder / split / "states.pth"); });
+}
+
+OpenedDataset open_dino_wm_splits(const fs::path& folder, const DatasetOptions& options) {
+  std::vector<OpenedDataset> parts;
+  auto whole = options;
+  whole.split.clear();
+  for (const char* split : kSplits)
+    if (options.split.empty() || options.split == split)
+      parts.push_back(open_dino_wm(folder / split, whole));
+  require(!parts.empty(), ErrorCategory::not_found,
+          folder.string() + ": has no split '" + options.split +
+              "', which DatasetOptions.split (--reading.split) asks for; it has: " +
+              listed_names({kSplits.begin(), kSplits.end()}));
+  if (parts.size() == 1) return parts.front();
+  return join_datasets(folder.string(), std::move(parts), JoinedParts::splits);
 }
 
 }  // namespace foresight::data

@@ -171,7 +171,7 @@ class DroidOpener {
     require(fs::exists(episode.folder / kTrajectory), ErrorCategory::not_found,
             (episode.folder / kTrajectory).string() +
                 ": no such file beside the films of its episode; with DatasetOptions.unreadable = "
-                "skip the episode is kept without numbers");
+                "skip (--reading.unreadable skip) the episode is kept without numbers");
     episode.stamp = file_stamp(episode.folder / kTrajectory);
     const Hdf5File trajectory(episode.folder / kTrajectory);
     const auto pose = trajectory.array(kPose), gripper = trajectory.array(kGripper);
@@ -247,7 +247,8 @@ class DroidOpener {
     require(fs::exists(file), ErrorCategory::not_found,
             file.string() + ": the film of camera '" + camera_ +
                 "' is missing, which the metadata of its episode name; with "
-                "DatasetOptions.unreadable = skip the episode is kept without frames");
+                "DatasetOptions.unreadable = skip (--reading.unreadable skip) the episode is kept "
+                "without frames");
     const VideoReader reader(file.string(), options_.video);
     require(reader.num_frames() >= 1, ErrorCategory::bad_file, file.string() + ": has no frames");
     episode.rate = reader.info().average_rate;

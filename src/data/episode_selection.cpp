@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
 #include <optional>
 #include <sstream>
 
@@ -55,31 +56,43 @@ bool selects_episodes(const std::string& text) { return parsed_ranges(text).has_
 
 std::vector<int64_t> selected_episodes(const std::string& text, int64_t count,
                                        const std::string& option) {
+  std::vector<int64_t> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  return selected_among(text, all, option);
+}
+
+std::vector<int64_t> selected_among(const std::string& text, const std::vector<int64_t>& numbers,
+                                    const std::string& option) {
   const std::string given = option + " = '" + text + "' ";
   const auto ranges = parsed_ranges(text);
   require(ranges.has_value(), ErrorCategory::invalid_option, given + kRule);
-  std::vector<bool> wanted(static_cast<std::size_t>(count), text.empty());
+  const int64_t first = numbers.empty() ? 0 : numbers.front();
+  const int64_t last = numbers.empty() ? -1 : numbers.back();
+  std::vector<bool> wanted(numbers.size(), text.empty());
   for (const auto& range : *ranges) {
-    const int64_t last = range.last.value_or(count - 1);
-    require(range.first < count && last < count, ErrorCategory::invalid_option,
-            given + "names episode " + std::to_string(std::max(range.first, last)) +
-                ", which does not exist, accepted: 0.." + std::to_string(count - 1));
-    for (int64_t e = range.first; e <= last; ++e) wanted[static_cast<std::size_t>(e)] = true;
+    const int64_t end = range.last.value_or(last);
+    require(range.first <= last && end <= last, ErrorCategory::invalid_option,
+            given + "names episode " + std::to_string(std::max(range.first, end)) +
+                ", which does not exist, accepted: " + std::to_string(first) + ".." +
+                std::to_string(last));
+    const auto from = std::lower_bound(numbers.begin(), numbers.end(), range.first);
+    const auto to = std::upper_bound(from, numbers.end(), end);
+    std::fill(wanted.begin() + (from - numbers.begin()), wanted.begin() + (to - numbers.begin()),
+              true);
   }
-  std::vector<int64_t> episodes;
-  for (int64_t e = 0; e < count; ++e)
-    if (wanted[static_cast<std::size_t>(e)]) episodes.push_back(e);
-  return episodes;
+  std::vector<int64_t> places;
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    if (wanted[i]) places.push_back(static_cast<int64_t>(i));
+  return places;
 }
 
-std::string episode_ranges(const std::vector<int64_t>& episodes) {
-  constexpr int kShown = 20;
+std::string episode_ranges(const std::vector<int64_t>& episodes, int64_t shown) {
   std::string text;
-  int ranges = 0;
+  int64_t ranges = 0;
   for (std::size_t i = 0; i < episodes.size(); ++ranges) {
     std::size_t last = i;
     while (last + 1 < episodes.size() && episodes[last + 1] == episodes[last] + 1) ++last;
-    if (ranges == kShown) return text + ",...";
+    if (ranges == shown) return text + ",...";
     if (ranges > 0) text += ',';
     text += std::to_string(episodes[i]);
     if (last > i) text.append("-").append(std::to_string(episodes[last]));

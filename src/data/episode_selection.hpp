@@ -17,7 +17,13 @@ bool selects_episodes(const std::string& text);
 std::vector<int64_t> selected_episodes(const std::string& text, int64_t count,
                                        const std::string& option);
 
-/// Ascending numbers as such a text: "0-2,5"; of many ranges, the first.
-std::string episode_ranges(const std::vector<int64_t>& episodes);
+/// The places in the ascending `numbers` of those that `text` names, ascending, each once; numbers
+/// that are missing between them are passed over. Throws as selected_episodes(), for one behind the
+/// last.
+std::vector<int64_t> selected_among(const std::string& text, const std::vector<int64_t>& numbers,
+                                    const std::string& option);
+
+/// Ascending numbers as such a text: "0-2,5"; of more than `shown` ranges, the first.
+std::string episode_ranges(const std::vector<int64_t>& episodes, int64_t shown = 20);
 
 }  // namespace foresight::data

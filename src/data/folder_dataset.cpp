@@ -17,6 +17,7 @@
 #include "parallel.hpp"
 #include "picture.hpp"
 #include "recorded_notes.hpp"
+#include "recorded_splits.hpp"
 #include "video_frames.hpp"
 #include "whole_numbers.hpp"
 
@@ -116,7 +117,9 @@ void FolderDataset::find_episodes(const fs::path& folder) {
   for (const auto& [number, parts] : found)
     require(!parts.cameras.empty() || skip, ErrorCategory::not_found,
             parts.table.string() + ": the video of this table is missing (" +
-                parts.table.stem().string() + ".mp4)");
+                parts.table.stem().string() +
+                ".mp4); with DatasetOptions.unreadable = skip (--reading.unreadable skip) the "
+                "episode is kept without frames");
   const auto shown = std::find_if(found.begin(), found.end(), [](const auto& episode) {
     return !episode.second.cameras.empty();
   });
@@ -156,6 +159,7 @@ void FolderDataset::read_settings(const fs::path& file) {
   const nlohmann::json settings = io::read_json(file);
   require(settings.is_object(), ErrorCategory::bad_file, file.string() + ": is not a JSON object");
   notes_ = notes_in(settings);
+  splits_ = splits_in(settings);
   const auto read = [&](const char* key, auto& value) {
     if (auto it = settings.find(key); it != settings.end())
       foresight::detail::read_value(value, *it, file.string() + ": " + key);
@@ -255,7 +259,8 @@ void FolderDataset::agree() {
             episode.frames.string() + ": frames are " + std::to_string(episode.size.width) + "x" +
                 std::to_string(episode.size.height) + ", but those of " + shown().name + " are " +
                 std::to_string(image_size_.width) + "x" + std::to_string(image_size_.height) +
-                "; choose one size with DatasetOptions.video.height and width");
+                "; choose one size with DatasetOptions.video.height and .width "
+                "(--reading.video.height and .width)");
     for (const auto& column :
          first.table.columns) {  // text in some episodes: not a column of numbers
       if (episode.table.skipped.contains(column)) continue;

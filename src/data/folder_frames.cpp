@@ -109,8 +109,9 @@ void FolderDataset::open_frames_of(Episode& episode) const {
   require(std::abs(rows - frames) <= options_.tail_mismatch, ErrorCategory::bad_file,
           table + ": has " + std::to_string(rows) + " rows, but its video " +
               episode.frames.string() + " has " + std::to_string(frames) +
-              " frames; one row a frame is required (" + "DatasetOptions.tail_mismatch = " +
-              std::to_string(options_.tail_mismatch) + ")" + otherwise);
+              " frames; one row a frame is required, as DatasetOptions.tail_mismatch "
+              "(--reading.tail_mismatch) = " +
+              std::to_string(options_.tail_mismatch) + " says" + otherwise);
   episode.length = std::min(rows, frames);
   if (rows != frames)
     episode.remarks.push_back(table + ": has " + std::to_string(rows) + " rows, its video " +

@@ -7,8 +7,10 @@
 
 #include "column_stem.hpp"
 #include "columnar_dataset.hpp"
+#include "episode_files.hpp"
 #include "foresight/data/folder_dataset.hpp"
 #include "natural_order.hpp"
+#include "recorded_splits.hpp"
 #include "whole_numbers.hpp"
 
 namespace foresight::data {
@@ -67,6 +69,20 @@ std::vector<std::string> FolderDataset::remarks() const {
   for (const auto& episode : episodes_)
     all.insert(all.end(), episode.remarks.begin(), episode.remarks.end());
   return all;
+}
+
+std::vector<std::string> FolderDataset::splits() const {
+  std::vector<std::string> names;
+  for (const auto& [name, episodes] : splits_) names.push_back(name);
+  return names;
+}
+
+std::vector<int64_t> FolderDataset::episodes_of_split(const std::string& split) const {
+  const auto found = splits_.find(split);
+  if (found == splits_.end()) return Dataset::episodes_of_split(split);
+  std::vector<int64_t> numbers;
+  for (const auto& episode : episodes_) numbers.push_back(episode_number(episode.name).value());
+  return folder_split(std::filesystem::path(name_) / "dataset.json", split, found->second, numbers);
 }
 
 std::map<int64_t, std::string> FolderDataset::unreadable_episodes() const {

@@ -15,6 +15,7 @@
 #include "foresight/io/json_file.hpp"
 #include "irregular_steps.hpp"
 #include "recorded_notes.hpp"
+#include "recorded_splits.hpp"
 #include "recording_lock.hpp"
 
 namespace foresight::data {
@@ -137,6 +138,8 @@ void FolderWriter::continue_folder() {
                 ", but the episodes to be added have " + value.dump());
   };
   for (const auto& note : notes_in(settings)) options_.notes.insert(note);  // new ones count
+  splits_ = splits_in(settings);
+  if (!splits_.empty()) find_train(settings, {tables.begin(), tables.end()});
   same("action_columns", options_.actions);
   same("state_columns", options_.states);
   same("fps", options_.video.fps);
@@ -151,6 +154,20 @@ void FolderWriter::continue_folder() {
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
                                           settings["width"].get<int64_t>()};
+}
+
+// A writer that was killed may not have counted its last table.
+void FolderWriter::find_train(const nlohmann::json& settings, const std::vector<int64_t>& numbers) {
+  const auto told = settings.value("episodes", nlohmann::json());
+  const int64_t episodes =
+      told.is_number_integer() ? std::clamp<int64_t>(told, 1, episodes_) : episodes_;
+  const std::vector<int64_t> counted(numbers.begin(), numbers.begin() + episodes);
+  const fs::path file = folder_ / "dataset.json";
+  const auto places = growing_train(file, splits_, episodes, [&](const std::string& text) {
+    return folder_split(file, "train", text, counted);
+  });
+  for (const auto place : places) train_.push_back(counted[static_cast<std::size_t>(place)]);
+  if (!places.empty()) train_.insert(train_.end(), numbers.begin() + episodes, numbers.end());
 }
 
 // Its table, which is written last, is not there: the writer was stopped between two files.
@@ -287,12 +304,18 @@ int64_t FolderWriter::finish_episode(const std::string& task) {
   require(!spoiled_, ErrorCategory::invalid_argument,
           folder_.string() + ": a row could not be written; discard_episode()");
   const fs::path table = file(recording_.texts.empty() ? ".csv" : ".jsonl");
+  auto splits = splits_;
+  auto train = train_;
   try {
     // Before the first episode's files: without it, the next writer could not tell what they are.
-    if (episodes_ == 0) write_settings(0);
+    if (episodes_ == 0) write_settings(0, splits_);
     for (auto& [camera, video] : videos_) video->close();
     io::write_text(table, table_text(task.empty() ? recording_.task : task));
-    write_settings(episodes_ + 1);
+    if (!train.empty()) {
+      train.push_back(number_);
+      splits["train"] = folder_range(train);
+    }
+    write_settings(episodes_ + 1, splits);
   } catch (...) {
     std::error_code ignored;
     fs::remove(table, ignored);  // first: a video without a table is what is cleared away
@@ -301,6 +324,8 @@ int64_t FolderWriter::finish_episode(const std::string& task) {
     discard_episode();
     throw;
   }
+  splits_ = std::move(splits);
+  train_ = std::move(train);
   ++episodes_;
   discard_episode();
   return number_++;
@@ -319,7 +344,8 @@ void FolderWriter::finish() {
   lock_.reset();
 }
 
-void FolderWriter::write_settings(int64_t episodes) const {
+void FolderWriter::write_settings(int64_t episodes,
+                                  const std::map<std::string, std::string>& splits) const {
   nlohmann::ordered_json settings;
   settings["format"] = "folder of episode_XXXX.mp4 + episode_XXXX.csv, one row per video frame";
   settings["fps"] = options_.video.fps;
@@ -335,6 +361,7 @@ void FolderWriter::write_settings(int64_t episodes) const {
   settings["last_action"] = options_.last_action == LastAction::artefact ? "artefact" : "applied";
   if (const auto shapes = table_shapes(recording_.features); !shapes.empty())
     settings["shapes"] = shapes;
+  if (!splits.empty()) settings["splits"] = splits;
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;
   io::write_json(folder_ / "dataset.json", settings);

@@ -37,6 +37,11 @@ OpenedDataset open_swm_folder(const std::filesystem::path& folder, const Dataset
 
 /// DINO-WM: states.pth, actions and obses/.
 OpenedDataset open_dino_wm(const std::filesystem::path& folder, const DatasetOptions& options);
+/// What DINO-WM publishes of an environment: a folder with two of these, train/ and val/, as one
+/// data set with these splits. DatasetOptions.split opens one alone.
+OpenedDataset open_dino_wm_splits(const std::filesystem::path& folder,
+                                  const DatasetOptions& options);
+bool holds_dino_wm_splits(const std::filesystem::path& folder);
 
 /// DROID: an episode's folder with trajectory.h5, a folder with such folders below it, or a text
 /// file that lists them.

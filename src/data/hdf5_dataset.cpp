@@ -123,7 +123,8 @@ OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
               "the first: " + (problems.empty() ? "" : problems.front()));
   require(problems.empty() || options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
           (problems.empty() ? "" : problems.front()) +
-              "; with DatasetOptions.unreadable = skip it is left out");
+              "; with DatasetOptions.unreadable = skip (--reading.unreadable skip) it is left "
+              "out");
   for (auto& problem : problems) problem += ". The file is left out";
   if (sound.size() == 1) return open_hdf5(sound.front(), options, std::move(problems));
   std::vector<OpenedDataset> parts;

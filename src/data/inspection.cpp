@@ -248,8 +248,9 @@ class Inspector {
       warn(fmt::format("{} episode(s) have one row: no action leads anywhere in them",
                        std::count(found_.lengths.begin(), found_.lengths.end(), int64_t{1})));
     for (const auto& column : found_.constant)
-      warn(
-          fmt::format("action '{}' never changes: leave it out of DatasetOptions.actions", column));
+      warn(fmt::format(
+          "action '{}' never changes: leave it out of DatasetOptions.actions (--reading.actions)",
+          column));
     for (const auto& one : found_.saturation)
       if (one.share > options_.saturated &&
           std::find(found_.constant.begin(), found_.constant.end(), one.column) ==

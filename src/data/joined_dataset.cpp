@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "columnar_dataset.hpp"
@@ -51,11 +52,13 @@ std::string difference(const Dataset& a, const Dataset& b) {
   const ImageSize one = a.image_size(), other = b.image_size();
   if (one != other)
     return fmt::format(
-        "frames are {}x{} and {}x{} (DatasetOptions.video.height and width choose one size)",
+        "frames are {}x{} and {}x{}; DatasetOptions.video.height and .width "
+        "(--reading.video.height and .width) choose one size",
         one.width, one.height, other.width, other.height);
   if (a.fps() != b.fps())
-    return fmt::format("{} and {} rows a second (DatasetOptions.fps chooses one rate)", a.fps(),
-                       b.fps());
+    return fmt::format(
+        "{} and {} rows a second; DatasetOptions.fps (--reading.fps) chooses one rate", a.fps(),
+        b.fps());
   if (a.last_action() != b.last_action()) return "one marks the last action of an episode";
   return {};
 }
@@ -78,8 +81,8 @@ std::uint64_t hash_of_actions(const Dataset& part) {
 
 class JoinedDataset final : public Dataset {
  public:
-  JoinedDataset(std::string name, std::vector<OpenedDataset> parts)
-      : name_(std::move(name)), parts_(std::move(parts)) {
+  JoinedDataset(std::string name, std::vector<OpenedDataset> parts, JoinedParts are)
+      : name_(std::move(name)), parts_(std::move(parts)), are_(are) {
     for (const auto& part : parts_) {
       require_same_features(first(), *part);
       first_episodes_.push_back(episodes_);
@@ -127,8 +130,13 @@ class JoinedDataset final : public Dataset {
         all.emplace(first_episodes_[p] + episode, problem);
     return all;
   }
-  // Those that every file has.
+  // Of files those that every one has.
   std::vector<std::string> splits() const override {
+    if (are_ == JoinedParts::splits) {
+      std::vector<std::string> names;
+      for (const auto& part : parts_) names.push_back(file_name(*part));
+      return names;
+    }
     auto all = first().splits();
     for (const auto& part : parts_)
       std::erase_if(all, [own = part->splits()](const auto& split) {
@@ -141,6 +149,13 @@ class JoinedDataset final : public Dataset {
     if (std::find(known.begin(), known.end(), split) == known.end())
       return Dataset::episodes_of_split(split);
     std::vector<int64_t> all;
+    if (are_ == JoinedParts::splits) {
+      const auto p =
+          static_cast<std::size_t>(std::find(known.begin(), known.end(), split) - known.begin());
+      all.resize(static_cast<std::size_t>(parts_[p]->num_episodes()));
+      std::iota(all.begin(), all.end(), first_episodes_[p]);
+      return all;
+    }
     for (std::size_t p = 0; p < parts_.size(); ++p)
       for (const int64_t episode : parts_[p]->episodes_of_split(split))
         all.push_back(first_episodes_[p] + episode);
@@ -174,8 +189,10 @@ class JoinedDataset final : public Dataset {
   void identify_frames(Fnv1a& hash) const override {
     for (const auto& part : parts_) {
       add_name(hash, file_name(*part));
-      const auto stamp = file_stamp(part->name());
-      hash.add(&stamp, sizeof stamp);
+      if (are_ == JoinedParts::files) {
+        const auto stamp = file_stamp(part->name());
+        hash.add(&stamp, sizeof stamp);
+      }
       part->identify_frames(hash);
     }
   }
@@ -205,9 +222,11 @@ class JoinedDataset final : public Dataset {
 
   void require_same_features(const Dataset& a, const Dataset& b) const {
     const auto differs = difference(a, b);
+    const bool files = are_ == JoinedParts::files;
     require(differs.empty(), ErrorCategory::bad_file,
-            name_ + ": its HDF5 files are no one data set: " + file_name(a) + " and " +
-                file_name(b) + " differ: " + differs + ". Name the file that is meant");
+            name_ + ": its " + (files ? "HDF5 files" : "folders") + " are no one data set: " +
+                file_name(a) + " and " + file_name(b) + " differ: " + differs + ". Name the " +
+                (files ? "file" : "folder") + " that is meant");
   }
 
   // Versions of a file that lie beside each other have episodes of the same lengths, and the same
@@ -230,6 +249,7 @@ class JoinedDataset final : public Dataset {
 
   std::string name_;
   std::vector<OpenedDataset> parts_;
+  JoinedParts are_;
   std::vector<int64_t> first_episodes_;  // by part
   int64_t episodes_ = 0;
   std::vector<std::string> remarks_;
@@ -237,8 +257,8 @@ class JoinedDataset final : public Dataset {
 
 }  // namespace
 
-OpenedDataset join_datasets(std::string name, std::vector<OpenedDataset> parts) {
-  return std::make_shared<JoinedDataset>(std::move(name), std::move(parts));
+OpenedDataset join_datasets(std::string name, std::vector<OpenedDataset> parts, JoinedParts are) {
+  return std::make_shared<JoinedDataset>(std::move(name), std::move(parts), are);
 }
 
 }  // namespace foresight::data

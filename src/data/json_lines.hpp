@@ -15,7 +15,8 @@
 namespace foresight::data {
 
 /// Visits the values of all lines that are not blank, one after the other; `where` names file and
-/// line. Throws Error(not_found | bad_file) naming the line.
+/// line. Numbers may be NaN and infinite, as Python's json.dumps() writes them. Throws
+/// Error(not_found | bad_file) naming the line.
 inline void visit_json_lines(
     const std::filesystem::path& file,
     const std::function<void(nlohmann::json value, const std::string& where)>& visit) {
@@ -25,7 +26,7 @@ inline void visit_json_lines(
     const std::string_view line(text.data() + begin, end - begin);
     const std::string where = file.string() + ":" + std::to_string(number);
     if (line.find_first_not_of(" \t\r") != std::string_view::npos)
-      visit(io::parse_json(line, where), where);
+      visit(io::parse_python_json(line, where), where);
     begin = end + 1;
   }
 }

@@ -66,6 +66,8 @@ class JsonRows {
 
   static std::string word(const nlohmann::json& value) {
     if (value.is_null()) return {};
+    if (value.is_number_float() && !std::isfinite(value.get<double>()))
+      return number_text(value.get<double>());  // dump() would say null
     return value.is_string() ? value.get<std::string>() : value.dump();
   }
 
@@ -84,6 +86,8 @@ class JsonRows {
     double number = std::numeric_limits<double>::quiet_NaN();
     if (value.is_number()) {
       number = value.get<double>();
+      if (options_.nan == NanPolicy::reject && !std::isfinite(number))
+        fail("'" + key + (std::isnan(number) ? "' is missing (NaN)" : "' is infinite"));
       // An unsigned one that has no room among the signed ones stays what float64 makes of it.
       const bool whole = value.is_number_integer() &&
                          (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);

@@ -9,6 +9,7 @@
 #include "json_lines.hpp"
 #include "parquet_file.hpp"
 #include "recorded_notes.hpp"
+#include "recorded_splits.hpp"
 
 namespace foresight::data {
 namespace {
@@ -253,9 +254,7 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
   if (info.contains("chunks_size"))
     layout.chunk_size = json_field<int64_t>(info, "chunks_size", layout.info);
   if (layout.chunk_size < 1) fail_meta(layout.info, "chunks_size must be >= 1");
-  if (const auto splits = info.find("splits"); splits != info.end() && splits->is_object())
-    for (const auto& [name, range] : splits->items())
-      meta.splits[name] = range.is_string() ? range.get<std::string>() : range.dump();
+  meta.splits = splits_in(info);
   meta.tasks = read_tasks(root / "meta");
   read_notes(root / kLeRobotNotes, meta);
   auto episodes = v2 ? read_episodes_v2(layout) : read_episodes_v3(layout);

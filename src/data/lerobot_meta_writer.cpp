@@ -10,6 +10,7 @@
 #include "parquet_file.hpp"
 #include "parquet_writer.hpp"
 #include "recorded_notes.hpp"
+#include "recorded_splits.hpp"
 
 namespace foresight::data {
 namespace {
@@ -106,6 +107,13 @@ void LeRobotMetaWriter::continue_data_set() {
   }
   for (const auto& note : meta.notes) options_.notes.insert(note);  // new ones count
   episodes_ = first_episode_ = static_cast<int64_t>(meta.episodes.size());
+  if (episodes_ > 0 && !meta.splits.empty()) {
+    splits_ = meta.splits;
+    const auto train = growing_train(file, splits_, episodes_, [&](const std::string& range) {
+      return lerobot_split(folder_, "train", range, episodes_);
+    });
+    train_from_ = train.empty() ? std::nullopt : std::optional(train.front());
+  }
   for (const auto& episode : meta.episodes) rows_ += episode.length;
   read_places();
   read_statistics();
@@ -167,6 +175,7 @@ FeatureStatistics LeRobotMetaWriter::statistics_of(const std::string& feature,
                                                    const Tensor& rows) const {
   if (!by_last_size_.contains(feature)) return row_statistics(rows);
   auto all = row_statistics(rows.reshape({-1, lerobot_shape(*recorded(feature)).back()}));
+  if (all.known.defined()) all.known = all.known * rows.size(0) / all.count;
   all.count = rows.size(0);
   return all;
 }
@@ -322,11 +331,9 @@ void LeRobotMetaWriter::write_episodes() const {
 
 void LeRobotMetaWriter::write_statistics() const {
   OrderedJson stats;
-  for (const auto& [feature, found] : statistics_) {
-    for (const auto& [name, values] : named_statistics(found, limit_type(options_, feature)))
-      stats[feature][name] = nested_json(
-          std::string(name) == "count" ? values : values.view(statistics_shape(feature)));
-  }
+  for (const auto& [feature, found] : statistics_)
+    stats[feature] =
+        statistics_json(found, limit_type(options_, feature), statistics_shape(feature));
   io::write_json(prepared_staged_path(folder_ / "meta/stats.json"), stats);
 }
 
@@ -377,7 +384,9 @@ OrderedJson LeRobotMetaWriter::info() const {
   info["data_files_size_in_mb"] = options_.data_file_mb;
   info["video_files_size_in_mb"] = options_.video_file_mb;
   info["fps"] = static_cast<int64_t>(options_.video.fps);
-  info["splits"] = {{"train", "0:" + std::to_string(episodes_)}};
+  auto splits = splits_;
+  if (train_from_) splits["train"] = lerobot_range(*train_from_, episodes_);
+  info["splits"] = splits;
   info["data_path"] = kLeRobotDataPath;
   info["video_path"] = video ? OrderedJson(kLeRobotVideoPath) : OrderedJson(nullptr);
   info["features"] = features();

@@ -15,6 +15,14 @@ nlohmann::ordered_json number_json(const Tensor& value) {
   return value.item<double>();
 }
 
+// A tensor as nested lists.
+nlohmann::ordered_json nested_json(const Tensor& values) {
+  if (values.dim() == 0) return number_json(values);
+  auto list = nlohmann::ordered_json::array();
+  for (int64_t i = 0; i < values.size(0); ++i) list.push_back(nested_json(values[i]));
+  return list;
+}
+
 // Whether all numbers are whole: then they may have more digits than float64.
 bool whole_numbers_only(const nlohmann::json& value) {
   if (!value.is_array()) return value.is_number_integer();
@@ -63,11 +71,18 @@ std::vector<NamedStatistic> named_statistics(const FeatureStatistics& all, at::S
   return named;
 }
 
-nlohmann::ordered_json nested_json(const Tensor& values) {
-  if (values.dim() == 0) return number_json(values);
-  auto list = nlohmann::ordered_json::array();
-  for (int64_t i = 0; i < values.size(0); ++i) list.push_back(nested_json(values[i]));
-  return list;
+nlohmann::ordered_json statistics_json(const FeatureStatistics& all, at::ScalarType limits,
+                                       const std::vector<int64_t>& shape) {
+  nlohmann::ordered_json stats;
+  for (const auto& [name, values] : named_statistics(all, limits)) {
+    const bool count = std::string_view(name) == "count";
+    const Tensor told = values.is_floating_point() ? at::nan_to_num(values) : values;
+    stats[name] = nested_json(count ? told : told.view(shape));
+  }
+  if (!all.known.defined()) return stats;
+  const bool whole = at::equal(all.known, all.known.trunc());
+  stats[kKnownCount] = nested_json((whole ? all.known.to(at::kLong) : all.known).view(shape));
+  return stats;
 }
 
 std::vector<int64_t> nested_shape(const nlohmann::json& lists) {
@@ -113,6 +128,12 @@ FeatureStatistics feature_statistics(const nlohmann::json& stats, const std::str
     const double rows = count.numel() == 1 ? count.item<double>() : 0;
     demand(rows >= 1 && rows < 1e15 && rows == std::trunc(rows), "has a count that is none");
     all.count = static_cast<int64_t>(rows);
+  }
+  if (const Tensor known = stored_statistic(stats, kKnownCount); known.defined()) {
+    check(kKnownCount, known);
+    all.known = known.to(at::kDouble);
+    demand(((all.known >= 0) & (all.known <= all.count)).all().item<bool>(),
+           std::string(kKnownCount) + " is not of the rows that it counts");
   }
   return all;
 }

@@ -31,14 +31,14 @@ FeatureStatistics row_statistics(const Tensor& rows) {
   const auto filled = [&](double value) {
     return at::where(known, values, at::full({}, value, at::kDouble));
   };
-  const Tensor empty = known.any(0).logical_not();
-  const auto or_zero = [&](const Tensor& found) {
-    return at::where(empty, at::zeros({}, at::kDouble), found);
-  };
   FeatureStatistics all{.count = values.size(0)};
-  const Tensor n = known.sum(0).to(at::kDouble).clamp_min(1);
-  all.min = or_zero(filled(inf).amin(0));
-  all.max = or_zero(filled(-inf).amax(0));
+  const Tensor n = known.sum(0).to(at::kDouble);  // 0 makes a mean and a std of NaN
+  if (!known.all().item<bool>()) all.known = n;
+  const auto or_nan = [&](const Tensor& found) {
+    return at::where(n > 0, found, at::full({}, std::nan(""), at::kDouble));
+  };
+  all.min = or_nan(filled(inf).amin(0));
+  all.max = or_nan(filled(-inf).amax(0));
   if (rows.scalar_type() == at::kLong) {  // of which float64 may not hold all digits
     all.min = rows.to(at::kCPU).amin(0);
     all.max = rows.to(at::kCPU).amax(0);
@@ -47,19 +47,28 @@ FeatureStatistics row_statistics(const Tensor& rows) {
   const Tensor off = at::where(known, values - all.mean, at::zeros({}, at::kDouble));
   all.std = (off.square().sum(0) / n).sqrt();
   for (std::size_t q = 0; q < kQuantiles.size(); ++q)
-    all.quantile[q] = or_zero(at::nanquantile(values, kQuantiles[q], 0));
+    all.quantile[q] = at::nanquantile(values, kQuantiles[q], 0);
   return all;
 }
 
 FeatureStatistics merged(const FeatureStatistics& a, const FeatureStatistics& b) {
-  const auto count_a = static_cast<double>(a.count), count_b = static_cast<double>(b.count);
-  const double all = count_a + count_b;
+  const auto known = [](const FeatureStatistics& part) {
+    return part.known.defined() ? part.known
+                                : at::full({1}, static_cast<double>(part.count), at::kDouble);
+  };
+  const Tensor known_a = known(a), known_b = known(b), all = known_a + known_b;
+  // Where one part has no value, whatever it tells counts for nothing.
+  const auto chosen = [&](const Tensor& of_a, const Tensor& of_b, const Tensor& of_both) {
+    const auto type = of_both.scalar_type();
+    return at::where(known_a == 0, of_b.to(type), at::where(known_b == 0, of_a.to(type), of_both));
+  };
   const auto average = [&](const Tensor& of_a, const Tensor& of_b) {
-    return (of_a * count_a + of_b * count_b) / all;
+    return chosen(of_a, of_b, (of_a * known_a + of_b * known_b) / all);
   };
   FeatureStatistics whole{.count = a.count + b.count};
-  whole.min = at::minimum(a.min, b.min);
-  whole.max = at::maximum(a.max, b.max);
+  if (a.known.defined() || b.known.defined()) whole.known = all;
+  whole.min = chosen(a.min, b.min, at::minimum(a.min, b.min));
+  whole.max = chosen(a.max, b.max, at::maximum(a.max, b.max));
   whole.mean = average(a.mean, b.mean);
   whole.std = average(a.std.square() + (a.mean - whole.mean).square(),
                       b.std.square() + (b.mean - whole.mean).square())

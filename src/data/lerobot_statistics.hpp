@@ -17,16 +17,19 @@ struct FeatureStatistics {
   Tensor mean = {}, std = {};           ///< float64 [width]
   std::array<Tensor, 5> quantile = {};  ///< of kQuantiles; undefined where not known
   int64_t count = 0;                    ///< rows, or frames
+  /// Those of them in which each number has a value, float64 [width]; undefined: all. Where several
+  /// numbers of a row are taken together, a row counts by their part.
+  Tensor known = {};
 };
 
 inline constexpr std::array<double, 5> kQuantiles = {0.01, 0.10, 0.50, 0.90, 0.99};
 inline constexpr std::array<const char*, 5> kQuantileNames = {"q01", "q10", "q50", "q90", "q99"};
 
-/// Of the columns of [rows, width]. NaN is left out; a column without any number counts as 0.
+/// Of the columns of [rows, width]. NaN is left out; those of a column without any number are NaN.
 FeatureStatistics row_statistics(const Tensor& rows);
 
-/// Of two parts. Quantiles of a whole do not follow from those of its parts: LeRobot's tools
-/// average them by count, and so does this.
+/// Of two parts, each number by the rows in which it is known. Quantiles of a whole do not follow
+/// from those of its parts: LeRobot's tools average them by count, and so does this.
 FeatureStatistics merged(const FeatureStatistics& a, const FeatureStatistics& b);
 
 /// Colours of frames, per channel on the scale 0..1, without keeping the frames.

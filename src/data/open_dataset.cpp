@@ -22,6 +22,7 @@ struct FolderFormat {
   bool (*holds)(const fs::path& folder);
   OpenedDataset (*open)(const fs::path& folder, const DatasetOptions& options);
   bool splits = false;  ///< may have parts that DatasetOptions.split names
+  bool below = false;   ///< told by what lies in folders below
 };
 
 bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
@@ -97,6 +98,9 @@ OpenedDataset refuse_lerobot_rest(const fs::path& folder, const DatasetOptions&)
                   "; films alone are read from " + (folder / "videos").string());
 }
 
+bool holds_sets(const fs::path& folder);
+OpenedDataset refuse_sets(const fs::path& folder, const DatasetOptions&);
+
 const FolderFormat kFolderFormats[] = {
     {"LeRobot", "meta/info.json",
      [](const fs::path& folder) { return fs::exists(folder / "meta" / "info.json"); },
@@ -107,6 +111,8 @@ const FolderFormat kFolderFormats[] = {
      [](const fs::path& folder) { return fs::exists(folder / "ep_len.npz"); }, open_swm_folder},
     {"DINO-WM", "states.pth",
      [](const fs::path& folder) { return fs::exists(folder / "states.pth"); }, open_dino_wm},
+    {"DINO-WM", "train/states.pth + val/states.pth", holds_dino_wm_splits, open_dino_wm_splits,
+     /*splits=*/true},
     {"a plain folder", "episode_0000.mp4 + episode_0000.csv", holds_episodes, open_plain},
     {"stable-worldmodel or robomimic", "one *.h5 or *.hdf5, not called trajectory.h5",
      [](const fs::path& folder) {
@@ -119,9 +125,12 @@ const FolderFormat kFolderFormats[] = {
      /*splits=*/true},
     {"Lance, not read", "_versions/",
      [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
-    {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid},
+    {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid,
+     /*splits=*/false, /*below=*/true},
+    {"several data sets, refused", "folders below that are data sets", holds_sets, refuse_sets,
+     /*splits=*/true, /*below=*/true},
     {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
-     holds_pictures, open_pictures},
+     holds_pictures, open_pictures, /*splits=*/false, /*below=*/true},
     {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5 with the same features",
      [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
      [](const fs::path& folder, const DatasetOptions& options) {
@@ -129,6 +138,55 @@ const FolderFormat kFolderFormats[] = {
      },
      /*splits=*/true},
 };
+
+// By its own files.
+bool is_set(const fs::path& folder) {
+  try {
+    return std::any_of(
+        std::begin(kFolderFormats), std::end(kFolderFormats),
+        [&](const FolderFormat& format) { return !format.below && format.holds(folder); });
+  } catch (const std::exception&) {  // one that may not be looked into, a dataset.json that is cut
+    return false;
+  }
+}
+
+// Data sets in the folders below and in the folders of these. Hidden ones are passed over, as films
+// in them are.
+std::vector<fs::path> sets_below(const fs::path& root) {
+  constexpr int kDepth = 1;
+  std::vector<fs::path> sets;
+  std::error_code problem;  // listing the films says it
+  fs::recursive_directory_iterator entry(root, fs::directory_options::skip_permission_denied,
+                                         problem);
+  for (; !problem && entry != fs::recursive_directory_iterator(); entry.increment(problem)) {
+    std::error_code no_folder;
+    if (!entry->is_directory(no_folder)) continue;
+    const bool hidden = entry->path().filename().string().starts_with(".");
+    const bool set = !hidden && is_set(entry->path());
+    if (set) sets.push_back(entry->path());
+    if (hidden || set || entry.depth() >= kDepth) entry.disable_recursion_pending();
+  }
+  std::sort(sets.begin(), sets.end(), path_before);
+  return sets;
+}
+
+// Several HDF5 files in the folder itself are a data set, whatever lies below.
+bool holds_sets(const fs::path& folder) {
+  return hdf5_files(folder).empty() && !sets_below(folder).empty();
+}
+
+OpenedDataset refuse_sets(const fs::path& folder, const DatasetOptions&) {
+  constexpr std::size_t kShown = 5;
+  const auto sets = sets_below(folder);
+  std::string names;
+  for (std::size_t s = 0; s < std::min(kShown, sets.size()); ++s)
+    names += (s > 0 ? ", " : "") + sets[s].lexically_relative(folder).string();
+  if (sets.size() > kShown) names += " and " + std::to_string(sets.size() - kShown) + " more";
+  throw Error(ErrorCategory::invalid_argument,
+              folder.string() + ": is no data set, but folders in it are: " + names +
+                  ". Open one of them, as --data " + sets.front().string() +
+                  "; films alone are read from a folder without any");
+}
 
 OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
   require(fs::exists(path), ErrorCategory::not_found, path.string() + ": no such file or folder");
@@ -160,8 +218,9 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
 
 void refuse_split(const fs::path& path, const DatasetOptions& options) {
   require(options.split.empty(), ErrorCategory::invalid_option,
-          "DatasetOptions.split = '" + options.split + "': " + path.string() +
-              " has no splits that are opened alone; robomimic's files have (mask/train, ...)");
+          "DatasetOptions.split = '" + options.split + "' (--reading.split): " + path.string() +
+              " has no splits that are opened alone; robomimic's files have (mask/train, ...), and "
+              "folders of DINO-WM with train/ and val/");
 }
 
 OpenedDataset open_dataset(const fs::path& path, const DatasetOptions& options) {

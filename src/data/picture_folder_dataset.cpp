@@ -207,7 +207,8 @@ class PictureFolderDataset final : public Dataset {
         if (!skippable || num_episodes() == 1) throw;
         throw Error(problem.category(),
                     std::string(problem.what()) +
-                        " (DatasetOptions.unreadable = skip leaves such files out)");
+                        "; DatasetOptions.unreadable = skip (--reading.unreadable skip) leaves "
+                        "such files out");
       }
     });
     std::vector<Shown> good;

@@ -19,7 +19,7 @@ inline constexpr const char* kLeRobotNotes = "meta/foresight.json";
 inline std::map<std::string, std::string> notes_in(const nlohmann::json& settings) {
   constexpr const char* kSettings[] = {"format",      "fps",      "height",         "width",
                                        "cameras",     "episodes", "action_columns", "state_columns",
-                                       "last_action", "shapes"};
+                                       "last_action", "shapes",   "splits"};
   std::map<std::string, std::string> notes;
   if (!settings.is_object()) return notes;
   for (const auto& [key, value] : settings.items())

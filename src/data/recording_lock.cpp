@@ -6,6 +6,25 @@
 #include "foresight/core/log.hpp"
 
 namespace foresight::data {
+namespace {
+
+// As in ". It is process 812 on node3"; nothing where the file does not tell yet.
+std::string told_holder(const io::Descriptor& file) {
+  char text[256];
+  const auto size = ::pread(file.get(), text, sizeof text, 0);
+  return size <= 0 ? "" : ". It is " + std::string(text, static_cast<std::size_t>(size));
+}
+
+// For messages: it is the lock that counts, and a full disk does not end it.
+void tell_holder(const io::Descriptor& file) {
+  char machine[128] = {};
+  ::gethostname(machine, sizeof machine - 1);
+  const auto text = "process " + std::to_string(::getpid()) + " on " + machine;
+  if (::ftruncate(file.get(), 0) != 0 || ::pwrite(file.get(), text.data(), text.size(), 0) < 0)
+    log(LogLevel::debug, text + ": cannot be told in a lock file: " + std::strerror(errno));
+}
+
+}  // namespace
 
 RecordingLock::RecordingLock(const std::filesystem::path& folder)
     : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
@@ -25,7 +44,10 @@ NameLock::NameLock(const std::filesystem::path& path, const std::string& refusal
     file_ = io::Descriptor(::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666));
     if (!file_) throw io::system_error(path_, "create");
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
-      require(errno != EWOULDBLOCK, ErrorCategory::invalid_argument, refusal);
+      const int reason = errno;
+      require(reason != EWOULDBLOCK, ErrorCategory::invalid_argument, refusal + told_holder(file_));
+      log(LogLevel::warning, path_.string() + ": cannot be locked (" + std::strerror(reason) +
+                                 "): another process at work here would not be noticed");
       return;
     }
     // The one before may have removed the file between its opening and its locking.
@@ -33,8 +55,9 @@ NameLock::NameLock(const std::filesystem::path& path, const std::string& refusal
     }, named{};
     if (::fstat(file_.get(), &opened) == 0 && ::stat(path_.c_str(), &named) == 0 &&
         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
-      return;
+      break;
   }
+  tell_holder(file_);
 }
 
 NameLock::~NameLock() { ::unlink(path_.c_str()); }  // still locked

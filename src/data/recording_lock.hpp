@@ -23,11 +23,13 @@ class RecordingLock {
 };
 
 /// Keeps others from a name while it lives, whatever happens to the folder that has it: that may be
-/// removed, made anew and renamed. What is locked is a file `<path>.lock`, removed at the end.
+/// removed, made anew and renamed. What is locked is a file `<path>.lock`, which tells the process
+/// and is removed at the end.
 class NameLock {
  public:
-  /// Throws Error(invalid_argument, `refusal`) if another holds it, Error(io_failure) or
-  /// Error(not_found) if the file cannot be made. A file system without locks is passed over.
+  /// Throws Error(invalid_argument) if another holds it: `refusal` and the other's process;
+  /// Error(io_failure) or Error(not_found) if the file cannot be made. Where the file system has no
+  /// locks, that is logged.
   NameLock(const std::filesystem::path& path, const std::string& refusal);
   ~NameLock();
 

@@ -39,7 +39,8 @@ std::vector<std::string> of_split(const Hdf5File& file, std::vector<std::string>
   const auto splits = file.names("mask");
   require(std::find(splits.begin(), splits.end(), split) != splits.end(), ErrorCategory::not_found,
           file.path() + ": has no split 'mask/" + split +
-              "' (DatasetOptions.split); it has: " + listed_names(splits));
+              "', which DatasetOptions.split (--reading.split) asks for; it has: " +
+              listed_names(splits));
   const auto listed = file.read_texts("mask/" + split);
   const std::set<std::string> wanted(listed.begin(), listed.end());
   for (const auto& name : wanted)

@@ -52,7 +52,8 @@ class TensorFrames final : public FrameSource {
                 "x" + std::to_string(found.height) + ", but those of episode " +
                 std::to_string(first_) + " are " + std::to_string(size_.width) + "x" +
                 std::to_string(size_.height) +
-                "; choose one size with DatasetOptions.video.height and width");
+                "; choose one size with DatasetOptions.video.height and .width "
+                "(--reading.video.height and .width)");
   }
 
   Read read_;

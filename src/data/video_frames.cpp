@@ -113,7 +113,8 @@ class VideoFrames final : public FrameSource {
             clip.file.string() + ": frames are " + std::to_string(found.width) + "x" +
                 std::to_string(found.height) + ", but those of " + size_of_ + " are " +
                 std::to_string(size_.width) + "x" + std::to_string(size_.height) +
-                "; choose one size with DatasetOptions.video.height and width");
+                "; choose one size with DatasetOptions.video.height and .width "
+                "(--reading.video.height and .width)");
     Tensor pictures = reader->frames(frames);
     pool_.give_back(std::move(reader));
     return pictures;
@@ -207,8 +208,8 @@ class VideoFrames final : public FrameSource {
           clip.file.string() + ": no frame within " + std::to_string(lookup_.tolerance_s) +
               " s of t = " + std::to_string(time) + " s (row " + std::to_string(row) +
               " of its episode), nearest is " + std::to_string(table.time(frame)) +
-              " s; widen DatasetOptions.tolerance_s, at most to half a frame, or encode the "
-              "file again");
+              " s; widen DatasetOptions.tolerance_s (--reading.tolerance_s), at most to half a "
+              "frame, or encode the file again");
     return frame;
   }
 

@@ -78,7 +78,7 @@ RowsAround rows_around(const Dataset& dataset, int64_t episode, int64_t row,
               std::to_string(length - 1) + ", asked for " + std::to_string(row));
   const double fps = dataset.fps();
   require(fps > 0, ErrorCategory::invalid_argument,
-          dataset.name() + ": tells no rate, so no times; set DatasetOptions.fps");
+          dataset.name() + ": tells no rate, so no times; set DatasetOptions.fps (--reading.fps)");
   RowsAround around;
   for (const double offset : seconds) {
     const double steps = std::round(offset * fps);

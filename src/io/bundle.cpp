@@ -5,6 +5,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/io/checksum.hpp"
 #include "foresight/io/json_file.hpp"
+#include "import_hint.hpp"
 #include "swap_folders.hpp"
 
 namespace foresight::io {
@@ -26,16 +27,44 @@ void check_head_tensors(const BundleConfig& config, const NamedTensors& tensors)
   }
 }
 
+Descriptor open_folder(const fs::path& path) {
+  Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder && errno == ENOTDIR)
+    throw Error(ErrorCategory::bad_file, path.string() +
+                                             ": is a file, expected a bundle: a folder with "
+                                             "config.json and model.safetensors" +
+                                             kImportHint);
+  if (!folder) throw system_error(path, "open the bundle");
+  return folder;
+}
+
+/// A file of a bundle. Without one the folder is none.
+Descriptor open_part(const Descriptor& folder, const char* name, const fs::path& shown,
+                     struct stat& status) {
+  try {
+    return open_regular(folder.get(), name, shown, status);
+  } catch (const Error& error) {
+    if (error.category() != ErrorCategory::not_found) throw;
+    throw Error(error.category(), error.what() + std::string("; a bundle has it") + kImportHint);
+  }
+}
+
+BundleConfig config_from(const Descriptor& folder, const fs::path& shown) {
+  struct stat status{};
+  const auto path = shown / kBundleConfigFile;
+  const auto text =
+      read_all(open_part(folder, kBundleConfigFile, path, status), status, path, kTextLimit);
+  return read_bundle_config(parse_json(text, path.string()), path.string());
+}
+
 /// Both files through one handle of the folder: if the folder is replaced meanwhile, they still
 /// belong together.
 Bundle read_from(const Descriptor& folder, const fs::path& shown) {
+  auto config = config_from(folder, shown);
   struct stat status {};
-  const auto config_path = shown / kBundleConfigFile, tensors_path = shown / kBundleTensorsFile;
-  const auto config_file = open_regular(folder.get(), kBundleConfigFile, config_path, status);
-  const auto text = read_all(config_file, status, config_path, kTextLimit);
-  const auto tensors_file = open_regular(folder.get(), kBundleTensorsFile, tensors_path, status);
-  auto config = read_bundle_config(parse_json(text, config_path.string()), config_path.string());
-  return {std::move(config), SafeTensors::from_descriptor(tensors_file.get(), tensors_path)};
+  const auto path = shown / kBundleTensorsFile;
+  const auto file = open_part(folder, kBundleTensorsFile, path, status);
+  return {std::move(config), SafeTensors::from_descriptor(file.get(), path)};
 }
 
 /// Whether `path` now leads to another folder than the opened one.
@@ -58,14 +87,13 @@ void write_bundle(const fs::path& folder, const BundleConfig& config, const Name
                  });
 }
 
+BundleConfig read_bundle_config(const fs::path& folder) {
+  return config_from(open_folder(folder), folder);
+}
+
 Bundle read_bundle(const fs::path& path) {
   for (int attempt = 1;; ++attempt) {
-    const Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder && errno == ENOTDIR)
-      throw Error(ErrorCategory::bad_file, path.string() +
-                                               ": is a file, expected a bundle: a folder with "
-                                               "config.json and model.safetensors");
-    if (!folder) throw system_error(path, "open the bundle");
+    const auto folder = open_folder(path);
     try {
       return read_from(folder, path);
     } catch (const Error& error) {

@@ -7,6 +7,7 @@
 #include "foresight/core/error.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/bundle.hpp"
+#include "import_hint.hpp"
 
 namespace foresight::io {
 
@@ -88,8 +89,13 @@ nlohmann::json read_section(const nlohmann::json& object, const char* key,
 void check_schema(const nlohmann::json& object, const std::string& name) {
   require(object.is_object(), ErrorCategory::bad_file, name + ": is not a JSON object");
   int64_t schema = 0;
-  require(object.contains("schema"), ErrorCategory::bad_file,
-          name + ": key 'schema' is missing; this is not the configuration of a bundle");
+  require(!object.contains("learn"), ErrorCategory::bad_file,
+          name +
+              ": is the configuration of a training, not of a bundle, which is the folder "
+              "'bundle' beside it");
+  require(
+      object.contains("schema"), ErrorCategory::bad_file,
+      name + ": key 'schema' is missing; this is not the configuration of a bundle" + kImportHint);
   read_key(object, "schema", schema, name);
   require(schema >= 1, ErrorCategory::bad_file,
           name + ": schema = " + std::to_string(schema) + " must be at least 1");

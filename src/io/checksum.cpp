@@ -50,12 +50,13 @@ std::optional<std::string> told_checksum(const SafeTensors& file) {
 
 void require_checksum(const SafeTensors& file) {
   const auto told = told_checksum(file);
-  if (!told) return;
+  if (!told || file.found_whole()) return;
   const auto found = checksum_of(file.tensors(), file.metadata());
   require(found == *told, ErrorCategory::bad_file,
           fmt::format("{}: is damaged or was not copied whole: its content has the checksum {}, "
                       "and {} was written",
                       file.path().string(), found, *told));
+  file.note_whole();
 }
 
 }  // namespace foresight::io

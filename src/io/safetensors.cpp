@@ -2,6 +2,7 @@
 #include "foresight/io/safetensors.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 
@@ -23,6 +24,7 @@ struct SafeTensors::Contents {
   std::uint64_t data_start = 0;
   SafeTensorsHeader header;
   std::vector<std::string> names;
+  mutable std::atomic<bool> whole = false;
 
   const TensorEntry& entry(std::string_view name) const {
     if (const auto found = header.tensors.find(name); found != header.tensors.end())
@@ -125,5 +127,9 @@ const std::map<std::string, std::string>& SafeTensors::metadata() const noexcept
 }
 
 const fs::path& SafeTensors::path() const noexcept { return contents_->path; }
+
+bool SafeTensors::found_whole() const noexcept { return contents_->whole; }
+
+void SafeTensors::note_whole() const noexcept { contents_->whole = true; }
 
 }  // namespace foresight::io

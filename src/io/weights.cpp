@@ -82,6 +82,10 @@ NamedTensors Weights::model(std::string_view name) const {
 Weights open_weights(const fs::path& path) {
   Weights weights;
   weights.path = path;
+  require(fs::exists(path), ErrorCategory::not_found,
+          path.string() +
+              ": no such file or folder; nothing is downloaded here, `hf download NAME "
+              "--local-dir FOLDER` fetches a folder of Hugging Face");
   if (fs::is_directory(path)) {
     if (fs::exists(path / kHfTensorsFile) || fs::exists(path / kHfIndexFile)) {
       const auto folder = read_hf_folder(path);

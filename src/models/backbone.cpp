@@ -31,6 +31,7 @@ io::NamedTensors below_encoder(const io::NamedTensors& tensors) {
 ImageBackbone image_backbone(const io::Bundle& bundle) {
   const auto& family = bundle.config.family;
   const auto sized = [&](const auto& options, int64_t image_size, io::NamedTensors tensors) {
+    require_whole(bundle);
     expect_sizes(tensors, "", options.encoder, image_size, bundle_name(bundle));
     return ImageBackbone{options.image, options.encoder, image_size, std::move(tensors)};
   };
@@ -53,6 +54,7 @@ ImageBackbone image_backbone(const io::Bundle& bundle) {
 VideoBackbone video_backbone(const io::Bundle& bundle) {
   const auto& family = bundle.config.family;
   const auto sized = [&](const auto& options) {
+    require_whole(bundle);
     const auto tensors = bundle.model_tensors();
     expect_sizes(tensors, options.encoder, bundle_name(bundle));
     return VideoBackbone{options.image, options.encoder, below_encoder(tensors)};

@@ -61,15 +61,16 @@ std::shared_ptr<Module> made_of(const io::NamedTensors& tensors, const std::stri
   return module;
 }
 
-/// The model of a bundle with these options, whose checksum is compared if it is copied.
+/// The model of a bundle with these options, which is found whole first.
 template <class Model, class Options>
 std::shared_ptr<Model> read_sized(const io::Bundle& bundle, const Options& options,
                                   io::Placement placement = io::Placement::copy) {
-  require_whole(bundle, placement);
+  require_whole(bundle);
   return made_of<Model>(bundle.model_tensors(), bundle_name(bundle), placement, options);
 }
 
-/// The head `name` of a bundle, of these sizes: its options, and what else it is made with.
+/// The head `name` of a bundle, of these sizes: its options, and what else it is made with. Not
+/// compared with the checksum, which is of all the bundle's tensors together.
 template <class Head, class... Sizes>
 std::shared_ptr<Head> read_sized_head(const io::Bundle& bundle, const char* name,
                                       const Sizes&... sizes) {

@@ -19,10 +19,9 @@ inline constexpr std::array kTopLevelOptions{"action", "history"};
 
 inline std::string bundle_name(const io::Bundle& bundle) { return bundle.tensors.path().string(); }
 
-/// Throws Error(bad_file) for a damaged bundle that is copied and thus read anyway; of one that is
-/// shared only what is used is ever read.
-inline void require_whole(const io::Bundle& bundle, io::Placement placement) {
-  if (placement == io::Placement::copy) io::require_checksum(bundle.tensors);
+/// Throws Error(bad_file) for a damaged bundle, unless it asks not to be compared.
+inline void require_whole(const io::Bundle& bundle) {
+  if (bundle.checksum == io::ChecksumRule::compare) io::require_checksum(bundle.tensors);
 }
 
 /// What messages call head `head` of what they call `source`.

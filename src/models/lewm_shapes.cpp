@@ -236,6 +236,10 @@ JepaOptions LewmShapes::options(const LewmImportOptions& given,
   auto options = pldm ? JepaOptions::pldm() : JepaOptions::lewm();
   options.image = given.image;
   read_encoder(options);
+  const auto size = given.image.size;
+  require(size == options.image.size || size == ImageOptions().size, ErrorCategory::invalid_option,
+          source_ + ": image.size = " + number(size) + ", but its positions are those of " +
+              number(options.image.size) + " pixels: leave it out");
   read_predictor(options);
   read_actions(options, given);
   read_heads(options, given, upstream);

@@ -32,7 +32,7 @@ void write_vit(const std::filesystem::path& folder, const ImageEncoderModel& mod
 
 ImageEncoderModel read_vit(const io::Bundle& bundle, io::Placement placement) {
   const auto options = encoder_options<VitBundleOptions>(bundle, kVitFamily);
-  require_whole(bundle, placement);
+  require_whole(bundle);
   const auto tensors = bundle.model_tensors();
   expect_sizes(tensors, "", options.encoder, options.encoder_image_size, bundle_name(bundle));
   ImageEncoderModel model{options.image,

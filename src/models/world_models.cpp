@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/world_models.hpp"
 
+#include <algorithm>
+
 #include "foresight/core/error.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
@@ -43,6 +45,12 @@ const std::vector<WorldModelFamily>& world_model_families() {
       {kVJepa2AcFamily, loaded<read_vjepa2_ac>},
   };
   return families;
+}
+
+bool is_world_model(std::string_view family) {
+  const auto& families = world_model_families();
+  return std::any_of(families.begin(), families.end(),
+                     [&](const WorldModelFamily& known) { return family == known.name; });
 }
 
 LoadedWorldModel in_precision(const LoadedWorldModel& loaded, InferencePrecision precision) {

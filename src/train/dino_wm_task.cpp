@@ -22,7 +22,7 @@ losses::Terms DinoWmTask::batch_loss(const data::Batch& batch, Noise&) {
     require(recorded == measured, ErrorCategory::invalid_argument,
             "DinoWmTask: the recordings have " + std::to_string(recorded) +
                 " state columns, expected ProprioOptions.dim = " + std::to_string(measured) +
-                " (choose them with DatasetOptions.states)");
+                "; choose them with DatasetOptions.states (--states)");
     proprio = batch.states.to(device);
   }
   const auto actions = batch.actions.to(device);

@@ -203,7 +203,7 @@ TaskData FamilyData::task_data(const ActionSpace& space, at::Device device) {
   data.training = training_loader(fresh_, batch - replayed);
   if (replayed > 0) data.replay = training_loader(old_, replayed);
   if (replayed > 0 && writes_run(hooks_) && replayed != hooks_.continuation->replayed(batch))
-    log(LogLevel::info,
+    log(LogLevel::warning,
         fmt::format("replay: {} of a batch's {} windows are old ones, a multiple of the {} "
                     "processes that is nearest to a share of {}",
                     replayed, batch, processes, hooks_.continuation->share));

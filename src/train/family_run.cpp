@@ -60,11 +60,11 @@ FamilyRun::FamilyRun(std::string family, Dynamics dynamics, nlohmann::json optio
 
 double FamilyRun::seconds() const { return seconds_since(start_); }
 
-void FamilyRun::open(const LearnedFrom& data, const nlohmann::json& measured) const {
+void FamilyRun::open(const LearnedFrom& data, const nlohmann::json& measured) {
   auto config = run_config(options_, data, hooks_);
   config["family"] = family_;
   if (!measured.is_null()) config["measured"] = measured;
-  open_run(config, folder_, hooks_);
+  lock_ = open_run(config, folder_, hooks_);
 }
 
 ContinualReport FamilyRun::before(Task& task, const LearningOn& on) const {

@@ -50,9 +50,10 @@ class FamilyRun {
             const TrainOptions& training, const RunFolder& folder, ProgressStyle progress,
             const LearnHooks& hooks);
 
-  /// Creates the run folder or checks that it is this run's. Call it when nothing about the options
-  /// can be wrong any more. `measured`: what of the model was taken from the recordings.
-  void open(const LearnedFrom& data, const nlohmann::json& measured = {}) const;
+  /// Creates the run folder or checks that it is this run's, and keeps it locked. Call it when
+  /// nothing about the options can be wrong any more. `measured`: what of the model was taken from
+  /// the recordings.
+  void open(const LearnedFrom& data, const nlohmann::json& measured = {});
   /// Trains and writes the bundle, or what led to its absence into the result. `provenance`: what
   /// the family knows of where the model came from. `on`: of a run that learns on; measured after
   /// the bundle was written, by several processes before. `measure` is called at the end, as it
@@ -75,6 +76,7 @@ class FamilyRun {
   RunFolder folder_;
   ProgressStyle progress_;
   LearnHooks hooks_;
+  RunLock lock_;  // from open() on
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

@@ -145,6 +145,7 @@ class Learning {
   std::shared_ptr<const Replicas> processes_;  // null: this one alone
   std::uint64_t seed_;
   Clock::time_point start_ = Clock::now();
+  RunLock lock_;
   FamilyData data_;
   io::BundleConfig origin_;
   std::shared_ptr<models::Jepa> model_;
@@ -171,7 +172,8 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
     start_from_data();
   require_comparable_windows();
   data_.show(&options_.model.image);
-  open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
+  lock_ =
+      open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
   data_.decode(progress_);
   result_.decode_seconds = data_.decode_seconds();
   model_->to(device_);

@@ -82,7 +82,7 @@ void require_columns(const char* family, const data::Dataset& dataset, int64_t e
           dataset.name() + ": " + family + " learns from " + std::to_string(expected) +
               " state columns beside the pictures, these recordings have " +
               std::to_string(columns.size()) + (names.empty() ? "" : " (" + names + ")") +
-              "; choose them with --states (DatasetOptions.states)");
+              "; choose them with DatasetOptions.states (--states)");
 }
 
 std::shared_ptr<models::VJepa2Ac> new_arm_model(const VJepa2AcLearnOptions& asked,

@@ -33,11 +33,18 @@ Options brief(int64_t frames, int64_t stride, int64_t batch) {
   return options;
 }
 
+// A published recipe in the precision that it was published with.
+TrainOptions as_published(TrainOptions recipe, Precision precision = Precision::bf16) {
+  recipe.precision = precision;
+  return recipe;
+}
+
 // What a published recipe has: epochs become steps, which depend on the data.
 template <class Options>
-Options published(int64_t frames, int64_t stride, int64_t batch, int64_t steps) {
+Options published(int64_t frames, int64_t stride, int64_t batch, int64_t steps,
+                  Precision precision = Precision::bf16) {
   auto options = brief<Options>(frames, stride, batch);
-  options.training = Options::recipe(steps);
+  options.training = as_published(Options::recipe(steps), precision);
   return options;
 }
 
@@ -187,7 +194,7 @@ LearnOptions LearnOptions::lewm() {
   options.model = models::JepaOptions::lewm();
   options.windows = {.frames = 4, .stride = 5};
   options.loader.batch = 128;
-  options.training = lewm_training(140'000);
+  options.training = as_published(lewm_training(140'000));
   options.critic_training.steps = 0;
   return options;
 }
@@ -206,7 +213,7 @@ DinoWmLearnOptions DinoWmLearnOptions::small() {
 }
 
 DinoWmLearnOptions DinoWmLearnOptions::dino_wm() {
-  auto options = published<DinoWmLearnOptions>(4, 5, 32, 60'000);
+  auto options = published<DinoWmLearnOptions>(4, 5, 32, 60'000, Precision::fp32);
   options.image_size = 196;
   return options;
 }
@@ -258,7 +265,7 @@ VJepa2LearnOptions VJepa2LearnOptions::giant() {
 VJepa2LearnOptions VJepa2LearnOptions::cool_down() {
   auto options = giant();
   options.windows.frames = options.model.encoder.frames = 64;
-  options.training = vjepa2_cool_down(12'000);
+  options.training = as_published(vjepa2_cool_down(12'000));
   return options;
 }
 
@@ -312,7 +319,7 @@ EbJepaLearnOptions EbJepaLearnOptions::two_rooms() {
   EbJepaLearnOptions options;
   options.model = models::EbJepaOptions::two_rooms();
   options.task.probe_hidden = models::PositionProbeOptions().hidden;
-  options.training = recipe(3120);
+  options.training = as_published(recipe(3120));
   return options;
 }
 

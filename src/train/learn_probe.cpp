@@ -66,7 +66,7 @@ void require_columns_of(const models::AttentiveProbeOptions& probe, const io::Bu
     if (read == told) continue;
     const auto problem = fmt::format(
         "{}: the state columns {} would be read, the probe of {} was trained on {}; "
-        "choose those with --states (DatasetOptions.states)",
+        "choose those with DatasetOptions.states (--states)",
         part->dataset->name(), fmt::join(read, ", "), path, fmt::join(told, ", "));
     require(!values, ErrorCategory::invalid_option, problem);
     log(LogLevel::warning, problem);

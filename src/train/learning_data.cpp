@@ -45,9 +45,9 @@ ActionSpace data_action_space(const data::Dataset& dataset, int64_t block,
   require(!dataset.action_columns().empty(), ErrorCategory::invalid_option,
           dataset.name() +
               ": holds pictures and no actions, so that nothing can be learned of what actions do: "
-              "name action columns (DatasetOptions.actions), or put a table beside every video "
-              "(episode_0000.mp4 and episode_0000.csv). Encoders learn from pictures alone: "
-              "foresight train vjepa2, ijepa or lejepa");
+              "name action columns with DatasetOptions.actions (--reading.actions), or put a table "
+              "beside every video (episode_0000.mp4 and episode_0000.csv). Encoders learn from "
+              "pictures alone: foresight train vjepa2, ijepa or lejepa");
   auto space = data::action_space(dataset, block, episodes);
   space.low = limits.low;
   space.high = limits.high;

@@ -89,7 +89,7 @@ void check_probe_target(const data::Dataset& dataset, const ProbeTargetOptions& 
   const auto wanted = target.states();
   require(static_cast<int64_t>(columns.size()) >= wanted, ErrorCategory::invalid_option,
           fmt::format("{}: {} = {}, but these recordings have {} state columns ({}); choose "
-                      "others with --states (DatasetOptions.states)",
+                      "others with DatasetOptions.states (--states)",
                       dataset.name(), target.classes > 0 ? "a label is read, classes" : "columns",
                       target.outputs(), columns.size(), fmt::join(columns, ", ")));
   columns.resize(static_cast<std::size_t>(wanted));

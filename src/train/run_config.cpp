@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "../data/recording_lock.hpp"
 #include "../io/temporary.hpp"
 #include "agreement.hpp"
 #include "foresight/core/log.hpp"
@@ -209,13 +210,22 @@ nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data,
   return config;
 }
 
-void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks) {
+RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks) {
   const auto processes = hooks.reducer != nullptr ? hooks.reducer->replicas() : nullptr;
   require_agreement(shared_by_processes(config), processes.get());
-  if (!writes_run(hooks)) return;
+  if (!writes_run(hooks)) return nullptr;
+  const auto run = folder.path.string();
+  std::error_code error;
+  std::filesystem::create_directories(folder.path, error);
+  require(!error, ErrorCategory::io_failure,
+          fmt::format("cannot create {}: {}", run, error.message()));
+  auto lock = std::make_shared<const data::NameLock>(
+      folder.path / "run",
+      run +
+          ": another training is at work here; wait until it has ended, or choose another "
+          "folder (`--out`)");
   const auto path = folder.path / "config.json";
   const bool is_new = !std::filesystem::exists(path);
-  const auto run = folder.path.string();
   require(is_new || folder.resume, ErrorCategory::invalid_argument,
           fmt::format("{} holds a run already: resume it (`--resume`), or choose another folder "
                       "(`--out`){}",
@@ -226,15 +236,12 @@ void open_run(const nlohmann::json& config, const RunFolder& folder, const Learn
   if (is_new || !has_trained(folder.path)) {
     if (!is_new)
       log(LogLevel::warning, fmt::format("{} has no checkpoint yet: the run starts anew", run));
-    std::error_code error;
-    std::filesystem::create_directories(folder.path, error);
-    require(!error, ErrorCategory::io_failure,
-            fmt::format("cannot create {}: {}", run, error.message()));
     io::write_json(path, config);
   } else {
     require_same_run(config, io::read_json(path), path);
   }
   io::remove_abandoned_in(folder.path);  // of a process that was killed while it wrote one
+  return lock;
 }
 
 }  // namespace foresight::train

@@ -3,6 +3,7 @@
 // with.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 
@@ -32,18 +33,23 @@ nlohmann::json reading_of(const LearnHooks& hooks);
 /// shares its work among processes (`processes`) as `hooks` say.
 nlohmann::json run_config(nlohmann::json options, const LearnedFrom& data, const LearnHooks& hooks);
 
-/// Writes config.json of a new run, or compares it with that of the run to go on with: options
-/// (`learn`), recordings and how they are read (`reading`), the bundle that learning goes on from
-/// (`learn_on`), how success is measured (`success`), and what else it holds of `family` and
-/// `measured` (from the recordings). Options that change no number may differ: threads, memory,
-/// caches, intervals of metrics and checkpoints. The same recordings elsewhere, and an option that
-/// the run's config.json does not know, as of an earlier version, are warned about; of recordings
-/// whose damage is skipped, files may be missing by now, and a run may begin to skip, which
-/// config.json then tells. A run without a checkpoint starts anew, with any options. One that goes
-/// on with another number of processes gets that number added to its `processes`, and is rid of
-/// temporary files of a process that was killed while it wrote. All processes call this, the first
-/// one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
-/// invalid_option naming everything that differs, from the run or between the processes.
-void open_run(const nlohmann::json& config, const RunFolder& folder, const LearnHooks& hooks);
+/// Keeps other trainings out of a run's folder while it lives; null in processes but the first.
+using RunLock = std::shared_ptr<const void>;
+
+/// Locks the run's folder. Writes config.json of a new run, or compares it with that of the run to
+/// go on with: options (`learn`), recordings and how they are read (`reading`), the bundle that
+/// learning goes on from (`learn_on`), how success is measured (`success`), and what else it holds
+/// of `family` and `measured` (from the recordings). Options that change no number may differ:
+/// threads, memory, caches, intervals of metrics and checkpoints. The same recordings elsewhere,
+/// and an option that the run's config.json does not know, as of an earlier version, are warned
+/// about; of recordings whose damage is skipped, files may be missing by now, and a run may begin
+/// to skip, which config.json then tells. A run without a checkpoint starts anew, with any options.
+/// One that goes on with another number of processes gets that number added to its `processes`, and
+/// is rid of temporary files of a process that was killed while it wrote. All processes call this,
+/// the first one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
+/// or another process trains (its number is told), invalid_option naming everything that differs,
+/// from the run or between the processes.
+[[nodiscard]] RunLock open_run(const nlohmann::json& config, const RunFolder& folder,
+                               const LearnHooks& hooks);
 
 }  // namespace foresight::train

@@ -34,7 +34,7 @@ losses::Terms VJepa2AcTask::batch_loss(const data::Batch& batch, Noise&) {
           "VJepa2AcTask: the recordings have " + std::to_string(recorded) +
               " state columns, expected " + std::to_string(expected) +
               (camera ? ": a pose and a camera's" : ": a pose") +
-              " (choose them with DatasetOptions.states)");
+              "; choose them with DatasetOptions.states (--states)");
   const auto like = model_->predictor().parameters().front();
   const auto poses = batch.states.narrow(2, 0, models::kPoseWidth);
   const auto steps = poses.size(1) - 1;

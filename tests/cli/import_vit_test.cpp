@@ -115,6 +115,26 @@ TEST_CASE("DINOv2's own file becomes an image encoder, and goes back bit by bit"
   }
 }
 
+TEST_CASE("of several DINOv2s in one file one is chosen, without what is no part of it") {
+  const Import import;
+  const auto student = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  io::NamedTensors teacher;
+  for (const auto& [name, tensor] : student) teacher.emplace_back(name, tensor + 1);
+  auto with_head = teacher;
+  with_head.emplace_back("head.weight", at::zeros({3}));
+  write_bytes(import.path("both.pth"),
+              torch_groups({{"student", student}, {"teacher", with_head}}));
+  const auto asked = import.run("both.pth");
+  CHECK(asked.code == 2);
+  CHECK_THAT(asked.output, Catch::Contains("choose one: student, teacher"));
+  import.done("both.pth", " --group teacher --ignore head.");
+  check_same(import.exported(), teacher);
+  Folder("vit").write(import.path("hf"));
+  const auto folder = import.run("hf", kStatistics + " --group teacher");
+  CHECK(folder.code == 2);
+  CHECK_THAT(folder.output, Catch::Contains("leave out --group"));
+}
+
 TEST_CASE("a DINOv2's tensors under the names of its own code") {
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& [name, tensor] : nn::dinov2_tensors(*tiny_dinov2(3, false)))
@@ -187,6 +207,7 @@ TEST_CASE("what an import of an image encoder leaves out or narrows is said") {
   CHECK(imported.code == 0);
   CHECK_THAT(imported.output, Catch::Contains("left out: 2 tensors of 'classifier.'") &&
                                   Catch::Contains("float64 numbers are kept in float32"));
+  CHECK_THAT(imported.output, !Catch::Contains("actions:"));  // an encoder has none
   check_same(import.exported(), bare);
 }
 

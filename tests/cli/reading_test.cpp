@@ -55,6 +55,26 @@ TEST_CASE("what skipped a film in training is evaluated, planned and reported wi
   const auto& problems = result["protocols"][0]["planner"]["instances"];
   REQUIRE(problems.size() == 20);
   for (const auto& problem : problems) CHECK(problem["episode"] != 1);
+  auto lost = problems[0], kept = problems[0];
+  lost["episode"] = 1;
+  const auto from_file = [&](const nlohmann::json& instances) {
+    const auto file = folder / "problems.json";
+    const nlohmann::json mine = {{"goal_offset", 5}, {"eval_budget", 5}, {"instances", instances}};
+    io::write_json(file, {{"protocols", {{"mine", mine}}}});
+    return foresight_command(eval + " --no-baselines --sampling.samples 8 --sampling.elites 4 " +
+                             "--sampling.iterations 1 --problems " + file.string());
+  };
+  const auto some = from_file({kept, lost, kept});
+  INFO(some.output);
+  REQUIRE(some.code == 0);
+  CHECK_THAT(some.output, Catch::Contains("mine: left out: 1 of 3 problems"));
+  const auto told = io::read_json(folder / "run" / "eval.json")["protocols"][0];
+  CHECK(told["left_out_problems"] == 1);
+  CHECK(told["planner"]["trials"] == 2);
+  const auto none = from_file(nlohmann::json::array({lost}));
+  CHECK(none.code != 0);
+  CHECK_THAT(none.output, Catch::Contains("protocol 'mine': no episode of its 1 problems"));
+
   const auto refused = foresight_command(eval + " --env none --loader.unreadable fail");
   CHECK(refused.code != 0);
   CHECK_THAT(refused.output, Catch::Contains("episode_0001"));

@@ -233,6 +233,11 @@ TEST_CASE("what does not fit a family is named, and no run folder is left") {
   refused("vjepa2" + given + " --training.keep lowest_loss", "must be online");
   refused("lejepa" + given + " --task.probe.columns 9", "7 state columns");
   refused("lejepa" + given + " --preset enormous", "preset");
+  io::write_text(folder / "weights.pth", "PK");
+  const auto weights = (folder / "weights.pth").string();
+  refused("dino_wm" + given + " --backbone " + weights, "foresight import vit");
+  refused("vjepa2_ac" + given + " --backbone " + weights, "vjepa2_ac in place of vit");
+  refused("vjepa2" + given + " --continue " + weights, "weights.pth: is a file, expected a bundle");
   refused("lejepa" + out, "--data is required");
   refused("--seed 3 lejepa" + given, "behind the family's name");
   refused("lejepaa" + given, "did you mean 'lejepa'");

@@ -80,11 +80,13 @@ TEST_CASE("LeWM and PLDM are trained by their published recipes, with sizes of o
     const auto trained =
         foresight_command("train --data " + data + " --out " + out + " --preset " + preset +
                           " --steps 100 --loader.batch 2 --validation_batches 1"
-                          " --model.image.size 28 --model.vit.depth 1 --model.adaln.depth 1");
+                          " --model.image.size 28 --model.vit.depth 1 --model.adaln.depth 1" +
+                          (preset == "pldm" ? " --training.precision fp32" : ""));
     INFO(trained.output);
     REQUIRE(trained.code == 0);
     const auto learn = io::read_json(folder / preset / "config.json")["learn"];
     CHECK(learn["training"]["optimizer"]["lr"] == 5e-5);
+    CHECK(learn["training"]["precision"] == (preset == "lewm" ? "bf16" : "fp32"));  // as asked for
     CHECK(learn["training"]["schedule"]["warmup"] == 1);  // one per cent of --steps
     CHECK(learn["critic_training"]["steps"] == 0);
     CHECK(learn["model"]["loss"]["sigreg"] == (preset == "lewm" ? 0.09 : 0.0));

@@ -3,6 +3,7 @@
 // episode for it.
 #pragma once
 
+#include <cmath>
 #include <filesystem>
 
 #include "foresight/data/episode_writer.hpp"
@@ -25,8 +26,8 @@ inline bool copy_lerobot_matrices(const std::filesystem::path& path) {
   return true;
 }
 
-/// Of five rows, behind the last. Returns its number.
-inline int64_t add_matrix_episode(const std::filesystem::path& path) {
+/// Of five rows, behind the last. Returns its number. Number 0 of the grid has no value in one row.
+inline int64_t add_matrix_episode(const std::filesystem::path& path, int64_t unknown_row = -1) {
   RecordingOptions options;
   options.video.fps = 5;
   options.storage = FrameStorage::pictures;
@@ -45,6 +46,9 @@ inline int64_t add_matrix_episode(const std::filesystem::path& path) {
     row.values = {{"action", at::tensor({0.5 * static_cast<double>(t), -0.5})},
                   {"grid", at::arange(6) + matrix_value(episode, t, 0)},
                   {"pair", at::tensor({episode, -t})}};
+    if (t == unknown_row)
+      row.values["grid"] =
+          row.values["grid"].to(at::kDouble).index_fill(0, at::zeros({1}, at::kLong), std::nan(""));
     writer->append(row);
   }
   writer->finish_episode("push");

@@ -145,6 +145,34 @@ TEST_CASE("words inside a list of a JSON line are kept") {
   CHECK(table.texts.at("labels_1") == std::vector<std::string>{"red", ""});
 }
 
+TEST_CASE("a JSON line may hold NaN and infinite numbers, as Python writes them") {
+  TemporaryFolder folder;
+  const auto path = folder / "t.jsonl";
+  std::ofstream(path) << R"({"x": [1, NaN], "task": "NaN", "mixed": 1})"
+                      << "\n"
+                      << R"({"x": [-Infinity, 2], "task": "b", "mixed": "word"})"
+                      << "\n"
+                      << R"({"x": [Infinity, 3], "task": "c", "mixed": NaN})"
+                      << "\n";
+  const auto table = read_jsonl(path, {.nan = NanPolicy::accept, .text = TextPolicy::skip});
+  CHECK(table.columns == std::vector<std::string>{"x_0", "x_1"});
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Tensor expected =
+      at::tensor({1.0, std::nan(""), -infinity, 2.0, infinity, 3.0}, at::kDouble).view({3, 2});
+  CHECK(at::allclose(table.values, expected, 0, 0, /*equal_nan=*/true));
+  CHECK(table.texts.at("task") == std::vector<std::string>{"NaN", "b", "c"});
+  CHECK(table.texts.at("mixed") == std::vector<std::string>{"", "word", "nan"});
+  const auto refused = [&](const char* line, const char* why) {
+    std::ofstream(path) << line;
+    return fails_with(
+        ErrorCategory::bad_file, [&] { read_jsonl(path, {.text = TextPolicy::skip}); },
+        path.string() + ":1: ", why);
+  };
+  CHECK(refused(R"({"x": NaN})", "'x' is missing (NaN)"));
+  CHECK(refused(R"({"x": Infinity})", "'x' is infinite"));
+  CHECK(refused(R"({NaN: 1})", "not valid JSON"));
+}
+
 TEST_CASE("an unknown column suggests the nearest name") {
   const CsvTable table = parse("action_0,action_1\n1,2\n");
   CHECK(fails_with(

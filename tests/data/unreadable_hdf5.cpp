@@ -3,6 +3,7 @@
 // data set is opened, and refused or left out as chosen.
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "error_message.hpp"
 #include "hdf5_recordings.hpp"
@@ -45,6 +46,24 @@ TEST_CASE("robomimic refuses or skips a demonstration that has lost any array wh
         if (e != lost)
           CHECK(at::equal(stored_array(*data, name, e), stored_array(*whole, name, e)));
     }
+}
+
+TEST_CASE("robomimic without pictures is refused, naming the script that renders them") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  const auto file = folder / "low_dim.hdf5";
+  fs::copy_file(layout_of("robomimic_rate") / "low_dim.hdf5", file);
+  const auto whole = open_dataset(file);
+  std::vector<Tensor> frames;
+  for (int64_t e = 0; e < whole->num_episodes(); ++e) {
+    std::vector<int64_t> rows(static_cast<std::size_t>(whole->length(e)));
+    std::iota(rows.begin(), rows.end(), 0);
+    frames.push_back(whole->read_frames(e, rows));
+  }
+  for (const auto& pictures : frames) spoil_array(file, pictures);
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(file); }, file.string() + ": has no camera",
+      "robomimic's dataset_states_to_obs.py renders pictures"));
 }
 
 TEST_CASE("robomimic's demonstrations have the columns that most of them have, row for row") {

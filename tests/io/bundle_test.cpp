@@ -124,6 +124,8 @@ TEST_CASE("a newer schema is refused with advice") {
       fails_with(ErrorCategory::bad_file, reading([](json& c) { c["schema"] = 0; }), "at least 1"));
   CHECK(fails_with(ErrorCategory::bad_file, reading([](json& c) { c.erase("schema"); }),
                    "'schema' is missing"));
+  CHECK(fails_with(ErrorCategory::bad_file, reading([](json& c) { c["learn"] = json::object(); }),
+                   "configuration of a training", "the folder 'bundle'"));
   CHECK(fails_with(ErrorCategory::invalid_option, reading([](json& c) { c["schema"] = "1"; }),
                    "schema"));
 }
@@ -197,6 +199,29 @@ TEST_CASE("a folder without a whole bundle is refused") {
   fs::create_directory(model / "config.json");
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { io::read_bundle(model); }, "config.json", "folder"));
+}
+
+TEST_CASE("weights of another project in place of a bundle are told how to become one") {
+  const TemporaryFolder folder;
+  const auto refused = [&](ErrorCategory category, const fs::path& path, const char* words) {
+    INFO(path);
+    const char* import = "`foresight import vit FROM --out BUNDLE`";
+    CHECK(fails_with(category, [&] { io::read_bundle(path); }, words, import, "vjepa2_ac"));
+    CHECK(fails_with(category, [&] { io::read_bundle_config(path); }, words, import));
+  };
+  write_bytes(folder / "dinov2_vits14_pretrain.pth", "PK");
+  refused(ErrorCategory::bad_file, folder / "dinov2_vits14_pretrain.pth",
+          "dinov2_vits14_pretrain.pth: is a file, expected a bundle");
+  fs::create_directory(folder / "weights");
+  write_bytes(folder / "weights" / "model.safetensors", "x");
+  refused(ErrorCategory::not_found, folder / "weights", "config.json: cannot open");
+  fs::create_directory(folder / "hub");  // of transformers, in shards
+  io::write_json(folder / "hub" / "config.json", {{"model_type", "dinov2"}});
+  refused(ErrorCategory::bad_file, folder / "hub", "config.json: key 'schema' is missing");
+  // The configuration alone needs no tensors.
+  io::write_bundle(folder / "own", example(), example_tensors());
+  fs::remove(folder / "own" / "model.safetensors");
+  CHECK(io::read_bundle_config(folder / "own").family == "jepa");
 }
 
 TEST_CASE("an invalid bundle is not written and the previous one stays") {

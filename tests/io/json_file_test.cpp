@@ -47,6 +47,28 @@ TEST_CASE("a syntax error is reported with its position") {
   CHECK(refused(std::string("{}\0x", 4), "zero byte"));
 }
 
+TEST_CASE("what Python writes of numbers that are not finite is read where it is asked for") {
+  const auto read = io::parse_python_json(
+      R"({"NaN": NaN, "\"": [-1, Infinity, 2e-1, null], "a": "NaN, \\", "b": -Infinity, "c": 7})",
+      "x");
+  CHECK(std::isnan(read["NaN"].get<double>()));
+  CHECK(read["\""] == json({-1, std::numeric_limits<double>::infinity(), 0.2, nullptr}));
+  CHECK(read["a"] == "NaN, \\");
+  CHECK(read["b"] == -std::numeric_limits<double>::infinity());
+  CHECK(read["c"] == 7);
+  CHECK(io::parse_python_json(R"(["NaN", 1])", "x") == json({"NaN", 1}));
+  const auto refused_still = [](const char* text, const char* reason) {
+    return fails_with(
+        ErrorCategory::bad_file, [&] { io::parse_python_json(text, "x.jsonl:3"); },
+        "x.jsonl:3: ", reason);
+  };
+  for (const char* text :
+       {"{NaN: 1}", "[-NaN]", "[nan]", "[NaN1]", "[1NaN]", "[+Infinity]", "[NaN NaN]", "[NaN"})
+    CHECK(refused_still(text, "not valid JSON"));
+  CHECK(refused_still("[Infinity, ,1]", "line 1, column 12"));  // where it stands in the text
+  CHECK(refused_still(R"({"a": NaN, "a": 1})", "key 'a' appears twice"));
+}
+
 TEST_CASE("a key given twice is refused, equal keys of different objects are not") {
   CHECK(refused(R"({"a": 1, "b": {"c": 1, "c": 2}})", "key 'c' appears twice"));
   CHECK(io::parse_json(R"([{"a": 1}, {"a": {"a": 2}}])", "x")[1]["a"]["a"] == 2);

@@ -44,6 +44,9 @@ TEST_CASE("weights are opened by their content, whatever the file is called") {
       ErrorCategory::unsupported, [] { io::open_weights(kTorch / "legacy.pt"); }, "before 1.6"));
   CHECK(fails_with(
       ErrorCategory::not_found, [&] { io::open_weights(folder / "none.pt"); }, "none.pt"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [] { io::open_weights("facebook/dinov2-small"); },
+      "facebook/dinov2-small: no such file or folder", "`hf download NAME"));
 }
 
 TEST_CASE("a pointer of git-lfs in place of weights is named") {

@@ -123,6 +123,16 @@ TEST_CASE("import and export give back every byte under the same name", "[parity
     });
 }
 
+TEST_CASE("pictures of another size than the positions' are refused, not forgotten") {
+  const auto released = golden_json("lewm/lewm_released_keys.json");
+  auto options = statistics(5, 2);
+  options.image.size = 112;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] { models::import_lewm(of_shapes(released.at("keys")), options, nullptr, "w"); },
+      "w: image.size = 112, but its positions are those of 224 pixels"));
+}
+
 TEST_CASE("the published network is recognised by its shapes alone") {
   const auto released = golden_json("lewm/lewm_released_keys.json");
   const auto imported =

@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "brief_families.hpp"
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "first_of_two.hpp"
 #include "foresight/io/bundle.hpp"
 #include "foresight/io/json_file.hpp"
 #include "temporary_folder.hpp"
@@ -194,6 +196,29 @@ TEST_CASE(
     REQUIRE(on.outcome == Outcome::finished);
     loss_before(on.continual->old_data);
   }
+}
+
+TEST_CASE("a share of old windows that processes cannot make is warned about") {
+  const TemporaryFolder folder;
+  auto options = brief_vjepa2();
+  options.training.steps = 1;
+  const auto first =
+      learn(brief_recordings(), options, {folder / "first"}, at::kCPU, ProgressStyle::silent);
+  REQUIRE(first.outcome == Outcome::finished);
+  const Continuation from{first.bundle, brief_recordings(), 0.3};  // of four windows
+  FirstOfTwo processes;
+  LearnHooks hooks;
+  hooks.continuation = &from;
+  const auto warned = [&](const char* run) {
+    const CapturedLog log;
+    const auto on =
+        learn(brief_recordings(), options, {folder / run}, at::kCPU, ProgressStyle::silent, hooks);
+    CHECK(on.outcome == Outcome::finished);
+    return log.says("replay: 2 of a batch's 4 windows are old ones, a multiple of the 2 processes");
+  };
+  CHECK_FALSE(warned("alone"));
+  hooks.reducer = &processes;
+  CHECK(warned("first of two"));
 }
 
 TEST_CASE("a replay whose frames have another size is refused before a run begins") {

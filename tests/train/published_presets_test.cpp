@@ -17,6 +17,7 @@ struct Published {
   std::vector<std::pair<int64_t, double>> rates;  // learning rates by step
   double decay, last_decay;                       // of weights: at first, at the end
   Decay decays;
+  Precision precision = Precision::bf16;
 };
 
 void check_recipe(const char* family, const TrainOptions& ours, int64_t batch,
@@ -36,8 +37,8 @@ void check_recipe(const char* family, const TrainOptions& ours, int64_t batch,
   CHECK(ours.optimizer.beta1 == 0.9);
   CHECK(ours.optimizer.beta2 == 0.999);
   CHECK(ours.optimizer.epsilon == 1e-8);
-  CHECK(ours.optimizer.clip == 0);           // none clips all gradients together
-  CHECK(ours.precision == Precision::fp32);  // where bfloat16 was used, users ask for it
+  CHECK(ours.optimizer.clip == 0);  // none clips all gradients together
+  CHECK(ours.precision == published.precision);
 }
 
 }  // namespace
@@ -50,7 +51,8 @@ TEST_CASE("recipes have the published rates, decays, batches and lengths") {
                 .rates = {{0, 5e-4}, {30'000, 5e-4}, {60'000, 5e-4}},
                 .decay = 1e-2,  // torch's: its code names none
                 .last_decay = 1e-2,
-                .decays = Decay::all});
+                .decays = Decay::all,
+                .precision = Precision::fp32});
   const auto vjepa2 = VJepa2LearnOptions::giant(), cool_down = VJepa2LearnOptions::cool_down();
   check_recipe("V-JEPA 2", vjepa2.training, vjepa2.loader.batch,
                {.batch = 3072,
@@ -98,6 +100,28 @@ TEST_CASE("recipes have the published rates, decays, batches and lengths") {
   CHECK(rooms.task.clip == 2.0);          // of encoder and of predictor
   CHECK(rooms.task.seed == 1);
   CHECK(rooms.walks.window == 17);
+}
+
+TEST_CASE("presets compute in the precision that was published, small ones in float32") {
+  const auto precision = [](const auto& options) { return options.training.precision; };
+  CHECK(precision(LearnOptions::lewm()) == Precision::bf16);
+  CHECK(precision(LearnOptions::pldm()) == Precision::bf16);
+  CHECK(precision(VJepa2LearnOptions::large()) == Precision::bf16);
+  CHECK(precision(VJepa2LearnOptions::huge()) == Precision::bf16);
+  CHECK(precision(VJepa2ProbeLearnOptions::published()) == Precision::bf16);
+  CHECK(precision(LeJepaLearnOptions::small()) == Precision::bf16);  // ViT-S, as its authors start
+  // DINO-WM's own code and its variant here, which is that recipe with AdaLN.
+  CHECK(precision(DinoWmLearnOptions::dino_wm()) == Precision::fp32);
+  CHECK(precision(DinoWmLearnOptions::adaln()) == Precision::fp32);
+  // What is meant for two cores.
+  CHECK(precision(LearnOptions::small()) == Precision::fp32);
+  CHECK(precision(DinoWmLearnOptions::small()) == Precision::fp32);
+  CHECK(precision(VJepa2LearnOptions::tiny()) == Precision::fp32);
+  CHECK(precision(VJepa2ProbeLearnOptions::small()) == Precision::fp32);
+  CHECK(precision(VJepa2AcLearnOptions::small()) == Precision::fp32);
+  CHECK(precision(IJepaLearnOptions::tiny()) == Precision::fp32);
+  CHECK(precision(LeJepaLearnOptions::tiny()) == Precision::fp32);
+  CHECK(precision(EbJepaLearnOptions::small()) == Precision::fp32);
 }
 
 TEST_CASE("LeJEPA is trained with the settings that its authors start from") {

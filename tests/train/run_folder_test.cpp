@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run's folder tells of the processes that wrote it: how many they were, and nothing
-// half-written of those that were killed.
+// half-written of those that were killed. It is one training's at a time.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.hpp"
+#include "error_message.hpp"
 #include "first_of_two.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/checkpoint.hpp"
@@ -93,6 +94,36 @@ TEST_CASE("a run that goes on removes what a killed process left half-written, a
   ::close(writer);
   learn_4_steps(run);
   CHECK_FALSE(fs::exists(kept[0]));  // whose writer is gone by now
+}
+
+TEST_CASE("a run's folder is one training's at a time, and the second names the first") {
+  const TemporaryFolder folder;
+  const auto run = folder / "run", lock = run / "run.lock";
+  write(lock);  // of a process that was killed
+  auto options = tiny_learning(4);
+  options.training.success_every = 2;
+  using Success = std::function<double(const fs::path&)>;
+  const auto learn_there = [&](bool resume, const Success& success) {
+    return learn(std::make_shared<TensorDataset>(pushed_square()), options, {run, resume}, at::kCPU,
+                 ProgressStyle::silent, {.success = success});
+  };
+  int asked = 0, refused = 0;
+  const auto result = learn_there(/*resume=*/true, [&](const fs::path&) {
+    for (const bool resume : {false, true}) {
+      ++asked;
+      refused += fails_with(
+          ErrorCategory::invalid_argument, [&] { learn_there(resume, nullptr); },
+          run.string() + ": another training is at work here",
+          ". It is process " + std::to_string(::getpid()) + " on ");
+    }
+    return 0.5;
+  });
+  CHECK(result.outcome == Outcome::finished);
+  CHECK(asked >= 4);
+  CHECK(refused == asked);
+  CHECK_FALSE(fs::exists(lock));
+  CHECK(learn_there(/*resume=*/true, [](const fs::path&) { return 0.5; }).outcome ==
+        Outcome::finished);
 }
 
 TEST_CASE("a run tells the number of its processes, also when it goes on with another") {

@@ -99,11 +99,13 @@ class FORESIGHT_API Agent {
   /// Reads a bundle of any family that models::read_world_model() knows; planner settings are those
   /// it holds, else AgentOptions::lewm(). With io::Placement::share the weights of a DINO-WM or
   /// V-JEPA 2-AC stay in the bundle's mapped file, which then must not be overwritten in place: for
-  /// those that move to a GPU, and for runs that need no even pace (docs/checkpoints.md). Throws
-  /// Error as io::read_bundle() and the family's reader do, and for planner settings or a
-  /// calibration that it does not know.
+  /// those that move to a GPU, and for runs that need no even pace (docs/checkpoints.md). All
+  /// tensors are compared with the bundle's checksum first, unless `checksum` = skip. Throws Error
+  /// as io::read_bundle() and the family's reader do, and for planner settings or a calibration
+  /// that it does not know.
   static Agent load(const std::filesystem::path& bundle,
-                    io::Placement placement = io::Placement::copy);
+                    io::Placement placement = io::Placement::copy,
+                    io::ChecksumRule checksum = io::ChecksumRule::compare);
 
   /// Moves the weights (models::move_to()), observations may stay on the CPU. Of all copies; throws
   /// Error(invalid_argument) where they move while a controller, monitor or learned objective made

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Logging through one spdlog logger named "foresight", quiet (warnings only) until the application
-// asks for more. Applications route it by setting their own sink; spdlog's headers are not needed
-// to log.
+// asks for more. What a user should know is a warning, or what a command prints of its own; info is
+// for whoever follows what the library does (files that are decoded anew, tensors left out).
+// Applications route it by setting their own sink; spdlog's headers are not needed to log.
 #pragma once
 
 #include <memory>

@@ -60,6 +60,9 @@ struct Conversion {
   std::vector<LeftOutEpisode> left_out = {};
   int64_t irregular_steps = 0;  ///< LeRobot: steps in time, of what was written, that are not 1/fps
                                 ///< in the source and are now
+  int64_t rows_without_action = 0;  ///< of what was written: a number of the action is NaN; without
+                                    ///< the last one of an episode, where a folder tells of it
+  std::vector<int64_t> written = {};  ///< numbers in the source of the episodes 0, 1, ... here
 };
 
 /// Reads `from` episode by episode and writes `to`, which must not exist: all cameras unless
@@ -67,8 +70,10 @@ struct Conversion {
 /// of the source become "action" and "observation.state" in LeRobot, and keep their names in a
 /// folder; other columns keep their names, and the recording its notes. The column "timestamp"
 /// stays as it is in a folder; LeRobot's rows are 1/fps apart, whose fps is a whole number: a rate
-/// within 0.1 % of one becomes it, another is Error(invalid_option). `progress` is called after
-/// each episode. Throws what reading and writing throw; what was written is then removed.
+/// within 0.1 % of one becomes it, another is Error(invalid_option). Splits (Dataset::splits()) are
+/// kept: LeRobot's are ranges, so its episodes are written split by split where they would be none,
+/// and of splits that share episodes those that are ranges. `progress` is called after each
+/// episode. Throws what reading and writing throw; what was written is then removed.
 FORESIGHT_API Conversion
 convert_dataset(const std::filesystem::path& from, const std::filesystem::path& to,
                 const ConvertOptions& options,

@@ -62,7 +62,8 @@ FORESIGHT_API CsvTable read_csv(const std::filesystem::path& path, const CsvOpti
 
 /// A table from a file with one JSON object a line: numbers and booleans are columns, a list of
 /// numbers is as many columns (key_0, key_1, ...), null is a missing value, and what else there is
-/// counts as words. Every line has the same keys. Throws as read_csv().
+/// counts as words. NaN, Infinity and -Infinity, as Python writes them, are a missing value and
+/// infinite ones: refused by NanPolicy::reject. Every line has the same keys. Throws as read_csv().
 FORESIGHT_API CsvTable read_jsonl(const std::filesystem::path& path,
                                   const CsvOptions& options = {});
 

@@ -93,7 +93,7 @@ class FORESIGHT_API Dataset {
   /// Throws Error(bad_file) naming file, feature and rule.
   virtual std::map<std::string, StoredStatistics> stored_statistics() const { return {}; }
   /// Names of the parts of the recordings that they tell of themselves: robomimic's mask/<name>,
-  /// the splits of LeRobot's info.json.
+  /// the splits of LeRobot's info.json and of a folder's dataset.json, DINO-WM's train and val.
   virtual std::vector<std::string> splits() const { return {}; }
   /// The episodes of one of splits(), ascending. Throws Error(not_found) listing those that there
   /// are, Error(bad_file) for one that names what is not there.
@@ -158,7 +158,8 @@ struct FORESIGHT_API DatasetOptions {
   VideoReaderOptions video = {};  ///< size and conversion of frames, and what to do with damage
   std::string camera = {};        ///< whose frames are read; empty: the first camera by name
   std::string split = {};  ///< robomimic: the demonstrations that mask/<split> lists, e.g. "train";
-                           ///< empty: all. Other formats have none that is read
+                           ///< DINO-WM: "train" or "val", where both lie in the folder; empty: all.
+                           ///< Other formats have none that is read
   std::vector<std::string> actions = {};  ///< action columns; empty: as the format says
   std::vector<std::string> states = {};   ///< state columns; empty: as the format says
   double fps = 0;                         ///< rows per second; 0: as recorded
@@ -183,7 +184,8 @@ struct FORESIGHT_API DatasetOptions {
   static void fields(Self& self, Visitor&& visit) {
     visit("video", self.video, "size and conversion of frames, and what to do with damage");
     visit("camera", self.camera, "whose frames are read; empty: the first camera by name");
-    visit("split", self.split, "robomimic: demonstrations that mask/<split> lists; empty: all");
+    visit("split", self.split,
+          "robomimic: demonstrations that mask/<split> lists; DINO-WM: train or val; empty: all");
     visit("actions", self.actions, "action columns; empty: as the format says");
     visit("states", self.states, "state columns; empty: as the format says");
     visit("fps", self.fps, "rows per second; 0: as recorded");
@@ -202,7 +204,8 @@ struct FORESIGHT_API DatasetOptions {
 /// LeRobot v2 and v3, stable-worldmodel HDF5 and folders, robomimic, DINO-WM, DROID, and plain
 /// folders of videos or pictures with tables. Files are checked while opening; numbers are read
 /// when they are first asked for. Throws Error(not_found | bad_file); Error(unsupported) for a
-/// format whose library this build lacks; Error(not_found) that lists what was looked for.
+/// format whose library this build lacks; Error(not_found) that lists what was looked for;
+/// Error(invalid_argument) that names the data sets in folders below, for a folder that is none.
 FORESIGHT_API std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
                                                           const DatasetOptions& options = {});
 

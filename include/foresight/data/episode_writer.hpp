@@ -102,7 +102,9 @@ struct RecordedEpisode {
 /// afterwards (LeRobot: with episodes_per_file = 1). Of an unfinished one nothing is left, and the
 /// next writer clears away what a killed one left, unless RecordingOptions.unfinished asks for its
 /// rows. One writer a folder, which is locked until finish() or the writer's end; one thread a
-/// writer; append() encodes, so that a control loop calls it from a thread of its own.
+/// writer; append() encodes, so that a control loop calls it from a thread of its own. A recording
+/// that is gone on with keeps its splits: new episodes belong to "train" if that ends with the last
+/// one, else to none, which is logged; of a new one LeRobot's "train" are all.
 class FORESIGHT_API EpisodeWriter {
  public:
   virtual ~EpisodeWriter() = default;

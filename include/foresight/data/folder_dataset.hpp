@@ -4,9 +4,11 @@
 //
 //   dataset.json                         optional: {"fps": 10, "action_columns": [...],
 //                                         "state_columns": [...], "last_action": "artefact",
-//                                         "shapes": {"grid": [2, 3]}}; other keys are ignored. The
-//                                         rate is else that of the videos, or of the column
-//                                         `timestamp`, or unknown (0)
+//                                         "shapes": {"grid": [2, 3]}, "splits": {"train": "0-14",
+//                                         "valid": "15,17-"}}; other keys are ignored. The rate is
+//                                         else that of the videos, or of the column `timestamp`, or
+//                                         unknown (0). Splits name the numbers of files; those that
+//                                         are missing between them are passed over
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
 // Where the frames of a video are not equally spaced in time and the table has a column `timestamp`
@@ -60,6 +62,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<std::string> remarks() const override;
   std::map<int64_t, std::string> unreadable_episodes() const override;
   std::map<std::string, std::string> notes() const override { return notes_; }
+  std::vector<std::string> splits() const override;
+  std::vector<int64_t> episodes_of_split(const std::string& split) const override;
   std::vector<std::string> text_columns() const override { return text_columns_; }
   std::vector<std::string> read_text(const std::string& column, int64_t episode, int64_t first,
                                      int64_t count) const override;
@@ -109,7 +113,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;
   ImageSize image_size_;
   std::map<std::string, std::vector<int64_t>> shapes_;  // of groups, where dataset.json has them
-  std::map<std::string, std::string> notes_;
+  std::map<std::string, std::string> notes_, splits_;   // of splits, the numbers as text
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;

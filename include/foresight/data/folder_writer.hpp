@@ -2,6 +2,8 @@
 // Writes recorded episodes in the layout that FolderDataset reads (data/folder_dataset.hpp).
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "foresight/data/episode_writer.hpp"
 
 namespace foresight::data {
@@ -61,8 +63,9 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
  private:
   void start();
   void continue_folder();
+  void find_train(const nlohmann::json& settings, const std::vector<int64_t>& numbers);
   void remove_unfinished_episode(int64_t number) const;
-  void write_settings(int64_t episodes) const;
+  void write_settings(int64_t episodes, const std::map<std::string, std::string>& splits) const;
   std::string table_text(const std::string& task) const;
   std::filesystem::path file(const std::string& ending) const;
   std::filesystem::path video_file(const std::string& camera) const;
@@ -72,8 +75,10 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriterOptions options_;
   RecordingOptions recording_;
   std::vector<std::string> columns_;
-  int64_t number_ = 0;                      // of the next episode
-  int64_t episodes_ = 0;                    // in the folder
+  int64_t number_ = 0;                         // of the next episode
+  int64_t episodes_ = 0;                       // in the folder
+  std::map<std::string, std::string> splits_;  // as dataset.json words them
+  std::vector<int64_t> train_;  // numbers of the split "train", if new episodes belong to it
   std::map<std::string, ImageSize> sizes_;  // by camera, known after the first frame
   std::map<std::string, std::unique_ptr<VideoWriter>> videos_;
   std::vector<std::vector<std::string>> cells_;  // of every row: numbers as text

@@ -52,15 +52,29 @@ FORESIGHT_API nlohmann::ordered_json write_bundle_config(const BundleConfig& con
 /// wrong type or one that makes no sense, e.g. an action block of 0.
 FORESIGHT_API BundleConfig read_bundle_config(const nlohmann::json& object,
                                               const std::string& name);
+/// config.json of the bundle in `folder`, without its tensors. Throws Error as read_bundle().
+FORESIGHT_API BundleConfig read_bundle_config(const std::filesystem::path& folder);
+
+/// Whether those who read a bundle's network compare the tensors with the bundle's checksum.
+enum class ChecksumRule {
+  compare,  ///< once an opened bundle: all of the file is read, gigabytes a second of one core
+  skip,     ///< for weights so large that they must stay in the file until they are used: mapped
+            ///< (Placement::share), a damaged one is then met as wrong numbers
+};
 
 /// An opened bundle. The tensors are mapped, not copied.
 struct FORESIGHT_API Bundle {
   BundleConfig config;
   SafeTensors tensors;
+  /// What the readers of networks and backbones do (models::read_world_model(), ...), however they
+  /// place the weights. Readers of one head compare nothing: the checksum is of all tensors
+  /// together, those that they do not read included.
+  ChecksumRule checksum = ChecksumRule::compare;
 
   /// The model's own tensors (all but the heads').
   NamedTensors model_tensors() const;
-  /// Tensors of one head, without their prefix. Throws Error(not_found), naming the bundle's heads.
+  /// Tensors of one head, without their prefix, not compared with the checksum. Throws
+  /// Error(not_found), naming the bundle's heads.
   NamedTensors head_tensors(std::string_view head) const;
 };
 
@@ -73,7 +87,9 @@ FORESIGHT_API void write_bundle(const std::filesystem::path& folder, const Bundl
                                 const NamedTensors& tensors);
 
 /// Opens and checks a bundle; the tensors' names and shapes are the family's business
-/// (load_into()). Throws Error as read_bundle_config(), read_json() and SafeTensors::open() do.
+/// (load_into()), and so is their checksum (see Bundle::checksum). Throws Error as
+/// read_bundle_config(), read_json() and SafeTensors::open() do; bad_file for a file and not_found
+/// for a folder without both parts, with the command that imports weights of other projects.
 FORESIGHT_API Bundle read_bundle(const std::filesystem::path& folder);
 
 /// `tensors` with the prefix of a head, ready for write_bundle().

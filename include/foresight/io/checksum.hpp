@@ -24,7 +24,8 @@ FORESIGHT_API std::optional<std::string> told_checksum(const SafeTensors& file);
 
 /// Throws Error(bad_file) naming the file if it holds something else than its checksum says. Files
 /// without one pass. Reads the whole file, gigabytes a second where the processor has an
-/// instruction for it.
+/// instruction for it, and once: an opened file that was found whole, and copies of it, pass from
+/// then on, whatever is written into their tensors.
 FORESIGHT_API void require_checksum(const SafeTensors& file);
 
 }  // namespace foresight::io

@@ -22,6 +22,10 @@ inline constexpr int kJsonDepth = 64;
 /// position), a repeated key or more than kJsonDepth levels.
 FORESIGHT_API nlohmann::json parse_json(std::string_view text, const std::string& name);
 
+/// parse_json(), but a text that it refuses may hold NaN, Infinity and -Infinity where numbers
+/// stand, as Python's json.dumps() writes them. Throws as parse_json().
+FORESIGHT_API nlohmann::json parse_python_json(std::string_view text, const std::string& name);
+
 /// parse_json() of a file. Throws as read_text() too.
 FORESIGHT_API nlohmann::json read_json(const std::filesystem::path& path,
                                        std::uint64_t limit = kTextLimit);

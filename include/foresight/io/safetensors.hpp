@@ -58,6 +58,10 @@ class FORESIGHT_API SafeTensors {
   static SafeTensors from_descriptor(int descriptor, const std::filesystem::path& path);
 
  private:
+  friend FORESIGHT_API void require_checksum(const SafeTensors& file);
+  bool found_whole() const noexcept;  // by require_checksum()
+  void note_whole() const noexcept;
+
   struct Contents;
   explicit SafeTensors(std::shared_ptr<const Contents> contents);
   std::shared_ptr<const Contents> contents_;

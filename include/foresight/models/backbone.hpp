@@ -31,7 +31,8 @@ struct VideoBackbone {
 };
 
 /// The encoder of a bundle of family vit, lejepa or dino_wm. Throws Error(unsupported) for another
-/// family; otherwise as the family's reader does for its options.
+/// family; bad_file for a damaged bundle (Bundle::checksum); otherwise as the family's reader does
+/// for its options.
 FORESIGHT_API ImageBackbone image_backbone(const io::Bundle& bundle);
 
 /// The encoder of a bundle of family vjepa2 or vjepa2_ac. Throws Error likewise.

@@ -28,7 +28,9 @@ FORESIGHT_API void write_eb_jepa(const std::filesystem::path& folder, const EbJe
 /// bad_file for tensors that do not fit.
 FORESIGHT_API std::shared_ptr<EbJepa> read_eb_jepa(const io::Bundle& bundle);
 
-/// The probe of a bundle, in inference mode; null if it has none. Throws Error as read_eb_jepa().
+/// The probe of a bundle, in inference mode; null if it has none. Throws Error as read_eb_jepa(). A
+/// head alone is not compared with the bundle's checksum, which is of all tensors together:
+/// read_eb_jepa() does that.
 FORESIGHT_API std::shared_ptr<PositionProbe> read_position_probe(const io::Bundle& bundle);
 
 }  // namespace foresight::models

@@ -34,7 +34,8 @@ FORESIGHT_API std::shared_ptr<Jepa> read_jepa(const io::Bundle& bundle);
 FORESIGHT_API std::shared_ptr<Jepa> read_jepa(const std::filesystem::path& folder);
 
 /// The value critic of a bundle, in inference mode; null if it has none. Throws Error as
-/// read_jepa() does.
+/// read_jepa() does. A head alone is not compared with the bundle's checksum, which is of all
+/// tensors together: the network's reader does that.
 FORESIGHT_API std::shared_ptr<ValueCritic> read_value_critic(const io::Bundle& bundle);
 
 }  // namespace foresight::models

@@ -24,7 +24,7 @@ struct FORESIGHT_API LewmImportOptions {
   /// Limits and statistics of raw actions; mean and std must be given, since the network saw
   /// normalised actions. dim 0: the width of the action encoder over `block`.
   ActionSpace action = unknown_actions();
-  ImageOptions image;   ///< statistics and resizing; the size is that of the position table
+  ImageOptions image;   ///< statistics and resizing; size: that of the position table, or left
   int64_t history = 0;  ///< frames that the predictor looks at; 0: as many as it has positions
   int64_t encoder_heads = 0;    ///< 0: from config.json, or the published network's
   int64_t predictor_heads = 0;  ///< 0: from config.json, or the published network's

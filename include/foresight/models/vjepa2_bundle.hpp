@@ -55,6 +55,8 @@ FORESIGHT_API std::shared_ptr<VJepa2Ac> read_vjepa2_ac(
 FORESIGHT_API std::optional<AttentiveProbeOptions> attentive_probe_options(
     const io::BundleConfig& config, const std::string& source);
 /// The probe of a vjepa2 bundle, as read_vjepa2() reads the network before it; null if it has none.
+/// A head alone is not compared with the bundle's checksum, which is of all tensors together:
+/// read_vjepa2() does that.
 FORESIGHT_API std::shared_ptr<AttentiveProbe> read_attentive_probe(const io::Bundle& bundle);
 
 /// The weights of a bundle, its probe's included, under published names, unchanged; V-JEPA 2-AC has

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "foresight/core/options.hpp"
@@ -57,11 +58,14 @@ FORESIGHT_API LoadedWorldModel bfloat16_copy(const LoadedWorldModel& loaded);
 
 /// All families that read_world_model() knows.
 FORESIGHT_API const std::vector<WorldModelFamily>& world_model_families();
+/// Whether `family` is one of them; encoders' are not.
+FORESIGHT_API bool is_world_model(std::string_view family);
 
 /// The model of a bundle, on the CPU, in the floating type it was saved in, in inference mode; LeWM
 /// and PLDM packed for this processor (Jepa::pack()). `placement` counts for the families with a
 /// large frozen encoder, dino_wm and vjepa2_ac; the others, which are small, are copied. Throws
-/// Error(unsupported) for an unknown family, naming those that are known; otherwise as the family's
+/// Error: unsupported for an unknown family, naming those that are known; bad_file for a bundle
+/// that is damaged, wherever the weights are placed (Bundle::checksum); otherwise as the family's
 /// reader does.
 FORESIGHT_API LoadedWorldModel read_world_model(const io::Bundle& bundle,
                                                 io::Placement placement = io::Placement::copy);

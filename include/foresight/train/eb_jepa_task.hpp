@@ -80,7 +80,7 @@ class FORESIGHT_API EbJepaTask final : public Task {
 
 /// EB-JEPA's optimiser and schedule: AdamW 1e-3 with decay 1e-5 on everything, linear warm-up from
 /// 1e-8 of the rate over a tenth of the steps, cosine down to 1e-5. Published: 3120 steps of 384
-/// clips in bfloat16; precision is fp32 here, which is the faster one on most CPUs.
+/// clips in bfloat16, which EbJepaLearnOptions::two_rooms() sets; precision is fp32 here.
 FORESIGHT_API TrainOptions eb_jepa_training(int64_t steps = 3120);
 
 }  // namespace foresight::train

@@ -70,8 +70,8 @@ struct FORESIGHT_API LearnOptions {
   /// The defaults.
   static LearnOptions small() { return {}; }
   /// LeWM as published (arXiv 2603.19312): JepaOptions::lewm() on windows of four frames five
-  /// actions apart, lewm_training() in batches of 128, no cost-to-go. The steps are ten epochs of
-  /// Push-T, about.
+  /// actions apart, lewm_training() in batches of 128 and in bfloat16, no cost-to-go. The steps are
+  /// ten epochs of Push-T, about.
   static LearnOptions lewm();
   /// The same with PLDM's loss (arXiv 2502.14819), JepaOptions::pldm().
   static LearnOptions pldm();
@@ -117,7 +117,7 @@ struct FORESIGHT_API LearnHooks {
 /// computed on `device`. `options.model.action` gives the limits; its dimension, block and
 /// statistics are taken from the data. With folder.resume a run goes on where it stopped, with the
 /// options of its config.json; options that differ are an Error naming them. Without, a folder that
-/// holds a run already is an Error.
+/// holds a run already is an Error, and so is one in which another process trains.
 FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset, LearnOptions options,
                                 const RunFolder& folder, at::Device device = at::kCPU,
                                 ProgressStyle progress = ProgressStyle::automatic,

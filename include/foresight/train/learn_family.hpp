@@ -26,7 +26,9 @@
 namespace foresight::train {
 
 /// What every training from recordings is told. The options of a family add to it; recipe(steps) is
-/// how the family was trained where it was published.
+/// how the family was trained where it was published. Presets of published sizes compute in
+/// bfloat16 as published (training.precision = bf16), but for DINO-WM's, published in float32; the
+/// small ones compute in float32.
 struct FORESIGHT_API RecordedTraining {
   data::WindowOptions windows;        ///< windows of time that it learns from
   data::LoaderOptions loader;         ///< batches; seed and states are set by the training

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How each family was trained where it was published, as options of the trainer. Rates belong to
-// the batch sizes named: scale them with yours.
+// the batch sizes named: scale them with yours. Precision is left at float32; the presets that are
+// whole published recipes, batch size and all, set the published one (train/learn_family.hpp).
 #pragma once
 
 #include "foresight/train/trainer.hpp"
