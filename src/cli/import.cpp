@@ -76,16 +76,28 @@ std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weig
   return io::read_hf_folder(path.has_parent_path() ? path.parent_path() : ".");
 }
 
-void measure_actions(ActionSpace& action, const std::string& data) {
+void measure_actions(ActionSpace& action, const ImportData& data) {
   require(action.mean.empty() && action.std.empty(), ErrorCategory::invalid_option,
           "--data and --action.mean or --action.std both give the statistics of actions: leave one "
           "out");
-  const auto dataset = data::open_dataset(data);
+  const auto dataset = data.open();
   const auto measured = data::action_space(*dataset, action.block);
   action.dim = measured.dim;
   action.mean = measured.mean;
   action.std = measured.std;
-  fmt::print("actions: mean and std of {} rows of {}\n", dataset->total_rows(), data);
+  fmt::print("actions: mean and std of {} rows of {}\n", dataset->total_rows(), data.path);
+}
+
+void ImportData::add(CLI::App& command, const std::string& help) {
+  command.add_option("--data", path, help);
+  reading.add(command, LoaderFlag::own);
+}
+
+bool ImportData::given() const {
+  require(!path.empty() || (reading.camera.empty() && reading.given.patch.empty()),
+          ErrorCategory::invalid_option,
+          "--reading.*, --camera and --states say how --data is read, which is not given");
+  return !path.empty();
 }
 
 void ImportFlags::add_files(CLI::App& command) {

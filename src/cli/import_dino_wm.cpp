@@ -22,28 +22,26 @@ namespace {
 
 struct DinoWmFlags {
   ImportFlags shared;
-  std::string backbone, data, preset = "dino_wm";
-  std::vector<std::string> states;
+  std::string backbone, preset = "dino_wm";
+  ImportData data;
   OptionFlags options;
 };
 
 // Statistics of proprioception that were not given: of the state columns, over all rows.
-void measure_proprio(models::ProprioOptions& proprio, const DinoWmFlags& flags) {
+void measure_proprio(models::ProprioOptions& proprio, const ImportData& data) {
   if (proprio.dim == 0 || (!proprio.mean.empty() && !proprio.std.empty())) return;
-  data::DatasetOptions reading;
-  reading.states = flags.states;
-  const auto dataset = data::open_dataset(flags.data, reading);
+  const auto dataset = data.open();
   const auto& columns = dataset->state_columns();
   require(static_cast<int64_t>(columns.size()) == proprio.dim, ErrorCategory::invalid_option,
           fmt::format("{}: {} state columns, but proprio.dim = {}: choose those that the model "
                       "takes as proprioception with --states, or give --proprio.mean and "
                       "--proprio.std",
-                      flags.data, columns.size(), proprio.dim));
+                      data.path, columns.size(), proprio.dim));
   const auto measured = data::column_statistics(*dataset, columns, data::LastRow::include);
   if (proprio.mean.empty()) proprio.mean = measured.mean;
   if (proprio.std.empty())
     for (const double value : measured.std) proprio.std.push_back(value > 0 ? value : 1.0);
-  fmt::print("proprio: mean and std of {} rows of {}\n", dataset->total_rows(), flags.data);
+  fmt::print("proprio: mean and std of {} rows of {}\n", dataset->total_rows(), data.path);
 }
 
 void require_statistics(const models::DinoWmOptions& options) {
@@ -67,12 +65,10 @@ models::DinoWmOptions resolved(const DinoWmFlags& flags, const io::Weights& weig
   predictor.heads = predictor.head_width = 0;
   models::read_prejepa_config(options, weights.config);
   options = overlaid(options, flags.options);
-  if (!flags.data.empty()) {
+  if (flags.data.given()) {
     measure_actions(options.action, flags.data);
-    measure_proprio(options.proprio, flags);
+    measure_proprio(options.proprio, flags.data);
   }
-  require(flags.states.empty() || !flags.data.empty(), ErrorCategory::invalid_option,
-          "--states belongs to --data");
   require_statistics(options);
   models::fill_predictor_heads(predictor, tensors, weights.path.string());
   fmt::print("predictor: {} heads of {}\n", predictor.heads, predictor.head_width);
@@ -137,14 +133,19 @@ void add_dino_wm_import(CLI::App& command) {
                   "what the options below start from: dino_wm, or prejepa of stable-worldmodel")
       ->check(CLI::IsMember({"dino_wm", "prejepa"}))
       ->capture_default_str();
-  command.add_option("--data", flags->data,
-                     "recordings that the model was trained on, for the statistics of its actions "
-                     "and proprioception");
+  flags->data.add(command,
+                  "recordings that the model was trained on, for the statistics of its actions and "
+                  "proprioception");
   command
-      .add_option("--states", flags->states,
-                  "with --data: state columns that are the proprioception, in its order; default: "
-                  "all of them")
-      ->delimiter(',');
+      .add_option_function<std::vector<std::string>>(
+          "--states",
+          [flags](const std::vector<std::string>& columns) {
+            flags->data.reading.given.set("reading.states", columns);
+          },
+          "the same as --reading.states: state columns that are the proprioception, in its order; "
+          "default: all of them")
+      ->delimiter(',')
+      ->excludes("--reading.states");
   add_options(command, models::DinoWmOptions::dino_wm(), flags->options);
   command.callback([flags] { import_dino_wm_command(*flags); });
 }

@@ -13,13 +13,13 @@ namespace {
 
 struct LewmFlags {
   ImportFlags shared;
-  std::string data;
+  ImportData data;
   OptionFlags options;
 };
 
 void import_lewm_command(const LewmFlags& flags) {
   auto options = resolve(models::LewmImportOptions{}, flags.options);
-  if (!flags.data.empty()) measure_actions(options.action, flags.data);
+  if (flags.data.given()) measure_actions(options.action, flags.data);
   const auto weights = io::open_weights(flags.shared.from);
   const auto tensors = flags.shared.tensors(weights);
   auto bundle = models::import_lewm(tensors, options, weights.config, weights.path.string());
@@ -31,8 +31,8 @@ void import_lewm_command(const LewmFlags& flags) {
 void add_lewm_import(CLI::App& command) {
   auto flags = std::make_shared<LewmFlags>();
   flags->shared.add(command);
-  command.add_option("--data", flags->data,
-                     "recordings that the model was trained on, for the statistics of its actions");
+  flags->data.add(command,
+                  "recordings that the model was trained on, for the statistics of its actions");
   add_options(command, models::LewmImportOptions{}, flags->options);
   command.callback([flags] { import_lewm_command(*flags); });
 }

@@ -10,6 +10,7 @@
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/weights.hpp"
 #include "foresight/models/lewm_import.hpp"
+#include "reading_flags.hpp"
 
 namespace CLI {
 class App;
@@ -28,6 +29,17 @@ struct ImportFlags {
   void add_files(CLI::App& command);
   /// The chosen state dict without wrappers and ignored tensors. Prints what was chosen.
   io::NamedTensors tensors(const io::Weights& weights) const;
+};
+
+/// --data, recordings that tell statistics which weights do not, and --reading.*, how it is read.
+struct ImportData {
+  std::string path;
+  ReadingFlags reading;
+
+  void add(CLI::App& command, const std::string& help);
+  /// Whether --data is. Throws Error(invalid_option) where only its way of reading is.
+  bool given() const;
+  std::shared_ptr<const data::Dataset> open() const { return reading.open(path); }
 };
 
 /// `foresight import NAME`.
@@ -69,7 +81,7 @@ std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weig
 
 /// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws
 /// Error(invalid_option) if they were given as well.
-void measure_actions(ActionSpace& action, const std::string& data);
+void measure_actions(ActionSpace& action, const ImportData& data);
 
 void add_lewm_import(CLI::App& command);
 void add_vit_import(CLI::App& command);

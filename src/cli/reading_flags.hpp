@@ -28,7 +28,8 @@ TrainedOn told_by(const nlohmann::json& object);
 /// The same of the bundle in a folder; nothing where there is none, which reading it then says.
 TrainedOn told_by_bundle(const std::filesystem::path& bundle);
 
-/// Whether --loader.unreadable belongs to these flags: not in `train`, where it is one of its own.
+/// Whether --loader.unreadable belongs to these flags: not in `train`, where it is one of its own,
+/// nor in `import`, which draws no windows.
 enum class LoaderFlag { added, own };
 
 struct ReadingFlags {

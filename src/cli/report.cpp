@@ -13,6 +13,7 @@
 #include "foresight/control/incident.hpp"
 #include "foresight/data/identity.hpp"
 #include "foresight/envs/registry.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "foresight/viz/run_report.hpp"
@@ -126,6 +127,7 @@ void report_command(const ReportFlags& flags) {
   describe_processes(report, config);
   report.commands.push_back(train_again(config, data_path, flags.run));
   const bool measured = can_be_measured(bundle.config);
+  if (!measured) io::require_checksum(bundle.tensors);  // else the agent that is measured does
   nlohmann::json evaluation;
   if (fs::exists(run / "eval.json")) {
     evaluation = io::read_json(run / "eval.json");

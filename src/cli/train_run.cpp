@@ -79,8 +79,12 @@ ResumedData::ResumedData(const RunFlags& flags, const std::string& bundle) {
 }
 
 void ContinueFlags::add(CLI::App& command) {
-  command.add_option("--continue", bundle,
-                     "learn on from this bundle; its model and action statistics stay as they are");
+  command
+      .add_option("--continue", bundle,
+                  "learn on from this bundle; its model and action statistics stay as they are")
+      ->check([](const std::string& path) {
+        return path.empty() ? std::string("names no bundle") : std::string();
+      });
   command.add_option("--replay", replay,
                      "with --continue: earlier recordings, rehearsed in every batch");
   command.add_option("--replay-share", share, "part of every batch that is replayed")

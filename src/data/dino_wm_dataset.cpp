@@ -218,7 +218,6 @@ OpenedDataset open_dino_wm_splits(const fs::path& folder, const DatasetOptions& 
           folder.string() + ": has no split '" + options.split +
               "', which DatasetOptions.split (--reading.split) asks for; it has: " +
               listed_names({kSplits.begin(), kSplits.end()}));
-  if (parts.size() == 1) return parts.front();
   return join_datasets(folder.string(), std::move(parts), JoinedParts::splits);
 }
 

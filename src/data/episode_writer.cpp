@@ -19,6 +19,7 @@
 #include "irregular_steps.hpp"
 #include "journaled_writer.hpp"
 #include "lerobot_layout.hpp"
+#include "recorded_notes.hpp"
 
 namespace foresight::data {
 namespace {
@@ -126,6 +127,7 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
   rules.check(storage == FrameStorage::video || lerobot, "storage", "pictures",
               "is known in LeRobot data only");
   rules.check(!task.empty(), "task", task, "must say something");
+  check_notes(rules, notes);
   rules.at_least("episodes_per_file", static_cast<double>(episodes_per_file), 1);
   rules.check(unfinished == Unfinished::lost || episodes_per_file == 1, "episodes_per_file",
               static_cast<double>(episodes_per_file), "must be 1 where unfinished = recovered");

@@ -73,6 +73,7 @@ std::vector<std::string> FolderWriterOptions::validate() const {
       rules.check(seen.insert(column).second, "column", column,
                   "must be named once (frame is added)");
     }
+  check_notes(rules, notes);
   return rules.problems();
 }
 
@@ -104,6 +105,7 @@ void FolderWriter::start() {
   require(!code, ErrorCategory::io_failure,
           folder_.string() + ": cannot be created: " + code.message());
   lock_ = std::make_unique<RecordingLock>(folder_);
+  splits_ = std::make_unique<KeptSplits>();
   continue_folder();
 }
 
@@ -138,8 +140,12 @@ void FolderWriter::continue_folder() {
                 ", but the episodes to be added have " + value.dump());
   };
   for (const auto& note : notes_in(settings)) options_.notes.insert(note);  // new ones count
-  splits_ = splits_in(settings);
-  if (!splits_.empty()) find_train(settings, {tables.begin(), tables.end()});
+  if (const auto splits = settings.value("splits", nlohmann::json()); !splits.empty()) {
+    // A writer that was killed may not have counted its last table.
+    const bool uncounted = settings.value("episodes", nlohmann::json()) == episodes_ - 1;
+    *splits_ = kept_splits(settings_file, splits, {tables.begin(), tables.end()},
+                           TargetFormat::folder, uncounted);
+  }
   same("action_columns", options_.actions);
   same("state_columns", options_.states);
   same("fps", options_.video.fps);
@@ -154,20 +160,6 @@ void FolderWriter::continue_folder() {
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
                                           settings["width"].get<int64_t>()};
-}
-
-// A writer that was killed may not have counted its last table.
-void FolderWriter::find_train(const nlohmann::json& settings, const std::vector<int64_t>& numbers) {
-  const auto told = settings.value("episodes", nlohmann::json());
-  const int64_t episodes =
-      told.is_number_integer() ? std::clamp<int64_t>(told, 1, episodes_) : episodes_;
-  const std::vector<int64_t> counted(numbers.begin(), numbers.begin() + episodes);
-  const fs::path file = folder_ / "dataset.json";
-  const auto places = growing_train(file, splits_, episodes, [&](const std::string& text) {
-    return folder_split(file, "train", text, counted);
-  });
-  for (const auto place : places) train_.push_back(counted[static_cast<std::size_t>(place)]);
-  if (!places.empty()) train_.insert(train_.end(), numbers.begin() + episodes, numbers.end());
 }
 
 // Its table, which is written last, is not there: the writer was stopped between two files.
@@ -304,18 +296,18 @@ int64_t FolderWriter::finish_episode(const std::string& task) {
   require(!spoiled_, ErrorCategory::invalid_argument,
           folder_.string() + ": a row could not be written; discard_episode()");
   const fs::path table = file(recording_.texts.empty() ? ".csv" : ".jsonl");
-  auto splits = splits_;
-  auto train = train_;
+  auto splits = *splits_;
   try {
-    // Before the first episode's files: without it, the next writer could not tell what they are.
-    if (episodes_ == 0) write_settings(0, splits_);
+    // Before the first episode's files: without it, the next writer could not tell what they are;
+    // and an old text of a split might name them.
+    if (episodes_ == 0 || splits.changed) write_settings(episodes_, splits.told);
     for (auto& [camera, video] : videos_) video->close();
     io::write_text(table, table_text(task.empty() ? recording_.task : task));
-    if (!train.empty()) {
-      train.push_back(number_);
-      splits["train"] = folder_range(train);
+    if (!splits.train.empty()) {
+      splits.train.push_back(number_);
+      splits.told["train"] = folder_range(splits.train);
     }
-    write_settings(episodes_ + 1, splits);
+    write_settings(episodes_ + 1, splits.told);
   } catch (...) {
     std::error_code ignored;
     fs::remove(table, ignored);  // first: a video without a table is what is cleared away
@@ -324,8 +316,8 @@ int64_t FolderWriter::finish_episode(const std::string& task) {
     discard_episode();
     throw;
   }
-  splits_ = std::move(splits);
-  train_ = std::move(train);
+  splits.changed = false;
+  *splits_ = std::move(splits);
   ++episodes_;
   discard_episode();
   return number_++;
@@ -344,8 +336,7 @@ void FolderWriter::finish() {
   lock_.reset();
 }
 
-void FolderWriter::write_settings(int64_t episodes,
-                                  const std::map<std::string, std::string>& splits) const {
+void FolderWriter::write_settings(int64_t episodes, const nlohmann::json& splits) const {
   nlohmann::ordered_json settings;
   settings["format"] = "folder of episode_XXXX.mp4 + episode_XXXX.csv, one row per video frame";
   settings["fps"] = options_.video.fps;

@@ -25,6 +25,8 @@ OpenedDataset open_lerobot(const std::filesystem::path& folder, const DatasetOpt
 /// was found.
 OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options,
                         std::vector<std::string> remarks = {});
+/// Whether the file is such a one; false where it cannot be opened, as in a build without HDF5.
+bool holds_hdf5_recording(const std::filesystem::path& path);
 
 /// Several HDF5 files of one folder as one data set, in this order. With Unreadable::skip those
 /// that cannot be opened are left out and named in its remarks. Throws Error(bad_file) naming one

@@ -11,6 +11,9 @@
 namespace foresight::data {
 namespace {
 
+bool is_swm(const Hdf5File& file) { return file.has("ep_len") && file.has("ep_offset"); }
+bool is_robomimic(const Hdf5File& file) { return file.is_group("data"); }
+
 // All episodes lose what was in an array that is damaged. One that is of a kind that this HDF5 does
 // not know closes no others.
 void leave_out(const std::string& name, const Hdf5Array& array, const DatasetOptions& options,
@@ -93,15 +96,23 @@ void require_camera(const Recording& recording, const std::string& remedy) {
 OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions& options,
                         std::vector<std::string> remarks) {
   const auto file = std::make_shared<const Hdf5File>(path);
-  if (file->has("ep_len") && file->has("ep_offset"))
-    return open_swm_file(file, options, std::move(remarks));
-  if (file->is_group("data")) return open_robomimic(file, options, std::move(remarks));
+  if (is_swm(*file)) return open_swm_file(file, options, std::move(remarks));
+  if (is_robomimic(*file)) return open_robomimic(file, options, std::move(remarks));
   throw Error(ErrorCategory::bad_file,
               path.string() +
                   ": no recording of a known format. Looked for: arrays ep_len and "
                   "ep_offset (stable-worldmodel), a group data/ with demo_0, ... "
                   "(robomimic). It holds: " +
                   listed_names(file->names("/")));
+}
+
+bool holds_hdf5_recording(const std::filesystem::path& path) {
+  try {
+    const Hdf5File file(path);
+    return is_swm(file) || is_robomimic(file);
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <type_traits>
 
 #include "json_lines.hpp"
 #include "parquet_file.hpp"
@@ -18,9 +21,20 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int64_t kMostEpisodes = 100'000'000;
+constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
 
 [[noreturn]] void fail_meta(const fs::path& file, const std::string& what) {
   throw Error(ErrorCategory::bad_file, file.string() + ": " + what);
+}
+
+// Of an integer, or of a float that is one; nothing of anything else.
+std::optional<int64_t> whole_number(const Json& value) {
+  constexpr double kExact = 9007199254740992;  // 2^53
+  if (value.is_number_unsigned() && value.get<uint64_t>() > kLargest) return std::nullopt;
+  if (value.is_number_integer()) return value.get<int64_t>();
+  const double number = value.is_number_float() ? value.get<double>() : std::nan("");
+  if (!(std::abs(number) <= kExact) || number != std::trunc(number)) return std::nullopt;
+  return static_cast<int64_t>(number);
 }
 
 // object[key] of a JSON type, or an error that names file and key.
@@ -28,6 +42,12 @@ template <class Value>
 Value json_field(const Json& object, const char* key, const fs::path& file) {
   const auto it = object.find(key);
   if (it == object.end()) fail_meta(file, std::string("key '") + key + "' is missing");
+  if constexpr (std::is_same_v<Value, int64_t>) {
+    if (const auto whole = whole_number(*it)) return *whole;
+    const auto told = it->is_number_float() ? std::to_string(it->get<double>()) : it->dump();
+    fail_meta(file,
+              std::string("key '") + key + "' = " + told.substr(0, 60) + " is no whole number");
+  }
   try {
     return it->get<Value>();
   } catch (const Json::exception&) {
@@ -217,18 +237,13 @@ fs::path fill_lerobot_path(const fs::path& root, const std::string& path_templat
 
 std::vector<int64_t> lerobot_split(const fs::path& root, const std::string& name,
                                    const std::string& range, int64_t count) {
-  int64_t first = 0, end = 0;
-  const char* last = range.data() + range.size();
-  const auto begin = std::from_chars(range.data(), last, first);
-  const bool two = begin.ec == std::errc() && begin.ptr != last && *begin.ptr == ':';
-  const auto stop = two ? std::from_chars(begin.ptr + 1, last, end) : begin;
-  if (!two || stop.ec != std::errc() || stop.ptr != last || first < 0 || first >= end ||
-      end > count)
+  const auto named = parsed_lerobot_range(range);
+  if (!named || named->second > count)
     fail_meta(root / "meta" / "info.json",
               "split '" + name + "' = '" + range +
                   "' is not FIRST:END of the episodes 0:" + std::to_string(count));
   std::vector<int64_t> episodes;
-  for (int64_t e = first; e < end; ++e) episodes.push_back(e);
+  for (int64_t e = named->first; e < named->second; ++e) episodes.push_back(e);
   return episodes;
 }
 

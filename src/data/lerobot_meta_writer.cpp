@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "episode_selection.hpp"
 #include "foresight/io/json_file.hpp"
 #include "lerobot_layout.hpp"
 #include "lerobot_meta.hpp"
@@ -107,12 +108,13 @@ void LeRobotMetaWriter::continue_data_set() {
   }
   for (const auto& note : meta.notes) options_.notes.insert(note);  // new ones count
   episodes_ = first_episode_ = static_cast<int64_t>(meta.episodes.size());
-  if (episodes_ > 0 && !meta.splits.empty()) {
-    splits_ = meta.splits;
-    const auto train = growing_train(file, splits_, episodes_, [&](const std::string& range) {
-      return lerobot_split(folder_, "train", range, episodes_);
-    });
-    train_from_ = train.empty() ? std::nullopt : std::optional(train.front());
+  if (const auto told = there.value("splits", nlohmann::json()); episodes_ > 0 && !told.empty()) {
+    const auto all = selected_episodes("", episodes_, "episodes");
+    // info.json is written last: a writer that was killed may not have counted its last episode.
+    const bool uncounted = there.value("total_episodes", nlohmann::json()) == episodes_ - 1;
+    const auto kept = kept_splits(file, told, all, TargetFormat::lerobot, uncounted);
+    splits_ = kept.told;
+    train_from_ = kept.train.empty() ? std::nullopt : std::optional(kept.train.front());
   }
   for (const auto& episode : meta.episodes) rows_ += episode.length;
   read_places();

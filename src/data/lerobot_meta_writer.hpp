@@ -81,9 +81,9 @@ class LeRobotMetaWriter {
   std::map<std::string, ImageSize> sizes_;
   std::map<std::string, nlohmann::ordered_json> videos_;
   std::map<std::string, FeatureStatistics> statistics_;
-  std::set<std::string> by_last_size_;         // features of whose statistics statistics_of() tells
-  std::map<std::string, std::string> splits_;  // as they were found
-  std::optional<int64_t> train_from_ = 0;      // where "train" begins, if new episodes belong to it
+  std::set<std::string> by_last_size_;     // features of whose statistics statistics_of() tells
+  nlohmann::json splits_;                  // of what is gone on with; else null
+  std::optional<int64_t> train_from_ = 0;  // where "train" begins, if new episodes belong to it
 };
 
 }  // namespace foresight::data

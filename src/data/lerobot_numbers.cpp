@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "foresight/core/error.hpp"
 
 namespace foresight::data {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 nlohmann::ordered_json number_json(const Tensor& value) {
   if (value.scalar_type() == at::kBool) return value.item<bool>();
@@ -76,7 +79,8 @@ nlohmann::ordered_json statistics_json(const FeatureStatistics& all, at::ScalarT
   nlohmann::ordered_json stats;
   for (const auto& [name, values] : named_statistics(all, limits)) {
     const bool count = std::string_view(name) == "count";
-    const Tensor told = values.is_floating_point() ? at::nan_to_num(values) : values;
+    const Tensor told =  // of no value; what has overflowed stays, and is refused when written
+        values.is_floating_point() ? at::nan_to_num(values, 0, kInfinity, -kInfinity) : values;
     stats[name] = nested_json(count ? told : told.view(shape));
   }
   if (!all.known.defined()) return stats;

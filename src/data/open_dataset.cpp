@@ -16,55 +16,76 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What formats look for among the names in a folder, of one listing: there may be a million.
+struct Listing {
+  fs::path folder;
+  std::vector<fs::path> hdf5 = {};     ///< sorted
+  std::vector<fs::path> folders = {};  ///< sorted; neither hidden ones nor links, as of films
+  bool tables = false;                 ///< called episode_*
+  bool numbered_tables = false;        ///< episode_0000.csv
+  bool numbered_films = false;         ///< episode_0000.mp4, episode_0000.front.mp4
+};
+
+Listing list_folder(const fs::path& folder) {
+  Listing found{folder};
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& path = entry.path();
+    const auto name = path.filename().string();
+    const auto extension = path.extension();
+    std::error_code no_folder;
+    if (extension == ".h5" || extension == ".hdf5") {
+      found.hdf5.push_back(path);
+    } else if (name.starts_with("episode_") && (extension == ".csv" || extension == ".jsonl")) {
+      found.tables = true;
+      if (episode_number(path.stem().string())) found.numbered_tables = true;
+    } else if (is_video_file(path)) {
+      if (episode_number(name.substr(0, name.find('.')))) found.numbered_films = true;
+    } else if (!name.starts_with(".") && entry.is_directory(no_folder) &&
+               !entry.is_symlink(no_folder)) {
+      found.folders.push_back(path);
+    }
+  }
+  std::sort(found.hdf5.begin(), found.hdf5.end(), path_before);
+  std::sort(found.folders.begin(), found.folders.end(), path_before);
+  return found;
+}
+
 struct FolderFormat {
   const char* name;
   const char* sign;  ///< what was looked for, for messages
-  bool (*holds)(const fs::path& folder);
+  bool (*holds)(const Listing& listing);
   OpenedDataset (*open)(const fs::path& folder, const DatasetOptions& options);
+  /// Of a folder that it holds, in another one: whether it is a data set there. None: never, as
+  /// what is only refused.
+  bool (*is_set)(const Listing& listing) = nullptr;
   bool splits = false;  ///< may have parts that DatasetOptions.split names
   bool below = false;   ///< told by what lies in folders below
 };
 
-bool any_entry(const fs::path& folder, bool (*wanted)(const fs::path& entry)) {
-  return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                     [&](const fs::directory_entry& entry) { return wanted(entry.path()); });
-}
+bool always(const Listing&) { return true; }
 
-// A recorder's dataset.json names the columns of its tables.
-bool awaits_tables(const fs::path& folder) {
-  if (!fs::exists(folder / "dataset.json")) return false;
-  const auto settings = io::read_json(folder / "dataset.json");
+// Films without any table are videos alone, unless a recorder was about to write one: its
+// dataset.json names the columns.
+bool awaits_tables(const Listing& listing) {
+  const auto file = listing.folder / "dataset.json";
+  if (!listing.numbered_films || !fs::exists(file)) return false;
+  const auto settings = io::read_json(file);
   return settings.is_object() && settings.contains("action_columns");
 }
 
-// Films without any table are videos alone, unless a recorder was about to write one.
-bool holds_episodes(const fs::path& folder) {
-  const bool tables = any_entry(folder, [](const fs::path& p) {
-    return p.filename().string().starts_with("episode_") &&
-           (p.extension() == ".csv" || p.extension() == ".jsonl");
-  });
-  return tables ||
-         (any_entry(folder,
-                    [](const fs::path& p) {
-                      const auto name = p.filename().string();
-                      return is_video_file(p) && episode_number(name.substr(0, name.find('.')));
-                    }) &&
-          awaits_tables(folder));
+bool holds_episodes(const Listing& listing) { return listing.tables || awaits_tables(listing); }
+
+// Labels of films may be called episode_labels.csv.
+bool is_plain_set(const Listing& listing) {
+  return listing.numbered_tables || awaits_tables(listing);
 }
 
 OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) {
   return std::make_shared<FolderDataset>(folder, options);
 }
 
-std::vector<fs::path> hdf5_files(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const auto extension = entry.path().extension();
-    if (extension == ".h5" || extension == ".hdf5") found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end(), path_before);
-  return found;
-}
+// Weights and features lie in HDF5 files, too.
+bool holds_recordings(const Listing& listing) { return holds_hdf5_recording(listing.hdf5.front()); }
 
 OpenedDataset refuse_lance(const fs::path& folder, const DatasetOptions&) {
   throw Error(ErrorCategory::unsupported,
@@ -74,12 +95,13 @@ OpenedDataset refuse_lance(const fs::path& folder, const DatasetOptions&) {
 }
 
 // What meta/info.json belongs to, without it.
-bool holds_lerobot_rest(const fs::path& folder) {
+bool holds_lerobot_rest(const Listing& listing) {
   for (const char* files : {"data", "videos"}) {
-    if (!fs::is_directory(folder / files)) continue;
-    if (fs::exists(folder / files / "chunk-000")) return true;
-    if (any_entry(folder / files, [](const fs::path& p) { return fs::exists(p / "chunk-000"); }))
-      return true;
+    const auto folder = listing.folder / files;
+    if (!fs::is_directory(folder)) continue;
+    if (fs::exists(folder / "chunk-000")) return true;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.is_directory() && fs::exists(entry.path() / "chunk-000")) return true;
   }
   return false;
 }
@@ -98,93 +120,101 @@ OpenedDataset refuse_lerobot_rest(const fs::path& folder, const DatasetOptions&)
                   "; films alone are read from " + (folder / "videos").string());
 }
 
-bool holds_sets(const fs::path& folder);
+bool holds_sets(const Listing& listing);
 OpenedDataset refuse_sets(const fs::path& folder, const DatasetOptions&);
 
 const FolderFormat kFolderFormats[] = {
     {"LeRobot", "meta/info.json",
-     [](const fs::path& folder) { return fs::exists(folder / "meta" / "info.json"); },
-     open_lerobot},
+     [](const Listing& in) { return fs::exists(in.folder / "meta" / "info.json"); }, open_lerobot,
+     always},
     {"LeRobot, not whole", "data/ or videos/ with chunk-000/", holds_lerobot_rest,
      refuse_lerobot_rest},
     {"stable-worldmodel video or folder", "ep_len.npz",
-     [](const fs::path& folder) { return fs::exists(folder / "ep_len.npz"); }, open_swm_folder},
+     [](const Listing& in) { return fs::exists(in.folder / "ep_len.npz"); }, open_swm_folder,
+     always},
     {"DINO-WM", "states.pth",
-     [](const fs::path& folder) { return fs::exists(folder / "states.pth"); }, open_dino_wm},
-    {"DINO-WM", "train/states.pth + val/states.pth", holds_dino_wm_splits, open_dino_wm_splits,
+     [](const Listing& in) { return fs::exists(in.folder / "states.pth"); }, open_dino_wm, always},
+    {"DINO-WM", "train/states.pth + val/states.pth",
+     [](const Listing& in) { return holds_dino_wm_splits(in.folder); }, open_dino_wm_splits, always,
      /*splits=*/true},
-    {"a plain folder", "episode_0000.mp4 + episode_0000.csv", holds_episodes, open_plain},
+    {"a plain folder", "episode_0000.mp4 + episode_0000.csv", holds_episodes, open_plain,
+     is_plain_set},
     {"stable-worldmodel or robomimic", "one *.h5 or *.hdf5, not called trajectory.h5",
-     [](const fs::path& folder) {
-       const auto files = hdf5_files(folder);
-       return files.size() == 1 && files.front().filename() != "trajectory.h5";
+     [](const Listing& in) {
+       return in.hdf5.size() == 1 && in.hdf5.front().filename() != "trajectory.h5";
      },
      [](const fs::path& folder, const DatasetOptions& options) {
-       return open_hdf5(hdf5_files(folder).front(), options);
+       return open_hdf5(list_folder(folder).hdf5.front(), options);
      },
-     /*splits=*/true},
+     holds_recordings, /*splits=*/true},
     {"Lance, not read", "_versions/",
-     [](const fs::path& folder) { return fs::is_directory(folder / "_versions"); }, refuse_lance},
-    {"DROID", "trajectory.h5, here or in folders below", holds_droid_episodes, open_droid,
+     [](const Listing& in) { return fs::is_directory(in.folder / "_versions"); }, refuse_lance},
+    {"DROID", "trajectory.h5, here or in folders below",
+     [](const Listing& in) { return holds_droid_episodes(in.folder); }, open_droid, nullptr,
      /*splits=*/false, /*below=*/true},
     {"several data sets, refused", "folders below that are data sets", holds_sets, refuse_sets,
-     /*splits=*/true, /*below=*/true},
+     nullptr, /*splits=*/true, /*below=*/true},
     {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
-     holds_pictures, open_pictures, /*splits=*/false, /*below=*/true},
+     [](const Listing& in) { return holds_pictures(in.folder); }, open_pictures, nullptr,
+     /*splits=*/false, /*below=*/true},
     {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5 with the same features",
-     [](const fs::path& folder) { return hdf5_files(folder).size() > 1; },
+     [](const Listing& in) { return in.hdf5.size() > 1; },
      [](const fs::path& folder, const DatasetOptions& options) {
-       return open_hdf5_files(hdf5_files(folder), options);
+       return open_hdf5_files(list_folder(folder).hdf5, options);
      },
+     [](const Listing& in) { return holds_recordings(in) && !holds_pictures(in.folder); },
      /*splits=*/true},
 };
 
-// By its own files.
-bool is_set(const fs::path& folder) {
+// By its own files: the first format that holds it decides, as where it is opened. One that may not
+// be looked into is none, nor one whose dataset.json is cut.
+bool is_set(const Listing& listing) {
   try {
-    return std::any_of(
-        std::begin(kFolderFormats), std::end(kFolderFormats),
-        [&](const FolderFormat& format) { return !format.below && format.holds(folder); });
-  } catch (const std::exception&) {  // one that may not be looked into, a dataset.json that is cut
+    const auto* format =
+        std::find_if(std::begin(kFolderFormats), std::end(kFolderFormats),
+                     [&](const auto& one) { return !one.below && one.holds(listing); });
+    return format != std::end(kFolderFormats) && format->is_set != nullptr &&
+           format->is_set(listing);
+  } catch (const std::exception&) {
     return false;
   }
 }
 
-// Data sets in the folders below and in the folders of these. Hidden ones are passed over, as films
-// in them are.
-std::vector<fs::path> sets_below(const fs::path& root) {
-  constexpr int kDepth = 1;
+// Data sets in the folders below and, to this depth, in the folders of these.
+std::vector<fs::path> sets_below(const Listing& root, int depth = 2) {
   std::vector<fs::path> sets;
-  std::error_code problem;  // listing the films says it
-  fs::recursive_directory_iterator entry(root, fs::directory_options::skip_permission_denied,
-                                         problem);
-  for (; !problem && entry != fs::recursive_directory_iterator(); entry.increment(problem)) {
-    std::error_code no_folder;
-    if (!entry->is_directory(no_folder)) continue;
-    const bool hidden = entry->path().filename().string().starts_with(".");
-    const bool set = !hidden && is_set(entry->path());
-    if (set) sets.push_back(entry->path());
-    if (hidden || set || entry.depth() >= kDepth) entry.disable_recursion_pending();
+  for (const auto& folder : root.folders) {
+    Listing listing;
+    try {
+      listing = list_folder(folder);
+    } catch (const fs::filesystem_error&) {  // listing the films says it
+      continue;
+    }
+    if (is_set(listing)) {
+      sets.push_back(folder);
+    } else if (depth > 1) {
+      const auto below = sets_below(listing, depth - 1);
+      sets.insert(sets.end(), below.begin(), below.end());
+    }
   }
-  std::sort(sets.begin(), sets.end(), path_before);
   return sets;
 }
 
 // Several HDF5 files in the folder itself are a data set, whatever lies below.
-bool holds_sets(const fs::path& folder) {
-  return hdf5_files(folder).empty() && !sets_below(folder).empty();
+bool holds_sets(const Listing& listing) {
+  return listing.hdf5.empty() && !sets_below(listing).empty();
 }
 
 OpenedDataset refuse_sets(const fs::path& folder, const DatasetOptions&) {
   constexpr std::size_t kShown = 5;
-  const auto sets = sets_below(folder);
+  const auto sets = sets_below(list_folder(folder));
   std::string names;
   for (std::size_t s = 0; s < std::min(kShown, sets.size()); ++s)
     names += (s > 0 ? ", " : "") + sets[s].lexically_relative(folder).string();
   if (sets.size() > kShown) names += " and " + std::to_string(sets.size() - kShown) + " more";
   throw Error(ErrorCategory::invalid_argument,
               folder.string() + ": is no data set, but folders in it are: " + names +
-                  ". Open one of them, as --data " + sets.front().string() +
+                  ". Open one of them: " + sets.front().string() +
                   "; films alone are read from a folder without any");
 }
 
@@ -192,8 +222,9 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
   require(fs::exists(path), ErrorCategory::not_found, path.string() + ": no such file or folder");
   std::string looked_for;
   if (fs::is_directory(path)) {
+    const auto listing = list_folder(path);
     for (const auto& format : kFolderFormats) {
-      if (format.holds(path)) {
+      if (format.holds(listing)) {
         if (!format.splits) refuse_split(path, options);
         return format.open(path, options);
       }

@@ -5,11 +5,14 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <map>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "foresight/data/episode_writer.hpp"
 
 namespace foresight::data {
 
@@ -22,6 +25,9 @@ RecordedSplits splits_in(const nlohmann::json& settings);
 /// LeRobot's text for the episodes first..end-1.
 std::string lerobot_range(int64_t first, int64_t end);
 
+/// first < end of such a text; nothing of another one.
+std::optional<std::pair<int64_t, int64_t>> parsed_lerobot_range(const std::string& text);
+
 /// A folder's text for these, ascending.
 std::string folder_range(const std::vector<int64_t>& numbers);
 
@@ -31,11 +37,20 @@ std::string folder_range(const std::vector<int64_t>& numbers);
 std::vector<int64_t> folder_split(const std::filesystem::path& settings, const std::string& name,
                                   const std::string& text, const std::vector<int64_t>& numbers);
 
-/// Episodes of "train" in a recording of `episodes` ones that is gone on with, as `read` reads its
-/// text: new ones belong to it where it ends with the last of them. Else empty, with a warning that
-/// names the file of `settings`.
-std::vector<int64_t> growing_train(
-    const std::filesystem::path& settings, const RecordedSplits& splits, int64_t episodes,
-    const std::function<std::vector<int64_t>(const std::string& text)>& read);
+/// The splits of a recording that is gone on with.
+struct KeptSplits {
+  nlohmann::json told;              ///< as the file is to say from now on; null: nothing
+  std::vector<int64_t> train = {};  ///< numbers of "train", if new episodes belong to it
+  bool changed = false;             ///< `told` is not what the file says
+};
+
+/// Of `told` in the file `settings` of a recording whose episodes have the ascending `numbers`, at
+/// least one. A split that can be read names from now on those that it names of these, else a new
+/// episode would fall into "15-", or into a number whose episode was removed; where it named some
+/// behind the last, a warning says so. Everything else stays as it is. New episodes belong to
+/// "train" where that ends with the last one; else a warning says that they belong to none.
+/// `uncounted`: the last one may be a new one that a killed writer did not add to its split.
+KeptSplits kept_splits(const std::filesystem::path& settings, const nlohmann::json& told,
+                       const std::vector<int64_t>& numbers, TargetFormat format, bool uncounted);
 
 }  // namespace foresight::data

@@ -24,13 +24,22 @@ void tell_holder(const io::Descriptor& file) {
     log(LogLevel::debug, text + ": cannot be told in a lock file: " + std::strerror(errno));
 }
 
+bool names(const std::filesystem::path& path, const io::Descriptor& file) {
+  struct stat opened{}, named{};
+  return ::fstat(file.get(), &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
+// EACCES: what a lock on SMB shares says of a file that this process may well open.
+bool is_held_by_another(int reason) { return reason == EWOULDBLOCK || reason == EACCES; }
+
 }  // namespace
 
 RecordingLock::RecordingLock(const std::filesystem::path& folder)
     : folder_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
   if (!folder_) throw io::system_error(folder, "open");
   if (::flock(folder_.get(), LOCK_EX | LOCK_NB) == 0) return;
-  require(errno != EWOULDBLOCK, ErrorCategory::invalid_argument,
+  require(!is_held_by_another(errno), ErrorCategory::invalid_argument,
           folder.string() +
               ": another process is recording here, or another writer of this one; wait until it "
               "is finished, or record into another folder");
@@ -45,21 +54,22 @@ NameLock::NameLock(const std::filesystem::path& path, const std::string& refusal
     if (!file_) throw io::system_error(path_, "create");
     if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
       const int reason = errno;
-      require(reason != EWOULDBLOCK, ErrorCategory::invalid_argument, refusal + told_holder(file_));
+      require(!is_held_by_another(reason), ErrorCategory::invalid_argument,
+              refusal + told_holder(file_));
       log(LogLevel::warning, path_.string() + ": cannot be locked (" + std::strerror(reason) +
                                  "): another process at work here would not be noticed");
       return;
     }
     // The one before may have removed the file between its opening and its locking.
-    struct stat opened {
-    }, named{};
-    if (::fstat(file_.get(), &opened) == 0 && ::stat(path_.c_str(), &named) == 0 &&
-        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
-      break;
+    if (names(path_, file_)) break;
   }
+  locked_ = true;
   tell_holder(file_);
 }
 
-NameLock::~NameLock() { ::unlink(path_.c_str()); }  // still locked
+NameLock::~NameLock() {  // still locked; where the folder was removed and made anew, it is
+                         // another's
+  if (locked_ && names(path_, file_)) ::unlink(path_.c_str());
+}
 
 }  // namespace foresight::data

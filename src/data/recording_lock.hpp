@@ -22,9 +22,9 @@ class RecordingLock {
   io::Descriptor folder_;
 };
 
-/// Keeps others from a name while it lives, whatever happens to the folder that has it: that may be
+/// Keeps others from a name while it lives, whatever happens to a folder that has it: that may be
 /// removed, made anew and renamed. What is locked is a file `<path>.lock`, which tells the process
-/// and is removed at the end.
+/// and is removed at the end, unless it has become another's.
 class NameLock {
  public:
   /// Throws Error(invalid_argument) if another holds it: `refusal` and the other's process;
@@ -36,6 +36,7 @@ class NameLock {
  private:
   std::filesystem::path path_;
   io::Descriptor file_;
+  bool locked_ = false;
 };
 
 }  // namespace foresight::data

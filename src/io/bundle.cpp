@@ -75,6 +75,22 @@ bool was_replaced(const Descriptor& folder, const fs::path& path) {
          (opened.st_ino != named.st_ino || opened.st_dev != named.st_dev);
 }
 
+/// What `read` finds in the folder at `path`. Where a writer replaced the bundle and removed the
+/// files of the one that was opened, the new one is read.
+template <class Read>
+auto read_current(const fs::path& path, const Read& read) {
+  for (int attempt = 1;; ++attempt) {
+    const auto folder = open_folder(path);
+    try {
+      return read(folder, path);
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::not_found || attempt == kReadAttempts ||
+          !was_replaced(folder, path))
+        throw;
+    }
+  }
+}
+
 }  // namespace
 
 void write_bundle(const fs::path& folder, const BundleConfig& config, const NamedTensors& tensors) {
@@ -88,23 +104,10 @@ void write_bundle(const fs::path& folder, const BundleConfig& config, const Name
 }
 
 BundleConfig read_bundle_config(const fs::path& folder) {
-  return config_from(open_folder(folder), folder);
+  return read_current(folder, config_from);
 }
 
-Bundle read_bundle(const fs::path& path) {
-  for (int attempt = 1;; ++attempt) {
-    const auto folder = open_folder(path);
-    try {
-      return read_from(folder, path);
-    } catch (const Error& error) {
-      // A writer replaced the bundle and removed the files of the one that we had opened: read the
-      // new one.
-      if (error.category() != ErrorCategory::not_found || attempt == kReadAttempts ||
-          !was_replaced(folder, path))
-        throw;
-    }
-  }
-}
+Bundle read_bundle(const fs::path& path) { return read_current(path, read_from); }
 
 NamedTensors Bundle::model_tensors() const {
   NamedTensors own;

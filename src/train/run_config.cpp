@@ -222,8 +222,8 @@ RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const Le
   auto lock = std::make_shared<const data::NameLock>(
       folder.path / "run",
       run +
-          ": another training is at work here; wait until it has ended, or choose another "
-          "folder (`--out`)");
+          ": another training is at work here; wait until it has ended, choose another folder "
+          "(`--out`), or, if its machine is gone, remove run.lock");
   const auto path = folder.path / "config.json";
   const bool is_new = !std::filesystem::exists(path);
   require(is_new || folder.resume, ErrorCategory::invalid_argument,

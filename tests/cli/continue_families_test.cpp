@@ -73,6 +73,7 @@ TEST_CASE("a family's options are swept, and its bundle is learned on from with 
   };
   refused(" --replay " + old, "--continue");
   refused(" --continue " + path("on/bundle") + " --model.encoder.depth 2", "leave it out");
+  refused(" --continue ''", "names no bundle");
   refused(" --continue " + path("on/bundle") + " --sweep " + path("grid.json"), "excludes");
   CHECK_THAT(
       trained("ijepa --data " + fresh + " --out " + path("no") + " --continue " + path("on/bundle"))

@@ -85,6 +85,17 @@ TEST_CASE("the cool-down goes on from a main phase with longer clips, as do clip
   CHECK_THAT(text, Catch::Contains("Training run cool<") &&
                        Catch::Contains("--continue " + path("main/bundle")) &&
                        Catch::Contains("--out " + path("cool-again")));
+
+  // It says nothing of a bundle that is damaged, though it measures none of this family.
+  {
+    std::fstream file(folder / "cool" / "bundle" / "model.safetensors",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-2, std::ios::end);
+    file.put('\x55');
+  }
+  const auto damaged = foresight_command("report --run " + path("cool/"));
+  CHECK(damaged.code != 0);
+  CHECK_THAT(damaged.output, Catch::Contains("is damaged or was not copied whole"));
 }
 
 TEST_CASE("option texts that mean nothing are refused by name before anything is written") {

@@ -135,6 +135,9 @@ TEST_CASE("recordings give a DINO-WM the statistics of its actions and of its pr
   CHECK(read.action.mean == data::action_space(*dataset, 2).mean);
   fs::remove_all(files.path("bundle"));
   files.refused(" --data " + recordings + " --states " + chosen[0], 2, "1 state columns");
+  files.refused(" --data " + recordings + " --reading.states " + chosen[0], 2, "1 state columns");
+  files.refused(" --data " + recordings + " --reading.split train", 2, "--reading.split");
+  files.refused(" --action.mean 0,0 --action.std 1,1 --reading.fps 5", 2, "how --data is read");
 }
 
 TEST_CASE("a DINO-WM whose parts are groups of one file is one model") {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts that recordings tell of themselves, converted: by the files that are written, and as
-// open_dataset() reads them.
+// The parts that recordings tell of themselves, converted and gone on with: by the files that are
+// written, and as open_dataset() reads them.
 #include <nlohmann/json.hpp>
 
 #include "captured_log.hpp"
 #include "error_message.hpp"
 #include "film_folder.hpp"
 #include "foresight/data/convert.hpp"
+#include "foresight/data/folder_writer.hpp"
 #include "foresight/io/json_file.hpp"
 #include "hdf5_recordings.hpp"
 #include "killed_recorder.hpp"
@@ -207,11 +208,13 @@ void record(const fs::path& set, TargetFormat format, int64_t episodes) {
   writer->finish();
 }
 
-void tell_splits(const fs::path& set, const Json& splits) {
+void tell_splits(const fs::path& set, const Json& splits, int64_t episodes = -1) {
   const auto info = set / "meta" / "info.json";
-  const auto file = fs::exists(info) ? info : set / "dataset.json";
+  const bool lerobot = fs::exists(info);
+  const auto file = lerobot ? info : set / "dataset.json";
   auto settings = io::read_json(file);
   settings["splits"] = splits;
+  if (episodes >= 0) settings[lerobot ? "total_episodes" : "episodes"] = episodes;
   io::write_json(file, settings);
 }
 
@@ -233,10 +236,13 @@ TEST_CASE("a recording that is gone on with keeps its splits") {
       CHECK(told_splits(set) == Json{{"train", train}, {"valid", lerobot ? "0:1" : "0"}});
       CHECK(std::ssize(open_dataset(set)->episodes_of_split("train")) == end - 1);
     }
+    // A writer that was killed before it counted its last one, 5.
+    tell_splits(set, {{"train", lerobot ? "0:5" : "0-4"}}, 5);
+    record(set, format, 1);
+    CHECK(told_splits(set) == Json{{"train", lerobot ? "0:7" : "0-6"}});
     const Json first = {{"train", lerobot ? "0:4" : "0-3"}, {"valid", lerobot ? "4:6" : "4-5"}};
-    const Json wrong = {{"train", lerobot ? "0:9" : "0-8"}};
-    const Json other = {{"test", lerobot ? "0:9" : "0-8"}};
-    for (const auto& splits : {first, wrong, other}) {
+    const Json odd = {{"train", {0, 1}}, {"valid", lerobot ? "5:4" : "5-4"}};
+    for (const auto& splits : {first, odd, Json{0, 1}, Json("0-2")}) {
       INFO(splits);
       tell_splits(set, splits);
       const CapturedLog log;
@@ -244,8 +250,94 @@ TEST_CASE("a recording that is gone on with keeps its splits") {
       CHECK(log.says("episodes that are added will be in none of its splits"));
       CHECK(told_splits(set) == splits);
     }
-    CHECK(open_dataset(set)->num_episodes() == 9);
+    CHECK(open_dataset(set)->num_episodes() == 11);
   }
+}
+
+TEST_CASE("added episodes fall into no split that named them before they were there") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  for (const auto format : writable_formats()) {
+    INFO(enum_name(format));
+    const bool lerobot = format == kLerobot;
+    const TemporaryFolder folder;
+    const auto set = folder / "set";
+    record(set, format, 3);
+    tell_splits(set, lerobot ? Json{{"late", "4:9"}, {"test", "1:9"}}
+                             : Json{{"late", "4-8"}, {"test", "1-8"}, {"valid", "2-"}});
+    const CapturedLog log;
+    record(set, format, 2);
+    CHECK(told_splits(set) == (lerobot ? Json{{"late", ""}, {"test", "1:3"}}
+                                       : Json{{"late", ""}, {"test", "1-2"}, {"valid", "2"}}));
+    CHECK(log.says(lerobot ? "split 'test' = '1:9' names episodes behind the last one, 2: it "
+                             "becomes '1:3'"
+                           : "split 'test' = '1-8' names episodes behind the last one, 2: it "
+                             "becomes '1-2'"));
+    CHECK(log.says("split 'late'"));
+    CHECK_FALSE(log.says("split 'valid'"));
+    CHECK(log.says("episodes that are added will be in none of its splits"));
+    CHECK(open_dataset(set)->episodes_of_split("test") == Episodes{1, 2});
+    tell_splits(set, {{"train", lerobot ? "1:9" : "1-8"}});  // which ends with the last one
+    record(set, format, 1);
+    CHECK(told_splits(set) == Json{{"train", lerobot ? "1:6" : "1-5"}});
+  }
+}
+
+void remove_episode(const fs::path& set, int64_t episode) {
+  const auto name = "episode_000" + std::to_string(episode);
+  for (const auto* ending : {".front.mp4", ".wrist.mp4", ".jsonl"})
+    fs::remove(set / (name + ending));
+}
+
+TEST_CASE("a number that is used again leaves its split") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  record(folder.path(), kFolder, 6);
+  tell_splits(folder.path(), {{"train", "0-3"}, {"valid", "4-5"}});
+  remove_episode(folder.path(), 5);
+  const CapturedLog log;
+  record(folder.path(), kFolder, 1);
+  CHECK(told_splits(folder.path()) == Json{{"train", "0-3"}, {"valid", "4"}});
+  CHECK(log.says("it becomes '4'"));
+  CHECK(open_dataset(folder.path())->episodes_of_split("valid") == Episodes{4});
+}
+
+TEST_CASE("a folder whose episodes are counted wrongly keeps its splits apart") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  record(folder.path(), kFolder, 6);
+  const auto none = "episodes that are added will be in none of its splits";
+  for (const int64_t told : {4, 5}) {  // of 6, and of 7
+    const Json splits = {{"train", "0-3"}, {"valid", "4-" + std::to_string(told + 1)}};
+    tell_splits(folder.path(), splits, told);
+    const CapturedLog log;
+    record(folder.path(), kFolder, 1);
+    CHECK(told_splits(folder.path()) == splits);
+    CHECK(log.says(none));
+  }
+  // As far as it is counted train ends with the last one, which is another's.
+  tell_splits(folder.path(), {{"train", "0-6"}, {"valid", "7"}}, 7);
+  record(folder.path(), kFolder, 1);
+  CHECK(told_splits(folder.path()) == Json{{"train", "0-6"}, {"valid", "7"}});
+  tell_splits(folder.path(), {{"train", "0-8"}}, 4);
+  const CapturedLog log;
+  record(folder.path(), kFolder, 1);
+  CHECK(told_splits(folder.path()) == Json{{"train", "0-9"}});
+  CHECK(log.text().empty());
+}
+
+TEST_CASE("notes that would be read as settings are refused") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  auto options = recording();
+  options.notes = {{"splits", "0-3"}};
+  for (const auto format : writable_formats())
+    CHECK(fails_with(
+        ErrorCategory::invalid_option,
+        [&] { open_episode_writer(folder / "set", format, options); }, "notes = 'splits'"));
+  FolderWriterOptions plain{.actions = {"a"}, .notes = {{"shapes", "square"}}};
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { FolderWriter(folder / "set", plain); },
+      "notes = 'shapes'"));
 }
 
 TEST_CASE("train of a folder with gaps grows by the numbers of new files") {
@@ -253,18 +345,13 @@ TEST_CASE("train of a folder with gaps grows by the numbers of new files") {
   const TemporaryFolder folder;
   const auto set = folder / "set";
   record(set, kFolder, 4);
-  for (const auto* name : {"episode_0001.front.mp4", "episode_0001.wrist.mp4"})
-    fs::remove(set / name);
-  fs::remove(set / "episode_0001.jsonl");
+  remove_episode(set, 1);
   tell_splits(set, {{"train", "0-1,3-"}, {"valid", "2"}});
   record(set, kFolder, 1);
   CHECK(told_splits(set) == Json{{"train", "0,3-4"}, {"valid", "2"}});
   CHECK(open_dataset(set)->episodes_of_split("train") == Episodes{0, 2, 3});
   // A writer that was killed before it counted its last episode, 4.
-  auto settings = io::read_json(set / "dataset.json");
-  settings["episodes"] = 3;
-  settings["splits"] = {{"train", "0,3"}, {"valid", "2"}};
-  io::write_json(set / "dataset.json", settings);
+  tell_splits(set, {{"train", "0,3"}, {"valid", "2"}}, 3);
   record(set, kFolder, 1);
   CHECK(told_splits(set) == Json{{"train", "0,3-5"}, {"valid", "2"}});
 }

@@ -318,6 +318,18 @@ TEST_CASE("a damaged LeRobot data set is an error that names the file") {
     copy.replace("meta/episodes.jsonl", "\"episode_index\": 5,", "\"episode_index\": 99,");
     CHECK(copy.refused(bad, "after 5 episode"));
   }
+  for (const std::string length : {"NaN", "7.5", "-Infinity", "true", "9223372036854775808"}) {
+    const DamagedCopy copy;
+    copy.replace("meta/episodes.jsonl", "\"length\": 7", "\"length\": " + length);
+    CHECK(copy.refused(bad, "episodes.jsonl: key 'length'", "is no whole number"));
+  }
+  {
+    const DamagedCopy copy;
+    copy.replace("meta/tasks.jsonl", "\"task_index\": 1", "\"task_index\": NaN");
+    CHECK(copy.refused(bad, "tasks.jsonl: key 'task_index' = nan"));
+    copy.replace("meta/tasks.jsonl", "NaN", "1.0");
+    CHECK(open_dataset(copy / ".")->num_episodes() > 5);
+  }
   {
     const DamagedCopy copy;
     copy.replace("meta/info.json", "episode_{episode_index:06d}.mp4", "episode_{number:06d}.mp4");

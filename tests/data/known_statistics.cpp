@@ -165,6 +165,21 @@ TEST_CASE("of a matrix in lerobot's statistics each place along its last size ha
   CHECK(stats.at("count") == Json::array({20}));
 }
 
+TEST_CASE("statistics that overflow are refused, not written as other numbers") {
+  if (writable_formats().size() < 2) return;
+  const TemporaryFolder folder;
+  auto options = kept_rows();
+  options.unfinished = Unfinished::lost;
+  const auto writer = open_episode_writer(folder / "set", TargetFormat::lerobot, options);
+  for (int64_t t = 0; t < 2; ++t) {
+    auto row = kept_row(0, t);
+    row.values["grid"] = at::full({2, 2}, 1e308, at::kDouble);
+    writer->append(row);
+  }
+  CHECK(
+      fails_with(ErrorCategory::non_finite, [&] { writer->finish_episode("push"); }, "grid/mean"));
+}
+
 TEST_CASE("a conversion counts the rows without an action and says so") {
   if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
   const FilmFolder films(2, 4);

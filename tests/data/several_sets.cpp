@@ -5,9 +5,12 @@
 #include <filesystem>
 
 #include "error_message.hpp"
+#include "foresight/data/convert.hpp"
 #include "foresight/data/png.hpp"
 #include "foresight/io/files.hpp"
+#include "foresight/io/json_file.hpp"
 #include "hdf5_recordings.hpp"
+#include "killed_recorder.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -61,8 +64,11 @@ TEST_CASE("DINO-WM's train/ and val/ are one data set with these splits") {
   CHECK(identity(folder.path()) != known);
 
   const auto alone = open_dataset(folder.path(), {.split = "val"});
-  CHECK(alone->name() == (folder / "val").string());
+  CHECK(alone->name() == folder.path().string());
   CHECK(alone->num_episodes() == count);
+  CHECK(alone->splits() == std::vector<std::string>{"val"});
+  CHECK(alone->episodes_of_split("val").size() == static_cast<std::size_t>(count));
+  CHECK(at::equal(alone->read_frames(1, {1}), one->read_frames(1, {1})));
   CHECK(fails_with(
       ErrorCategory::not_found, [&] { open_dataset(folder.path(), {.split = "test"}); },
       "has no split 'test'", "it has: train, val"));
@@ -94,12 +100,75 @@ TEST_CASE("a folder of several data sets is refused by their names, not taken fo
     return fails_with(
         ErrorCategory::invalid_argument, [&] { open_dataset(folder.path(), options); },
         folder.path().string() + ": is no data set, but folders in it are: " + names,
-        "--data " + (folder / "a").string() + ";");
+        "Open one of them: " + (folder / "a").string() + ";");
   };
   CHECK(refused({}, "a, b/nested, c2, c10, d."));
   CHECK(refused({.split = "train"}, "a, b/nested, c2, c10, d."));
   for (const char* more : {"e", "f"}) put(folder / more / "states.pth");
   CHECK(refused({}, "a, b/nested, c2, c10, d and 2 more."));
+}
+
+TEST_CASE("one of DINO-WM's splits keeps its name where it is converted") {
+  const TemporaryFolder maze, folder;
+  for (const char* split : {"train", "val"}) copy_layout("dino_wm_maze", maze / split);
+  for (const auto format : writable_formats()) {
+    const bool lerobot = format == TargetFormat::lerobot;
+    const auto target = folder / (lerobot ? "lerobot" : "folder");
+    convert_dataset(maze.path(), target, {.format = format, .reading = {.split = "val"}});
+    const auto told = io::read_json(target / (lerobot ? "meta/info.json" : "dataset.json"));
+    CHECK(told.at("splits") == nlohmann::json{{"val", lerobot ? "0:2" : "0-1"}});
+    CHECK(open_dataset(target)->splits() == std::vector<std::string>{"val"});
+  }
+}
+
+TEST_CASE("what alone would open as films, or not at all, is no data set in a folder of films") {
+  const TemporaryFolder folder;
+  for (const char* set : {"a", "b"})
+    put(folder / set / "videos" / "chunk-000" / "front" / "1.png", grey_picture());
+  put(folder / "lance" / "_versions" / "1.manifest");
+  for (const char* table : {"episode_labels.csv", "episode_notes.jsonl"})
+    put(folder / "labelled" / table);
+  put(folder / "network" / "model.h5");
+  for (const char* task : {"1", "2"}) put(folder / "tasks" / task / "0.hdf5");
+  for (const char* film : {"0", "1"}) {
+    put(folder / "part1" / "fold" / (std::string(film) + ".hdf5"));
+    for (const char* below : {"labelled", "network", "tasks/1", "part1/fold"})
+      put(folder / below / (std::string(film) + ".png"), grey_picture());
+  }
+  fs::create_directory_symlink(layout_of("dino_wm_maze"), folder / "link");
+  CHECK(
+      fails_with(ErrorCategory::bad_file, [&] { open_dataset(folder / "a"); }, "not copied whole"));
+  CHECK(open_dataset(folder / "part1" / "fold")->num_episodes() == 2);
+  CHECK(open_dataset(folder.path())->num_episodes() == 10);
+  put(folder / "labelled" / "episode_0000.csv", "action_0\n1\n");
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { open_dataset(folder.path()); },
+      "folders in it are: labelled."));
+}
+
+TEST_CASE("an HDF5 file beside films makes a data set of them if it holds recordings") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  const auto other = layout_of("droid") / "lab" / "00_episode" / "trajectory.h5";
+  const auto recordings = layout_of("robomimic") / "low_dim.hdf5";
+  for (const char* name : {"1.png", "2.png"}) put(folder / "films" / name, grey_picture());
+  fs::copy_file(other, folder / "films" / "features.h5");
+  fs::create_directory(folder / "features");
+  for (const char* name : {"1.h5", "2.h5"}) fs::copy_file(other, folder / "features" / name);
+  CHECK(open_dataset(folder.path())->num_episodes() == 2);
+  const auto refused = [&](const std::string& names) {
+    return fails_with(
+        ErrorCategory::invalid_argument, [&] { open_dataset(folder.path()); },
+        "folders in it are: " + names + ".");
+  };
+  fs::remove(folder / "films" / "features.h5");
+  fs::copy_file(recordings, folder / "films" / "demonstrations.hdf5");
+  CHECK(refused("films"));
+  fs::copy_file(flat_arrays(), folder / "films" / "more.h5");  // alone it opens as films
+  CHECK(open_dataset(folder.path())->num_episodes() == 2);
+  for (const char* name : {"1.h5", "2.h5"})
+    fs::copy_file(flat_arrays(), folder / "features" / name, fs::copy_options::overwrite_existing);
+  CHECK(refused("features"));
 }
 
 TEST_CASE("folders of pictures below each other are pictures alone, whatever is hidden in them") {

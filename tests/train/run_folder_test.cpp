@@ -126,6 +126,20 @@ TEST_CASE("a run's folder is one training's at a time, and the second names the 
         Outcome::finished);
 }
 
+TEST_CASE("a training whose folder was made anew leaves the lock of the one that is there now") {
+  const TemporaryFolder folder;
+  const auto run = folder / "run", lock = run / "run.lock";
+  auto options = tiny_learning(2);
+  options.training.success_every = 2;
+  learn(std::make_shared<TensorDataset>(pushed_square()), options, {run, /*resume=*/false},
+        at::kCPU, ProgressStyle::silent, {.success = [&](const fs::path&) {
+          fs::remove(lock);
+          write(lock);
+          return 0.5;
+        }});
+  CHECK(fs::exists(lock));
+}
+
 TEST_CASE("a run tells the number of its processes, also when it goes on with another") {
   const TemporaryFolder folder;
   const auto run = folder / "run";

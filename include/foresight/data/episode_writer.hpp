@@ -65,7 +65,8 @@ struct FORESIGHT_API RecordingOptions {
                                                   ///< LeRobot has no place to say so
   std::string robot_type = "unknown";             ///< as LeRobot's info.json has it
   std::map<std::string, std::string> notes = {};  ///< of the recording, by name (Dataset::notes()):
-                                                  ///< further keys of a folder's dataset.json, or
+                                                  ///< further keys of a folder's dataset.json
+                                                  ///< (none of its own, e.g. "splits"), or
                                                   ///< LeRobot's meta/foresight.json. A writer that
                                                   ///< goes on keeps those it gives no other words
   FrameStorage storage = FrameStorage::video;     ///< LeRobot only
@@ -104,7 +105,8 @@ struct RecordedEpisode {
 /// rows. One writer a folder, which is locked until finish() or the writer's end; one thread a
 /// writer; append() encodes, so that a control loop calls it from a thread of its own. A recording
 /// that is gone on with keeps its splits: new episodes belong to "train" if that ends with the last
-/// one, else to none, which is logged; of a new one LeRobot's "train" are all.
+/// one, else to none, which is logged, and what a split names behind the last one is taken from it;
+/// of a new one LeRobot's "train" are all.
 class FORESIGHT_API EpisodeWriter {
  public:
   virtual ~EpisodeWriter() = default;

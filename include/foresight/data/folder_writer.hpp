@@ -9,6 +9,7 @@
 namespace foresight::data {
 
 class RecordingLock;
+struct KeptSplits;
 
 /// What a folder of episodes holds.
 struct FolderWriterOptions {
@@ -20,7 +21,7 @@ struct FolderWriterOptions {
                                                   ///< / fps
   LastAction last_action = LastAction::artefact;  ///< what the action in an episode's last row is
   std::map<std::string, std::string> notes =
-      {};  ///< further keys of dataset.json, e.g. {"environment": ...}
+      {};  ///< further keys of dataset.json, e.g. {"environment": ...}; none of its own
 
   std::vector<std::string> validate() const;
 };
@@ -63,9 +64,8 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
  private:
   void start();
   void continue_folder();
-  void find_train(const nlohmann::json& settings, const std::vector<int64_t>& numbers);
   void remove_unfinished_episode(int64_t number) const;
-  void write_settings(int64_t episodes, const std::map<std::string, std::string>& splits) const;
+  void write_settings(int64_t episodes, const nlohmann::json& splits) const;
   std::string table_text(const std::string& task) const;
   std::filesystem::path file(const std::string& ending) const;
   std::filesystem::path video_file(const std::string& camera) const;
@@ -75,10 +75,9 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriterOptions options_;
   RecordingOptions recording_;
   std::vector<std::string> columns_;
-  int64_t number_ = 0;                         // of the next episode
-  int64_t episodes_ = 0;                       // in the folder
-  std::map<std::string, std::string> splits_;  // as dataset.json words them
-  std::vector<int64_t> train_;  // numbers of the split "train", if new episodes belong to it
+  int64_t number_ = 0;                      // of the next episode
+  int64_t episodes_ = 0;                    // in the folder
+  std::unique_ptr<KeptSplits> splits_;      // of dataset.json
   std::map<std::string, ImageSize> sizes_;  // by camera, known after the first frame
   std::map<std::string, std::unique_ptr<VideoWriter>> videos_;
   std::vector<std::vector<std::string>> cells_;  // of every row: numbers as text
