@@ -17,13 +17,17 @@ inline double status_line(const std::string& key) {
   return -1;
 }
 
-/// Memory that is this process's own, not a file's, MiB; negative where the system does not tell.
-/// What is free goes back to the system before.
+/// Memory that is this process's own, not a file's, MiB; negative where the system does not tell,
+/// and under sanitizers, which keep what is freed. What is free goes back to the system before.
 inline double anonymous_memory() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return -1;
+#else
 #ifdef __GLIBC__
   ::malloc_trim(0);
 #endif
   return status_line("RssAnon:");
+#endif
 }
 
 }  // namespace foresight
