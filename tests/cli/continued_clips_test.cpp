@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "catch.hpp"
+#include "damaged_bundle.hpp"
 #include "foresight/data/video_writer.hpp"
 #include "foresight/io/json_file.hpp"
 #include "run_command.hpp"
@@ -87,12 +88,7 @@ TEST_CASE("the cool-down goes on from a main phase with longer clips, as do clip
                        Catch::Contains("--out " + path("cool-again")));
 
   // It says nothing of a bundle that is damaged, though it measures none of this family.
-  {
-    std::fstream file(folder / "cool" / "bundle" / "model.safetensors",
-                      std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-2, std::ios::end);
-    file.put('\x55');
-  }
+  damage_bundle(folder / "cool" / "bundle");
   const auto damaged = foresight_command("report --run " + path("cool/"));
   CHECK(damaged.code != 0);
   CHECK_THAT(damaged.output, Catch::Contains("is damaged or was not copied whole"));

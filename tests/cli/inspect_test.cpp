@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight inspect on bundles of every kind: world models other than Jepa, and models that are
 // none.
-#include <fstream>
 
+#include "damaged_bundle.hpp"
 #include "foresight/control/safety_monitor.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/checksum.hpp"
@@ -89,12 +89,7 @@ TEST_CASE("inspect and export read all of a bundle and name a damaged one") {
   const auto sound = foresight_command("inspect " + bundle.string());
   CHECK(sound.code == 0);
   CHECK_THAT(sound.output, Contains("checksum: " + checksum.value() + ", and the tensors have it"));
-  {
-    std::fstream file(bundle / io::kBundleTensorsFile,
-                      std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-2, std::ios::end);
-    file.put('\x55');
-  }
+  damage_bundle(bundle);
   for (const auto& command :
        {"inspect " + bundle.string(),
         "export " + bundle.string() + " --out " + (folder / "out.safetensors").string()}) {

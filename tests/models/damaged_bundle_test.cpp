@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bundles whose tensors are no longer what was written: named where a network is read, copied or
 // mapped, unless they are asked not to be compared.
-#include <fstream>
 
 #include "catch.hpp"
+#include "damaged_bundle.hpp"
 #include "dino_wm_under_test.hpp"
 #include "error_message.hpp"
 #include "foresight/io/checksum.hpp"
@@ -22,20 +22,10 @@ namespace {
 
 using io::Placement;
 
-// Another value at the end of the last tensor, as a bad sector or a hole in a copy leaves it.
-void damage(const std::filesystem::path& bundle) {
-  std::fstream file(bundle / io::kBundleTensorsFile,
-                    std::ios::in | std::ios::out | std::ios::binary);
-  file.seekg(-2, std::ios::end);
-  const auto byte = file.get();
-  file.seekp(-2, std::ios::end);
-  file.put(static_cast<char>(byte ^ 0x10));
-}
-
 template <class Read>
 void check_damage_is_found(const std::filesystem::path& path, const Read& read) {
   CHECK_NOTHROW(read(io::read_bundle(path), Placement::copy));
-  damage(path);
+  damage_bundle(path);
   for (const auto placement : {Placement::copy, Placement::share, Placement::share_frozen}) {
     auto bundle = io::read_bundle(path);
     CHECK(fails_with(
@@ -100,7 +90,7 @@ TEST_CASE("a bundle of a version without checksums is read as it is") {
   write_jepa(folder / "jepa", *model, jepa_bundle_config(*model));
   io::write_safetensors(folder / "jepa" / io::kBundleTensorsFile, nn::state_dict(*model),
                         {{"format", "pt"}});
-  damage(folder / "jepa");
+  damage_bundle(folder / "jepa");
   CHECK_FALSE(io::told_checksum(io::read_bundle(folder / "jepa").tensors).has_value());
   CHECK_NOTHROW(read_jepa(folder / "jepa"));
 }

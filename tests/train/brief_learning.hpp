@@ -8,7 +8,6 @@ namespace foresight::train {
 
 inline LearnOptions brief_learning() {
   LearnOptions options;
-  options.model = models::JepaOptions::small();
   options.windows.stride = 2;
   options.loader.batch = 16;
   options.loader.threads = 0;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "../../src/train/position.hpp"
+#include "brief_learning.hpp"
 #include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -51,18 +52,11 @@ void write_as_format_1(Metadata& metadata) {
 }
 
 LearnOptions learning_of_12_steps() {
-  LearnOptions options;
-  options.windows.stride = 2;
-  options.loader.batch = 16;
-  options.loader.threads = 0;
-  options.validation = 0.2;
-  options.training.steps = 12;
-  options.training.log_every = 1;
+  auto options = brief_learning();
   options.training.validate_every = 4;
   options.training.checkpoint_every = 4;
   options.training.keep = Keep::lowest_loss;
   options.critic_training.steps = 0;
-  options.seed = 4;
   return options;
 }
 
