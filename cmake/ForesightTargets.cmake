@@ -56,11 +56,11 @@ function(foresight_target_settings target)
 endfunction()
 
 # foresight_library(<folder> [DEPENDS <folders>] [PRIVATE <libs>] [PUBLIC <libs>])
-# Compiles src/<folder>/*.cpp into foresight_<folder>. The folder order of docs/architecture.md is the link order: a
+# Compiles src/<folder>/**/*.cpp into foresight_<folder>. The folder order of docs/architecture.md is the link order: a
 # folder that reaches upwards does not link. Users link components, see foresight_component().
 function(foresight_library folder)
   cmake_parse_arguments(arg "" "" "DEPENDS;PUBLIC;PRIVATE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp")
   file(GLOB headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/foresight/${folder}/*.hpp")
   if(NOT sources)
     return()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/dataset.hpp"
 
-#include "columnar_dataset.hpp"
+#include "formats/columnar_dataset.hpp"
 
 namespace foresight::data {
 

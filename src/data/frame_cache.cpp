@@ -18,8 +18,8 @@
 
 #include "foresight/core/log.hpp"
 #include "frame_file.hpp"
-#include "frame_pieces.hpp"
 #include "parallel.hpp"
+#include "video/frame_pieces.hpp"
 
 namespace foresight::data {
 

@@ -11,9 +11,9 @@
 #include <set>
 #include <string_view>
 
-#include "column_stem.hpp"
 #include "foresight/core/fnv1a.hpp"
 #include "foresight/core/options_json.hpp"
+#include "tables/column_stem.hpp"
 
 namespace foresight::data {
 namespace {

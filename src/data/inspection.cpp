@@ -7,9 +7,9 @@
 #include <cmath>
 
 #include "episode_selection.hpp"
-#include "frame_pieces.hpp"
-#include "irregular_steps.hpp"
+#include "formats/irregular_steps.hpp"
 #include "stored_statistics_check.hpp"
+#include "video/frame_pieces.hpp"
 
 namespace foresight::data {
 namespace {

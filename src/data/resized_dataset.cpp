@@ -2,7 +2,7 @@
 #include "foresight/data/resized_dataset.hpp"
 
 #include "foresight/core/error.hpp"
-#include "frame_pieces.hpp"
+#include "video/frame_pieces.hpp"
 
 namespace foresight::data {
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "../data/recording_lock.hpp"
+#include "../data/writers/recording_lock.hpp"
 #include "../io/temporary.hpp"
 #include "agreement.hpp"
 #include "foresight/core/log.hpp"

@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "../../src/data/parquet_file.hpp"
-#include "catch.hpp"
 #include "continued_lerobot.hpp"
+#include "../../src/data/tables/parquet_file.hpp"
+#include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
 #include "opened_recording.hpp"

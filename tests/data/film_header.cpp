@@ -4,7 +4,7 @@
 #include <fstream>
 #include <set>
 
-#include "../../src/data/video_file.hpp"
+#include "../../src/data/video/video_file.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "film_folder.hpp"

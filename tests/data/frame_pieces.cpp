@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Long episodes of large frames are gone through in pieces: how many bytes of decoded frames are
 // alive at once, counted in a data set that knows when its frames are given back.
-#include "../../src/data/frame_pieces.hpp"
+#include "../../src/data/video/frame_pieces.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <map>
 
-#include "../../src/data/convert_episode.hpp"
-#include "../../src/data/picture.hpp"
+#include "../../src/data/video/picture.hpp"
+#include "../../src/data/writers/convert_episode.hpp"
 #include "catch.hpp"
 #include "foresight/data/forwarded_dataset.hpp"
 #include "foresight/data/frame_cache.hpp"

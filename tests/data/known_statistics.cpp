@@ -5,7 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "../../src/data/parquet_file.hpp"
+#include "../../src/data/tables/parquet_file.hpp"
 #include "captured_log.hpp"
 #include "continued_lerobot.hpp"
 #include "error_message.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../../src/data/npz.hpp"
+#include "../../src/data/tables/npz.hpp"
 
 #include <fstream>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading packets without a demuxer must give the frames that VideoReader gives.
-#include "../../src/data/packet_decoder.hpp"
+#include "../../src/data/video/packet_decoder.hpp"
 
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../../src/data/recently_used.hpp"
+#include "../../src/data/video/recently_used.hpp"
 
 #include <memory>
 #include <vector>

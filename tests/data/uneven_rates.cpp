@@ -4,7 +4,7 @@
 #include <fstream>
 #include <functional>
 
-#include "../../src/data/video_frames.hpp"
+#include "../../src/data/video/video_frames.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/data/inspection.hpp"

@@ -2,7 +2,7 @@
 // Text as the manifests of a LeRobot v2.1 data set, which are all JSON: the input is info.json,
 // episodes.jsonl and tasks.jsonl, with zero bytes between them; what is missing is taken from a
 // sound set. What is accepted lists episodes of at least one row in files below the data set.
-#include "../../src/data/lerobot_meta.hpp"
+#include "../../src/data/formats/lerobot_meta.hpp"
 
 #include "scratch_file.hpp"
 #include "target.hpp"

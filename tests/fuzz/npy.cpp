@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bytes as a numpy array. What is accepted has as many numbers as its shape says, or texts that are
 // UTF-8 of no more than four bytes a character.
-#include "../../src/data/npz.hpp"
+#include "../../src/data/tables/npz.hpp"
 
 #include "every_byte.hpp"
 #include "target.hpp"

@@ -2,7 +2,7 @@
 // Bytes as a Parquet file. Of what is accepted every column is read in every way there is: it comes
 // with as many rows as the file says, or is refused by name. Arrow decodes, with its own checks;
 // ours are of what it hands out.
-#include "../../src/data/parquet_file.hpp"
+#include "../../src/data/tables/parquet_file.hpp"
 
 #include "every_byte.hpp"
 #include "foresight/core/log.hpp"

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// HDF5 files as far as recordings use them, in terms of tensors and texts. The library is not safe
+// to call from several threads, so every call here takes one lock for all files. Only hdf5_file.cpp
+// knows its headers; where the build has no HDF5, opening throws an Error that says how to get it.
+// Private to the data folder.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../file_stamp.hpp"
+#include "foresight/core/tensor.hpp"
+
+namespace foresight::data {
+
+/// An array in a file, looked at without reading it.
+struct Hdf5Array {
+  std::vector<int64_t> shape;
+  std::optional<at::ScalarType> type;  ///< of the numbers; none for texts and others
+  bool text = false;                   ///< one text a row
+  std::string problem;                 ///< why it cannot be read; empty: nothing is known against
+  bool cut = false;                    ///< the problem is that the file ends before its bytes do
+};
+
+/// An open file. Thread-safe. Reading rows or whole arrays after it was changed throws
+/// Error(bad_file): HDF5 would mix what it remembers with what it finds.
+class Hdf5File {
+ public:
+  /// Throws Error(not_found | bad_file), the latter for a file that is cut short, too, and
+  /// Error(unsupported) without HDF5.
+  explicit Hdf5File(const std::filesystem::path& path);
+  ~Hdf5File();
+
+  const std::string& path() const { return path_; }
+  /// Names of what a group holds, sorted; "/" is the outermost. Empty if there is no such group.
+  std::vector<std::string> names(const std::string& group) const;
+  bool has(const std::string& name) const;
+  bool is_group(const std::string& name) const;
+  /// An array by its path, e.g. "data/demo_0/actions". Does not throw for one that this HDF5 cannot
+  /// open: see Hdf5Array::problem.
+  Hdf5Array array(const std::string& name) const;
+
+  /// The whole array. Unsigned integers wider than 8 bits become int64, enumerations of integers
+  /// (h5py's booleans) their numbers. Throws Error(bad_file) naming file, array and reason,
+  /// Error(unsupported) naming the filter that is missing.
+  Tensor read(const std::string& name) const;
+  /// Rows of an array of uint8 in the order asked for.
+  Tensor read_rows(const std::string& name, at::IntArrayRef rows) const;
+  std::vector<std::string> read_texts(const std::string& name) const;
+  /// A text or number attribute of a group or array, as text; nothing where there is none.
+  std::optional<std::string> attribute(const std::string& object, const std::string& name) const;
+
+ private:
+  struct Impl;
+  std::string path_;
+  FileStamp stamp_;  // when it was opened
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Whether this build reads HDF5.
+bool has_hdf5();
+
+}  // namespace foresight::data
