@@ -6,6 +6,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "foresight/core/error.hpp"
+#include "foresight/nn/autocast.hpp"
 #include "foresight/nn/packed_linear.hpp"
 
 namespace foresight::nn {
@@ -38,18 +39,10 @@ const auto& multiply() {
   return found;
 }
 
-bool multiplies_bfloat16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl");
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 bool PrepackedLinear::available() {
-  static const bool here = multiplies_bfloat16() && at::globalContext().userEnabledMkldnn() &&
+  static const bool here = cpu_multiplies_bfloat16() && at::globalContext().userEnabledMkldnn() &&
                            reorder() && multiply();
   return here;
 }

@@ -5,7 +5,13 @@
 
 #include <ATen/autocast_mode.h>
 
+#include "foresight/core/export.hpp"
+
 namespace foresight::nn {
+
+/// Whether this CPU multiplies bfloat16 by instructions made for it (AVX512-BF16, which processors
+/// with AMX have too). On others bfloat16 is as exact, and slower than float32.
+FORESIGHT_API bool cpu_multiplies_bfloat16();
 
 class Autocast {
  public:
