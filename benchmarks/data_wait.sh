@@ -24,5 +24,7 @@ decoding="$(waited decoding --cache.budget_mb 0)" # an assignment fails with wha
 memory="$(waited memory)"
 waited file_made --cache.folder "$work/frames" >/dev/null
 file="$(waited file --cache.folder "$work/frames")"
-printf '{"benchmark": "data_wait", "steps": %s, "decoding": %s, "memory": %s, "file": %s}\n' \
-  "$steps" "$decoding" "$memory" "$file"
+cpu="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
+printf '{"benchmark": "data_wait", "machine": {"cpu": "%s", "cores": %s, "day": "%s", "version": "%s"}, "steps": %s,
+ "decoding": %s, "memory": %s, "file": %s}\n' \
+  "$cpu" "$(nproc)" "$(date -u +%F)" "$("$foresight" --version)" "$steps" "$decoding" "$memory" "$file"

@@ -5,7 +5,7 @@
 // part of a solve, preparing the pictures is not. In turns, on one device and as many threads each:
 // ours in float32, in bfloat16, in bfloat16 with candidates in doubt again in float32 and, on the
 // CPU, in fixed point of 16 bits, on a GPU also kernel by kernel instead of as CUDA graphs,
-// stable-worldmodel in float32; from the same weights and draws, so that the plans can be compared
+// stable-worldmodel in float32 and in bfloat16; from the same weights and draws, so that the plans can be compared
 // as well. Then the two parts of a solve, in turns as well: encoding one picture, and imagining all
 // candidates once.
 //   benchmark_lewm_cem [--device cpu|cuda] [<python>] [<threads>] [<rounds>] [<candidates>]
@@ -15,19 +15,18 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "../tests/temporary_folder.hpp"
 #include "compared_search.hpp"
 #include "foresight/io/safetensors.hpp"
 #include "foresight/models/graphed_model.hpp"
-#include "foresight/models/jepa.hpp"
 #include "foresight/nn/packing_pays.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
 #include "peer.hpp"
+#include "random_lewm.hpp"
 
 namespace {
 
@@ -40,32 +39,6 @@ struct Settings {
   int64_t samples = 300, iterations = 30;
 };
 constexpr int64_t kHorizon = 5, kElites = 30;
-
-// Every tensor random: with initial weights the gates of the predictor are zero, and all candidates
-// would cost the same.
-std::shared_ptr<models::Jepa> random_lewm() {
-  auto model = std::make_shared<models::Jepa>(models::JepaOptions::lewm());
-  model->eval();
-  PhiloxNoise noise(1);
-  at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : nn::state_dict(*model)) {
-    if (!tensor.is_floating_point()) continue;
-    const auto draw = noise.normal(tensor.sizes());
-    const double fan_in =
-        static_cast<double>(tensor.numel() / std::max<int64_t>(1, tensor.size(0)));
-    if (name.ends_with("running_var"))
-      tensor.copy_(0.5 + draw.abs());
-    else if (name.ends_with("bias"))
-      tensor.copy_(0.05 * draw);
-    else if (name.ends_with("weight") && tensor.dim() == 1)
-      tensor.copy_(1 + 0.1 * draw);
-    else if (name.ends_with("weight"))
-      tensor.copy_(draw / std::sqrt(fan_in));
-    else
-      tensor.copy_(0.2 * draw);
-  }
-  return model;
-}
 
 struct Inputs {
   Tensor noise;         // [I,1,S,H,A]
@@ -233,15 +206,18 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   }
   const auto& judge = ours.front().planning;
   std::vector<Solve> found(ours.size());
-  Solve theirs;
+  Solve theirs, theirs_in_bfloat16;
   std::vector<std::function<double()>> works;
   for (std::size_t i = 0; i < ours.size(); ++i)
     works.emplace_back([&, i] { return (found[i] = ours[i].planning.solve()).ms; });
-  if (peer)
-    works.emplace_back([&] {
-      return (theirs = answered_solve(peer->ask({{"do", "solve"}, {"dtype", "float32"}}), kHorizon))
-          .ms;
-    });
+  const auto of_peer = [&](const std::string& type, Solve& solve) {
+    solve = answered_solve(peer->ask({{"do", "solve"}, {"dtype", type}}), kHorizon);
+    return solve.ms;
+  };
+  if (peer) {
+    works.emplace_back([&] { return of_peer("bfloat16", theirs_in_bfloat16); });
+    works.emplace_back([&] { return of_peer("float32", theirs); });
+  }
   const auto times = in_turns(works, settings.rounds, /*warm_up=*/1);
   nlohmann::json report;
   for (std::size_t i = 0; i < ours.size(); ++i)
@@ -254,6 +230,10 @@ nlohmann::json measure(Peer* peer, const Settings& settings) {
   }
   if (!peer) return report;
   report["stable_worldmodel"] = solve_row(times.back(), theirs);
+  const auto& in_bfloat16 = times[ours.size()];
+  report["stable_worldmodel_bfloat16"] = solve_row(in_bfloat16, theirs_in_bfloat16);
+  report["stable_worldmodel_bfloat16_and_float32"] = compared(theirs_in_bfloat16, theirs, judge);
+  report["bfloat16_times_faster_in_same_precision"] = median(in_bfloat16) / median(times[1]);
   for (std::size_t i = 0; i < ours.size(); ++i) {
     report[ours[i].name + "_times_faster"] = median(times.back()) / median(times[i]);
     report[ours[i].name + "_and_stable_worldmodel"] = compared(found[i], theirs, judge);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -19,7 +20,7 @@
 
 namespace foresight::benchmark {
 
-/// CPU, its cores, compiler and LibTorch; of a run on a GPU its name as well.
+/// CPU, its cores, compiler, LibTorch and the day (UTC); of a run on a GPU its name as well.
 inline nlohmann::json machine(at::Device device = at::kCPU) {
   std::ifstream info("/proc/cpuinfo");
   std::string cpu = "unknown", features;
@@ -27,15 +28,19 @@ inline nlohmann::json machine(at::Device device = at::kCPU) {
     const auto value = [&] { return line.substr(std::min(line.size(), line.find(':') + 2)); };
     if (line.rfind("model name", 0) == 0) cpu = value();
     if (line.rfind("flags", 0) == 0 && features.empty())
-      for (const std::string flag : {"avx2", "fma", "avx512f"})
+      for (const std::string flag : {"avx2", "fma", "avx512f", "avx512_bf16", "amx_tile"})
         if (value().find(flag) != std::string::npos)
           features += (features.empty() ? "" : " ") + flag;
   }
+  const auto now = std::time(nullptr);
+  char day[sizeof "2026-01-31"];
+  std::strftime(day, sizeof day, "%F", std::gmtime(&now));
   nlohmann::json machine{{"cpu", cpu},
                          {"cpu_features", features},
                          {"cores", std::thread::hardware_concurrency()},
                          {"compiler", __VERSION__},
-                         {"libtorch", TORCH_VERSION}};
+                         {"libtorch", TORCH_VERSION},
+                         {"day", day}};
   if (device.is_cuda()) machine["gpu"] = device_name(device);
   return machine;
 }
@@ -56,17 +61,22 @@ inline double milliseconds(const std::function<void()>& work, at::Device device 
       .count();
 }
 
-/// Median, 95th percentile, fastest and worst, all in milliseconds.
+/// The middle one, of an even count the mean of the middle two.
+inline double median(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  const auto half = times.size() / 2;
+  return times.size() % 2 == 1 ? times[half] : (times[half - 1] + times[half]) / 2;
+}
+
+/// Median, fastest and worst, all in milliseconds; of twenty or more the 95th percentile as well.
 inline nlohmann::json summary(std::vector<double> times) {
   std::sort(times.begin(), times.end());
-  const auto at = [&](double share) {
-    return times[static_cast<std::size_t>(share * static_cast<double>(times.size() - 1))];
-  };
-  return {{"median_ms", at(0.5)},
-          {"p95_ms", at(0.95)},
-          {"fastest_ms", times.front()},
-          {"worst_ms", times.back()},
-          {"repetitions", times.size()}};
+  nlohmann::json row{{"median_ms", median(times)},
+                     {"fastest_ms", times.front()},
+                     {"worst_ms", times.back()},
+                     {"repetitions", times.size()}};
+  if (times.size() >= 20) row["p95_ms"] = times[(times.size() - 1) * 95 / 100];
+  return row;
 }
 
 /// The works' milliseconds, taken in turns, so that what else runs on the machine meets all of
@@ -80,12 +90,6 @@ inline std::vector<std::vector<double>> in_turns(const std::vector<std::function
       if (round >= 0) times[i].push_back(ms);
     }
   return times;
-}
-
-inline double median(std::vector<double> times) {
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
-                   times.end());
-  return times[times.size() / 2];
 }
 
 }  // namespace foresight::benchmark

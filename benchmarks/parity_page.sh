@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs the parity tests and makes a page of what they compared. Ends with 3 where a fixture, or a tensor of one, is
 # forgotten (benchmark_parity_table names it): the page is written all the same.
+# $PARITY_SET: what the page calls the fixtures.
 #   parity_page.sh <benchmark_parity_table> <fixtures> <page> <test program>...
 set -euo pipefail
 [ $# -ge 4 ] || { echo "usage: parity_page.sh <benchmark_parity_table> <fixtures> <page> <test program>..." >&2; exit 1; }
@@ -15,4 +16,4 @@ for program in "${@:4}"; do
   echo "comparing: ${program##*/test_}"
   "$program" "[parity]" </dev/null || exit 1
 done
-"$table" "$FORESIGHT_PARITY_OUT" "$FORESIGHT_GOLDENS" > "$page"
+"$table" "$FORESIGHT_PARITY_OUT" "$FORESIGHT_GOLDENS" ${PARITY_SET:+"$PARITY_SET"} > "$page"

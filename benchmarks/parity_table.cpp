@@ -6,7 +6,7 @@
 // With the folder of the fixtures it also names those that no test compared, those of networks that
 // none compared in bfloat16, and every tensor that is neither an input, nor compared, nor exempt by
 // name (parity_keys.hpp), and ends with 3 where one is of a source that is reproduced as a whole.
-//   benchmark_parity_table <figures.jsonl> [<fixtures>]
+//   benchmark_parity_table <figures.jsonl> [<fixtures> [<what the page calls them>]]
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -22,6 +22,7 @@
 
 #include "measurement.hpp"
 #include "parity_keys.hpp"
+#include "parity_text.hpp"
 
 namespace {
 
@@ -69,9 +70,8 @@ const Source* source_of(const std::string& folder) {
 // Kinds of fixtures (their config.kind), or whole folders, that are computed in float32 or wider
 // whatever a network computes in: no row in bfloat16 is missed.
 constexpr std::string_view kWithoutBfloat16[] = {
-    // Searches, replayed on recorded draws: which candidates survive hangs on the last digits.
-    "planners/", "mppi/", "tdmpc2/", "world_models/", "dino_wm/cem", "dino_wm/gd", "dino_wm/mpc",
-    "eb_jepa/plan", "lewm/lewm_cem_plan", "vjepa2/cem",
+    // Searches without a network of ours, and rounds of control of which no cost is recorded.
+    "planners/", "mppi/", "tdmpc2/", "world_models/", "dino_wm/mpc",
     // Losses: latents of bfloat16 become float32 first (tests/losses/half_width_test.cpp).
     "losses/", "eb_jepa/losses",
     // Environments, masks, poses, schedules, and what makes observations and actions ready.
@@ -90,7 +90,8 @@ struct Row {
   int64_t tensors = 0, elements = 0;
   double max_abs = 0, max_rel = 0, of_tolerance = -1;
   std::string tolerance;  // of the tensor that came closest to it
-  std::set<std::string> reasons;
+  std::set<std::string> reasons, keys;
+  std::map<std::string, std::set<std::string>> own;  // tolerances of tests, by their reason
 };
 
 std::string number(double value) {
@@ -114,7 +115,9 @@ std::string tolerance_text(const nlohmann::json& line) {
 std::string precision_of(const nlohmann::json& line) {
   const std::string dtype = line.at("dtype"), key = line.at("key");
   if (dtype == "integers" || dtype == "pictures" || dtype == "sampled") return dtype;
-  std::string name = dtype == "Double"     ? "float64"
+  const bool is_beside_float32 = dtype == "Double" && line.at("stored") == "Float";
+  std::string name = is_beside_float32     ? "float64 beside float32 records"
+                     : dtype == "Double"   ? "float64"
                      : dtype == "Float"    ? "float32"
                      : dtype == "BFloat16" ? "bfloat16"
                                            : dtype;
@@ -128,6 +131,12 @@ std::string rule_of(const std::string& reason) {
   static const std::regex figure(R"([0-9.]+e[-+]?[0-9]+)");
   // "<" would begin a tag of HTML.
   return std::regex_replace(std::regex_replace(reason, figure, "…"), std::regex("<"), "&lt;");
+}
+
+// Of outputs, the float64 run's key is the float32 run's.
+std::string without_section(const std::string& key) {
+  const auto slash = key.find('/');
+  return key.starts_with("outputs") ? key.substr(slash + 1) : key;
 }
 
 constexpr double kSmallest = 10;  // absolute tolerances that a tensor's largest value exceeds
@@ -160,7 +169,11 @@ Folders read_figures(const char* path) {
       row.of_tolerance = share;
       row.tolerance = tolerance_text(line);
     }
-    if (const std::string reason = line.value("reason", ""); !reason.empty())
+    row.keys.insert(without_section(line.at("key")));
+    const std::string reason = line.at("reason");
+    if (line.at("reason_of") == "test")
+      row.own[reason].insert(tolerance_text(line));
+    else if (!reason.empty())
       row.reasons.insert(rule_of(reason));
   }
   if (folders.empty()) throw std::runtime_error(std::string(path) + " holds no comparison");
@@ -203,6 +216,33 @@ void print_uncompared(const Uncompared& uncompared) {
   std::cout << "\n";
 }
 
+// How many of a fixture's tensors a row compares: of what bfloat16 computes, also of how many that
+// its float32 and float64 rows of the same kind have.
+std::string tensors_of(const Fixture& fixture, const std::string& precision, const Row& row) {
+  if (!precision.starts_with("bfloat16")) return std::to_string(row.tensors);
+  const auto kind = precision.substr(std::string_view("bfloat16").size());
+  auto all = row.keys;
+  for (const auto* wider : {"float32", "float64", "float64 beside float32 records"})
+    if (const auto found = fixture.rows.find(wider + kind); found != fixture.rows.end())
+      all.insert(found->second.keys.begin(), found->second.keys.end());
+  return std::to_string(row.keys.size()) + " of " + std::to_string(all.size());
+}
+
+// What tests hold their tensors to for reasons of their own: "float64, 1.0e-06: reason (fixtures)".
+void print_own_tolerances(const Fixtures& fixtures) {
+  std::map<std::string, std::set<std::string>> users;
+  for (const auto& [fixture, compared] : fixtures)
+    for (const auto& [precision, row] : compared.rows)
+      for (const auto& [reason, tolerances] : row.own)
+        for (const auto& tolerance : tolerances)
+          users[precision + ", " + tolerance + ": " + reason].insert(fixture);
+  if (users.empty()) return;
+  std::cout << "\nTolerances that tests set by hand, and why:\n";
+  for (const auto& [text, names] : users)
+    std::cout << "\n- " << text << " (" << joined(names) << ")";
+  std::cout << "\n";
+}
+
 void print_folder(const std::string& folder, const Fixtures& fixtures,
                   const Uncompared& uncompared) {
   const auto* source = source_of(folder);
@@ -214,15 +254,16 @@ void print_folder(const std::string& folder, const Fixtures& fixtures,
   std::set<std::string> reasons;
   for (const auto& [fixture, compared] : fixtures)
     for (const auto& [precision, row] : compared.rows) {
-      std::cout << "| `" << fixture << "` | " << precision << " | " << row.tensors << " | "
-                << row.elements << " | " << number(row.max_abs) << " | " << number(row.max_rel)
-                << " | " << row.tolerance << " | " << static_cast<int>(100 * row.of_tolerance + 0.5)
-                << " % |\n";
+      std::cout << "| `" << fixture << "` | " << precision << " | "
+                << tensors_of(compared, precision, row) << " | " << row.elements << " | "
+                << number(row.max_abs) << " | " << number(row.max_rel) << " | " << row.tolerance
+                << " | " << static_cast<int>(100 * row.of_tolerance + 0.5) << " % |\n";
       reasons.insert(row.reasons.begin(), row.reasons.end());
     }
   if (!reasons.empty()) std::cout << "\nTolerances in float32, in the fixtures' own words:\n";
   for (const auto& reason : reasons) std::cout << "\n- " << reason;
   if (!reasons.empty()) std::cout << "\n";
+  print_own_tolerances(fixtures);
   print_uncompared(uncompared);
 }
 
@@ -264,17 +305,21 @@ std::vector<std::string> check_keys(const std::filesystem::path& file, const std
   return wrong;
 }
 
-// Names fixtures below `root` that no line is of, or none in bfloat16 where it should be, and
-// tensors that none is of. Returns how many fixtures are named that are of a source which waits for
-// nothing, and fills in what may stay uncompared, by folder.
-int64_t name_forgotten(const std::filesystem::path& root, const Folders& folders,
-                       std::map<std::string, Uncompared>& uncompared) {
+std::set<std::filesystem::path> fixtures_below(const std::filesystem::path& root) {
   std::set<std::filesystem::path> fixtures;
   for (const auto& folder : std::filesystem::directory_iterator(root))
     if (folder.is_directory())
       for (const auto& file : std::filesystem::directory_iterator(folder.path()))
         if (file.path().extension() == ".safetensors") fixtures.insert(file.path());
   if (fixtures.empty()) throw std::runtime_error(root.string() + " holds no fixture");
+  return fixtures;
+}
+
+// Names fixtures that no line is of, or none in bfloat16 where it should be, and tensors that none
+// is of. Returns how many fixtures are named that are of a source which waits for nothing, and
+// fills in what may stay uncompared, by folder.
+int64_t name_forgotten(const std::set<std::filesystem::path>& fixtures, const Folders& folders,
+                       std::map<std::string, Uncompared>& uncompared) {
   constexpr std::size_t kNamed = 5;  // tensors of a fixture
   int64_t forgotten = 0;
   for (const auto& file : fixtures) {
@@ -305,70 +350,22 @@ int64_t name_forgotten(const std::filesystem::path& root, const Folders& folders
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 2 && argc != 3)
-    throw std::runtime_error("usage: benchmark_parity_table <figures.jsonl> [<fixtures>]");
+  if (argc < 2 || argc > 4)
+    throw std::runtime_error("usage: benchmark_parity_table <figures.jsonl> [<fixtures> [<name>]]");
   const auto folders = read_figures(argv[1]);
   std::map<std::string, Uncompared> uncompared;
-  const auto forgotten = argc == 3 ? name_forgotten(argv[2], folders, uncompared) : 0;
+  const auto fixtures = argc >= 3 ? fixtures_below(argv[2]) : std::set<std::filesystem::path>();
+  const auto forgotten = name_forgotten(fixtures, folders, uncompared);
+  int64_t compared = 0;
+  for (const auto& [folder, of_folder] : folders)
+    compared += static_cast<int64_t>(of_folder.size());
   const auto machine = foresight::benchmark::machine();
-  std::cout
-      << "<!-- Written by scripts/parity.sh: change that, or benchmarks/parity_table.cpp. -->\n"
-         "# Parity\n\n"
-         "How close foresight's numbers come to those of the implementations that it "
-         "reproduces. Their numbers are\n"
-         "stored in fixtures: networks with small random weights, inputs, and what the "
-         "original code made of them. A line\n"
-         "is all tensors of one fixture that were computed in one precision. The last two "
-         "columns are of the tensor that\n"
-         "came closest to its tolerance: a test fails at 100 %. Relative errors leave out tensors "
-         "that are zero but for\nrounding. Every tensor of a fixture but its inputs and weights is "
-         "compared, or stands below the table with the\nreason why not.\n\n"
-         "- **float32** is held to the fixture's own tolerance, which comes from how far the "
-         "original's float32 and float64\n"
-         "  runs lie apart; the rule stands below each table.\n"
-         "- **packed** is float32 as inference on a CPU computes it, with weights laid out for the "
-         "processor (Jepa::pack()),\n"
-         "  held to float32's tolerance.\n"
-         "- **float64** is held to 1e-9 + 1e-8 of the value where the fixture says nothing "
-         "else: far above double\n"
-         "  rounding, far below any mistake.\n"
-         "- **bfloat16** computes with weights and activations of that type and is compared "
-         "with the original's float64\n"
-         "  run. It has 8 significant bits, so that one rounding errs by up to 2^-8, in the "
-         "root mean square by a root of\n"
-         "  3 less. n roundings in sequence add up as their root, and 4 deviations hold for "
-         "every element: 4 · 2^-8 ·\n"
-         "  sqrt(n / 3) of the tensor's largest value, n counted from the network's depth "
-         "and the steps imagined, 12 a\n"
-         "  transformer block. Losses and gradients of training steps are computed under autocast, "
-         "with weights in float32 (so\n"
-         "  is lewm_predictor_eps, whose scales bfloat16 cannot hold); n counts the backward pass "
-         "as well, and, of LeWM and\n"
-         "  PLDM, the targets that are learned along and the activations that errors are "
-         "multiplied with. Of networks and\n"
-         "  losses with kinks (EB-JEPA's ReLU, V-JEPA 2's absolute differences) the loss alone is "
-         "compared: where rounding\n"
-         "  flips a sign, the gradient jumps. Fixtures without a row in bfloat16 have no network "
-         "to narrow: environments,\n"
-         "  masks, poses, schedules and what makes pictures and actions ready are computed in "
-         "float32 or wider, losses take\n"
-         "  latents of bfloat16 to float32 first, and planners' searches are replayed on recorded "
-         "draws, where the last\n"
-         "  digits decide which candidates survive.\n"
-         "- **fixed16** computes linear layers with integers of 16 bits (Jepa::fixed_point_copy()) "
-         "and is compared in the\n"
-         "  same way. A number is rounded by up to sqrt(256) / (2 · 46330) = 1.7e-4 of the root "
-         "mean square of its block of\n"
-         "  256, so that the tolerance is 4 · 1.7e-4 · sqrt(n / 3) of the tensor's largest "
-         "value, with the n of bfloat16.\n"
-         "- **integers** (masks, indices, counts, which steps met a wall) are the same.\n"
-         "- **pictures** are bytes that an environment draws: exp may differ in its last bit, so "
-         "that a grey level may be one\n  off.\n"
-         "- **sampled** are statistics of random trajectories, and of as many that the original "
-         "drew with its own random\n"
-         "  numbers: within four standard errors of the difference, or more.\n\n"
-      << "Computed on " << machine.at("cpu").get<std::string>() << " with LibTorch "
-      << machine.at("libtorch").get<std::string>() << ", one thread.\n";
+  std::cout << foresight::benchmark::kParityIntroduction << "Computed on "
+            << machine.at("cpu").get<std::string>() << " with LibTorch "
+            << machine.at("libtorch").get<std::string>() << ", one thread.\n";
+  if (!fixtures.empty())
+    std::cout << "\nFixtures: " << fixtures.size() << ", of which " << compared
+              << " are compared below; " << (argc == 4 ? argv[3] : "all of one folder") << ".\n";
   for (const auto& source : kSources)
     if (const auto found = folders.find(source.folder); found != folders.end())
       print_folder(found->first, found->second, uncompared[found->first]);

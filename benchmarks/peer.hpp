@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -74,14 +75,18 @@ class Peer {
 /// [<number>...]`.
 class PeerArguments {
  public:
-  /// Throws std::runtime_error for a device that is not there.
+  /// Throws std::runtime_error for a device that is not there or another option.
   PeerArguments(int count, const char* const* values) {
     for (int i = 0; i < count; ++i) {
       const std::string value = values[i];
-      if (value != "--device")
-        positional_.push_back(value);
-      else
+      if (value == "--device")
         device_ = open_device(++i < count ? values[i] : "");
+      else if (value.starts_with("--"))
+        throw std::runtime_error("unknown option '" + value +
+                                 "', accepted: --device cpu|cuda, then what benchmarks/README.md "
+                                 "lists");
+      else
+        positional_.push_back(value);
     }
   }
 
@@ -109,6 +114,9 @@ int report_beside_peer(const std::string& name, int count, const char* const* va
   nlohmann::json report{{"benchmark", name},
                         {"device", arguments.device().str()},
                         {"machine", machine(arguments.device())}};
+  // Both sides have them. Without, ours keeps freed memory by itself (core/memory.hpp).
+  for (const char* name : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"})
+    if (const char* value = std::getenv(name)) report["environment"][name] = value;
   report.update(measured(arguments));
   std::cout << report.dump(2) << "\n";
   return 0;

@@ -97,7 +97,9 @@ class Planning:
             torch.randn = own
 
     def solve(self, dtype):
-        model = self.model(dtype)
+        """bfloat16 is autocast, as its users have it: weights, candidates and costs stay float32."""
+        model = self.model("float32")
+        narrow = torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
         iterations, _, samples, horizon, width = self.inputs["noise"].shape
         costs, cost = [], model.get_cost
 
@@ -112,7 +114,7 @@ class Planning:
                          config=types.SimpleNamespace(horizon=horizon, action_block=1))
         info = {"pixels": self.inputs["pixels"].clone(), "goal": self.inputs["goal"].clone(),
                 "action": torch.zeros(1, 1, width, device=self.device)}
-        with self.injected(getattr(torch, dtype)), contextlib.redirect_stdout(io.StringIO()):
+        with self.injected(torch.float32), narrow, contextlib.redirect_stdout(io.StringIO()):
             result, times = timed(lambda: solver.solve(info), self.device)
         return {**times, "plan": result["actions"].float().flatten().tolist(), "elite_cost": result["costs"][0],
                 "costs": [c[0].float().tolist() for c in costs]}
