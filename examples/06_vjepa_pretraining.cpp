@@ -16,6 +16,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -135,7 +136,7 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
   const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
   std::vector<fs::path> folders(argv + std::min(argc, 2), argv + argc);
@@ -227,4 +228,7 @@ int main(int argc, char** argv) {
   models::write_vjepa2(scratch / "bundle", *model, models::vjepa2_bundle_config(*model));
   std::printf("bundle in %s\n", (scratch / "bundle").c_str());
   return learned ? 0 : 1;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

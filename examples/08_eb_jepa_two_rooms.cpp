@@ -8,17 +8,20 @@
 // STEPS of training: 12 by default, a few seconds, to see the loss fall. EPISODES of planning: none
 // by default, because so little training reaches no goal; docs/models/eb_jepa.md has the figures of
 // a longer run. fixed: the wall is always in the same place; random: anywhere. FOLDER keeps the
-// run: given again, training goes on from its last checkpoint or is not repeated. PLANNER: JSON
-// that changes the planner's options, e.g. '{"samples": 200, "elites": 20, "iterations": 20}' for
-// the published budget.
+// run and its bundle: given again, training goes on from its last checkpoint or is not repeated;
+// without it nothing stays. PLANNER: JSON that changes the planner's options, e.g.
+// '{"samples": 200, "elites": 20, "iterations": 20}' for the published budget.
 #include <ATen/core/grad_mode.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "foresight/control/agent.hpp"
@@ -73,16 +76,50 @@ double position_error(const models::EbJepa& model, const envs::EbTrajectoryOptio
   return eval::evaluate_probe(probe, latents(judge), judge.positions.flatten(0, 1)).rmse;
 }
 
+// The whole number that an argument is, or nothing.
+std::optional<int64_t> whole_number(const char* text) {
+  int64_t value = 0;
+  const auto* end = text + std::strlen(text);
+  const auto [rest, problem] = std::from_chars(text, end, value);
+  return rest == end && problem == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+// A folder of the system's own place for such, gone with its object.
+class Scratch {
+ public:
+  Scratch()
+      : path_(std::filesystem::temp_directory_path() / ("eb_jepa_" + std::to_string(getpid()))) {}
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 12;
-  const int64_t episodes = argc > 2 ? std::atoll(argv[2]) : 0;
-  const auto wall = argc > 3 && std::string(argv[3]) == "random" ? envs::WallPlacement::random
-                                                                 : envs::WallPlacement::fixed;
-  const auto folder =
-      argc > 4 ? std::filesystem::path(argv[4])
-               : std::filesystem::temp_directory_path() / ("eb_jepa_" + std::to_string(getpid()));
+int main(int argc, char** argv) try {
+  const auto number = [&](int i, int64_t standard) {
+    return argc > i ? whole_number(argv[i]) : std::optional(standard);
+  };
+  const auto given_steps = number(1, 12), given_episodes = number(2, 0);
+  const std::string place = argc > 3 ? argv[3] : "fixed";
+  if (given_steps.value_or(0) < 1 || given_episodes.value_or(-1) < 0 ||
+      (place != "fixed" && place != "random") || argc > 6) {
+    std::fprintf(stderr, "usage: %s [STEPS [EPISODES [fixed|random [FOLDER [PLANNER]]]]]\n",
+                 argv[0]);
+    return 2;
+  }
+  const int64_t steps = *given_steps, episodes = *given_episodes;
+  const auto wall = place == "random" ? envs::WallPlacement::random : envs::WallPlacement::fixed;
+  const bool keeps_run = argc > 4;
+  const Scratch scratch;
+  const auto folder = keeps_run ? std::filesystem::path(argv[4]) : scratch.path();
   auto planner = planner_options();
   if (argc > 5) read_options(planner.sampling, nlohmann::json::parse(argv[5]), "PLANNER");
 
@@ -100,10 +137,12 @@ int main(int argc, char** argv) {
               result.validation_loss, static_cast<long long>(result.step), result.seconds);
   std::printf("a linear map reads the position off the latent within %.2f px\n",
               position_error(*model, data));
-  auto config = models::eb_jepa_bundle_config(*model);
-  config.planner = write_options(planner);  // what `foresight eval` plans with, unless told
-  models::write_eb_jepa(folder / "bundle", *model, config);
-  std::printf("bundle in %s\n", (folder / "bundle").c_str());
+  if (keeps_run) {
+    auto config = models::eb_jepa_bundle_config(*model);
+    config.planner = write_options(planner);  // what `foresight eval` plans with, unless told
+    models::write_eb_jepa(folder / "bundle", *model, config);
+    std::printf("bundle in %s\n", (folder / "bundle").c_str());
+  }
   if (episodes < 1) return result.validation_loss < before ? 0 : 1;
 
   const envs::EnvFactory rooms = [&data] {
@@ -129,4 +168,7 @@ int main(int argc, char** argv) {
       100 * report.interval.low, 100 * report.interval.high,
       report.total_seconds / static_cast<double>(report.trials));
   return 0;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

@@ -58,15 +58,4 @@ inline std::shared_ptr<models::EbJepa> golden_eb_jepa(const Golden& golden, at::
   return model;
 }
 
-/// for_each_golden() of a family whose files are too large for tests/data: nothing to compare
-/// unless $FORESIGHT_GOLDENS names the full set.
-inline void for_each_golden_of_full_set(const std::string& family,
-                                        const std::function<void(Golden&)>& test) {
-  if (golden_files(family).empty()) {
-    SUCCEED(family << " is only in the full set of fixtures");
-    return;
-  }
-  for_each_golden(family, test);
-}
-
 }  // namespace foresight

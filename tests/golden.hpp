@@ -56,9 +56,12 @@ class Golden : public GoldenFile {
     compare(key, actual, where);
   }
 
-  /// As compare(), with a tolerance of the caller's own.
-  void compare_within(std::string_view key, const Tensor& actual, const Tolerance& tolerance) {
-    compare(key, actual, Tensor(), &tolerance);
+  /// As compare(), with a tolerance of the caller's own. `reason`: why it is not the file's, for
+  /// docs/parity.md; an empty one fails the test.
+  void compare_within(std::string_view key, const Tensor& actual, const Tolerance& tolerance,
+                      std::string_view reason) {
+    CHECK_FALSE(reason.empty());
+    compare(key, actual, Tensor(), &tolerance, nullptr, reason);
   }
 
   /// As compare(), of networks that resample their positions in float32 whatever they compute in:
@@ -67,7 +70,8 @@ class Golden : public GoldenFile {
     if (on_cpu() || actual.scalar_type() != at::kDouble)
       compare(key, actual);
     else
-      compare_within(key, actual, {1e-6, 1e-6, 0});
+      compare_within(key, actual, {1e-6, 1e-6, 0},
+                     "positions are resampled in float32, which this device rounds otherwise");
   }
 
   /// Compares what was computed in bfloat16 with the reference's float64 run, or its float32 run
@@ -158,7 +162,8 @@ class Golden : public GoldenFile {
   }
 
   void compare(std::string_view short_key, const Tensor& actual, const Tensor& where,
-               const Tolerance* own = nullptr, const char* computed_in = nullptr) {
+               const Tolerance* own = nullptr, const char* computed_in = nullptr,
+               std::string_view own_reason = {}) {
     const std::string key = full_key(short_key, actual);
     INFO("fixture " << name() << ", key " << key);
     if (!has(key)) {
@@ -184,7 +189,8 @@ class Golden : public GoldenFile {
       const auto wide = both ? at::kLong : at::kDouble;  // int64 does not fit a double
       const Tensor integers = actual.detach().to(at::kCPU, wide), right = expected.to(wide);
       const auto wrong = integers.ne(right).logical_and(mask).sum().item<int64_t>();
-      record(key, "integers", integers.to(at::kDouble), right.to(at::kDouble), mask, {}, {});
+      record({.key = key, .dtype = "integers", .stored = expected.scalar_type()},
+             integers.to(at::kDouble), right.to(at::kDouble), mask);
       INFO(wrong << " of " << expected.numel() << " integers differ");
       CHECK(wrong == 0);
       return;
@@ -192,30 +198,48 @@ class Golden : public GoldenFile {
     const auto tolerance = own ? *own : tolerance_of(key);
     const auto computed = actual.detach().to(at::kCPU, at::kDouble);
     const bool of_file = own == nullptr && !key.starts_with("outputs64/");
-    record(key, computed_in ? computed_in : c10::toString(actual.scalar_type()), computed,
-           expected.to(at::kDouble), mask, tolerance, of_file ? tolerance_reason() : std::string());
+    record({.key = key,
+            .dtype = computed_in ? computed_in : c10::toString(actual.scalar_type()),
+            .stored = expected.scalar_type(),
+            .tolerance = tolerance,
+            .reason = of_file ? tolerance_reason() : std::string(own_reason),
+            .is_of_test = !own_reason.empty()},
+           computed, expected.to(at::kDouble), mask);
     compare_real(computed, expected.to(at::kDouble), mask, tolerance);
   }
 
+  // What was compared: the key, in what it was computed and stored, and what it is held to. The
+  // reason is the file's or, with is_of_test, the test's own; empty where docs/parity.md states the
+  // rule for all files.
+  struct Compared {
+    const std::string& key;
+    const char* dtype;
+    at::ScalarType stored;
+    Tolerance tolerance = {};
+    std::string reason = {};
+    bool is_of_test = false;
+  };
+
   // Appends the differences to $FORESIGHT_PARITY_OUT. max_rel is relative to the largest value of
   // the tensor; of_tolerance is the largest share of the tolerance that an element used, kBeyond
-  // where none is allowed; reason is the file's for its tolerance, empty where the test chose one.
-  void record(const std::string& key, const char* dtype, const Tensor& actual,
-              const Tensor& expected, const Tensor& mask, const Tolerance& tolerance,
-              const std::string& reason) const {
+  // where none is allowed.
+  void record(const Compared& compared, const Tensor& actual, const Tensor& expected,
+              const Tensor& mask) const {
     const char* path = std::getenv("FORESIGHT_PARITY_OUT");
     if (!path || !*path || expected.numel() == 0) return;
     const auto counts = mask.logical_and(expected.isfinite());
     const auto error = at::where(counts, actual - expected, at::zeros({}, at::kDouble)).abs();
     const auto size = at::where(counts, expected, at::zeros({}, at::kDouble)).abs();
     const double max_abs = error.max().item<double>(), largest = size.max().item<double>();
+    const auto& tolerance = compared.tolerance;
     const auto allowed = tolerance.atol + tolerance.rtol * size + tolerance.of_max * largest;
     const nlohmann::ordered_json line{
         {"folder", folder()},
         {"fixture", name()},
         {"kind", kind()},
-        {"key", key},
-        {"dtype", dtype},
+        {"key", compared.key},
+        {"dtype", compared.dtype},
+        {"stored", c10::toString(compared.stored)},
         {"elements", expected.numel()},
         {"largest", largest},
         {"max_abs", max_abs},
@@ -224,7 +248,8 @@ class Golden : public GoldenFile {
         {"rtol", tolerance.rtol},
         {"of_max", tolerance.of_max},
         {"of_tolerance", (error / allowed).nan_to_num(0.0, kBeyond).max().item<double>()},
-        {"reason", reason}};
+        {"reason", compared.reason},
+        {"reason_of", compared.is_of_test ? "test" : "fixture"}};
     std::ofstream(path, std::ios::app) << line.dump() + "\n";
   }
 

@@ -18,6 +18,7 @@
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "importers.hpp"
+#include "stored_types.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -109,24 +110,16 @@ void check_layout(const Exporter& exporter, const std::string& layout) {
           "--layout " + layout + ": family '" + exporter.family + "' has the layouts " + accepted);
 }
 
-// Numbers that came from a narrower type go back to it without loss.
-void restore_type(io::NamedTensors& tensors, const nlohmann::json& provenance) {
-  const auto imported = provenance.find("imported");
-  if (imported == provenance.end() || !imported->is_object()) return;
-  const auto type = imported->value(kStoredType, std::string());
-  if (type != "bfloat16" && type != "float16") return;
-  for (auto& [name, tensor] : tensors)
-    if (tensor.scalar_type() == at::kFloat)
-      tensor = tensor.to(type == "float16" ? at::kHalf : at::kBFloat16);
-}
-
 void export_command(const ExportFlags& flags) {
   const auto bundle = io::read_bundle(flags.bundle);
   io::require_checksum(bundle.tensors);  // not every family's export reads a network
   const auto& exporter = exporter_of(bundle.config.family, flags.bundle);
   check_layout(exporter, flags.layout);
   auto tensors = exporter.tensors(bundle, flags.layout);
-  restore_type(tensors, bundle.config.provenance);
+  const auto& provenance = bundle.config.provenance;
+  restore_types(tensors, provenance,
+                flags.layout == kAsImported ||
+                    flags.layout == provenance.value(kSourceLayout, std::string()));
   io::write_safetensors(flags.out, tensors, {{"format", "pt"}});
   fmt::print("{}: {} tensors\n", flags.out, tensors.size());
 }

@@ -15,6 +15,7 @@
 #include "foresight/data/statistics.hpp"
 #include "foresight/models/world_models.hpp"
 #include "importers.hpp"
+#include "stored_types.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -51,17 +52,11 @@ bool holds(const io::NamedTensors& tensors, at::ScalarType type) {
                      [&](const auto& item) { return item.second.scalar_type() == type; });
 }
 
-// The half-width type of all floating-point numbers, if there is one.
-std::optional<std::string> stored_type(const io::NamedTensors& tensors) {
-  std::optional<at::ScalarType> common;
-  for (const auto& [name, tensor] : tensors) {
-    if (!tensor.is_floating_point()) continue;
-    if (common && *common != tensor.scalar_type()) return std::nullopt;
-    common = tensor.scalar_type();
-  }
-  if (common == at::kBFloat16) return "bfloat16";
-  if (common == at::kHalf) return "float16";
-  return std::nullopt;
+// Whether all floating-point numbers are float32, whatever they were in a file.
+bool in_float32(const io::NamedTensors& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(), [](const auto& item) {
+    return !item.second.is_floating_point() || item.second.scalar_type() == at::kFloat;
+  });
 }
 
 }  // namespace
@@ -130,7 +125,7 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
   imported = {{"file", weights.path.filename().string()},
               {"bytes", std::filesystem::file_size(weights.path)},
               {"version", FORESIGHT_VERSION}};
-  if (const auto type = stored_type(read)) imported[kStoredType] = *type;
+  if (in_float32(bundle.tensors)) add_stored_types(imported, read);
   if (!flags.group.empty()) imported["group"] = flags.group;
   if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
   io::write_bundle(flags.out, bundle.config, bundle.tensors);

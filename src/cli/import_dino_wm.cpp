@@ -116,7 +116,8 @@ void import_dino_wm_command(const DinoWmFlags& flags) {
   config.planner = write_options(AgentOptions::dino_wm());
   config.provenance["backbone"] = backbone.path.filename().string();
   config.provenance.update(models::dino_wm_source(tensors));
-  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, tensors);
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
+                 io::without_wrappers(tensors, {"model."}));
 }
 
 }  // namespace

@@ -112,7 +112,9 @@ void import_eb_jepa_command(const EbJepaFlags& flags) {
   models::load_eb_jepa(model, tensors, source);
   auto config = models::eb_jepa_bundle_config(model);
   config.planner = write_options(AgentOptions::eb_jepa());
-  write_imported({std::move(config), nn::state_dict(model)}, shared, weights, tensors);
+  auto read = tensors;
+  for (auto& [name, tensor] : read) name = models::eb_jepa_key(name);
+  write_imported({std::move(config), nn::state_dict(model)}, shared, weights, read);
 }
 
 }  // namespace

@@ -60,6 +60,15 @@ void print_left_out(const io::NamedTensors& tensors) {
   if (count > 0) fmt::print("left out: {} tensors of '{}'\n", count, models::kHfClassifier);
 }
 
+// The encoder's tensors under its own names: a class built on it puts `family` before them.
+io::NamedTensors encoder_of(const io::NamedTensors& tensors, const std::string& family) {
+  io::NamedTensors own;
+  for (const auto& [name, tensor] : tensors)
+    if (!name.starts_with(models::kHfClassifier))
+      own.emplace_back(name.starts_with(family) ? name.substr(family.size()) : name, tensor);
+  return own;
+}
+
 void import_vit_command(const VitFlags& flags) {
   const auto weights = io::open_weights(flags.shared.from);
   models::ImageEncoderModel model;
@@ -79,8 +88,8 @@ void import_vit_command(const VitFlags& flags) {
     model.encoder = models::load_hf_vit(*folder, io::Placement::share);
     layout = folder->model_type();
     told = models::read_hf_preprocessing(*folder);
-    read = weights.tensors;
-    print_left_out(read);
+    print_left_out(weights.tensors);
+    read = encoder_of(weights.tensors, folder->model_type() + ".");
   } else {
     read = flags.shared.tensors(weights);
     model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -69,13 +70,23 @@ bool has_part(const io::Weights& weights, const std::string& part) {
   });
 }
 
-// What is read of an original checkpoint: one encoder and the predictor.
+// What is read of an original checkpoint, one encoder and the predictor, under the names that go
+// back. What is neither these nor the other encoder is counted in the output.
 io::NamedTensors parts_read(const io::NamedTensors& checkpoint, const std::string& encoder) {
   io::NamedTensors read;
-  for (const auto& item : checkpoint) {
-    const auto key = models::vjepa2_key(item.first);
-    if (key.starts_with(encoder + ".") || key.starts_with("predictor.")) read.push_back(item);
+  std::map<std::string, int> left_out;
+  for (const auto& [name, tensor] : checkpoint) {
+    const auto key = models::vjepa2_key(name);
+    const auto part = key.substr(0, key.find('.'));
+    if (part == encoder)
+      read.emplace_back("encoder" + key.substr(part.size()), tensor);
+    else if (part == "predictor")
+      read.emplace_back(key, tensor);
+    else if (part != "encoder" && part != "target_encoder")
+      ++left_out[part == key ? part : part + "."];
   }
+  for (const auto& [part, count] : left_out)
+    fmt::print("left out: {} tensors of '{}'\n", count, part);
   return read;
 }
 
@@ -264,9 +275,12 @@ template <class Flags>
 std::shared_ptr<Flags> add_shared(CLI::App& command) {
   auto flags = std::make_shared<Flags>();
   flags->shared.add_files(command);
-  command.add_option("--image_size", flags->image_size,
-                     "side of the pictures in pixels; original checkpoints of clips do not tell "
-                     "it");
+  command
+      .add_option(
+          "--image_size", flags->image_size,
+          "side of the pictures in pixels, a multiple of the patch; original checkpoints of "
+          "clips do not tell it")
+      ->check(CLI::PositiveNumber);
   command
       .add_option("--encoder", flags->encoder,
                   "of an original checkpoint: online (\"encoder\") or target "

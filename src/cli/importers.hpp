@@ -65,13 +65,8 @@ inline constexpr const char* kSourceLayout = "source_layout";
 inline constexpr const char* kOwnLayout = "original";
 std::span<const Exporter> exporters();
 
-/// Key of a bundle's provenance, below `imported`: "bfloat16" or "float16" where all numbers that
-/// the model was made of had that type. Families that compute in float32 keep them so, and export
-/// turns them back.
-inline constexpr const char* kStoredType = "stored_type";
-
 /// Writes an imported bundle with a note of where it came from, and prints what it is. `read`: the
-/// file's tensors that the model was made of.
+/// file's tensors that the model was made of, under the names that an export gives them.
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
                     const io::Weights& weights, const io::NamedTensors& read);
 

@@ -35,9 +35,11 @@ bool is_bundle(const std::filesystem::path& path) {
 }
 
 bool is_weights(const std::filesystem::path& path) {
-  const auto extension = path.extension();
-  const std::vector<std::string> recordings = {".h5",  ".hdf5", ".txt", ".mp4", ".mkv", ".webm",
-                                               ".avi", ".mov",  ".png", ".jpg", ".jpeg"};
+  const auto extension = CLI::detail::to_lower(path.extension().string());
+  // The last are of parts of a data set, which is opened by its folder: its reader says so.
+  const std::vector<std::string> recordings = {
+      ".h5",  ".hdf5", ".txt",  ".mp4",  ".mkv",   ".webm", ".avi",     ".mov", ".m4v",
+      ".png", ".jpg",  ".jpeg", ".json", ".jsonl", ".csv",  ".parquet", ".npz"};
   const bool recording =
       std::find(recordings.begin(), recordings.end(), extension) != recordings.end();
   return (std::filesystem::is_regular_file(path) && !recording) ||
@@ -109,7 +111,7 @@ void add_inspect(CLI::App& app) {
                    "recordings of any format that is read, bundle, checkpoint (.pt, ...)")
       ->required();
   flags->data.reading.add(*command, LoaderFlag::added);
-  command->add_option("--sheet", flags->data.sheet, "recordings: write a contact sheet, PNG");
+  command->add_option("--sheet", flags->data.sheet, "recordings: write a contact sheet, *.png");
   add_options(*command, data::InspectionOptions{}, flags->options);
   command->callback([flags] {
     const auto& path = flags->data.path;

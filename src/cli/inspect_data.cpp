@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 
 #include "foresight/data/inspection.hpp"
@@ -95,16 +96,28 @@ void print_numbers(const data::Inspection& found) {
 
 void print_verdict(const data::Dataset& dataset, const data::Inspection& found) {
   for (const auto& seen : found.cameras)
-    fmt::print("frames{}: {} of {} looked at, {} equal to the one before\n",
+    fmt::print("frames{}: {} of {} looked at, {} equal to the one before; in {} of {} episodes\n",
                found.cameras.size() > 1 ? fmt::format(" of '{}'", seen.camera) : std::string(),
-               seen.frames_seen, dataset.total_rows(), seen.repeated_frames);
+               seen.frames_seen, dataset.total_rows(), seen.repeated_frames, seen.episodes_seen,
+               dataset.num_episodes());
   for (const auto& problem : found.unreadable) fmt::print("UNREADABLE {}\n", problem);
   for (const auto& fault : found.faults) fmt::print("FAULT {}\n", fault);
   for (const auto& warning : found.warnings) fmt::print("WARNING {}\n", warning);
-  fmt::print("verdict: {}\n", found.good()            ? "nothing found that would spoil training"
+  const bool all = std::all_of(found.cameras.begin(), found.cameras.end(), [&](const auto& seen) {
+    return seen.frames_seen == dataset.total_rows();
+  });
+  const std::string nothing = "nothing found that would spoil training";
+  fmt::print("verdict: {}\n", found.good() ? nothing + (all ? "" : ", of the frames looked at")
                               : !found.faults.empty() ? "not fit for training: see the faults"
                               : found.usable() ? "readable; look at the warnings before training"
                                                : "not fit for training: some frames do not decode");
+}
+
+// Before anything is read.
+void check_sheet(const std::string& file) {
+  require(file.empty() || std::filesystem::path(file).extension() == ".png",
+          ErrorCategory::invalid_option,
+          "--sheet " + file + ": a contact sheet is written as PNG: give a name that ends in .png");
 }
 
 void write_sheet(const std::string& file, const data::Dataset& dataset) {
@@ -116,6 +129,7 @@ void write_sheet(const std::string& file, const data::Dataset& dataset) {
 }  // namespace
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
+  check_sheet(flags.sheet);
   auto reading = flags.reading.options(
       {}, {.missing_states = data::NanPolicy::accept, .unreadable = data::Unreadable::skip});
   const auto dataset = flags.reading.open(flags.path, reading);

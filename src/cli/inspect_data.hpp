@@ -12,7 +12,7 @@ namespace foresight::cli {
 struct InspectDataFlags {
   std::string path;
   ReadingFlags reading;  ///< over missing_states = accept, unreadable = skip
-  std::string sheet;     ///< PNG file for the contact sheet; empty: none
+  std::string sheet;     ///< *.png for the contact sheet; empty: none
 };
 
 /// The exit code where something was found that would break training.

@@ -15,7 +15,6 @@
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/checksum.hpp"
 #include "foresight/io/json_file.hpp"
-#include "foresight/train/event_writer.hpp"
 #include "foresight/viz/run_report.hpp"
 #include "machine_flags.hpp"
 #include "planning_success.hpp"
@@ -117,17 +116,11 @@ void report_command(const ReportFlags& flags) {
   const auto config = io::read_json(run / "config.json");
   const auto data_path = flags.data.empty() ? config.value("data", std::string()) : flags.data;
 
-  viz::RunReport report;
-  report.title = "Training run " + folder_path(flags.run).filename().string();
-  report.configuration = config.dump(2);
-  report.machine = machine_description(device);
-  report.losses = loss_curves(train::read_metrics(run / "metrics.jsonl"));
-  const auto bundle = io::read_bundle(run / "bundle");
-  describe_training(report, bundle);
-  describe_processes(report, config);
-  report.commands.push_back(train_again(config, data_path, flags.run));
-  const bool measured = can_be_measured(bundle.config);
-  if (!measured) io::require_checksum(bundle.tensors);  // else the agent that is measured does
+  const auto bundle = finished_bundle(run);
+  auto report = training_report(flags.run, config, data_path, bundle, device);
+  const bool measured = bundle && can_be_measured(bundle->config);
+  // Else the agent that is measured does.
+  if (bundle && !measured) io::require_checksum(bundle->tensors);
   nlohmann::json evaluation;
   if (fs::exists(run / "eval.json")) {
     evaluation = io::read_json(run / "eval.json");
@@ -135,12 +128,12 @@ void report_command(const ReportFlags& flags) {
   }
   const auto no_film =
       measured ? add_measures(report, flags, config, data_path, device) : std::string();
-  if (measured || evaluation.is_object()) {
+  if (bundle && (measured || evaluation.is_object())) {
     const auto evaluated_on = evaluation.is_object() && flags.data.empty()
                                   ? evaluation.value("data", data_path)
                                   : data_path;
-    report.commands.push_back(eval_again(
-        evaluation, evaluated_on, data::identity_told(bundle.config.provenance).camera, flags.run));
+    const auto camera = data::identity_told(bundle->config.provenance).camera;
+    report.commands.push_back(eval_again(evaluation, evaluated_on, camera, flags.run));
   }
   report.commands.push_back("foresight report --run " + shell_word(flags.run));
   viz::write_run_report(report, run / "report.html");
@@ -149,9 +142,11 @@ void report_command(const ReportFlags& flags) {
     fmt::print("film:   {}\n", fs::absolute(run / "episode.mp4").string());
   else if (measured)
     fmt::print("no film: {}\n", no_film);
-  else
+  else if (bundle)
     fmt::print("losses alone: family '{}' is no world model of camera pictures alone\n",
-               bundle.config.family);
+               bundle->config.family);
+  else
+    fmt::print("losses alone: training has not finished, there is no bundle yet\n");
 }
 
 }  // namespace
@@ -159,7 +154,8 @@ void report_command(const ReportFlags& flags) {
 void add_report(CLI::App& app) {
   auto flags = std::make_shared<ReportFlags>();
   auto* command = app.add_subcommand("report", "Write report.html and a film for a training run");
-  command->add_option("--run", flags->run, "run folder, after train (and eval)")
+  command
+      ->add_option("--run", flags->run, "run folder, of a training at work or after it (and eval)")
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--data", flags->data, "recordings (default: those the run names)");

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "foresight/control/agent.hpp"
@@ -21,6 +23,19 @@ inline constexpr int64_t kOpenLoopHorizon = 10;
 
 /// One curve per loss term of each training stage.
 std::vector<viz::LossCurve> loss_curves(const std::vector<train::MetricsRow>& metrics);
+
+/// The bundle that a run made; nothing of a run that is at work, was stopped or diverged.
+std::optional<io::Bundle> finished_bundle(const std::filesystem::path& run);
+
+/// What the run folder tells by itself: losses, the run's `config`, what `bundle` knows, or that
+/// there is none yet, learning on, and the line that trains on `data` again.
+viz::RunReport training_report(const std::string& folder, const nlohmann::json& config,
+                               const std::string& data, const std::optional<io::Bundle>& bundle,
+                               at::Device device);
+
+/// report.html of that in the run folder, at the end of a training. What fails is a warning;
+/// whether it was written.
+bool write_training_report(const std::string& folder, at::Device device);
 
 /// Headline, provenance, and what the bundle knows of its data.
 void describe_training(viz::RunReport& report, const io::Bundle& bundle);

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -46,13 +47,71 @@ double rank_of(const nlohmann::json& row, bool by_success) {
   return by_success ? -value.get<double>() : value.get<double>();
 }
 
-// A name as short as it is unambiguous for a reader: the last part of an option path.
-std::string heading(const std::string& path) { return path.substr(path.rfind('.') + 1); }
+constexpr std::array kResults = {"outcome", "success", "validation", "loss", "seconds"};
+
+// The end of an option path, as many parts of it as no other column ends with.
+std::string heading(const std::string& path, const nlohmann::json& values) {
+  const auto ambiguous = [&](const std::string& name) {
+    if (std::find(kResults.begin(), kResults.end(), name) != kResults.end()) return true;
+    for (const auto& [other, unused] : values.items())
+      if (other != path && (other == name || other.ends_with("." + name))) return true;
+    return false;
+  };
+  auto dot = path.rfind('.');
+  while (dot != std::string::npos && ambiguous(path.substr(dot + 1)))
+    dot = dot > 0 ? path.rfind('.', dot - 1) : std::string::npos;
+  return dot == std::string::npos ? path : path.substr(dot + 1);
+}
+
+// Options that say what the loss is: its value means another thing where one of them differs.
+constexpr std::array kObjectives = {"model.loss",           "model.regulariser",
+                                    "model.prediction",     "model.predicted_steps",
+                                    "model.auto_steps",     "model.sigreg",
+                                    "model.loss_exponent",  "model.rollout_start",
+                                    "task.masks",           "task.short_range",
+                                    "task.long_range",      "task.loss_exponent",
+                                    "task.distance",        "task.views",
+                                    "model.regularisation", "windows.frames",
+                                    "windows.stride",       "target"};
+
+// Those paths that more than one value was asked for and that change the loss itself.
+std::vector<std::string> varied_objectives(const nlohmann::json& grid) {
+  std::vector<std::string> found;
+  const auto within = [](const std::string& path, const std::string& whole) {
+    return path == whole || path.starts_with(whole + ".");
+  };
+  for (const auto& [path, values] : grid.items())
+    if (values.size() > 1 && std::any_of(kObjectives.begin(), kObjectives.end(), [&](auto* part) {
+          return within(path, part) || within(part, path);
+        }))
+      found.push_back(path);
+  return found;
+}
 
 std::string cell(const nlohmann::json& value) {
   if (value.is_null()) return "-";
   if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
   return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// "training.precision: \"fp32\" here, \"bf16\" then" of every option that differs.
+std::vector<std::string> changed_options(const nlohmann::json& now, const nlohmann::json& then) {
+  std::vector<std::string> found;
+  if (!now.is_object() || !then.is_object()) return found;
+  const auto here = now.flatten(), there = then.flatten();
+  const auto text = [](const nlohmann::json& values, const std::string& path) {
+    return values.contains(path) ? values[path].dump() : std::string("unknown");
+  };
+  auto paths = here;
+  paths.update(there);
+  for (const auto& [path, unused] : paths.items()) {
+    const auto a = text(here, path), b = text(there, path);
+    if (a == b) continue;
+    auto name = path.substr(1);
+    std::replace(name.begin(), name.end(), '/', '.');
+    found.push_back(fmt::format("{}: {} here, {} then", name, a, b));
+  }
+  return found;
 }
 
 // A sweep of an earlier version tells neither.
@@ -104,9 +163,9 @@ std::string sweep_table(const nlohmann::json& rows) {
   std::vector<std::vector<std::string>> lines(1);
   if (rows.empty()) return "";
   lines[0] = {"run"};
-  for (const auto& [path, unused] : rows[0]["values"].items()) lines[0].push_back(heading(path));
-  for (const char* column : {"outcome", "success", "validation", "loss", "seconds"})
-    lines[0].emplace_back(column);
+  for (const auto& [path, unused] : rows[0]["values"].items())
+    lines[0].push_back(heading(path, rows[0]["values"]));
+  lines[0].insert(lines[0].end(), kResults.begin(), kResults.end());
   for (const auto& row : rows) {
     std::vector<std::string> line{row["folder"].get<std::string>()};
     for (const auto& [unused, value] : row["values"].items()) line.push_back(cell(value));
@@ -143,26 +202,36 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
   const auto record = out / "sweep.json";
   if (std::filesystem::exists(record)) {
     const auto started = io::read_json(record);
-    require(started.value("grid", nlohmann::json()) == grid &&
-                started.value("base", nlohmann::json()) == base,
-            ErrorCategory::invalid_argument,
-            fmt::format("{} holds a sweep of another grid or with other options; choose another "
-                        "folder",
-                        out.string()));
+    require(started.value("grid", nlohmann::json()) == grid, ErrorCategory::invalid_argument,
+            fmt::format("{} holds a sweep of another grid; choose another folder", out.string()));
+    const auto began = started.value("base", nlohmann::json());
+    require(began == base, ErrorCategory::invalid_argument,
+            fmt::format("{} holds a sweep with other options ({}); choose another folder, or give "
+                        "those",
+                        out.string(), fmt::join(changed_options(base, began), "; ")));
     require_same_setting(setting, started, out);
   }
   auto rows = nlohmann::json::array();
   const auto write = [&] {
     const auto measured = [](const nlohmann::json& row) { return row["success"].is_number(); };
     const bool by_success = std::any_of(rows.begin(), rows.end(), measured);
+    const auto incomparable = by_success ? std::vector<std::string>() : varied_objectives(grid);
     auto sorted = rows;
-    std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
-      return rank_of(a, by_success) < rank_of(b, by_success);
-    });
+    if (incomparable.empty())
+      std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
+        return rank_of(a, by_success) < rank_of(b, by_success);
+      });
     auto whole = setting;
     whole.update({{"grid", grid}, {"base", base}, {"runs", sorted}});
+    whole["ranked_by"] = by_success ? "success" : "validation_loss";
+    if (!incomparable.empty()) whole["ranked_by"] = nullptr;
     io::write_json(record, whole);
-    const auto table = sweep_table(sorted);
+    auto table = sweep_table(sorted);
+    if (!incomparable.empty() && !rows.empty())
+      table += fmt::format(
+          "not ranked: {} change(s) what the loss is, so that the smaller one is not the better; "
+          "planning success compares (training.success_every)\n",
+          fmt::join(incomparable, ", "));
     io::write_text(out / "sweep.txt", table);
     return table;
   };

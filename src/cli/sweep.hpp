@@ -38,10 +38,11 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
                              const SuccessFlags& success);
 
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
-/// success where it was measured, else by validation loss. A run that diverges is a row like the
-/// others. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns false when it
-/// was interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a sweep
-/// of another grid, or with other options, recordings or success.
+/// success where it was measured, else by validation loss, as "ranked_by" tells; in the order of
+/// the grid, and saying so, where that varies what the loss is. A run that diverges is a row like
+/// the others. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns false when
+/// it was interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a
+/// sweep of another grid, or with other options, recordings or success.
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
                   const nlohmann::json& base, const nlohmann::json& setting,
                   const std::filesystem::path& out, const PointTraining& training);

@@ -59,7 +59,8 @@ void train_command(const TrainFlags& flags) {
   const TrainingMachine machine(flags.run);
   const bool speaks = machine.speaks();
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
-          "--sweep trains in one process; WORLD_SIZE is more");
+          "--sweep trains in one process: leave out WORLD_SIZE and --process-transport");
+  print_start(flags.run, machine);
   const auto options = options_of(flags);
   const auto open = [&](const std::string& path, const TrainedOn& before) {
     return data::without_appended(
@@ -72,8 +73,11 @@ void train_command(const TrainFlags& flags) {
       flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
   const auto dataset = open(flags.data, before.recordings);
   if (speaks) print_data(*dataset);
-  if (machine.processes && speaks)
-    fmt::print("{} processes share every batch\n", machine.processes->world_size());
+  const auto count = machine.processes ? machine.processes->world_size() : 0;
+  if (speaks && count > 1) fmt::print("{} processes share every batch\n", count);
+  if (speaks && count == 1)
+    fmt::print("one process exchanges with itself over {}\n",
+               enum_name(flags.run.processes.transport));
   std::fflush(stdout);
 
   const train::InterruptGuard guard;

@@ -178,7 +178,8 @@ template <class Options>
 void train_family(const FamilyFlags<Options>& flags, const Options& options) {
   const TrainingMachine machine(flags.run);
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
-          "--sweep trains in one process; WORLD_SIZE is more");
+          "--sweep trains in one process: leave out WORLD_SIZE and --process-transport");
+  print_start(flags.run, machine);
   const FamilyTraining<Options> training(flags, machine, options);
   const train::InterruptGuard guard;
   if (flags.sweep.empty()) {

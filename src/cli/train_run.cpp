@@ -15,6 +15,7 @@
 #include "command_lines.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/train/interrupt.hpp"
+#include "report_parts.hpp"
 
 namespace foresight::cli {
 namespace {
@@ -52,7 +53,8 @@ void RunFlags::add(CLI::App& command, const char* steps_help) {
   command
       .add_option("--process-transport", processes.transport,
                   "how processes exchange: automatic (nccl on GPUs where it is built in, else "
-                  "gloo), gloo (several processes may share a GPU) or nccl")
+                  "gloo; one process not at all), gloo (several processes may share a GPU) or nccl "
+                  "(on GPUs alone)")
       ->transform(CLI::CheckedTransformer(transports))
       ->default_str("automatic");
   machine.add(command);
@@ -157,14 +159,26 @@ TrainingMachine::TrainingMachine(const RunFlags& flags) {
   // Every batch has the shapes of the last: cuDNN tries its algorithms once instead of guessing.
   if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   auto options = flags.processes;
+  const bool asked = options.transport != train::Transport::automatic;
+  require(options.transport != train::Transport::nccl || device.is_cuda(),
+          ErrorCategory::invalid_option,
+          fmt::format("--process-transport nccl exchanges between GPUs, the device is {}: choose "
+                      "--device cuda, or gloo",
+                      device.str()));
   if (device.is_cpu()) options.transport = train::Transport::gloo;  // whatever GPUs are there
-  if (launch.world_size > 1)
+  if (launch.world_size > 1 || asked)
     processes =
         std::make_unique<train::DataParallel>(train::ProcessGroup::connect(launch, options));
   // Over Gloo several processes may share a GPU.
   if (processes && device.is_cuda() && !device.has_index())
     device.set_index(
         static_cast<c10::DeviceIndex>(launch.local_rank % torch::cuda::device_count()));
+}
+
+void print_start(const RunFlags& flags, const TrainingMachine& machine) {
+  if (flags.resume && machine.speaks() &&
+      !std::filesystem::exists(std::filesystem::path(flags.out) / "config.json"))
+    fmt::print("{} holds no run to go on with: a new one begins\n", flags.out);
 }
 
 void print_data(const data::Dataset& dataset) {
@@ -184,6 +198,7 @@ void end_interrupted() {
 void print_run(const train::LearnResult& result, const RunFlags& flags,
                const TrainingMachine& machine) {
   if (machine.speaks()) print_stages(result);
+  const bool reported = machine.speaks() && write_training_report(flags.out, machine.device);
   if (result.outcome == train::Outcome::interrupted) {
     if (machine.speaks())
       fmt::print("{}; go on with the same command and --resume --config {} (in place of another)\n",
@@ -196,6 +211,8 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
   if (result.continual) fmt::print("{}", train::summary(*result.continual));
   fmt::print("bundle: {} ({:.1f} s in all, {:.1f} s of it decoding)\n", result.bundle.string(),
              result.seconds, result.decode_seconds);
+  if (reported)
+    fmt::print("report: {}\n", (std::filesystem::path(flags.out) / "report.html").string());
 }
 
 }  // namespace foresight::cli

@@ -102,6 +102,9 @@ OptionFlags with_unreadable(OptionFlags options, const ReadingFlags& reading);
 /// Warm-up is a part of the run's length: that which the preset made it.
 void scale_warmup(train::TrainOptions& preset, int64_t steps);
 
+/// Says so where --resume finds nothing to go on with, as of a folder that was misspelled.
+void print_start(const RunFlags& flags, const TrainingMachine& machine);
+
 /// "data: 20 episodes, 4000 frames of 64x64".
 void print_data(const data::Dataset& dataset);
 

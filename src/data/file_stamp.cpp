@@ -46,17 +46,35 @@ void require_unchanged(const std::filesystem::path& path, const FileStamp& then)
   require_same(path, then, file_stamp(path));
 }
 
-bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then) {
-  constexpr std::int64_t kPiece = 4096;
-  const io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+namespace {
+
+constexpr std::int64_t kPiece = 4096;
+
+// The file, while it has the stamp `then`.
+io::Descriptor opened(const std::filesystem::path& path, const FileStamp& then) {
+  io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
       file_stamp(status) != then)
-    return false;
+    return {};
+  return file;
+}
+
+}  // namespace
+
+bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then) {
+  const auto file = opened(path, then);
+  if (!file) return false;
   if (then.bytes <= 3 * kPiece) return add_bytes(hash, file, 0, then.bytes);
   return add_bytes(hash, file, 0, kPiece) &&
          add_bytes(hash, file, (then.bytes - kPiece) / 2, kPiece) &&
          add_bytes(hash, file, then.bytes - kPiece, kPiece);
+}
+
+bool add_piece(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then,
+               std::int64_t offset, std::int64_t count) {
+  const auto file = opened(path, then);
+  return file && add_bytes(hash, file, offset, std::min(count, kPiece));
 }
 
 void require_same(const std::filesystem::path& path, const FileStamp& then, const FileStamp& now) {

@@ -37,4 +37,8 @@ void require_unchanged(const std::filesystem::path& path, const FileStamp& then)
 /// larger. False where it cannot be read, or has another stamp than `then`.
 bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then);
 
+/// Adds `count` bytes from `offset` on, at most 4 KiB of them. False likewise.
+bool add_piece(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then,
+               std::int64_t offset, std::int64_t count);
+
 }  // namespace foresight::data

@@ -35,7 +35,7 @@ std::string fingerprint_of(const Dataset& dataset, const std::vector<std::string
   return fmt::format("{:016x}", hash.value());
 }
 
-constexpr std::string_view kPicturesVersion = "1:";
+constexpr std::string_view kPicturesVersion = "2:";
 constexpr int64_t kMostParts = 32;
 
 // Part p of `parts` are episodes p * count / parts .. (p + 1) * count / parts - 1.

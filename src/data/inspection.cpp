@@ -8,20 +8,12 @@
 
 #include "episode_selection.hpp"
 #include "formats/irregular_steps.hpp"
+#include "frame_sample.hpp"
 #include "stored_statistics_check.hpp"
 #include "video/frame_pieces.hpp"
 
 namespace foresight::data {
 namespace {
-
-// `count` numbers evenly spread over 0..size-1, first and last among them.
-std::vector<int64_t> spread(int64_t count, int64_t size) {
-  std::vector<int64_t> places;
-  for (int64_t i = 0; i < count; ++i)
-    places.push_back(count == 1 ? 0 : i * (size - 1) / (count - 1));
-  places.erase(std::unique(places.begin(), places.end()), places.end());
-  return places;
-}
 
 // " of episode(s) 0-2,5".
 std::string of_episodes(const std::vector<int64_t>& episodes) {
@@ -157,32 +149,35 @@ class Inspector {
     auto& seen = found_.cameras.emplace_back(CameraInspection{camera.camera()});
     const auto unreadable = camera.unreadable_episodes();
     for (const auto& [e, problem] : unreadable) add_unreadable(camera, e, problem);
-    const int64_t episodes = camera.num_episodes();
-    const int64_t mean_length = std::max<int64_t>(1, camera.total_rows() / episodes);
-    const int64_t wanted = std::clamp<int64_t>(options_.frames / mean_length, 1, episodes);
-    for (const int64_t e : spread(wanted, episodes)) {
-      if (seen.frames_seen >= options_.frames) return;
-      if (unreadable.contains(e)) continue;
+    std::vector<int64_t> readable;
+    for (int64_t e = 0; e < camera.num_episodes(); ++e)
+      if (!unreadable.contains(e)) readable.push_back(e);
+    int64_t before = -1, damaged = -1;  // episodes
+    for (const auto& rows : frame_sample(camera, readable, options_.frames, options_.frozen)) {
+      if (rows.episode == damaged) continue;
       try {
-        look_at_episode(camera, e, seen);
+        look_at_rows(camera, rows, seen);
+        if (rows.episode != before) ++seen.episodes_seen;
+        before = rows.episode;
       } catch (const Error& error) {
-        add_unreadable(camera, e, error.what());
+        add_unreadable(camera, rows.episode, error.what());
+        damaged = rows.episode;
       }
     }
   }
 
-  // In pieces, so that a long episode of large frames does not fill the memory.
-  void look_at_episode(const Dataset& camera, int64_t episode, CameraInspection& seen) {
-    const int64_t length = camera.length(episode);
+  // In pieces, so that a long stretch of large frames does not fill the memory.
+  void look_at_rows(const Dataset& camera, const Stretch& rows, CameraInspection& seen) {
     const ImageSize size = camera.image_size();
     Tensor previous;
     int64_t equal = 1;  // frames of the stretch that ends here
     const auto end_stretch = [&](int64_t end) {
-      if (equal >= options_.frozen && equal <= end)
-        seen.frozen.push_back({episode, end - equal, equal});
+      if (equal >= options_.frozen && equal <= end - rows.first)
+        seen.frozen.push_back({rows.episode, end - equal, equal});
     };
-    visit_pieces(length, size.height * size.width * 3, [&](int64_t first, int64_t count) {
-      const Tensor frames = camera.read_frames(episode, row_range(first, count));
+    visit_pieces(rows.count, size.height * size.width * 3, [&](int64_t place, int64_t count) {
+      const int64_t first = rows.first + place;
+      const Tensor frames = camera.read_frames(rows.episode, row_range(first, count));
       for (int64_t i = 0; i < frames.size(0); ++i) {
         const Tensor frame = frames[i].to(at::kFloat);
         const bool same =
@@ -198,7 +193,7 @@ class Inspector {
       }
       seen.frames_seen += frames.size(0);
     });
-    end_stretch(length);
+    end_stretch(rows.first + rows.count);
   }
 
   void warn(std::string text) { found_.warnings.push_back(std::move(text)); }
@@ -295,8 +290,8 @@ class Inspector {
     const auto repeated = static_cast<double>(seen.repeated_frames - frozen);
     if (repeated > options_.repeated * static_cast<double>(seen.frames_seen))
       warn(fmt::format(
-          "{}{:.0f} % of the frames repeat the one before: the camera is slower than the rows, or "
-          "frames were dropped",
+          "{}{:.0f} % of the frames looked at repeat the one before: the camera is slower than the "
+          "rows, or frames were dropped",
           camera, 100 * repeated / static_cast<double>(seen.frames_seen)));
     if (seen.frozen.empty()) return;
     const auto longest =

@@ -32,8 +32,12 @@ std::map<std::string, Place> places_in(const std::map<std::string, StoredStatist
 std::string contradiction(const Statistics& stored, const Statistics& own, std::size_t c) {
   const auto& column = own.columns[c];
   const int64_t rows = own.count[c] + own.missing[c];
-  if (stored.count[c] > 0 && stored.count[c] != rows)
-    return fmt::format("'{}' is of {} rows there, of {} here", column, stored.count[c], rows);
+  const int64_t told = stored.count[c] + stored.missing[c];
+  if (told > 0 && told != rows)
+    return fmt::format("'{}' is of {} rows there, of {} here", column, told, rows);
+  if (stored.missing[c] > 0 && stored.missing[c] != own.missing[c])
+    return fmt::format("'{}' has a value in {} rows there, in {} here", column, stored.count[c],
+                       own.count[c]);
   const double largest = std::max(std::abs(own.min[c]), std::abs(own.max[c]));
   const auto other = [&](const char* what, double there, double here, double part) {
     const bool same = std::abs(there - here) <= part * largest;
@@ -72,8 +76,9 @@ StoredStatisticsCheck check_stored_statistics(const Dataset& dataset,
     if (place == places.end()) continue;
     const auto& [of, number] = place->second;
     stored.columns.push_back(column);
-    stored.count.push_back(of->count);
-    stored.missing.push_back(0);
+    const auto known = of->known.empty() ? of->count : std::llround(of->known[number]);
+    stored.count.push_back(known);
+    stored.missing.push_back(of->count - known);
     stored.mean.push_back(of->mean[number]);
     stored.std.push_back(of->std[number]);
     stored.min.push_back(of->min[number]);

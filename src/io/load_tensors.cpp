@@ -3,6 +3,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -15,6 +16,7 @@ namespace {
 /// Suggestions cost (missing x unexpected) string comparisons: enough of them to recognise a
 /// renaming.
 constexpr std::size_t kSuggestions = 20;
+constexpr std::size_t kCandidates = 4096;
 
 using TensorsByName = std::map<std::string_view, const Tensor*>;
 
@@ -76,21 +78,44 @@ std::optional<std::string> misfit(const Tensor& given, const Tensor& target, Dty
   return std::nullopt;
 }
 
+/// Which unexpected name a missing one may have been meant by. Each is offered once, to the
+/// nearest.
+std::map<std::string, std::string> suggestions(const std::vector<std::string>& missing,
+                                               std::vector<std::string> unexpected) {
+  std::map<std::string, std::string> nearest, chosen;
+  if (unexpected.size() > kCandidates) return chosen;
+  for (std::size_t i = 0; i < std::min(missing.size(), kSuggestions); ++i)
+    nearest[missing[i]] = nearest_name(missing[i], unexpected);
+  const auto distance = [](const auto& item) { return edit_distance(item.first, item.second); };
+  for (;;) {
+    std::erase_if(nearest, [](const auto& item) { return item.second.empty(); });
+    const auto best =
+        std::min_element(nearest.begin(), nearest.end(),
+                         [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+    if (best == nearest.end()) return chosen;
+    const auto taken = best->second;
+    chosen.insert(nearest.extract(best));
+    std::erase(unexpected, taken);
+    for (auto& [name, near] : nearest)
+      if (near == taken) near = nearest_name(name, unexpected);
+  }
+}
+
 /// Throws unless every target has one tensor that fits and nothing is left over.
 void check_all(const TensorsByName& wanted, const TensorsByName& available, LoadReport& report,
                std::string_view source, DtypeRule rule) {
-  std::vector<std::string> unexpected;
+  std::vector<std::string> unexpected, missing;
   for (const auto& [name, tensor] : available)
     if (!wanted.contains(name)) unexpected.emplace_back(name);
-  std::size_t suggestions = 0;
+  for (const auto& [name, target] : wanted)
+    if (!available.contains(name)) missing.emplace_back(name);
+  const auto meant = suggestions(missing, unexpected);
   for (const auto& [name, target] : wanted) {
     const auto found = available.find(name);
     if (found == available.end()) {
-      const auto near = ++suggestions <= kSuggestions && unexpected.size() <= 4096
-                            ? nearest_name(name, unexpected)
-                            : std::string();
+      const auto near = meant.find(std::string(name));
       report.add(name, "is missing, expected " + described(*target) +
-                           (near.empty() ? "" : "; is it '" + near + "'?"));
+                           (near == meant.end() ? "" : "; is it '" + near->second + "'?"));
     } else if (const auto problem = misfit(*found->second, *target, rule)) {
       report.add(name, *problem);
     }

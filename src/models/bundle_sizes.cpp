@@ -25,15 +25,23 @@ int64_t times(int64_t a, int64_t b) {
 class Part {
  public:
   Part(const io::NamedTensors& tensors, std::string_view part, std::string_view source,
-       std::string_view options = "options.", std::string_view reason = kFromConfig)
-      : tensors_(tensors), part_(part), source_(source), options_(options), reason_(reason) {}
+       std::string_view options = "options.", std::string_view reason = kFromConfig,
+       SizeFaults* faults = nullptr)
+      : tensors_(tensors),
+        part_(part),
+        source_(source),
+        options_(options),
+        reason_(reason),
+        faults_(faults) {}
 
   void expect(std::string_view name, const std::vector<int64_t>& shape) const {
-    expect_tensor(tensors_, part_ + std::string(name), shape, source_, reason_);
+    expect_tensor(tensors_, part_ + std::string(name), shape, source_, reason_, faults_);
   }
 
-  // `list` ("blocks.") opens the names of as many tensors' groups as `option` says.
+  // `list` ("blocks.") opens the names of as many tensors' groups as `option` says. Where faults
+  // are collected and the tensors are so many, the groups that lack are told by their tensors.
   void expect_count(std::string_view list, int64_t count, std::string_view option) const {
+    if (faults_ && count <= static_cast<int64_t>(tensors_.size())) return;
     const auto found = count_below(tensors_, part_ + std::string(list));
     require(found == count, ErrorCategory::bad_file,
             source_ + ": " + options_ + std::string(option) + " = " + std::to_string(count) +
@@ -91,6 +99,7 @@ class Part {
   const io::NamedTensors& tensors_;
   std::string part_, source_, options_;
   std::string_view reason_;
+  SizeFaults* faults_;
 };
 
 int64_t places(const nn::TokenGrid& grid) {
@@ -248,11 +257,11 @@ void expect_sizes(const io::NamedTensors& tensors, const JepaOptions& o, std::st
 }
 
 void expect_sizes(const io::NamedTensors& tensors, const EbJepaOptions& o, std::string_view source,
-                  std::string_view reason) {
+                  std::string_view reason, SizeFaults* faults) {
   const auto latent = o.latent(), action = o.action.width();
-  expect_impala(Part(tensors, "encoder.", source, "options.encoder.", reason), o.encoder,
+  expect_impala(Part(tensors, "encoder.", source, "options.encoder.", reason, faults), o.encoder,
                 o.image_size, o.channels());
-  const Part model(tensors, "", source, {}, reason);
+  const Part model(tensors, "", source, {}, reason, faults);
   model.expect("predictor.rnn.weight_ih_l0", {times(3, latent), action});
   model.expect("predictor.rnn.weight_hh_l0", {times(3, latent), latent});
   const auto layer = [](std::string name, std::size_t apart) {

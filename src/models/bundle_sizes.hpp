@@ -35,9 +35,10 @@ void expect_sizes(const io::NamedTensors& tensors, const VJepa2Options& o, std::
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2AcOptions& o,
                   std::string_view source);
 void expect_sizes(const io::NamedTensors& tensors, const JepaOptions& o, std::string_view source);
-/// `reason`: where sizes are from, as messages end.
+/// `reason`: where sizes are from, as messages end. With `faults`, which then gets what does not
+/// fit, nothing of it is thrown.
 void expect_sizes(const io::NamedTensors& tensors, const EbJepaOptions& o, std::string_view source,
-                  std::string_view reason = kFromConfig);
+                  std::string_view reason = kFromConfig, SizeFaults* faults = nullptr);
 void expect_sizes(const io::NamedTensors& tensors, const LeJepaOptions& o, std::string_view source);
 void expect_sizes(const io::NamedTensors& tensors, const ValueCriticOptions& o,
                   std::string_view source);

@@ -24,12 +24,14 @@ bool has(const io::NamedTensors& tensors, std::string_view name) {
 }
 
 void expect_layers(const nn::VitOptions& o, const io::NamedTensors& checkpoint,
-                   std::string_view source) {
+                   std::string_view source, SizeFaults& faults) {
   const auto* first = o.gated ? "mlp.w12.weight" : "mlp.fc1.weight";
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto block = "blocks." + std::to_string(i) + ".";
-    expect_tensor(checkpoint, block + "attn.qkv.weight", {3 * o.width, o.width}, source);
-    expect_tensor(checkpoint, block + first, {(o.gated ? 2 : 1) * o.mlp_width, o.width}, source);
+    expect_tensor(checkpoint, block + "attn.qkv.weight", {3 * o.width, o.width}, source,
+                  kFromOthers, &faults);
+    expect_tensor(checkpoint, block + first, {(o.gated ? 2 : 1) * o.mlp_width, o.width}, source,
+                  kFromOthers, &faults);
   }
 }
 
@@ -58,7 +60,6 @@ nn::VitOptions describe(const io::NamedTensors& checkpoint, std::string_view sou
                         : extent(checkpoint, "blocks.0.mlp.fc1.weight", 2, 0, source);
   o.mask_token = has(checkpoint, "mask_token");
   require_valid(o);
-  expect_layers(o, checkpoint, source);
   return o;
 }
 
@@ -68,6 +69,10 @@ std::shared_ptr<nn::Vit> load_dinov2(const io::NamedTensors& checkpoint, std::st
                                      io::Placement placement) {
   const auto options = describe(checkpoint, source);
   const auto edge = square_edge(checkpoint, "pos_embed", 1, source);
+  SizeFaults faults;
+  expect_layers(options, checkpoint, source, faults);
+  faults.throw_if_any(checkpoint, source,
+                      [&] { return nn::dinov2_tensors(nn::Vit(options, edge * options.patch)); });
   auto vit = std::make_shared<nn::Vit>(options, edge * options.patch);
   nn::load_state_dict(*vit, nn::vit_tensors(checkpoint), source, placement);
   vit->eval();

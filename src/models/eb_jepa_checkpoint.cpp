@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/eb_jepa_checkpoint.hpp"
 
-#include <map>
+#include <algorithm>
 #include <optional>
 
 #include "bundle_sizes.hpp"
@@ -15,46 +15,42 @@ constexpr std::string_view kNormAlias = "predictor.final_ln.";
 constexpr std::string_view kIdm = "regularizer.idm_loss_fn.idm.model.";
 constexpr std::string_view kEbProjector = "regularizer.projector.net.";
 
-// Without the marks of wrappers, which may stand before every module that was wrapped.
-std::string eb_jepa_key(std::string key) {
-  for (const std::string_view mark : {"_orig_mod.", "module."})
-    for (auto at = key.find(mark); at != std::string::npos; at = key.find(mark, at)) {
-      if (at == 0 || key[at - 1] == '.')
-        key.erase(at, mark.size());
-      else
-        ++at;
-    }
-  return key;
-}
-
 io::NamedTensors without_marks(const io::NamedTensors& tensors) {
   io::NamedTensors plain;
   for (const auto& [key, tensor] : tensors) plain.emplace_back(eb_jepa_key(key), tensor);
   return plain;
 }
 
-// Shapes by name, and what a missing one means.
+// Without the predictor's name of the norm that it shares with the encoder.
+io::NamedTensors without_alias(const io::NamedTensors& plain) {
+  io::NamedTensors own;
+  for (const auto& item : plain)
+    if (!item.first.starts_with(kNormAlias)) own.push_back(item);
+  return own;
+}
+
+// Shapes by name.
 class EbJepaShapes {
  public:
-  EbJepaShapes(const io::NamedTensors& tensors, std::string_view source) : source_(source) {
-    for (const auto& [key, tensor] : tensors) shapes_[key] = tensor.sizes().vec();
+  EbJepaShapes(const io::NamedTensors& tensors, std::string_view source)
+      : tensors_(tensors), source_(source) {}
+  bool has(const std::string& key) const {
+    return std::any_of(tensors_.begin(), tensors_.end(),
+                       [&](const auto& item) { return item.first == key; });
   }
-  bool has(const std::string& key) const { return shapes_.contains(key); }
-  int64_t size(const std::string& key, std::size_t axis) const {
-    const auto found = shapes_.find(key);
-    require(found != shapes_.end(), ErrorCategory::bad_file,
-            source_ + ": no tensor '" + key + "', which every EB-JEPA has");
-    require(axis < found->second.size(), ErrorCategory::bad_file,
-            source_ + ": tensor '" + key + "' has shape " + shape_string(found->second) +
+  int64_t size(const std::string& key, int64_t axis) const {
+    const auto& tensor = tensor_named(tensors_, key, source_);
+    require(axis < tensor.dim(), ErrorCategory::bad_file,
+            source_ + ": tensor '" + key + "' has shape " + shape_string(tensor.sizes()) +
                 ", expected more than " + std::to_string(axis) + " axes");
-    require(found->second[axis] >= 1, ErrorCategory::bad_file,
+    require(tensor.size(axis) >= 1, ErrorCategory::bad_file,
             source_ + ": tensor '" + key + "' is empty");
-    return found->second[axis];
+    return tensor.size(axis);
   }
 
  private:
+  const io::NamedTensors& tensors_;
   std::string source_;
-  std::map<std::string, std::vector<int64_t>> shapes_;
 };
 
 nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions encoder) {
@@ -75,6 +71,17 @@ nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions 
 }
 
 }  // namespace
+
+std::string eb_jepa_key(std::string key) {
+  for (const std::string_view mark : {"_orig_mod.", "module."})
+    for (auto at = key.find(mark); at != std::string::npos; at = key.find(mark, at)) {
+      if (at == 0 || key[at - 1] == '.')
+        key.erase(at, mark.size());
+      else
+        ++at;
+    }
+  return key;
+}
 
 EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
                               std::string_view source,
@@ -115,7 +122,10 @@ EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions bas
   }
   require_valid(options);
   // A network of these options is no larger than its file.
-  expect_sizes(plain, options, source, " as the other tensors and the options have it");
+  SizeFaults faults;
+  expect_sizes(plain, options, source, " as the other tensors and the options have it", &faults);
+  faults.throw_if_any(without_alias(plain), source,
+                      [&] { return nn::state_dict(EbJepa(options, std::nullopt)); });
   return options;
 }
 
@@ -126,12 +136,8 @@ void load_eb_jepa(EbJepa& model, const io::NamedTensors& tensors, std::string_vi
       if (item.first == key) return item.second;
     return Tensor();
   };
-  io::NamedTensors own;
   for (const auto& [key, tensor] : plain) {
-    if (!key.starts_with(kNormAlias)) {
-      own.emplace_back(key, tensor);
-      continue;
-    }
+    if (!key.starts_with(kNormAlias)) continue;
     const auto owned = std::string(kOwnedNorm) + key.substr(kNormAlias.size());
     const auto other = find(owned);
     require(
@@ -141,7 +147,7 @@ void load_eb_jepa(EbJepa& model, const io::NamedTensors& tensors, std::string_vi
             "' are one tensor in EB-JEPA, but " +
             (other.defined() ? "differ here" : "the second is missing"));
   }
-  nn::load_state_dict(model, own, source);
+  nn::load_state_dict(model, without_alias(plain), source);
 }
 
 io::NamedTensors eb_jepa_tensors(const EbJepa& model) {

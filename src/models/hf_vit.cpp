@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "checkpoint_sizes.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/io/load_tensors.hpp"
 #include "foresight/models/hf_config.hpp"
@@ -36,9 +37,17 @@ io::NamedTensors encoder_tensors(const io::HfFolder& folder, std::string* left_o
   return nn::vit_tensors(own);
 }
 
+// Names as files of the family have them, so that messages are about those.
+io::NamedTensors under_file_names(io::NamedTensors tensors, const nn::VitOptions& options) {
+  for (auto& [key, tensor] : tensors) key = nn::hf_vit_key(key, options);
+  return tensors;
+}
+
+// The tensors of a folder's encoder, which must outlive this.
 class Shapes {
  public:
-  Shapes(const io::HfFolder& folder, const io::NamedTensors& tensors) : folder_(folder) {
+  Shapes(const io::HfFolder& folder, const io::NamedTensors& tensors)
+      : folder_(folder), tensors_(tensors) {
     for (const auto& [name, tensor] : tensors) shapes_[name] = tensor.sizes().vec();
   }
 
@@ -55,20 +64,36 @@ class Shapes {
     return numbers.empty() || *numbers.rbegin() == count - 1 ? count : -1;
   }
 
-  // Throws unless the tensor is there with this shape; `claim` is what the configuration says.
-  void expect(const std::string& name, const std::vector<int64_t>& shape,
-              const std::string& claim) const {
+  // A tensor that tells sizes. Throws where it is there with another shape than this; `claim` is
+  // what the configuration says.
+  void agree(const std::string& name, const std::vector<int64_t>& shape, const std::string& claim) {
     const auto found = shapes_.find(name);
-    require(found != shapes_.end(), ErrorCategory::bad_file,
-            folder_.tensors_name() + ": lacks tensor '" + name + "'");
-    require(found->second == shape, ErrorCategory::bad_file,
+    require(found == shapes_.end() || found->second == shape, ErrorCategory::bad_file,
             folder_.config_name() + ": " + claim + " disagrees with tensor '" + name +
-                "' of shape " + shape_string(found->second) + ", which would have to be " +
-                shape_string(shape));
+                "' of shape " + (found == shapes_.end() ? "" : shape_string(found->second)) +
+                ", which would have to be " + shape_string(shape));
+    expect(name, shape);
+  }
+
+  // One of those that repeat them.
+  void expect(const std::string& name, const std::vector<int64_t>& shape) {
+    const auto found = shapes_.find(name);
+    const auto* own = found == shapes_.end() ? nullptr : &found->second;
+    if (!own || *own != shape) faults_.add(name, own, shape, kFromConfig);
+  }
+
+  // What lacks or does not fit is told with all else that does not.
+  void throw_if_any_fault(const HfVitDescription& d) const {
+    faults_.throw_if_any(under_file_names(tensors_, d.options), folder_.tensors_name(), [&] {
+      const nn::Vit vit(d.options, d.image_size, d.channels);
+      return under_file_names(nn::state_dict(vit), d.options);
+    });
   }
 
  private:
   const io::HfFolder& folder_;
+  const io::NamedTensors& tensors_;
+  SizeFaults faults_;
   std::map<std::string, std::vector<int64_t>> shapes_;
 };
 
@@ -81,28 +106,29 @@ std::string claim(std::initializer_list<std::pair<const char*, int64_t>> setting
 
 // Every size of the configuration is one of an existing tensor: a wrong one is named here, and
 // nothing is allocated on its word.
-void check_shapes(const HfVitDescription& d, const Shapes& shapes, const io::HfFolder& folder) {
+void check_shapes(const HfVitDescription& d, Shapes& shapes, const io::HfFolder& folder) {
   const auto& o = d.options;
-  shapes.expect(
+  shapes.agree(
       kProjection, {o.width, d.channels, o.patch, o.patch},
       claim({{"hidden_size", o.width}, {"num_channels", d.channels}, {"patch_size", o.patch}}));
   const auto grid = d.image_size / o.patch;
-  shapes.expect(kPositions, {1, grid * grid + (o.class_token ? 1 : 0), o.width},
-                claim({{"image_size", d.image_size}, {"patch_size", o.patch}}));
+  shapes.agree(kPositions, {1, grid * grid + (o.class_token ? 1 : 0), o.width},
+               claim({{"image_size", d.image_size}, {"patch_size", o.patch}}));
   if (o.registers > 0)
-    shapes.expect("embeddings.register_tokens", {1, o.registers, o.width},
-                  claim({{"num_register_tokens", o.registers}}));
+    shapes.agree("embeddings.register_tokens", {1, o.registers, o.width},
+                 claim({{"num_register_tokens", o.registers}}));
   const auto layers = shapes.layers();
   require(layers == o.depth, ErrorCategory::bad_file,
           folder.config_name() + ": num_hidden_layers = " + std::to_string(o.depth) +
               ", but the tensors are those of " +
               (layers < 0 ? std::string("layers with gaps") : std::to_string(layers) + " layers"));
+  const std::vector<int64_t> wide{(o.gated ? 2 : 1) * o.mlp_width, o.width};
+  shapes.agree("encoder.layer.0.intermediate.dense.weight", wide,
+               "the feed-forward width of " + std::to_string(o.mlp_width));
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto layer = "encoder.layer." + std::to_string(i) + ".";
-    shapes.expect(layer + "attention.attention.query.weight", {o.width, o.width},
-                  claim({{"hidden_size", o.width}}));
-    shapes.expect(layer + "intermediate.dense.weight", {(o.gated ? 2 : 1) * o.mlp_width, o.width},
-                  "the feed-forward width of " + std::to_string(o.mlp_width));
+    shapes.expect(layer + "attention.attention.query.weight", {o.width, o.width});
+    if (i > 0) shapes.expect(layer + "intermediate.dense.weight", wide);
   }
 }
 
@@ -136,14 +162,11 @@ void read_vit(HfConfig& config, HfVitDescription& d, const Shapes& shapes, bool 
   o.norm_epsilon = config.number("layer_norm_eps", 1e-12);
   o.mask_token = shapes.has("embeddings.mask_token");
   o.pooler = shapes.has("pooler.dense.weight");
-  if (o.pooler) {
-    config.expect("pooler_act", "tanh");
-    config.expect("pooler_output_size", o.width);
-  }
+  if (o.pooler) config.expect("pooler_act", "tanh");
   config.ignore({"pooler_act", "pooler_output_size", "encoder_stride"});
 }
 
-HfVitDescription describe(const io::HfFolder& folder, const Shapes& shapes) {
+HfVitDescription describe(const io::HfFolder& folder, Shapes shapes) {
   const auto type = folder.model_type();
   const bool dinov2 = type == "dinov2" || type == "dinov2_with_registers";
   require(dinov2 || type == "vit" || type == "ijepa", ErrorCategory::unsupported,
@@ -167,18 +190,14 @@ HfVitDescription describe(const io::HfFolder& folder, const Shapes& shapes) {
   else
     read_vit(config, d, shapes, type == "vit");
   config.finish();
-  throw_if_any(o.validate());
   require(d.image_size >= o.patch, ErrorCategory::bad_file,
           folder.config_name() + ": image_size = " + std::to_string(d.image_size) +
               " is smaller than patch_size = " + std::to_string(o.patch));
   check_shapes(d, shapes, folder);
+  throw_if_any(o.validate());
+  if (o.pooler) config.expect("pooler_output_size", o.width);
+  shapes.throw_if_any_fault(d);
   return d;
-}
-
-// Names as files of the family have them, so that messages are about those.
-io::NamedTensors under_file_names(io::NamedTensors tensors, const nn::VitOptions& options) {
-  for (auto& [key, tensor] : tensors) key = nn::hf_vit_key(key, options);
-  return tensors;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/hf_vjepa2.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -55,6 +56,8 @@ Description read_config(const io::HfFolder& folder) {
   p.mask_tokens = config.positive("pred_num_mask_tokens", 10);
   p.qkv_bias = e.qkv_bias;
   p.norm_epsilon = e.norm_epsilon;
+  require_few_tokens(e.image_height, e.patch, std::max<int64_t>(1, e.frames / e.tubelet),
+                     folder.config_name() + ": crop_size");
   d.options.image = vjepa2_evaluation_pictures(e.image_height, folder);
   d.probe.pooler.self_attention = config.count("num_pooler_layers", 3);
   d.probe.pooler.heads = e.heads;
@@ -69,29 +72,44 @@ Description read_config(const io::HfFolder& folder) {
   return d;
 }
 
-// The tensors under our names, apart: network, probe.
+constexpr std::string_view kInClassifier = "vjepa2.";  // a classifier's, around the network
+
+// The tensors under our names, apart: network, probe; and the network's as the file names them.
 struct Tensors {
-  io::NamedTensors network, probe;
+  io::NamedTensors network, probe, named;
+  bool wrapped = false;
 };
 
 Tensors our_tensors(const io::HfFolder& folder) {
   Tensors tensors;
-  for (auto& item : vjepa2_from_hf(folder.tensors())) {
+  const auto all = folder.tensors();
+  for (auto& item : vjepa2_from_hf(all)) {
     const bool probe = item.first.starts_with("pooler.") || item.first.starts_with("linear.");
     (probe ? tensors.probe : tensors.network).push_back(std::move(item));
+  }
+  for (const auto& item : all) {
+    tensors.wrapped = tensors.wrapped || item.first.starts_with(kInClassifier);
+    if (!item.first.starts_with("pooler.") && !item.first.starts_with("classifier."))
+      tensors.named.push_back(item);
   }
   return tensors;
 }
 
+// The tensors of a network under the names that the file has.
+io::NamedTensors under_file_names(const VJepa2& model, const Tensors& file) {
+  return vjepa2_to_hf(nn::state_dict(model), file.wrapped ? kInClassifier : std::string_view());
+}
+
 // Sizes are compared with those of existing tensors before a network of these sizes is allocated.
-void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
-                 const io::HfFolder& folder) {
+void check_sizes(const VJepa2Options& o, const Tensors& file, const io::HfFolder& folder) {
+  const auto& tensors = file.network;
+  const auto source = folder.tensors_name();
   std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
+  SizeFaults faults;
   const auto expect = [&](const std::string& name, const std::vector<int64_t>& shape,
                           const std::string& setting) {
     const auto found = by_name.find(name);
-    require(found != by_name.end(), ErrorCategory::bad_file,
-            folder.tensors_name() + ": lacks the tensor that becomes '" + name + "'");
+    if (found == by_name.end()) return faults.add(name, nullptr, shape, kFromConfig);
     require(found->second.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
             folder.config_name() + ": " + setting + " disagrees with the tensor that becomes '" +
                 name + "', of shape " + shape_string(found->second.sizes()) +
@@ -120,9 +138,12 @@ void check_sizes(const VJepa2Options& o, const io::NamedTensors& tensors,
   expect("predictor.predictor_blocks.0.mlp.fc1.weight", {p.mlp_width, p.width}, "pred_mlp_ratio");
   expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
   // The first layers have the sizes that the configuration names: then so have all.
-  expect_blocks(tensors, "encoder.blocks.", e.depth, e.width, e.mlp_width, folder.tensors_name());
-  expect_blocks(tensors, "predictor.predictor_blocks.", p.depth, p.width, p.mlp_width,
-                folder.tensors_name());
+  expect_blocks(tensors, "encoder.blocks.", e.depth, e.width, e.mlp_width, source, kFromConfig,
+                &faults);
+  expect_blocks(tensors, "predictor.predictor_blocks.", p.depth, p.width, p.mlp_width, source,
+                kFromConfig, &faults);
+  faults.throw_if_any(file.named, source,
+                      [&] { return under_file_names(VJepa2(o, std::nullopt), file); });
 }
 
 // The ratio from which transformers computes our width.
@@ -154,15 +175,17 @@ void describe_classifier(Ordered& config, const AttentiveProbe& probe) {
 
 VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder) {
   const auto options = read_config(folder).options;
-  check_sizes(options, our_tensors(folder).network, folder);
+  check_sizes(options, our_tensors(folder), folder);
   return options;
 }
 
 std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder, io::Placement placement) {
   const auto options = read_config(folder).options;
   const auto tensors = our_tensors(folder);
-  check_sizes(options, tensors.network, folder);
+  check_sizes(options, tensors, folder);
   auto model = std::make_shared<VJepa2>(options, std::nullopt);
+  io::check_fit(under_file_names(*model, tensors), tensors.named, folder.tensors_name(),
+                io::DtypeRule::same_kind);
   nn::load_state_dict(*model, tensors.network, folder.tensors_name(), placement);
   model->eval();
   return model;
@@ -192,7 +215,7 @@ std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder)
   auto d = read_config(folder);
   const auto tensors = our_tensors(folder);
   if (tensors.probe.empty()) return nullptr;
-  check_sizes(d.options, tensors.network, folder);
+  check_sizes(d.options, tensors, folder);
   d.probe.outputs = 0;
   for (const auto& [name, tensor] : tensors.probe)
     if (name == "linear.weight" && tensor.dim() == 2) d.probe.outputs = tensor.size(0);

@@ -6,8 +6,11 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "foresight/core/tensor.hpp"
+#include "foresight/models/jepa.hpp"
+#include "foresight/nn/state_dict.hpp"
 #include "upstream_config.hpp"
 
 namespace foresight::models {
@@ -31,7 +34,7 @@ int64_t heads_of_size(const nlohmann::json& size) {
 }  // namespace
 
 LewmShapes::LewmShapes(const io::NamedTensors& tensors, std::string source)
-    : source_(std::move(source)) {
+    : tensors_(tensors), source_(std::move(source)) {
   for (const auto& [name, tensor] : tensors) shapes_[name] = tensor.sizes().vec();
 }
 
@@ -56,11 +59,10 @@ const LewmShapes::Shape& LewmShapes::shape(const std::string& name, std::size_t 
   return found->second;
 }
 
-void LewmShapes::expect(const std::string& name, const Shape& expected) const {
-  const auto& found = shape(name, expected.size());
-  if (found != expected)
-    fail("tensor '" + name + "' has shape " + shape_string(found) + ", expected " +
-         shape_string(expected) + " as the other tensors have it");
+void LewmShapes::expect(const std::string& name, const Shape& expected) {
+  const auto found = shapes_.find(name);
+  const auto* shape = found == shapes_.end() ? nullptr : &found->second;
+  if (!shape || *shape != expected) faults_.add(name, shape, expected, kFromOthers);
 }
 
 /// Layers 0..n-1 that have any tensor.
@@ -76,7 +78,7 @@ int64_t LewmShapes::layers(const std::string& prefix) const {
   return count;
 }
 
-void LewmShapes::read_encoder(JepaOptions& options) const {
+void LewmShapes::read_encoder(JepaOptions& options) {
   auto& vit = options.vit;
   vit.width = shape("encoder.embeddings.cls_token", 3)[2];
   vit.patch = shape("encoder.embeddings.patch_embeddings.projection.weight", 4)[2];
@@ -100,7 +102,7 @@ void LewmShapes::read_encoder(JepaOptions& options) const {
 }
 
 nn::ProjectionOptions LewmShapes::projection(const std::string& name, int64_t input,
-                                             int64_t output) const {
+                                             int64_t output) {
   const auto first = name + ".net.0.weight";
   if (!has(first)) return {0, nn::NormKind::none};
   const auto hidden = shape(first, 2)[0];
@@ -111,7 +113,7 @@ nn::ProjectionOptions LewmShapes::projection(const std::string& name, int64_t in
                                                     : nn::NormKind::none};
 }
 
-void LewmShapes::read_predictor(JepaOptions& options) const {
+void LewmShapes::read_predictor(JepaOptions& options) {
   const auto& positions = shape("predictor.pos_embedding", 3);
   options.history = positions[1];
   options.latent = positions[2];
@@ -137,7 +139,8 @@ void LewmShapes::read_predictor(JepaOptions& options) const {
   options.pred_proj = projection("pred_proj", adaln.width, options.latent);
 }
 
-void LewmShapes::read_actions(JepaOptions& options, const LewmImportOptions& given) const {
+// The width of action blocks is all that shapes tell of actions.
+void LewmShapes::read_action_encoder(JepaOptions& options) {
   auto& encoder = options.action_encoder;
   const auto& narrow = shape("action_encoder.patch_embed.weight", 3);
   const auto blocks = narrow[1];
@@ -150,7 +153,25 @@ void LewmShapes::read_actions(JepaOptions& options, const LewmImportOptions& giv
   expect("action_encoder.embed.0.weight", {encoder.expansion * encoder.width, encoder.narrow});
   if (has("idm.net.0.weight"))
     options.inverse_dynamics_hidden = projection("idm", 2 * options.latent, blocks).hidden;
+  options.action = {};
+  options.action.dim = blocks;
+}
 
+// A fault that was collected is told with all else that does not fit a network of these sizes.
+void LewmShapes::throw_if_any_fault(JepaOptions options) const {
+  // Shapes do not tell heads, and no name hangs on them, but that a lone one as wide as its block
+  // has no to_out.
+  auto& adaln = options.adaln;
+  options.vit.heads = adaln.heads = 1;
+  if (has(kBlock + std::string("0.attn.to_out.0.weight"))) std::swap(adaln.heads, adaln.head_width);
+  faults_.throw_if_any(tensors_, source_, [&] {
+    require_valid(options);
+    return nn::state_dict(Jepa(options, std::nullopt));
+  });
+}
+
+void LewmShapes::read_actions(JepaOptions& options, const LewmImportOptions& given) const {
+  const auto blocks = options.action.width();
   options.action = given.action;
   auto& action = options.action;
   const std::string which = source_ + ": action blocks of " + number(blocks) + " numbers ";
@@ -230,8 +251,7 @@ void LewmShapes::read_upstream(JepaOptions& options, const nlohmann::json& upstr
   if (epsilon.is_number()) options.vit.norm_epsilon = epsilon.get<double>();
 }
 
-JepaOptions LewmShapes::options(const LewmImportOptions& given,
-                                const nlohmann::json& upstream) const {
+JepaOptions LewmShapes::options(const LewmImportOptions& given, const nlohmann::json& upstream) {
   const bool pldm = has("idm.net.0.weight");
   auto options = pldm ? JepaOptions::pldm() : JepaOptions::lewm();
   options.image = given.image;
@@ -241,6 +261,8 @@ JepaOptions LewmShapes::options(const LewmImportOptions& given,
           source_ + ": image.size = " + number(size) + ", but its positions are those of " +
               number(options.image.size) + " pixels: leave it out");
   read_predictor(options);
+  read_action_encoder(options);
+  throw_if_any_fault(options);
   read_actions(options, given);
   read_heads(options, given, upstream);
   read_upstream(options, upstream);

@@ -54,8 +54,8 @@ losses::Terms VJepa2Ac::loss_of_latents(const Tensor& latents, const Tensor& act
                                   options_.loss_exponent);
   };
   losses::Terms terms;
-  terms.add("teacher_forced", 1.0, distance(predictions.teacher_forced));
-  terms.add("rollout", 1.0, distance(predictions.rollout));
+  terms.add("teacher_forced", options_.loss.teacher_forced, distance(predictions.teacher_forced));
+  terms.add("rollout", options_.loss.rollout, distance(predictions.rollout));
   return terms;
 }
 

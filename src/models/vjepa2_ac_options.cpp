@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 namespace foresight::models {
 
@@ -17,6 +18,16 @@ ActionSpace gripper_actions(double max_step) {
   return space;
 }
 
+std::vector<std::string> VJepa2AcLossOptions::validate() const {
+  Rules rules("VJepa2AcLossOptions");
+  for (const auto& [name, weight] :
+       {std::pair{"teacher_forced", teacher_forced}, std::pair{"rollout", rollout}})
+    rules.check(std::isfinite(weight) && weight >= 0, name, weight, "must be >= 0");
+  rules.check(teacher_forced > 0 || rollout > 0, "teacher_forced", teacher_forced,
+              "or rollout must be positive: nothing else trains the predictor");
+  return rules.problems();
+}
+
 std::vector<std::string> VJepa2AcOptions::validate() const {
   Rules rules("VJepa2AcOptions");
   const auto number = [](int64_t value) { return static_cast<double>(value); };
@@ -24,6 +35,7 @@ std::vector<std::string> VJepa2AcOptions::validate() const {
   rules.nested("encoder", encoder.validate());
   rules.nested("predictor", predictor.validate());
   rules.nested("action", action.validate());
+  rules.nested("loss", loss.validate());
   rules.check(!encoder.is_picture(), "encoder.frames", number(encoder.frames),
               "must be > 1: frames are encoded as clips of one tubelet");
   rules.check(predictor.action_width == kPoseWidth, "predictor.action_width",

@@ -75,56 +75,76 @@ io::NamedTensors prefixed(std::string_view prefix, const io::NamedTensors& tenso
   return result;
 }
 
-void load_parts(torch::nn::Module& model, io::NamedTensors encoder, io::NamedTensors predictor,
-                std::string_view source, io::Placement placement) {
-  auto all = prefixed("encoder.", encoder);
-  for (auto& item : prefixed("predictor.", predictor)) all.push_back(std::move(item));
-  nn::load_state_dict(model, all, source, placement);
-}
+// What is read of a checkpoint: an encoder and the predictor under their names in the file, without
+// wrappers ("target_encoder.norm.weight").
+struct ReadParts {
+  std::string encoder;  // "encoder." or "target_encoder."
+  io::NamedTensors tensors;
 
-// The side of the square pictures that a table of positions belongs to.
-int64_t side_of_table(const io::NamedTensors& encoder, int64_t patch, std::string_view source) {
-  return square_edge(encoder, "pos_embed", 0, source) * patch;
-}
+  ReadParts(const io::NamedTensors& checkpoint, std::string_view part,
+            nn::PositionKind encoder_positions, nn::PositionKind predictor_positions,
+            std::string_view source)
+      : encoder(std::string(part) + "."),
+        tensors(prefixed(encoder, vjepa2_part(checkpoint, part, encoder_positions, source))) {
+    for (auto& item :
+         prefixed("predictor.", vjepa2_part(checkpoint, "predictor", predictor_positions, source)))
+      tensors.push_back(std::move(item));
+  }
+
+  // The tensors of a network under these names.
+  io::NamedTensors of(const torch::nn::Module& model) const {
+    constexpr std::string_view kOwn = "encoder.";
+    auto own = nn::state_dict(model);
+    for (auto& [name, tensor] : own)
+      if (name.starts_with(kOwn)) name.replace(0, kOwn.size(), encoder);
+    return own;
+  }
+};
 
 // The frames of the clips that a table of positions belongs to.
-int64_t frames_of_table(const io::NamedTensors& encoder, const nn::VideoVitOptions& o,
+int64_t frames_of_table(const ReadParts& parts, const nn::VideoVitOptions& o,
                         std::string_view source) {
-  const auto places = extent(encoder, "pos_embed", 3, 1, source), per_frame = o.grid().per_frame();
+  const auto table = parts.encoder + "pos_embed";
+  const auto places = extent(parts.tensors, table, 3, 1, source), per_frame = o.grid().per_frame();
   require(places % per_frame == 0, ErrorCategory::bad_file,
-          std::string(source) + ": 'pos_embed' has " + std::to_string(places) +
+          std::string(source) + ": '" + table + "' has " + std::to_string(places) +
               " places, expected a multiple of the " + std::to_string(per_frame) +
               " of a picture of " + std::to_string(o.image_height) + " pixels");
   return places / per_frame * o.tubelet;
 }
 
 // Pictures of 0 pixels: as the positions tell, where they are stored.
-void describe_encoder(nn::VideoVitOptions& o, const io::NamedTensors& encoder, int64_t image_size,
-                      std::string_view source) {
-  const bool picture = tensor_named(encoder, kProjection, source).dim() == 4;
+void describe_encoder(nn::VideoVitOptions& o, const ReadParts& parts, int64_t image_size,
+                      std::string_view source, SizeFaults& faults) {
+  const auto& tensors = parts.tensors;
+  const auto projection = parts.encoder + kProjection, blocks = parts.encoder + "blocks.";
+  const bool picture = tensor_named(tensors, projection, source).dim() == 4;
   const int64_t axes = picture ? 4 : 5;
-  o.width = extent(encoder, kProjection, axes, 0, source);
-  o.channels = extent(encoder, kProjection, axes, 1, source);
-  o.patch = extent(encoder, kProjection, axes, axes - 1, source);
+  o.width = extent(tensors, projection, axes, 0, source);
+  o.channels = extent(tensors, projection, axes, 1, source);
+  o.patch = extent(tensors, projection, axes, axes - 1, source);
   if (picture) {
     o.frames = 1;
-    if (image_size == 0) image_size = side_of_table(encoder, o.patch, source);
+    if (image_size == 0)
+      image_size = square_edge(tensors, parts.encoder + "pos_embed", 0, source) * o.patch;
   } else {
-    o.tubelet = extent(encoder, kProjection, axes, 2, source);
+    o.tubelet = extent(tensors, projection, axes, 2, source);
   }
-  require(image_size > 0, ErrorCategory::invalid_option,
+  require(image_size != 0, ErrorCategory::invalid_option,
           std::string(source) +
               ": original checkpoints of clips do not tell the size of their pictures: give it "
               "(--image_size; 256, or 384 for the variant of that name)");
-  o.depth = count_below(encoder, "blocks.");
-  o.mlp_width = extent(encoder, "blocks.0.mlp.fc1.weight", 2, 0, source);
-  expect_blocks(encoder, "blocks.", o.depth, o.width, o.mlp_width, source);
+  require(image_size >= o.patch && image_size % o.patch == 0, ErrorCategory::invalid_option,
+          std::string(source) + ": image_size = " + std::to_string(image_size) +
+              " is no multiple of the patch, which has " + std::to_string(o.patch) + " pixels");
   o.image_height = o.image_width = image_size;
-  require(image_size >= o.patch, ErrorCategory::invalid_option,
-          std::string(source) + ": pictures of " + std::to_string(image_size) +
-              " pixels are smaller than a patch of " + std::to_string(o.patch));
+  require_few_tokens(image_size, o.patch, 1, std::string(source) + ": image_size");
   if (!picture && o.positions != nn::PositionKind::rope)
-    o.frames = frames_of_table(encoder, o, source);
+    o.frames = frames_of_table(parts, o, source);
+  require_few_tokens(image_size, o.patch, o.grid().frames, std::string(source) + ": image_size");
+  o.depth = count_below(tensors, blocks);
+  o.mlp_width = extent(tensors, blocks + "0.mlp.fc1.weight", 2, 0, source);
+  expect_blocks(tensors, blocks, o.depth, o.width, o.mlp_width, source, kFromOthers, &faults);
 }
 
 }  // namespace
@@ -197,9 +217,9 @@ template <class Model>
 void load_model(Model& model, const io::NamedTensors& checkpoint, EncoderWeights encoder,
                 std::string_view source, io::Placement placement) {
   const auto& o = model.options();
-  load_parts(model, vjepa2_part(checkpoint, part_of(encoder), o.encoder.positions, source),
-             vjepa2_part(checkpoint, "predictor", o.predictor.positions, source), source,
-             placement);
+  const ReadParts parts(checkpoint, part_of(encoder), o.encoder.positions, o.predictor.positions,
+                        source);
+  io::load_into(parts.of(model), parts.tensors, source, io::DtypeRule::same_kind, placement);
 }
 
 }  // namespace
@@ -229,11 +249,27 @@ std::string_view encoder_part(const io::NamedTensors& checkpoint, std::string_vi
   return part_of(online ? EncoderWeights::online : EncoderWeights::target);
 }
 
+// Sizes of the predictor of tokens that are `tokens` wide.
 template <class Options>
-void check_predictor(const Options& o, int64_t tokens, const io::NamedTensors& predictor,
-                     std::string_view source) {
-  expect_tensor(predictor, "predictor_embed.weight", {o.width, tokens}, source);
-  expect_blocks(predictor, "predictor_blocks.", o.depth, o.width, o.mlp_width, source);
+void describe_predictor(Options& o, int64_t tokens, const io::NamedTensors& tensors,
+                        std::string_view source, SizeFaults& faults) {
+  constexpr std::string_view kEmbed = "predictor.predictor_embed.weight";
+  const std::string blocks = "predictor.predictor_blocks.";
+  o.width = extent(tensors, kEmbed, 2, 0, source);
+  o.depth = count_below(tensors, blocks);
+  o.mlp_width = extent(tensors, blocks + "0.mlp.fc1.weight", 2, 0, source);
+  expect_tensor(tensors, kEmbed, {o.width, tokens}, source, kFromOthers, &faults);
+  expect_blocks(tensors, blocks, o.depth, o.width, o.mlp_width, source, kFromOthers, &faults);
+}
+
+// Faults that were collected are told with all else that does not fit a network of these sizes.
+template <class Model, class Options>
+void throw_if_any_fault(const SizeFaults& faults, Options options, const ReadParts& parts,
+                        std::string_view source) {
+  options.encoder.heads = options.predictor.heads = 1;  // no name hangs on them
+  options.image = vjepa2_evaluation_pictures(options.encoder.image_height);
+  faults.throw_if_any(parts.tensors, source,
+                      [&] { return parts.of(Model(options, std::nullopt)); });
 }
 
 bool has_numbers(const Tensor& tensor) { return at::any(tensor.ne(0)).item<bool>(); }
@@ -249,12 +285,12 @@ bool of_released_sizes(const io::NamedTensors& checkpoint, const ReleasedSizes& 
   constexpr std::array<std::pair<int64_t, int64_t>, 3> kEncoders{
       {{1024, 24}, {1280, 32}, {1408, 40}}};
   const auto rope = nn::PositionKind::rope;
-  const auto encoder = vjepa2_part(checkpoint, encoder_part(checkpoint, source), rope, source);
-  const std::pair sizes{tensor_named(encoder, kProjection, source).size(0),
-                        count_below(encoder, "blocks.")};
+  const ReadParts parts(checkpoint, encoder_part(checkpoint, source), rope, rope, source);
+  const auto& projection = tensor_named(parts.tensors, parts.encoder + kProjection, source);
+  const std::pair sizes{projection.dim() > 0 ? projection.size(0) : 0,
+                        count_below(parts.tensors, parts.encoder + "blocks.")};
   return std::find(kEncoders.begin(), kEncoders.end(), sizes) != kEncoders.end() &&
-         count_below(vjepa2_part(checkpoint, "predictor", rope, source), released.predictor_list) ==
-             released.predictor_entries;
+         count_below(parts.tensors, released.predictor_list) == released.predictor_entries;
 }
 
 nn::PositionKind positions_of_clips(const io::NamedTensors& checkpoint,
@@ -280,7 +316,7 @@ nn::PositionKind positions_of_clips(const io::NamedTensors& checkpoint,
 bool extrinsics_of(const io::NamedTensors& predictor, const VJepa2FileOptions& given,
                    std::string_view source) {
   if (given.extrinsics) return *given.extrinsics;
-  const std::string bias = "extrinsics_encoder.bias";
+  const std::string bias = "predictor.extrinsics_encoder.bias";
   const bool trained = std::any_of(predictor.begin(), predictor.end(), [&](const auto& item) {
     return item.first == bias && has_numbers(item.second);
   });
@@ -304,22 +340,22 @@ VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_
           ErrorCategory::invalid_option,
           std::string(source) + ": an encoder of single pictures has added positions, not rope");
   e.positions = p.positions =
-      pictures
-          ? given.positions.value_or(nn::PositionKind::sincos)
-          : positions_of_clips(checkpoint, given, {"mask_tokens.", kReleasedMaskTokens}, source);
-  describe_encoder(e,
-                   vjepa2_part(checkpoint, encoder_part(checkpoint, source), e.positions, source),
-                   image_size, source);
+      pictures ? given.positions.value_or(nn::PositionKind::sincos)
+               : positions_of_clips(checkpoint, given,
+                                    {"predictor.mask_tokens.", kReleasedMaskTokens}, source);
+  const ReadParts parts(checkpoint, encoder_part(checkpoint, source), e.positions, p.positions,
+                        source);
+  SizeFaults faults;
+  describe_encoder(e, parts, image_size, source, faults);
+  describe_predictor(p, e.width, parts.tensors, source, faults);
+  const std::string mask_tokens = "predictor.mask_tokens.";
+  p.mask_tokens = count_below(parts.tensors, mask_tokens);
+  for (int64_t i = 0; i < p.mask_tokens; ++i)
+    expect_tensor(parts.tensors, mask_tokens + std::to_string(i), {1, 1, p.width}, source,
+                  kFromOthers, &faults);
+  throw_if_any_fault<VJepa2>(faults, options, parts, source);
   e.heads = pictures ? heads_of("encoder", e.width, heads.encoder, kIJepaHeads, source)
                      : heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
-  const auto predictor = vjepa2_part(checkpoint, "predictor", p.positions, source);
-  p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
-  p.depth = count_below(predictor, "predictor_blocks.");
-  p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
-  p.mask_tokens = count_below(predictor, "mask_tokens.");
-  for (int64_t i = 0; i < p.mask_tokens; ++i)
-    expect_tensor(predictor, "mask_tokens." + std::to_string(i), {1, 1, p.width}, source);
-  check_predictor(p, e.width, predictor, source);
   const auto told = pictures && heads.predictor == 0 ? e.heads : heads.predictor;
   p.heads = heads_of("predictor", p.width, told, kPredictorHeads, source);
   options.image = vjepa2_evaluation_pictures(e.image_height);
@@ -332,22 +368,22 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
   VJepa2AcOptions options;
   auto& e = options.encoder;
   e.positions = positions_of_clips(
-      checkpoint, given, {"predictor_blocks.", nn::FrameCausalPredictorOptions().depth}, source);
-  describe_encoder(e,
-                   vjepa2_part(checkpoint, encoder_part(checkpoint, source), e.positions, source),
-                   image_size, source);
-  e.heads = heads_of("encoder", e.width, given.heads.encoder, kEncoderHeads, source);
+      checkpoint, given, {"predictor.predictor_blocks.", nn::FrameCausalPredictorOptions().depth},
+      source);
   auto& p = options.predictor;
-  const auto predictor = vjepa2_part(checkpoint, "predictor", p.positions, source);
-  p.width = extent(predictor, "predictor_embed.weight", 2, 0, source);
-  p.depth = count_below(predictor, "predictor_blocks.");
-  p.mlp_width = extent(predictor, "predictor_blocks.0.mlp.fc1.weight", 2, 0, source);
-  p.action_width = extent(predictor, "action_encoder.weight", 2, 1, source);
-  expect_tensor(predictor, "action_encoder.weight", {p.width, p.action_width}, source);
-  check_predictor(p, e.width, predictor, source);
-  p.extrinsics = extrinsics_of(predictor, given, source);
+  const ReadParts parts(checkpoint, encoder_part(checkpoint, source), e.positions, p.positions,
+                        source);
+  SizeFaults faults;
+  describe_encoder(e, parts, image_size, source, faults);
+  describe_predictor(p, e.width, parts.tensors, source, faults);
+  constexpr std::string_view kActions = "predictor.action_encoder.weight";
+  p.action_width = extent(parts.tensors, kActions, 2, 1, source);
+  expect_tensor(parts.tensors, kActions, {p.width, p.action_width}, source, kFromOthers, &faults);
+  throw_if_any_fault<VJepa2Ac>(faults, options, parts, source);
+  e.heads = heads_of("encoder", e.width, given.heads.encoder, kEncoderHeads, source);
+  p.extrinsics = extrinsics_of(parts.tensors, given, source);
   p.heads = heads_of("predictor", p.width, given.heads.predictor, kPredictorHeads, source);
-  options.image.size = image_size;
+  options.image.size = e.image_height;
   options.image.max_aspect = kVJepa2AcAspect;
   require_valid(options);
   return options;

@@ -66,11 +66,17 @@ std::shared_ptr<AttentiveProbe> load_vjepa2_probe(const io::NamedTensors& file,
   probe.pooler.heads = options.heads;
   probe.pooler.mlp_width =
       extent(tensors, "pooler.cross_attention_block.mlp.fc1.weight", 2, 0, source);
+  SizeFaults faults;
   expect_blocks(tensors, "pooler.blocks.", probe.pooler.self_attention, width,
-                probe.pooler.mlp_width, source);
-  expect_tensor(tensors, "pooler.cross_attention_block.xattn.kv.weight", {2 * width, width},
-                source);
-  expect_tensor(tensors, "linear.weight", {probe.outputs, width}, source);
+                probe.pooler.mlp_width, source, kFromOthers, &faults);
+  expect_tensor(tensors, "pooler.cross_attention_block.xattn.kv.weight", {2 * width, width}, source,
+                kFromOthers, &faults);
+  expect_tensor(tensors, "linear.weight", {probe.outputs, width}, source, kFromOthers, &faults);
+  faults.throw_if_any(tensors, source, [&] {
+    auto sized = probe;
+    sized.pooler.heads = 1;  // no name hangs on them
+    return nn::state_dict(AttentiveProbe(width, sized, std::nullopt));
+  });
   if (probe.pooler.mlp_width == AttentiveProbeOptions().pooler.hidden(width))
     probe.pooler.mlp_width = 0;
   auto loaded = std::make_shared<AttentiveProbe>(width, probe, std::nullopt);

@@ -116,14 +116,15 @@ Checkpoint read_checkpoint(const fs::path& path) {
 
 bool has_checkpoint(const fs::path& folder) { return !checkpoints(folder).empty(); }
 
-std::optional<Checkpoint> read_newest_checkpoint(const fs::path& folder) {
+std::optional<Checkpoint> read_newest_checkpoint(const fs::path& folder, OnDamage damage) {
   const auto found = checkpoints(folder);
   for (const auto& path : found) {
     try {
       return read_checkpoint(path);
     } catch (const Error& problem) {
       if (problem.category() == ErrorCategory::unsupported) throw;
-      log(LogLevel::warning, fmt::format("skipping {}", problem.what()));
+      if (damage == OnDamage::warn)
+        log(LogLevel::warning, fmt::format("skipping {}", problem.what()));
     }
   }
   require(found.empty(), ErrorCategory::bad_file,

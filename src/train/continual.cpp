@@ -8,12 +8,13 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "foresight/data/statistics.hpp"
-
 namespace foresight::train {
 namespace {
 
 constexpr double kLargestShift = 0.5, kLargestSpread = 2.0, kMostOutside = 0.01;
+// Of a column that never varied: another way of writing a number is no change.
+constexpr double kSameValue = 1e-6;
+constexpr const char* kNeverVaried = "never_varied";  // in a bundle's provenance
 
 nlohmann::json finite_or_null(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
@@ -26,6 +27,43 @@ void warn_of(std::vector<std::string>& warnings, const std::string& what, double
         fmt::format("{}: the mean lies {:.2f} standard deviations away", what, shift));
   if (spread > kLargestSpread || spread < 1 / kLargestSpread)
     warnings.push_back(fmt::format("{}: the spread is {:.2f} times what it was", what, spread));
+}
+
+void warn_of(std::vector<std::string>& warnings, const ColumnDrift& column) {
+  if (!column.never_varied) return warn_of(warnings, column.column, column.shift, column.spread);
+  if (column.shift != 0 || column.spread != 0)
+    warnings.push_back(
+        fmt::format("{}: never varied in the training data; here its mean is {:.3g} away from that "
+                    "value, its standard deviation {:.3g}",
+                    column.column, column.shift, column.spread));
+}
+
+// A column with `seen` mean and std, in units of what the model has.
+ColumnDrift drift_of(const std::string& column, double seen_mean, double seen_std, double mean,
+                     double std, bool never_varied) {
+  const double shift = seen_mean - mean;
+  if (never_varied) {
+    const double same = kSameValue * std::max(1.0, std::abs(mean));
+    return {.column = column,
+            .shift = std::abs(shift) > same ? shift : 0.0,
+            .spread = seen_std > same ? seen_std : 0.0,
+            .never_varied = true};
+  }
+  // 1 is also what a column that never changed was given: it may well go on so.
+  const bool goes_on = seen_std == 0 && std == 1;
+  return {.column = column, .shift = shift / std, .spread = goes_on ? 1.0 : seen_std / std};
+}
+
+bool holds(const std::vector<int64_t>& places, std::size_t i) {
+  return std::find(places.begin(), places.end(), static_cast<int64_t>(i)) != places.end();
+}
+
+std::vector<int64_t> places_told(const nlohmann::json& told, const char* kind) {
+  std::vector<int64_t> places;
+  if (const auto list = told.find(kind); list != told.end() && list->is_array())
+    for (const auto& place : *list)
+      if (place.is_number_integer()) places.push_back(place.get<int64_t>());
+  return places;
 }
 
 double limit(const std::vector<double>& limits, std::size_t i, double open) {
@@ -80,18 +118,42 @@ int64_t Continuation::replayed(int64_t batch, int64_t processes) const {
 std::vector<std::string> DataDrift::warnings() const {
   std::vector<std::string> found;
   for (const auto& column : actions) {
-    warn_of(found, column.column, column.shift, column.spread);
+    warn_of(found, column);
     if (column.outside > kMostOutside)
       found.push_back(fmt::format("{}: {:.0f} % of the actions are outside the model's limits",
                                   column.column, 100 * column.outside));
   }
-  for (const auto& column : states) warn_of(found, column.column, column.shift, column.spread);
+  for (const auto& column : states) warn_of(found, column);
   if (std::isfinite(latent_shift)) warn_of(found, "latents", latent_shift, latent_spread);
   return found;
 }
 
-std::vector<ColumnDrift> action_drift(const ActionSpace& space, const data::Dataset& dataset,
+std::optional<ConstantColumns> constant_columns_told(const nlohmann::json& provenance) {
+  if (!provenance.is_object()) return std::nullopt;
+  const auto told = provenance.find(kNeverVaried);
+  if (told == provenance.end() || !told->is_object()) return std::nullopt;
+  return ConstantColumns{places_told(*told, "actions"), places_told(*told, "states")};
+}
+
+void tell_constant_columns(nlohmann::json& provenance, const ConstantColumns& constant) {
+  provenance[kNeverVaried] = {{"actions", constant.actions}, {"states", constant.states}};
+}
+
+std::vector<int64_t> constant_columns(const data::Dataset& dataset,
+                                      const std::vector<std::string>& columns,
+                                      const std::vector<double>& std, data::LastRow last_row,
                                       const std::vector<int64_t>& episodes) {
+  std::vector<int64_t> places;
+  if (columns.empty() || std::find(std.begin(), std.end(), 1.0) == std.end()) return places;
+  const auto seen = data::column_statistics(dataset, columns, last_row, episodes);
+  for (std::size_t i = 0; i < std::min(columns.size(), std.size()); ++i)
+    if (std[i] == 1 && seen.min[i] == seen.max[i]) places.push_back(static_cast<int64_t>(i));
+  return places;
+}
+
+std::vector<ColumnDrift> action_drift(const ActionSpace& space, const data::Dataset& dataset,
+                                      const std::vector<int64_t>& episodes,
+                                      const std::optional<ConstantColumns>& constant) {
   const auto& columns = dataset.action_columns();
   require(space.discrete || static_cast<int64_t>(columns.size()) == space.dim,
           ErrorCategory::invalid_argument,
@@ -101,9 +163,9 @@ std::vector<ColumnDrift> action_drift(const ActionSpace& space, const data::Data
   if (space.discrete) return drift;  // symbols have no mean
   const auto seen = data::column_statistics(dataset, columns, data::LastRow::exclude, episodes);
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    const double std = limit(space.std, i, 1.0);
-    drift.push_back({columns[i], (seen.mean[i] - limit(space.mean, i, 0.0)) / std,
-                     seen.std[i] / std, part_outside(space, i, dataset, episodes)});
+    drift.push_back(drift_of(columns[i], seen.mean[i], seen.std[i], limit(space.mean, i, 0.0),
+                             limit(space.std, i, 1.0), constant && holds(constant->actions, i)));
+    drift.back().outside = part_outside(space, i, dataset, episodes);
   }
   return drift;
 }
@@ -112,17 +174,14 @@ std::vector<ColumnDrift> state_drift(const data::Dataset& dataset,
                                      const std::vector<std::string>& columns,
                                      const std::vector<double>& mean,
                                      const std::vector<double>& std,
-                                     const std::vector<int64_t>& episodes) {
+                                     const std::vector<int64_t>& episodes,
+                                     const std::optional<ConstantColumns>& constant) {
   std::vector<ColumnDrift> drift;
   if (columns.empty()) return drift;
   const auto seen = data::column_statistics(dataset, columns, data::LastRow::include, episodes);
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    const double spread = limit(std, i, 1.0);
-    // 1 is what a column that never changed was given: it may well go on so.
-    const bool constant = seen.std[i] == 0 && spread == 1;
-    drift.push_back({columns[i], (seen.mean[i] - limit(mean, i, 0.0)) / spread,
-                     constant ? 1.0 : seen.std[i] / spread, 0.0});
-  }
+  for (std::size_t i = 0; i < columns.size(); ++i)
+    drift.push_back(drift_of(columns[i], seen.mean[i], seen.std[i], limit(mean, i, 0.0),
+                             limit(std, i, 1.0), constant && holds(constant->states, i)));
   return drift;
 }
 
@@ -148,7 +207,8 @@ nlohmann::json to_json(const ContinualReport& report) {
       list.push_back({{"column", column.column},
                       {"shift", finite_or_null(column.shift)},
                       {"spread", finite_or_null(column.spread)},
-                      {"outside", column.outside}});
+                      {"outside", column.outside},
+                      {"never_varied", column.never_varied}});
     return list;
   };
   return {{"drift",

@@ -47,8 +47,8 @@ bool is_built_in(Transport transport) {
 
 std::shared_ptr<ProcessGroup> join_processes(const Launch& launch, const ProcessGroupOptions&) {
   throw Error(ErrorCategory::unsupported,
-              fmt::format("training on {} processes: this foresight was built without c10d's Gloo. "
-                          "Install its headers (Debian, Ubuntu: libgloo-dev) and configure again",
+              fmt::format("{} process(es) over c10d: this foresight was built without its Gloo. "
+                          "Install the headers (Debian, Ubuntu: libgloo-dev) and configure again",
                           launch.world_size));
 }
 
@@ -108,6 +108,8 @@ class C10dGroup final : public ProcessGroup {
                                          rank(), world_size(), problem.what()));
     }
   }
+
+  std::string backend() const override { return backend_->getBackendName(); }
 
   Wait start_sum(const Tensor& tensor) override {
     require(tensor.is_contiguous(), ErrorCategory::invalid_argument,

@@ -7,7 +7,7 @@
 
 namespace foresight::train {
 
-/// ProcessGroup::connect() for two processes or more, options being valid.
+/// ProcessGroup::connect() where processes exchange, options being valid.
 std::shared_ptr<ProcessGroup> join_processes(const Launch& launch,
                                              const ProcessGroupOptions& options);
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "before_after.hpp"
 #include "elapsed.hpp"
@@ -33,36 +34,6 @@ nlohmann::json planner_defaults(const LearnOptions& options, bool with_critic) {
   planner.control.replan_steps = options.windows.stride;
   return write_options(planner);
 }
-
-}  // namespace
-
-std::vector<std::string> LearnOptions::validate() const {
-  const bool held_out = validation > 0 || !validation_split.empty();
-  return Rules("LearnOptions")
-      .nested("model", model.validate())
-      .nested("windows", windows.validate())
-      .nested("loader", loader.validate())
-      .nested("cache", cache.validate())
-      .nested("augmentation", augmentation.validate())
-      .nested("training", training.validate())
-      .nested("critic", critic.validate())
-      .nested("critic_task", critic_task.validate())
-      .nested("critic_training", critic_training.validate())
-      .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
-      .check(validation_batches >= 1, "validation_batches", static_cast<double>(validation_batches),
-             "must be >= 1")
-      .check(seed >= 0, "seed", static_cast<double>(seed), "must be >= 0")
-      .check(windows.frames > model.predicted_steps, "windows.frames",
-             static_cast<double>(windows.frames),
-             fmt::format("must be > model.predicted_steps = {}", model.predicted_steps))
-      .check(held_out || training.keep != Keep::lowest_loss, "validation", validation,
-             "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
-      .check(held_out || critic_training.keep != Keep::lowest_loss, "validation", validation,
-             "must be > 0 for critic_training.keep = lowest_loss")
-      .problems();
-}
-
-namespace {
 
 // What the model's one-step errors are on `episodes`, frames one block apart.
 SurpriseCalibration surprise_on(const WorldModel& model, const data::FrameCache& frames,
@@ -148,6 +119,7 @@ class Learning {
   RunLock lock_;
   FamilyData data_;
   io::BundleConfig origin_;
+  std::optional<ConstantColumns> constant_;  // none: of a bundle that does not tell
   std::shared_ptr<models::Jepa> model_;
   std::shared_ptr<models::ValueCritic> critic_;
   LearnResult result_;
@@ -182,6 +154,9 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
 
 void Learning::start_from_data() {
   options_.model.action = data_action_space(data_.dataset(), options_, data_.split().train);
+  constant_ = {.actions = constant_columns(data_.dataset(), data_.dataset().action_columns(),
+                                           options_.model.action.std, data::LastRow::exclude,
+                                           data_.split().train)};
   options_.critic.latent = options_.model.latent;
   require_valid(options_);
   model_ = std::make_shared<models::Jepa>(options_.model, seed_);
@@ -196,6 +171,7 @@ void Learning::start_from_bundle() {
   model_ = models::read_jepa(bundle);
   critic_ = models::read_value_critic(bundle);
   origin_ = bundle.config;
+  constant_ = constant_columns_told(origin_.provenance);
   options_.model = model_->options();
   require_stride_of_bundle(options_.windows, options_.model.action);
   if (critic_) options_.critic = critic_->options();
@@ -203,7 +179,7 @@ void Learning::start_from_bundle() {
   require_valid(options_);
   // Whatever does not fit is told before anything is written.
   result_.continual.emplace().drift.actions =
-      action_drift(options_.model.action, data_.dataset(), data_.split().train);
+      action_drift(options_.model.action, data_.dataset(), data_.split().train, constant_);
 }
 
 // Deviation and covariance are those of a batch.
@@ -315,6 +291,7 @@ nlohmann::json Learning::provenance() const {
   provenance["world_model"] = run_summary(result_.world_model);
   if (result_.critic.step > 0) provenance["critic"] = run_summary(result_.critic);
   tell_skipped(provenance, result_);
+  if (constant_) tell_constant_columns(provenance, *constant_);
   if (hooks_.continuation != nullptr) provenance["continued_from"] = origin_.provenance;
   return provenance;
 }

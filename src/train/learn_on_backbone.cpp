@@ -105,11 +105,28 @@ std::shared_ptr<models::VJepa2Ac> new_arm_model(const VJepa2AcLearnOptions& aske
 
 // Columns that the model normalises by statistics that it keeps.
 std::vector<ColumnDrift> proprio_drift(const models::ProprioOptions& proprio,
-                                       const FamilyData& data) {
+                                       const FamilyData& data,
+                                       const std::optional<ConstantColumns>& constant) {
   if (proprio.dim == 0) return {};
   const auto& columns = data.dataset().state_columns();
   require_columns("dino_wm", data.dataset(), proprio.dim);
-  return state_drift(data.dataset(), columns, proprio.mean, proprio.std, data.split().train);
+  return state_drift(data.dataset(), columns, proprio.mean, proprio.std, data.split().train,
+                     constant);
+}
+
+// What the statistics of a new model were taken from without any change; of one that learns on, as
+// its bundle tells.
+std::optional<ConstantColumns> constant_of(const models::DinoWmOptions& model,
+                                           const FamilyData& data,
+                                           const std::optional<io::Bundle>& origin) {
+  if (origin) return constant_columns_told(origin->config.provenance);
+  const auto& dataset = data.dataset();
+  const auto& learned = data.split().train;
+  const auto states = model.proprio.dim > 0 ? dataset.state_columns() : std::vector<std::string>();
+  return ConstantColumns{
+      constant_columns(dataset, dataset.action_columns(), model.action.std, data::LastRow::exclude,
+                       learned),
+      constant_columns(dataset, states, model.proprio.std, data::LastRow::include, learned)};
 }
 
 }  // namespace
@@ -143,10 +160,12 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
                                              static_cast<std::uint64_t>(options.seed));
     models::load_backbone(*model, backbone.tensors, options.backbone, io::Placement::share);
   }
+  const auto constant = constant_of(model->options(), data, origin);
   DataDrift drift;
   if (origin) {
-    drift.actions = action_drift(model->options().action, data.dataset(), data.split().train);
-    drift.states = proprio_drift(model->options().proprio, data);
+    drift.actions =
+        action_drift(model->options().action, data.dataset(), data.split().train, constant);
+    drift.states = proprio_drift(model->options().proprio, data, constant);
   }
   model->to(device);
   data.show(&model->options().image);
@@ -159,8 +178,10 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
   DinoWmTask task(model, data.task_data(model->options().action, device),
                   feature_cache_of(encode, device, options, options.features));
   const auto planner = every_block(AgentOptions::dino_wm(), options.windows.stride);
+  auto provenance = backbone_provenance(options.backbone, *encoder, data, origin);
+  if (constant) tell_constant_columns(provenance, *constant);
   auto result = run.train(
-      task, backbone_provenance(options.backbone, *encoder, data, origin),
+      task, provenance,
       [&](const fs::path& path, nlohmann::json provenance) {
         auto config = models::dino_wm_bundle_config(*model);
         config.planner = kept_planner(origin, write_options(planner));

@@ -2,6 +2,8 @@
 // Rules and presets of the trainings of train/learn_family.hpp, and the presets of train/learn.hpp.
 #include "foresight/train/learn_family.hpp"
 
+#include <fmt/format.h>
+
 namespace foresight::train {
 namespace {
 
@@ -185,7 +187,43 @@ std::vector<std::string> EbJepaLearnOptions::validate() const {
       .nested("task", task.validate())
       .check(training.optimizer.clip == 0, "training.optimizer.clip", training.optimizer.clip,
              "must be 0: task.clip is the limit of encoder and of predictor")
+      .check(training.activations == Activations::keep, "training.activations",
+             enum_name(training.activations),
+             "must be keep: its networks have no block that can be recomputed")
       .nested("training", training.validate())
+      .problems();
+}
+
+std::vector<std::string> LearnOptions::validate() const {
+  const bool held_out = validation > 0 || !validation_split.empty();
+  return Rules("LearnOptions")
+      .nested("model", model.validate())
+      .nested("windows", windows.validate())
+      .nested("loader", loader.validate())
+      .nested("cache", cache.validate())
+      .nested("augmentation", augmentation.validate())
+      .nested("training", training.validate())
+      .nested("critic", critic.validate())
+      .nested("critic_task", critic_task.validate())
+      .nested("critic_training", critic_training.validate())
+      .check(validation >= 0 && validation < 1, "validation", validation, "must be in [0, 1)")
+      .check(validation_batches >= 1, "validation_batches", static_cast<double>(validation_batches),
+             "must be >= 1")
+      .check(seed >= 0, "seed", static_cast<double>(seed), "must be >= 0")
+      .check(windows.frames > model.predicted_steps, "windows.frames",
+             static_cast<double>(windows.frames),
+             fmt::format("must be > model.predicted_steps = {}", model.predicted_steps))
+      .check(held_out || training.keep != Keep::lowest_loss, "validation", validation,
+             "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
+      .check(held_out || critic_training.keep != Keep::lowest_loss, "validation", validation,
+             "must be > 0 for critic_training.keep = lowest_loss")
+      .check(
+          model.encoder == models::EncoderKind::vit ||
+              model.predictor == models::PredictorKind::adaln ||
+              training.activations == Activations::keep,
+          "training.activations", enum_name(training.activations),
+          "must be keep: model.encoder = cnn and model.predictor = mlp have no block that can be "
+          "recomputed")
       .problems();
 }
 

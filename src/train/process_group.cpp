@@ -21,6 +21,7 @@ namespace {
 class Alone final : public ProcessGroup {
  public:
   explicit Alone(const Launch& launch) : ProcessGroup(launch, 0) {}
+  std::string backend() const override { return "none"; }
   Wait start_sum(const Tensor&) override {
     return [] {};
   }
@@ -159,7 +160,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const Launch& launch,
                                                     const ProcessGroupOptions& options) {
   require_valid(launch);
   require_valid(options);
-  if (launch.world_size == 1) return std::make_shared<Alone>(launch);
+  if (launch.world_size == 1 && options.transport == Transport::automatic)
+    return std::make_shared<Alone>(launch);
   return join_processes(launch, options);
 }
 

@@ -35,7 +35,9 @@ TrainResult train(Task& task, const TrainOptions& options, const RunFolder& fold
 
 int64_t resume_step(const RunFolder& folder, const std::string& task) {
   if (!folder.resume) return 0;
-  const auto checkpoint = read_newest_checkpoint(checkpoint_folder(folder, task));
+  // train() warns of those that are damaged.
+  const auto checkpoint =
+      read_newest_checkpoint(checkpoint_folder(folder, task), OnDamage::say_nothing);
   return checkpoint ? checkpoint->step : 0;
 }
 

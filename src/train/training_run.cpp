@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <exception>
+
 #include "elapsed.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/nn/autocast.hpp"
@@ -21,6 +23,16 @@ std::string first_non_finite_gradient(const torch::nn::Module& module) {
       return fmt::format(", first in '{}'", item.key());
   }
   return "";
+}
+
+std::string message_of(const std::exception_ptr& problem) {
+  try {
+    std::rethrow_exception(problem);
+  } catch (const std::exception& told) {
+    return told.what();
+  } catch (...) {
+    return "";
+  }
 }
 
 }  // namespace
@@ -178,12 +190,15 @@ TrainResult TrainingRun::run(ProgressStyle style) {
     }
     if (result_.outcome == Outcome::finished) evaluate(true, options_.success_every > 0);
   } catch (...) {
-    // Keep the last whole step. If that fails too, the first problem is still the one to tell.
+    // Keep the last whole step. If that fails too, the first problem is still the one to tell, and
+    // the second where it is another one: a disk is full twice.
+    const auto first_problem = message_of(std::current_exception());
     try {
       restore_buffers();
       save();
     } catch (const std::exception& problem) {
-      log(LogLevel::error, fmt::format("no checkpoint either: {}", problem.what()));
+      if (problem.what() != first_problem)
+        log(LogLevel::error, fmt::format("no checkpoint either: {}", problem.what()));
     }
     throw;
   }

@@ -42,6 +42,9 @@ void add_probes(Report& report, const RunReport& run);
 void add_collapse(Report& report, const RunReport& run);
 void add_imagination(Report& report, const RunReport& run);
 
+// What learning on from a bundle did (report_learned_on.cpp).
+void add_learned_on(Report& report, const RunReport& run);
+
 // What planning makes of it (report_planning.cpp).
 void add_plans(Report& report, const RunReport& run);
 void add_success(Report& report, const RunReport& run);

@@ -88,12 +88,19 @@ struct Chapter {
   void (*add)(Report&, const RunReport&);
 };
 constexpr Chapter kChapters[] = {
-    {"Success", add_success},         {"Plans", add_plans},
-    {"Imagination", add_imagination}, {"Latent space", add_latent},
-    {"Linear probes", add_probes},    {"Collapse", add_collapse},
-    {"Losses", add_losses},           {"Trade-offs", add_trade_offs},
-    {"Timings", add_timings},         {"Incidents", add_incidents},
-    {"Data set", add_data},           {"Configuration", add_configuration},
+    {"Success", add_success},
+    {"Plans", add_plans},
+    {"Imagination", add_imagination},
+    {"Latent space", add_latent},
+    {"Linear probes", add_probes},
+    {"Collapse", add_collapse},
+    {"Losses", add_losses},
+    {"Learning on", add_learned_on},
+    {"Trade-offs", add_trade_offs},
+    {"Timings", add_timings},
+    {"Incidents", add_incidents},
+    {"Data set", add_data},
+    {"Configuration", add_configuration},
     {"Reproduce", add_commands},
 };
 

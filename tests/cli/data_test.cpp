@@ -29,11 +29,56 @@ TEST_CASE("inspect describes recordings of other projects and writes a contact s
   CHECK(fs::file_size(sheet) > 500);
 }
 
+TEST_CASE("inspect says how much it looked at, and that its verdict is of the frames looked at") {
+  const auto inspected = [](const char* set, const std::string& options) {
+    return foresight_command("inspect " + (test::recordings() / "tworoom" / set).string() +
+                             " --saturated 1" + options);
+  };
+  const auto many = inspected("folder", " --frames 60");
+  INFO(many.output);
+  REQUIRE(many.code == 0);
+  CHECK(many.output.find("frames: 60 of 14227 looked at, ") != std::string::npos);
+  CHECK(many.output.find("; in 12 of 240 episodes\n") != std::string::npos);
+  const std::string good = "verdict: nothing found that would spoil training";
+  CHECK(inspected("native224", "").output.find(good + "\n") != std::string::npos);
+  CHECK(inspected("native224", " --frames 30").output.find(good + ", of the frames looked at\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("inspect refuses a contact sheet of another kind than PNG before it reads anything") {
+  const TemporaryFolder folder;
+  const auto sheet = folder / "sheet.jpg";
+  const auto done = foresight_command("inspect " + (test::recordings() / "tworoom").string() +
+                                      "/native224 --sheet " + sheet.string());
+  INFO(done.output);
+  CHECK(done.code == 2);
+  CHECK(done.output.find("--sheet " + sheet.string() + ": ") != std::string::npos);
+  CHECK(done.output.find("ends in .png") != std::string::npos);
+  CHECK(done.output.find("episodes") == std::string::npos);
+  CHECK_FALSE(fs::exists(sheet));
+}
+
 TEST_CASE("inspect of nothing lists what was looked for") {
   TemporaryFolder folder;
   const auto done = foresight_command("inspect " + folder.path().string());
   CHECK(done.code == 1);
   CHECK(done.output.find("meta/info.json") != std::string::npos);
+}
+
+TEST_CASE("inspect of one file of a data set says which folder to give") {
+  const auto sets = test::recordings() / "tworoom";
+  for (const char* file :
+       {"folder/episode_0001.csv", "swm/folder/ep_len.npz", "lerobot_v21/meta/info.json",
+        "lerobot_v21/data/chunk-000/episode_000000.parquet"}) {
+    INFO(file);
+    const auto done = foresight_command("inspect " + (sets / file).string());
+    INFO(done.output);
+    CHECK(done.code == 1);
+    const auto set = std::string(file).substr(0, std::string(file).find('/'));
+    CHECK(done.output.find("is one file of the data set") != std::string::npos);
+    CHECK(done.output.find("/" + set) != std::string::npos);
+    CHECK(done.output.find("opened by its folder") != std::string::npos);
+  }
 }
 
 TEST_CASE("convert writes a folder that opens, and refuses to write over it") {

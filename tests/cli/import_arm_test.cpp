@@ -174,7 +174,7 @@ TEST_CASE("added positions of clips are read, asked for, or left out aloud") {
   CHECK(read->options().encoder.frames == 8);
   check_same(nn::state_dict(*read), nn::state_dict(*model));
   fs::remove_all(import.path("bundle"));
-  import.refused(" --image_size 48 --positions sincos", 1, "'pos_embed' has 16 places");
+  import.refused(" --image_size 48 --positions sincos", 1, "'encoder.pos_embed' has 16 places");
 
   const auto turned = import.run(" --image_size 32 --positions rope");
   CHECK(turned.code == 0);
@@ -193,6 +193,81 @@ TEST_CASE("added positions of clips are read, asked for, or left out aloud") {
   const auto other = import.run(" --image_size 64");
   CHECK(other.code == 0);
   CHECK_THAT(other.output, Catch::Contains(doubt));
+}
+
+TEST_CASE("an original V-JEPA 2 of several types goes back bit by bit, in its own layout") {
+  const auto own = nn::state_dict(*small_clips(nn::PositionKind::rope));
+  for (const auto type : {at::kBFloat16, at::kFloat8_e5m2}) {
+    INFO(c10::toString(type));
+    const Import import("vjepa2");
+    const auto given = mixed_types(own, type);
+    auto checkpoint = given;
+    for (auto& [name, tensor] : checkpoint)
+      if (name.starts_with("encoder.")) name = "target_" + name;
+    import.write(wrapped(checkpoint));
+    import.done(" --image_size 32");
+    const auto exported = [&](const std::string& layout) {
+      const auto result = foresight_command("export " + import.path("bundle") + layout + " --out " +
+                                            import.path("back.safetensors"));
+      INFO(result.output);
+      REQUIRE(result.code == 0);
+      return result.output;
+    };
+    for (const std::string layout : {"", " --layout original"}) {
+      exported(layout);
+      check_same(io::SafeTensors::open(import.path("back.safetensors")).tensors(), given);
+    }
+    CHECK_THAT(exported(" --layout transformers"), Catch::Contains("types: float32"));
+  }
+}
+
+TEST_CASE("numbers that an imported file's type does not hold are exported as they are") {
+  const Import import("vjepa2");
+  auto given = nn::state_dict(*small_clips(nn::PositionKind::rope));
+  for (auto& [name, tensor] : given) tensor = tensor.to(at::kBFloat16);
+  import.write(given);
+  auto bundle = import.done(" --image_size 32");
+  auto changed = bundle.model_tensors();
+  const auto name = changed.front().first;
+  changed.front().second = changed.front().second + 0.001;
+  io::write_bundle(import.path("other"), bundle.config, changed);
+  const auto exported = foresight_command("export " + import.path("other") + " --out " +
+                                          import.path("back.safetensors"));
+  CHECK_THAT(exported.output, Catch::Contains("1 tensors stay float32"));
+  for (auto& [key, tensor] : given)
+    if (key == name) tensor = changed.front().second;
+  check_same(io::SafeTensors::open(import.path("back.safetensors")).tensors(), given);
+}
+
+TEST_CASE("what an import of an original V-JEPA 2 leaves out is said") {
+  const Import import("vjepa2");
+  auto checkpoint = nn::state_dict(*small_clips(nn::PositionKind::rope));
+  for (const auto* name : {"ema_predictor.a", "ema_predictor.b", "extra_head.w"})
+    checkpoint.emplace_back(name, at::zeros({3}));
+  import.write(wrapped(checkpoint));
+  CHECK_THAT(import.run(" --image_size 32").output,
+             Catch::Contains("left out: 2 tensors of 'ema_predictor.'") &&
+                 Catch::Contains("left out: 1 tensors of 'extra_head.'") &&
+                 !Catch::Contains("tensors of 'encoder.'"));
+}
+
+TEST_CASE("sizes of pictures that no clip has are refused by their flag or setting") {
+  const Import import("vjepa2");
+  import.write(nn::state_dict(*small_clips(nn::PositionKind::rope)));
+  import.refused(" --image_size -5", 2, "--image_size");
+  import.refused(" --image_size 40", 2, "image_size = 40 is no multiple of the patch");
+  import.refused(" --image_size 100000000", 2, "image_size = 100000000 makes");
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
+  fs::create_directory(import.path("hf"));
+  fs::copy_file(source / "model.safetensors", import.path("hf/model.safetensors"));
+  auto config = io::read_json(source / "config.json");
+  config["crop_size"] = 1 << 24;
+  io::write_json(import.path("hf/config.json"), config);
+  const auto folder =
+      foresight_command("import vjepa2 " + import.path("hf") + " --out " + import.path("bundle"));
+  CHECK(folder.code == 2);
+  CHECK_THAT(folder.output, Catch::Contains("crop_size = 16777216 makes"));
+  CHECK_FALSE(fs::exists(import.path("bundle")));
 }
 
 TEST_CASE("a file without an encoder's part or a predictor is told what is needed") {

@@ -140,6 +140,33 @@ TEST_CASE("half-width weights of an encoder that computes in float32 go back as 
   }
 }
 
+TEST_CASE("weights of several types in a Hugging Face folder go back as they came") {
+  const fs::path checkpoints = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints";
+  for (const auto& [family, name] :
+       {std::pair{"vit", "vit"}, std::pair{"vit", "dinov2_with_registers"},
+        std::pair{"vjepa2", "vjepa2"}})
+    for (const auto type : {at::kBFloat16, at::kHalf, at::kFloat8_e4m3fn}) {
+      INFO(name << " " << c10::toString(type));
+      const TemporaryFolder folder;
+      fs::create_directory(folder / "hf");
+      fs::copy_file(checkpoints / name / "config.json", folder / "hf" / "config.json");
+      const auto tensors = mixed_types(
+          io::SafeTensors::open(checkpoints / name / "model.safetensors").tensors(), type);
+      io::write_safetensors(folder / "hf" / "model.safetensors", tensors);
+      const auto bundle = (folder / "bundle").string(),
+                 file = (folder / "back.safetensors").string();
+      const std::string statistics = "0.5,0.4,0.3",
+                        flag = family == std::string("vit") ? " --image." : " --image_";
+      const auto imported = foresight_command("import " + std::string(family) + " " +
+                                              (folder / "hf").string() + " --out " + bundle + flag +
+                                              "mean " + statistics + flag + "std " + statistics);
+      INFO(imported.output);
+      REQUIRE(imported.code == 0);
+      REQUIRE(foresight_command("export " + bundle + " --out " + file).code == 0);
+      check_same(io::SafeTensors::open(file).tensors(), tensors);
+    }
+}
+
 TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json") {
   const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/dinov2_with_registers";
   const TemporaryFolder folder;

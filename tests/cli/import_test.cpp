@@ -193,6 +193,31 @@ TEST_CASE("an EB-JEPA comes from a compiled model's weights and goes back under 
   CHECK_FALSE(fs::exists(folder / "other"));
 }
 
+TEST_CASE("an EB-JEPA of several types goes back bit by bit") {
+  models::EbJepaOptions options;
+  options.image_size = 13;
+  options.encoder.channels = {3, 4};
+  options.encoder.width = 6;
+  options.inverse_dynamics_hidden = 5;
+  const auto plain = models::eb_jepa_tensors(models::EbJepa(options, 3));
+  for (const auto type : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+    INFO(c10::toString(type));
+    const TemporaryFolder folder;
+    const auto path = [&](const char* name) { return (folder / name).string(); };
+    const auto given = mixed_types(plain, type);
+    io::NamedTensors compiled;
+    for (const auto& [name, tensor] : given) compiled.emplace_back("_orig_mod." + name, tensor);
+    io::write_safetensors(path("own.safetensors"), compiled);
+    REQUIRE(foresight_command("import eb_jepa " + path("own.safetensors") + " --image_size 13" +
+                              " --out " + path("bundle"))
+                .code == 0);
+    REQUIRE(
+        foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
+        0);
+    check_same(io::SafeTensors::open(path("back.safetensors")).tensors(), given);
+  }
+}
+
 TEST_CASE("an EB-JEPA's terms of training are asked for where no shape tells them, and kept") {
   const TemporaryFolder folder;
   models::EbJepaOptions options;

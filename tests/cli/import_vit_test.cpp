@@ -179,6 +179,31 @@ TEST_CASE("files that are no DINOv2's are refused by what is missing or does not
   refused("norm.bias", {}, "layernorm.bias");
 }
 
+TEST_CASE("all that does not fit DINOv2's own file is told at once, under the file's names") {
+  const Import import;
+  auto file = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  std::erase_if(file, [](const auto& item) { return item.first == "norm.weight"; });
+  for (auto& [name, tensor] : file) {
+    if (name == "blocks.1.attn.qkv.weight") tensor = at::zeros({384, 64});
+    if (name == "blocks.0.norm1.bias") name = "blocks.0.norm1.bais";
+  }
+  file.emplace_back("extra.weight", at::zeros({3}));
+  io::write_safetensors(import.path("own.safetensors"), file);
+  import.refused("own.safetensors", "'blocks.1.attn.qkv.weight' has shape [384, 64], expected");
+  import.refused("own.safetensors", "'norm.weight' is missing");
+  import.refused("own.safetensors", "is it 'blocks.0.norm1.bais'?");
+  import.refused("own.safetensors", "'extra.weight' is unexpected");
+}
+
+TEST_CASE("a config.json that the weights of a ViT contradict is told by its key and a tensor") {
+  const Import import;
+  Folder folder("vit");
+  folder.config["hidden_size"] = 2 * folder.config.at("hidden_size").get<int64_t>();
+  folder.write(import.path("hf"));
+  import.refused("hf", "hidden_size = ");
+  import.refused("hf", "disagrees with tensor 'embeddings.patch_embeddings.projection.weight'");
+}
+
 TEST_CASE("an encoder of other pictures than RGB is refused by its channels") {
   const Import import;
   for (const auto* name : {"vit", "dinov2_with_registers"}) {

@@ -172,7 +172,7 @@ constexpr double kRounding = 2e-4;
 }  // namespace
 
 TEST_CASE("foresight train in several processes makes the bundle of one, and goes on with others") {
-  if (!train::is_built_in(train::Transport::gloo)) return;
+  if (!train::is_built_in(train::Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   const auto place = folder.path().string();
   const auto arguments = brief_training(folder.path());
@@ -218,6 +218,14 @@ TEST_CASE("foresight train in several processes makes the bundle of one, and goe
   // The comparison can fail: after other batches the bundle is another one.
   REQUIRE(foresight_command(arguments + "/three --seed 9").code == 0);
   CHECK(bundle_difference(folder / "one", folder / "three") > 10 * kRounding);
+
+  // One process that asks for a transport exchanges with itself.
+  REQUIRE(failure_of_loop(1, arguments + "/itself --process-transport gloo", folder.path()) == "");
+  CHECK_THAT(text_of(folder / "0.log"), Catch::Contains("exchanges with itself over gloo"));
+  CHECK(bundle_difference(folder / "one", folder / "itself") == 0);
+  const auto no_gpu = foresight_command(arguments + "/none --process-transport nccl");
+  CHECK(no_gpu.code == 2);
+  CHECK_THAT(no_gpu.output, Catch::Contains("--process-transport nccl exchanges between GPUs"));
 
   const auto broken = "RANK=2 WORLD_SIZE=2 " FORESIGHT_BINARY_DIR "/bin/foresight " + arguments +
                       "/four > " + place + "/four.log 2>&1";

@@ -130,6 +130,37 @@ TEST_CASE("a run on recordings of one's own world is reported, without a film of
   }
 }
 
+TEST_CASE("a training leaves a page, and one that has not finished is reported as far as it came") {
+  const TemporaryFolder folder;
+  record_own_world(folder / "data", 2);
+  const auto run = (folder / "run").string();
+  const auto train = "train --data " + (folder / "data").string() + kBrief +
+                     " --training.log_every 1 --out " + run;
+  CHECK_THAT(done(train), Catch::Contains("report: " + run + "/report.html"));
+  const auto page = [&] { return shown(io::read_text(folder / "run" / "report.html")); };
+  CHECK_THAT(page(), Catch::Contains("`foresight report --run " + run + "` writes it again") &&
+                         Catch::Contains("jepa: loss") && Catch::Contains("parameters") &&
+                         !Catch::Contains("no bundle yet"));
+
+  // As a training at work leaves it, or one that was killed or diverged.
+  fs::remove_all(folder / "run" / "bundle");
+  CHECK_THAT(done("report --run " + run), Catch::Contains("there is no bundle yet"));
+  CHECK_THAT(page(), Catch::Contains("Training has not finished: there is no bundle yet") &&
+                         Catch::Contains("logged up to step ") && Catch::Contains("jepa: loss") &&
+                         Catch::Contains("\"log_every\": 1"));
+  fs::remove(folder / "run" / "metrics.jsonl");
+  done("report --run " + run);
+  CHECK_THAT(page(), Catch::Contains("Nothing has been logged."));
+
+  // A page that cannot be written costs nothing else.
+  fs::remove_all(folder / "run");
+  fs::create_directories(folder / "run" / "report.html" / "in the way");
+  CHECK_THAT(done(train + " --resume"),
+             Catch::Contains("report.html was not written: ") && !Catch::Contains("report: ") &&
+                 Catch::Contains(run + " holds no run to go on with: a new one begins"));
+  CHECK(fs::exists(folder / "run" / "bundle"));
+}
+
 TEST_CASE("the page says how sure success is of every budget, or that it is not known") {
   const TemporaryFolder folder;
   const auto data = (folder / "data").string(), run = (folder / "run").string();

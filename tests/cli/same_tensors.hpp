@@ -10,7 +10,16 @@
 namespace foresight {
 
 inline bool same_bytes(const Tensor& a, const Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && at::equal(a, b);
+  const auto bytes = [](const Tensor& t) { return t.contiguous().flatten().view(at::kByte); };
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         at::equal(bytes(a), bytes(b));
+}
+
+// Weights as they are often published: matrices in `narrow`, the rest in float32.
+inline io::NamedTensors mixed_types(io::NamedTensors tensors, at::ScalarType narrow) {
+  for (auto& [name, tensor] : tensors)
+    if (tensor.is_floating_point() && tensor.dim() > 1) tensor = tensor.to(narrow);
+  return tensors;
 }
 
 inline void check_same(const io::NamedTensors& found, const io::NamedTensors& expected) {

@@ -52,6 +52,7 @@ TEST_CASE("a sweep trains every combination once, goes on where it stopped, and 
     CHECK(options["training"]["optimizer"]["lr"] == run["values"]["training.optimizer.lr"]);
   }
   CHECK(seen.size() == 4);
+  CHECK(record["ranked_by"] == "validation_loss");
   const auto table = io::read_text(folder / "sweep" / "sweep.txt");
   CHECK_THAT(table, Catch::Contains("lr") && Catch::Contains("seed") && Catch::Contains("1e-09"));
 
@@ -62,6 +63,9 @@ TEST_CASE("a sweep trains every combination once, goes on where it stopped, and 
   CHECK_THAT(again.output, Catch::Contains("sweep 4/4") && !Catch::Contains("sweep 3/4"));
   CHECK(io::read_json(folder / "sweep" / "sweep.json")["runs"].size() == 4);
 
+  const auto options = foresight_command(command + " --training.precision bf16");
+  CHECK(options.code == 1);
+  CHECK_THAT(options.output, Catch::Contains("training.precision: \"bf16\" here, \"fp32\" then"));
   std::ofstream(grid) << R"({"seed": [1, 2]})";
   const auto other = foresight_command(command);
   CHECK(other.code == 1);
@@ -70,6 +74,25 @@ TEST_CASE("a sweep trains every combination once, goes on where it stopped, and 
   CHECK_THAT(foresight_command(command).output, Catch::Contains("did you mean 'lr'"));
   std::ofstream(grid) << R"({"seed": 3})";
   CHECK_THAT(foresight_command(command).output, Catch::Contains("a list of values"));
+}
+
+TEST_CASE("a sweep over the loss itself is not ranked by it, and no two columns have one name") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3), out = (folder / "sweep").string();
+  const auto grid = (folder / "grid.json").string();
+  std::ofstream(grid) << R"({"model.loss.cov": [50, 0.1], "training.steps": [4],
+                             "critic_training.steps": [3]})";
+  const auto command = "train --data " + data + " --out " + out + " --sweep " + grid + kBrief;
+  const auto swept = foresight_command(command);
+  INFO(swept.output);
+  REQUIRE(swept.code == 0);
+  const auto record = io::read_json(folder / "sweep" / "sweep.json");
+  CHECK(record["ranked_by"].is_null());
+  CHECK(record["runs"][0]["folder"] == "000");
+  CHECK(record["runs"][0]["validation_loss"] > record["runs"][1]["validation_loss"]);
+  const auto table = io::read_text(folder / "sweep" / "sweep.txt");
+  CHECK_THAT(table, Catch::Contains("not ranked: model.loss.cov change(s) what the loss is"));
+  CHECK_THAT(table, Catch::Contains("run  critic_training.steps  cov  training.steps  outcome"));
 }
 
 TEST_CASE("LeWM and PLDM are trained by their published recipes, with sizes of one's own") {
@@ -124,6 +147,10 @@ TEST_CASE("train learns on from a bundle with replay, and watches planning succe
   CHECK(report["forgetting"].is_number());
   const auto config = io::read_json(folder / "on" / "bundle" / "config.json");
   CHECK(config["provenance"]["replay"]["share"] == 0.25);
+  CHECK_THAT(io::read_text(folder / "on" / "report.html"),
+             Catch::Contains("Forgotten of the old recordings") &&
+                 Catch::Contains("<td>old</td><td>loss</td>") &&
+                 Catch::Contains("<td>latents</td>"));
   const auto other =
       foresight_command("train --data " + fresh + " --out " + (folder / "no").string() + kBrief +
                         " --continue " + bundle + " --windows.stride 3");

@@ -166,10 +166,11 @@ class ControlLoop {
 
   void compare() {
     const auto chunks = at::stack(actions_, 1).reshape({batch(), -1, space_.width()});
-    // What goes to the environment and back is rounded to float32 in the float64 run too.
     const auto compare = [&](const char* key, const Tensor& actual) {
       if (type_ == at::kDouble)
-        golden_.compare_within("outputs64/" + std::string(key), actual, {1e-6, 1e-6, 0});
+        golden_.compare_within("outputs64/" + std::string(key), actual, {1e-6, 1e-6, 0},
+                               "what goes to the environment and back is rounded to float32 in the "
+                               "original's float64 run too");
       else
         golden_.compare("outputs/" + std::string(key), actual);
     };

@@ -178,6 +178,19 @@ TEST_CASE("an unknown column suggests the nearest name") {
   CHECK(fails_with(
       ErrorCategory::not_found, [&] { table.column("acton_1"); }, "t.csv", "acton_1",
       "did you mean 'action_1'"));
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { table.column("reward"); },
+      "no column 'reward'. Columns: action_0, action_1"));
+}
+
+TEST_CASE("columns that are separated by anything but commas are refused by the header") {
+  for (const char* separator : {";", "\t"}) {
+    const std::string text = std::string("frame") + separator + "action_0\n0" + separator + "1\n";
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { parse(text); }, "t.csv:1:1: the header has one column",
+        separator[0] == ';' ? "holds a ';'" : "holds a tab", "separated by commas"));
+  }
+  CHECK(parse("a;b,c\n1,2\n").columns == std::vector<std::string>{"a;b", "c"});
 }
 
 TEST_CASE("numbers are printed with the fewest digits that read back the same") {

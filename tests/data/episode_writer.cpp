@@ -92,11 +92,10 @@ void check_episode(const fs::path& path, int64_t number, int64_t episode, Target
   }
   CHECK(dataset->column_type(grip) == at::kFloat);
   CHECK(dataset->column_type(x) == at::kDouble);
-  if (lerobot) {
-    CHECK(dataset->column_type("step") == at::kLong);
-    CHECK(dataset->column_type("done") == at::kBool);
+  CHECK(dataset->column_type("step") == at::kLong);
+  CHECK(dataset->column_type("done") == at::kBool);
+  if (lerobot)
     CHECK(dataset->read_text("task", number, 0, 1)[0] == (episode % 2 == 0 ? "even" : "odd"));
-  }
   CHECK(dataset->read_text("note", number, 0, 2) ==
         std::vector<std::string>{"zero, \"first\"", "später"});
 }

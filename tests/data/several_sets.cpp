@@ -164,11 +164,52 @@ TEST_CASE("an HDF5 file beside films makes a data set of them if it holds record
   fs::remove(folder / "films" / "features.h5");
   fs::copy_file(recordings, folder / "films" / "demonstrations.hdf5");
   CHECK(refused("films"));
-  fs::copy_file(flat_arrays(), folder / "films" / "more.h5");  // alone it opens as films
-  CHECK(open_dataset(folder.path())->num_episodes() == 2);
-  for (const char* name : {"1.h5", "2.h5"})
-    fs::copy_file(flat_arrays(), folder / "features" / name, fs::copy_options::overwrite_existing);
-  CHECK(refused("features"));
+  fs::copy_file(flat_arrays(), folder / "films" / "more.h5");
+  CHECK(refused("films"));
+  // The first of several may be none.
+  fs::copy_file(flat_arrays(), folder / "features" / "2.h5", fs::copy_options::overwrite_existing);
+  CHECK(refused("features, films"));
+}
+
+TEST_CASE("several HDF5 files are the data set, whatever pictures lie beside or below them") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  const auto one = open_dataset(flat_arrays());
+  for (const char* name : {"a.h5", "b.H5", "._a.h5"}) {
+    if (name[0] == '.')
+      put(folder / name, "of the system");
+    else
+      fs::copy_file(flat_arrays(), folder / name);
+  }
+  put(folder / "previews" / "1.png", grey_picture());
+  const auto data = open_dataset(folder.path());
+  CHECK(data->num_episodes() == 2 * one->num_episodes());
+  CHECK(data->action_columns() == one->action_columns());
+  const auto remarks = data->remarks();
+  CHECK(std::any_of(remarks.begin(), remarks.end(), [&](const auto& remark) {
+    return remark.starts_with(folder.path().string() + ": the data set is its HDF5 files") &&
+           remark.find("left out (one is previews/1.png)") != std::string::npos;
+  }));
+
+  put(folder / "converted" / "ep_len.npz");
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument, [&] { open_dataset(folder.path()); },
+      folder.path().string() + ": is no one data set: it holds HDF5 files (a.h5, b.H5) and folders "
+                               "that are data sets: converted. Open one of them: ",
+      (folder / "converted").string() + " or " + (folder / "a.h5").string()));
+}
+
+TEST_CASE("HDF5 files that hold no recording are remarked beside the pictures that are one") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  const auto features = layout_of("droid") / "lab" / "00_episode" / "trajectory.h5";
+  for (const char* name : {"1.h5", "2.h5"}) fs::copy_file(features, folder / name);
+  put(folder / "1.png", grey_picture());
+  const auto data = open_dataset(folder.path());
+  CHECK(data->num_episodes() == 1);
+  REQUIRE(data->remarks().size() == 1);
+  CHECK_THAT(data->remarks().front(), Catch::Contains("hold no recording that can be read") &&
+                                          Catch::Contains("left out: 1.h5, 2.h5"));
 }
 
 TEST_CASE("folders of pictures below each other are pictures alone, whatever is hidden in them") {

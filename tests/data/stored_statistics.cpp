@@ -4,6 +4,7 @@
 #include "foresight/data/stored_statistics.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -148,6 +149,35 @@ TEST_CASE("statistics of other rows are found, and sets without any are sound") 
   fs::remove(copy.stats());
   CHECK(copy.open()->stored_statistics().empty());
   CHECK(said_of_statistics(*copy.open()).empty());
+}
+
+TEST_CASE("stored statistics count the rows that know a number") {
+  if (writable_formats().size() < 2) return;
+  const TemporaryFolder folder;
+  RecordingOptions options{.cameras = {"front"}, .features = {{"action", {"push", "turn"}}}};
+  options.storage = FrameStorage::pictures;
+  {
+    const auto writer = open_episode_writer(folder / "set", TargetFormat::lerobot, options);
+    for (int64_t t = 0; t < 4; ++t)
+      writer->append(
+          {.frames = {{"front", at::full({8, 8, 3}, 20 * t, at::kByte)}},
+           .values = {
+               {"action", at::tensor({t == 1 ? std::nan("") : static_cast<double>(t), 0.5})}}});
+    writer->finish_episode();
+    writer->finish();
+  }
+  CHECK(open_dataset(folder / "set")->stored_statistics().at("action").known ==
+        std::vector<double>{3, 4});
+  const auto found = inspect(*open_dataset(folder / "set"));
+  CHECK(found.stored.count == std::vector<int64_t>{3, 4});
+  CHECK(found.stored.missing == std::vector<int64_t>{1, 0});
+  CHECK(said_of_statistics(*open_dataset(folder / "set")) == std::vector<std::string>{});
+  const auto file = folder / "set" / "meta" / "stats.json";
+  auto stats = Json::parse(io::read_text(file));
+  stats["action"]["known_count"][0] = 2;
+  io::write_text(file, stats.dump());
+  CHECK_THAT(said_of_statistics(*open_dataset(folder / "set")).at(0),
+             Catch::Contains("'action_0' has a value in 2 rows there, in 3 here"));
 }
 
 TEST_CASE("stored statistics that contradict themselves are refused by file, feature and rule") {

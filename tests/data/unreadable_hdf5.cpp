@@ -119,15 +119,6 @@ TEST_CASE("robomimic's tasks that are merged by links open, without columns that
   }
 }
 
-TEST_CASE("several HDF5 files beside pictures leave a folder of pictures what it is") {
-  const TemporaryFolder folder;
-  for (const char* name : {"a.h5", "b.hdf5"}) fs::copy_file(flat_arrays(), folder / name);
-  fs::copy_file(fs::path(FORESIGHT_TEST_DATA) / "images" / "rgb.png", folder / "rgb.png");
-  const auto data = open_dataset(folder.path());
-  CHECK(data->num_episodes() == 1);
-  CHECK(data->columns().empty());
-}
-
 TEST_CASE("an HDF5 file that is cut short is named, and left out beside one that is sound") {
   if (!hdf5_is_built_in()) return;
   const TemporaryFolder folder;

@@ -206,10 +206,11 @@ TEST_CASE("positions are normalised as the reference's probe expects them, and b
   for_each_golden("eb_jepa/normalizer", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble}) {
       const auto normalised = eb_normalise_positions(golden.input("locations", type));
-      // Its float64 run has statistics of float32, and no guard of the division on the way back.
       const auto compare = [&](const std::string& key, const Tensor& actual) {
         if (type == at::kDouble)
-          golden.compare_within("outputs64/" + key, actual, {2e-6, 1e-7, 0});
+          golden.compare_within("outputs64/" + key, actual, {2e-6, 1e-7, 0},
+                                "the original's float64 run has statistics of float32, and no "
+                                "guard of the division on the way back");
         else
           golden.compare("outputs/" + key, actual);
       };

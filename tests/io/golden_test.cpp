@@ -103,6 +103,11 @@ TEST_CASE("another shape of the same values is a failure", "[!shouldfail]") {
   golden.compare("recipe_like_loss", golden.output("recipe_like_loss").unsqueeze(0));
 }
 
+TEST_CASE("a tolerance of a test's own without a reason is a failure", "[!shouldfail]") {
+  auto golden = sigreg();
+  golden.compare_within("recipe_like_loss", golden.output("recipe_like_loss"), {1, 0, 0}, "");
+}
+
 TEST_CASE("an unknown key is a failure", "[!shouldfail]") {
   sigreg().compare("recipe_like_los", at::zeros({}));
 }
@@ -179,7 +184,7 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
   ::setenv("FORESIGHT_PARITY_OUT", path.c_str(), /*overwrite=*/1);
   for_each_golden("losses/losses_sigreg", [](Golden& golden) {
     const auto expected = golden.at("outputs64/few_knots_loss");
-    golden.compare_within("outputs64/few_knots_loss", expected + 0.25, {0.5, 0, 0});
+    golden.compare_within("outputs64/few_knots_loss", expected + 0.25, {0.5, 0, 0}, "a guess");
     golden.compare("outputs64/few_knots_loss", expected);
     golden.compare_sampled("outputs64/few_knots_loss", expected + 0.25, 0.5);
   });
@@ -203,12 +208,33 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
   CHECK(std::abs(first.at("max_rel").get<double>() * first.at("largest").get<double>() - 0.25) <
         1e-9);
   CHECK(std::abs(first.at("of_tolerance").get<double>() - 0.5) < 1e-9);
+  CHECK(first.at("stored") == "Double");
+  CHECK(first.at("reason") == "a guess");
+  CHECK(first.at("reason_of") == "test");
+  CHECK(second.at("reason_of") == "fixture");
   CHECK(second.at("max_abs") == 0.0);
   CHECK(second.at("of_tolerance") == 0.0);
   CHECK(lines[2].at("dtype") == "sampled");
   CHECK(std::abs(lines[2].at("of_tolerance").get<double>() - 0.5) < 1e-9);
   CHECK(lines[3].at("dtype") == "integers");
   CHECK(lines[3].at("of_tolerance") == 0.0);
+}
+
+TEST_CASE("scripts/parity.sh does not write over a page of more fixtures unless told to") {
+  const TemporaryFolder folder;
+  const std::string page = "# Parity\n\nFixtures: 1000000, of which 1 are compared below.\n";
+  std::ofstream(folder / "page.md") << page;
+  const auto said = folder / "said.txt";
+  const auto command = "bash '" FORESIGHT_SOURCE_DIR
+                       "/scripts/parity.sh' --no-install --goldens '" +
+                       goldens_folder().string() + "' --out '" + (folder / "page.md").string() +
+                       "' >'" + said.string() + "' 2>&1 </dev/null";
+  CHECK(std::system(command.c_str()) != 0);
+  const auto text = io::read_text(said);
+  INFO(text);
+  CHECK(text.find("is of 1000000 fixtures") != std::string::npos);
+  CHECK(text.find("--force") != std::string::npos);
+  CHECK(io::read_text(folder / "page.md") == page);
 }
 
 }  // namespace foresight::golden_test

@@ -53,6 +53,23 @@ TEST_CASE("every missing, unexpected and misfitting tensor is reported and nothi
   for (const auto& [name, target] : targets) CHECK(target.eq(0).all().item<bool>());
 }
 
+TEST_CASE("an unexpected name is offered once, to the missing one that it is nearest to") {
+  // Both are near enough, the first of the two by its letter.
+  const NamedTensors targets{{"block.0.weight", at::zeros(3)}, {"block.1.weight", at::zeros(3)}};
+  const NamedTensors one{{"block.1.wieght", at::ones(3)}};
+  const auto message =
+      error_message(ErrorCategory::bad_file, [&] { load_into(targets, one, "m"); });
+  INFO(message);
+  CHECK(message.find("'block.0.weight' is missing, expected Float [3]\n") != std::string::npos);
+  CHECK(message.find("'block.1.weight' is missing, expected Float [3]; is it 'block.1.wieght'?") !=
+        std::string::npos);
+  // What is left goes to the next.
+  const NamedTensors two{{"block.1.wieght", at::ones(3)}, {"block.1.w", at::ones(3)}};
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { load_into(targets, two, "m"); },
+      "'block.0.weight' is missing, expected Float [3]; is it 'block.1.w'?"));
+}
+
 TEST_CASE("types may be converted within their kind, if asked") {
   Tensor real = at::zeros(2), counter = at::zeros({}, at::kLong);
   const NamedTensors targets{{"real", real}, {"counter", counter}};

@@ -277,6 +277,24 @@ TEST_CASE("a file that claims a larger EB-JEPA than it holds is refused before t
       "encoder.mlp.weight", "expected [6, "));
 }
 
+TEST_CASE("all that does not fit an EB-JEPA is told at once, with the nearest names") {
+  auto tensors = models::eb_jepa_tensors(models::EbJepa(tiny_eb_jepa(), 3));
+  std::erase_if(tensors, [](const auto& item) { return item.first == "encoder.mlp.bias"; });
+  for (auto& [key, tensor] : tensors) {
+    if (key == "predictor.rnn.bias_hh_l0") key = "predictor.rnn.bias_hh_10";
+    if (key == "predictor.rnn.weight_hh_l0") tensor = at::zeros({18, 1});
+  }
+  tensors.emplace_back("extra.weight", at::zeros(2));
+  models::EbJepaOptions base;
+  base.image_size = 13;
+  const auto read = [&] { models::eb_jepa_options(tensors, base, "file.pt"); };
+  INFO(error_message(ErrorCategory::bad_file, read));
+  CHECK(fails_with(ErrorCategory::bad_file, read, "file.pt",
+                   "'predictor.rnn.weight_hh_l0' has shape [18, 1], expected",
+                   "'encoder.mlp.bias' is missing", "is it 'predictor.rnn.bias_hh_10'?",
+                   "'extra.weight' is unexpected"));
+}
+
 TEST_CASE("what the inverse-dynamics head reads is asked for where no shape tells it") {
   using losses::LatentView;
   auto options = tiny_eb_jepa();

@@ -225,7 +225,7 @@ TEST_CASE("missing, superfluous and misshaped tensors are named as the file name
   CHECK(refused(
       bad_file,
       [](Spoiled& f) { f.tensors.erase("embeddings.patch_embeddings.projection.weight"); },
-      "lacks tensor 'embeddings.patch_embeddings.projection.weight'"));
+      "'embeddings.patch_embeddings.projection.weight' is missing"));
   CHECK(refused(
       bad_file,
       [](Spoiled& f) {
@@ -233,6 +233,18 @@ TEST_CASE("missing, superfluous and misshaped tensors are named as the file name
           f.tensors.erase(std::string("encoder.layer.1.attention.attention.") + key);
       },
       "encoder.layer.1.attention.attention.query.weight"));
+  CHECK(refused(
+      bad_file,
+      [](Spoiled& f) {
+        f.tensors["encoder.layer.1.attention.attention.query.weight"] = at::zeros({3, 4});
+        f.tensors["extra.weight"] = at::zeros({3});
+        f.tensors["embeddings.position_embedings"] = f.tensors.at("embeddings.position_embeddings");
+        for (const auto* key : {"embeddings.position_embeddings", "layernorm.bias"})
+          f.tensors.erase(key);
+      },
+      "'encoder.layer.1.attention.attention.query.weight' has shape [3, 4], expected [32, 32]",
+      "'extra.weight' is unexpected", "is it 'embeddings.position_embedings'?",
+      "'layernorm.bias' is missing"));
   // Half precision loads; the network is float32.
   Spoiled folder;
   for (auto& [name, tensor] : folder.tensors) tensor = tensor.to(at::kHalf);

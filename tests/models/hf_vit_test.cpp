@@ -69,9 +69,20 @@ void compare_bfloat16_run(Golden& golden, const nn::Vit& vit, const json& run) {
   Tensor masked;
   if (inputs.contains("bool_masked_pos"))
     masked = golden.input(inputs.at("bool_masked_pos").get<std::string>());
-  golden.compare_bfloat16(run.at("name").get<std::string>() + ".last_hidden_state",
-                          vit.tokens(images.to(at::kBFloat16), masked),
-                          (vit.options().depth + 1) * kRoundingsOfBlock);
+  const auto narrow = images.to(at::kBFloat16);
+  const auto name = run.at("name").get<std::string>() + ".";
+  const auto of_network = roundings_of_network(vit.options().depth);
+  const auto tokens = vit.tokens(narrow, masked);
+  golden.compare_bfloat16(name + "last_hidden_state", tokens, of_network);
+  if (golden.has("outputs/" + name + "pooler_output"))  // a product and tanh, less than a block
+    golden.compare_bfloat16(name + "pooler_output",
+                            vit.options().pooler ? vit.pool(tokens) : tokens.select(1, 0),
+                            of_network + kRoundingsOfBlock);
+  if (!run.value("trace", false)) return;
+  const auto hidden = vit.hidden_states(narrow);
+  for (std::size_t i = 0; i < hidden.size(); ++i)
+    golden.compare_bfloat16(name + "hidden_states." + std::to_string(i), hidden[i],
+                            roundings_of_network(static_cast<int64_t>(i)));
 }
 
 }  // namespace

@@ -216,6 +216,21 @@ TEST_CASE("weights that are not a LeWM's, or not this config.json's, are refused
                 "config.json: predictor.depth = 7"));
 }
 
+TEST_CASE("all that does not fit a LeWM is told at once, with the nearest names") {
+  const Golden golden(golden_files("lewm/lewm_rollout").front());
+  auto tensors = published(golden);
+  std::erase_if(tensors, [](const auto& item) { return item.first == "projector.net.0.bias"; });
+  for (auto& [key, tensor] : tensors)
+    if (key == "predictor.transformer.norm.bias") key = "predictor.transformer.norm.bais";
+  tensor_of(tensors, "predictor.transformer.layers.1.attn.to_qkv.weight") = at::zeros({3, 24});
+  tensors.emplace_back("head.weight", at::zeros(2));
+  // Neither statistics nor heads are given yet: the file comes first.
+  CHECK(refused(ErrorCategory::bad_file, tensors, {}, nullptr, "tensors do not fit",
+                "layers.1.attn.to_qkv.weight' has shape [3, 24], expected",
+                "'projector.net.0.bias' is missing", "is it 'predictor.transformer.norm.bais'?",
+                "'head.weight' is unexpected"));
+}
+
 TEST_CASE("a Jepa that stable-worldmodel's classes cannot be is not exported") {
   const TemporaryFolder folder;
   const models::Jepa model(models::JepaOptions::small());

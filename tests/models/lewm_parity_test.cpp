@@ -129,11 +129,11 @@ TEST_CASE("action blocks equal the reference's, there and back", "[parity][devic
       const auto clip = golden.input("clip_raw").to(type);
       compare_if_there(golden, "clip_blocks", space.normalise(into_blocks(clip)));
       const auto plan = golden.input("plan_blocks").to(type);
-      // The reference inverts a constant column with deviation 0, we with the smallest one.
       golden.compare_within(
           type == at::kDouble ? "outputs64/plan_raw_train" : "outputs/plan_raw_train",
           space.denormalise(plan).flatten(1, 2),
-          {10 * smallest, type == at::kDouble ? 1e-9 : 1e-5, 0});
+          {10 * smallest, type == at::kDouble ? 1e-9 : 1e-5, 0},
+          "the original inverts a constant column with deviation 0, we with the smallest one");
       const std::string section = type == at::kDouble ? "outputs64/" : "outputs/";
       space.mean = row(golden.at(section + "eval_mean"));
       space.std = row(golden.at(section + "eval_scale"));
@@ -201,6 +201,8 @@ void check_inferred_rollout(Golden& golden, const nlohmann::json& config, Infere
   const auto error = latents.select(2, -1) - goal.select(1, -1).unsqueeze(1);
   // A square errs by twice its root's share: four times the variance.
   compare("_cost_sum", error.square().sum(-1), 4 * roundings);
+  if (golden.has("outputs/" + name + "_cost_mean"))
+    compare("_cost_mean", error.square().mean(-1), 4 * roundings);
 }
 
 // One case of a rollout fixture, in one precision.

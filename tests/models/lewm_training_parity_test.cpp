@@ -201,12 +201,13 @@ TEST_CASE("a LeWM training step has the reference's losses, gradients and update
     for (const auto type : {at::kFloat, at::kDouble}) {
       INFO("in " << c10::toString(type));
       const bool is_float = type == at::kFloat;  // in which weights are recorded
-      // SIGReg's knots and their weights are float32 in its float64 run.
       const auto compare = [&](const std::string& key, const Tensor& actual) {
         if (is_float)
           golden.compare("outputs/" + key, actual);
         else
-          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-6, 0});
+          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-6, 0},
+                                "SIGReg's knots and their weights are float32 in the original's "
+                                "float64 run too");
       };
       TrainingRun one(golden, type);
       if (is_float) {

@@ -158,17 +158,36 @@ TEST_CASE("a file that claims a larger network than it holds is refused before t
                    "tiny.pt", "patch_embed.proj.weight", "expected 5 axes"));
   CHECK(fails_with(bad_file,
                    describe("encoder.patch_embed.proj.weight", at::zeros({1 << 20, 3, 2, 0, 8})),
-                   "'patch_embed.proj.weight' is empty"));
+                   "'encoder.patch_embed.proj.weight' is empty"));
   CHECK(fails_with(bad_file, describe("encoder.blocks.0.mlp.fc1.weight", at::zeros({1 << 20, 0})),
-                   "'blocks.0.mlp.fc1.weight' is empty"));
+                   "'encoder.blocks.0.mlp.fc1.weight' is empty"));
   CHECK(fails_with(bad_file, describe("encoder.blocks.0.mlp.fc1.weight", at::zeros({1 << 20, 1})),
-                   "'blocks.0.mlp.fc1.weight' has shape", "as the other tensors have it"));
+                   "'encoder.blocks.0.mlp.fc1.weight' has shape", "as the other tensors have it"));
   CHECK(fails_with(bad_file, describe("encoder.blocks.1.attn.qkv.weight", at::zeros({1})),
-                   "'blocks.1.attn.qkv.weight'"));
+                   "'encoder.blocks.1.attn.qkv.weight'"));
   CHECK(fails_with(bad_file, describe("predictor.predictor_embed.weight", at::zeros({1 << 20, 1})),
                    "mask_tokens.0"));
   CHECK(fails_with(bad_file, describe("predictor.predictor_embed.weight", at::zeros({narrow, 1})),
-                   "'predictor_embed.weight' has shape"));
+                   "'predictor.predictor_embed.weight' has shape"));
+}
+
+TEST_CASE("all that does not fit an original checkpoint is told at once, under the file's names") {
+  io::NamedTensors tensors;
+  for (auto& item : checkpoint_of(models::VJepa2(tiny(), 3), 0.0)) {
+    auto key = models::vjepa2_key(item.first);
+    if (key.starts_with("encoder.") || key == "predictor.predictor_norm.weight") continue;
+    if (key == "target_encoder.norm.bias") key = "target_encoder.norm.bais";
+    if (key == "target_encoder.blocks.1.attn.qkv.weight") item.second = at::zeros({1});
+    tensors.emplace_back(key, item.second);
+  }
+  tensors.emplace_back("predictor.extra", at::zeros({1}));
+  // No heads are given yet: the file comes first.
+  const auto describe = [&] { models::describe_vjepa2(tensors, 16, "tiny.pt"); };
+  INFO(error_message(ErrorCategory::bad_file, describe));
+  CHECK(fails_with(ErrorCategory::bad_file, describe, "tiny.pt",
+                   "'target_encoder.blocks.1.attn.qkv.weight' has shape [1], expected",
+                   "'predictor.predictor_norm.weight' is missing",
+                   "is it 'target_encoder.norm.bais'?", "'predictor.extra' is unexpected"));
 }
 
 TEST_CASE("pictures of another size than the encoder's are refused before anything is trained") {

@@ -120,28 +120,6 @@ Tensor clip_of(const Tensor& video, int64_t tubelet) {
   return whole.transpose(1, 2);
 }
 
-// The encoder and, where the run has it, the predictor in bfloat16.
-void check_bfloat16_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run) {
-  INFO("bfloat16");
-  constexpr int64_t kMaskToken = 1;
-  const auto& names = run.at("tensors");
-  const auto name = run.at("name").get<std::string>() + ".";
-  const auto clip =
-      clip_of(golden.input(names.at("pixel_values_videos").get<std::string>()).to(at::kBFloat16),
-              model.options().encoder.tubelet);
-  const auto tokens = model.encode(clip);
-  REQUIRE(tokens.scalar_type() == at::kBFloat16);
-  const auto of_encoder = roundings_of_network(model.options().encoder.depth);
-  golden.compare_bfloat16(name + "last_hidden_state", tokens, of_encoder);
-  if (!names.contains("context_mask")) return;
-  const auto context = golden.input(names.at("context_mask")[0].get<std::string>());
-  const auto targets = golden.input(names.at("target_mask")[0].get<std::string>());
-  golden.compare_bfloat16(
-      name + "predictor.last_hidden_state",
-      model.predict_targets(nn::gather_tokens(tokens, context), context, targets, kMaskToken),
-      of_encoder + roundings_of_network(model.options().predictor.depth));
-}
-
 // The logits of a classifier of videos.
 void check_classification(Golden& golden, const models::VJepa2& model,
                           const models::AttentiveProbe& probe, const nlohmann::json& run,
@@ -158,18 +136,20 @@ void check_classification(Golden& golden, const models::VJepa2& model,
 void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json& run,
                at::ScalarType type) {
   constexpr int64_t kMaskToken = 1;  // the one that Hugging Face's predictor uses
-  const auto key =
-      (type == at::kDouble ? "outputs64/" : "outputs/") + run.at("name").get<std::string>() + ".";
+  const auto name = run.at("name").get<std::string>() + ".";
   const auto& names = run.at("tensors");
   const auto clip =
       clip_of(golden.input(names.at("pixel_values_videos").get<std::string>()).to(type),
               model.options().encoder.tubelet);
   const auto tokens = model.encode(clip);
-  golden.compare(key + "last_hidden_state", tokens);
+  REQUIRE(tokens.scalar_type() == type);
+  const auto of_encoder = roundings_of_network(model.options().encoder.depth);
+  golden.compare_run(name + "last_hidden_state", tokens, of_encoder);
   if (run.value("trace", false)) {
     const auto states = model.encoder().hidden_states(clip);
     for (std::size_t i = 0; i < states.size(); ++i)
-      golden.compare(key + "hidden_states." + std::to_string(i), states[i]);
+      golden.compare_run(name + "hidden_states." + std::to_string(i), states[i],
+                         roundings_of_network(static_cast<int64_t>(i)));
   }
   const auto ids = [&](const char* which) {
     if (names.contains(which)) return golden.input(names.at(which)[0].get<std::string>());
@@ -177,11 +157,13 @@ void check_run(Golden& golden, const models::VJepa2& model, const nlohmann::json
   };
   const auto context = ids("context_mask"), targets = ids("target_mask");
   const auto visible = nn::gather_tokens(tokens, context);
-  golden.compare(key + "masked_hidden_state", visible);
+  golden.compare_run(name + "masked_hidden_state", visible, of_encoder);
   if (run.value("options", nlohmann::json::object()).value("skip_predictor", false)) return;
-  golden.compare(key + "predictor.target_hidden_state", nn::gather_tokens(tokens, targets));
-  golden.compare(key + "predictor.last_hidden_state",
-                 model.predict_targets(visible, context, targets, kMaskToken));
+  golden.compare_run(name + "predictor.target_hidden_state", nn::gather_tokens(tokens, targets),
+                     of_encoder);
+  golden.compare_run(name + "predictor.last_hidden_state",
+                     model.predict_targets(visible, context, targets, kMaskToken),
+                     of_encoder + roundings_of_network(model.options().predictor.depth));
 }
 
 }  // namespace
@@ -201,8 +183,6 @@ TEST_CASE("Hugging Face's V-JEPA 2 loads and gives its numbers", "[parity][devic
       for (const auto& run : golden.config().at("runs")) {
         if (probe)
           check_classification(golden, *model, *probe, run, type);
-        else if (type == at::kBFloat16)
-          check_bfloat16_run(golden, *model, run);
         else
           check_run(golden, *model, run, type);
       }

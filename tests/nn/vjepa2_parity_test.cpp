@@ -43,8 +43,6 @@ TEST_CASE("one rotary axis equals the reference in every precision", "[parity][d
 
 TEST_CASE("rotary attention equals the reference, with token ids and with condition tokens",
           "[parity][device]") {
-  // This large fixture is only in the full set; encoder and predictors pin the same code elsewhere.
-  if (golden_files("vjepa2/rope_attention").empty()) return;
   for_each_golden("vjepa2/rope_attention", [](Golden& golden) {
     for (const auto& config : golden.config().at("cases")) {
       const std::string name = config.at("name");
@@ -105,9 +103,8 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
       for (const auto& [key, tensor] : nn::state_dict(vit))
         if (key == "pos_embed") {
           golden.compare("outputs/fresh_sincos_pos_embed", tensor);
-          // A weight, and as such of float32.
           golden.compare_within("outputs64/fresh_sincos_pos_embed", tensor.to(at::kDouble),
-                                {1e-7, 0, 0});
+                                {1e-7, 0, 0}, "a table of weights, and as such of float32");
         }
     }
     nn::load_state_dict(vit, golden_section(golden, "params"), golden.name());

@@ -8,12 +8,16 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_autocast.hpp"
+#include "golden_planner.hpp"
 #include "models/dino_wm_under_test.hpp"
 
 namespace foresight::dino_wm_planning_test {
 namespace {
 
 constexpr const char* kProprioGoal = "goal_proprio";
+constexpr const char* kFrameWeights =
+    "weights of frames are float32 in the original's float64 run too";
 
 // DINO-WM's cost: mean over patches plus alpha times mean over proprioception.
 Objective dino_wm_objective(GoalDistance distance, double alpha) {
@@ -61,8 +65,8 @@ TEST_CASE("two goal distances are DINO-WM's objective, of the last and of all fr
           golden.compare("outputs/" + name, cost);
         else if (scale == 1.0)
           golden.compare("outputs64/" + name, cost);
-        else  // its frame weights are float32 in the float64 run too
-          golden.compare_within("outputs64/" + name, cost, {0, 1e-7, 0});
+        else
+          golden.compare_within("outputs64/" + name, cost, {0, 1e-7, 0}, kFrameWeights);
       }
     }
     CHECK(golden.uncompared("outputs").empty());
@@ -77,11 +81,12 @@ class GoldenProblems {
   GoldenProblems(const Golden& golden, at::ScalarType type)
       : model_(golden_dino_wm(golden, golden_dino_wm_options(golden.config().at("model")), type)) {
     at::NoGradGuard no_grad;
+    const auto wide = at::promote_types(type, at::kFloat);  // of what is normalised, and of costs
     const auto features = [&](const char* key) {
       return golden_features_of_bytes(golden, golden.input(key), type).select(1, 0);
     };
     const auto proprio = [&](const char* key) {
-      return golden_normalised_proprio(golden, golden.input(key).to(type));
+      return golden_normalised_proprio(golden, golden.input(key).to(wide)).to(type);
     };
     const auto visual = features("obs0_visual");
     const auto state = model_->observe_features(model_->initial(visual.size(0)), {}, visual,
@@ -92,7 +97,7 @@ class GoldenProblems {
     const auto& objective = golden.config().at("objective");
     const double alpha = objective.at("alpha");
     GoalDistance distance;
-    observed_ = at::zeros({visual.size(0)}, type);
+    observed_ = at::zeros({visual.size(0)}, wide);
     if (objective.at("mode") == "all") {
       // The reference counts the observed frame as well, and divides by the number of frames again.
       distance.steps = Steps::discounted;
@@ -104,8 +109,8 @@ class GoldenProblems {
         sum += std::pow(distance.discount, static_cast<double>(t));
       const auto frames = static_cast<double>(horizon + 1);
       scale_ = (sum - 1) / sum / frames;
-      const auto squares = [](const Tensor& a, const Tensor& b) {
-        return (a - b).square().flatten(1).mean(1);
+      const auto squares = [wide](const Tensor& a, const Tensor& b) {
+        return (a.to(wide) - b.to(wide)).square().flatten(1).mean(1);
       };
       observed_ =
           (squares(state.at("latent"), task.at(kGoal)) +
@@ -116,17 +121,23 @@ class GoldenProblems {
         dino_wm_objective(distance, alpha).cost_function(*model_, state, noise_, std::move(task));
   }
 
+  /// Roundings in sequence of what candidates of `horizon` steps cost in bfloat16. The features of
+  /// the observed picture count as what comes before a network's blocks.
+  int64_t roundings_of_cost(int64_t horizon) const {
+    const auto of_step = roundings_of_network(model_->options().predictor.depth);
+    return roundings_of_squares(roundings_of_network(0) + horizon * of_step);
+  }
   /// [B,S].
   Tensor cost(const Tensor& actions) const {
     return cost_(actions).total * scale_ + observed_.to(actions.device()).unsqueeze(1);
   }
-  /// The reference's frame weights are float32 in its float64 run too; its pictures were normalised
-  /// in float32 on a CPU, which rounds otherwise than a GPU does.
   void compare(Golden& golden, const std::string& key, const Tensor& actual) const {
     if (scale_ != 1.0 && actual.scalar_type() == at::kDouble)
-      golden.compare_within("outputs64/" + key, actual, {1e-9, 1e-6, 0});
+      golden.compare_within("outputs64/" + key, actual, {1e-9, 1e-6, 0}, kFrameWeights);
     else if (actual.is_cuda() && actual.scalar_type() == at::kDouble)
-      golden.compare_within("outputs64/" + key, actual, {2e-7, 1e-7, 0});
+      golden.compare_within("outputs64/" + key, actual, {2e-7, 1e-7, 0},
+                            "pictures are normalised in float32, which this device rounds "
+                            "otherwise than the original's CPU");
     else
       golden.compare(key, actual);
   }
@@ -151,6 +162,11 @@ TEST_CASE("candidates of DINO-WM's CEM cost a DinoWm what the reference recorded
         losses.push_back(problems.cost(candidates));
       problems.compare(golden, "losses", at::stack(losses));
     }
+    const GoldenProblems narrow(golden, at::kBFloat16);
+    const auto candidates = golden.output("candidates");  // [I,B,S,H,A]
+    compare_bfloat16_costs(
+        golden, "losses", candidates, [&](const Tensor& actions) { return narrow.cost(actions); },
+        narrow.roundings_of_cost(candidates.size(3)));
   });
 }
 
@@ -171,12 +187,20 @@ TEST_CASE("a DinoWm has the losses and gradients of DINO-WM's gradient planner",
       }
       problems.compare(golden, "loss_per_problem", at::stack(losses));
       problems.compare(golden, "total_loss", at::stack(totals));
-      // Pictures are normalised in float32, and what that rounds weighs more in a gradient.
       if (type == at::kDouble)
-        golden.compare_within("outputs64/action_gradient", at::stack(gradients), {2e-8, 1e-7, 0});
+        golden.compare_within("outputs64/action_gradient", at::stack(gradients), {2e-8, 1e-7, 0},
+                              "pictures are normalised in float32, and what that rounds weighs "
+                              "more in a gradient");
       else
         golden.compare("action_gradient", at::stack(gradients));
     }
+    at::NoGradGuard no_grad;
+    const GoldenProblems narrow(golden, at::kBFloat16);
+    const auto plans = golden.output("actions_before");  // [I,B,H,A]
+    compare_bfloat16_costs(
+        golden, "loss_per_problem", plans,
+        [&](const Tensor& actions) { return narrow.cost(actions.unsqueeze(1)).squeeze(1); },
+        narrow.roundings_of_cost(plans.size(2)));
   });
 }
 

@@ -6,6 +6,7 @@
 #include "eb_jepa_golden.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_autocast.hpp"
 #include "golden_planner.hpp"
 #include "reference_costs.hpp"
 
@@ -18,9 +19,38 @@ constexpr const char* kObserved = "observed";
 // and ranks nothing, but it is part of the reported costs.
 CostTerm distance_of_observation() {
   return [](const Trajectory& trajectory, const Task& task) {
-    const auto distance = (task.at(kObserved) - task.at(kGoal)).square().mean({1, 2});
+    const auto observed = task.at(kObserved), goal = task.at(kGoal);
+    const auto type = at::promote_types(observed.scalar_type(), at::kFloat);
+    const auto distance = (observed.to(type) - goal.to(type)).square().mean({1, 2});
     return distance.unsqueeze(1).expand({-1, trajectory.actions.size(1)});
   };
+}
+
+State golden_state(const Golden& golden, const models::EbJepa& model) {
+  PhiloxNoise none(0);
+  return model.observe(model.initial(1), {},
+                       Observation(kPixels, golden.input("obs_image").unsqueeze(0)), none);
+}
+
+Tensor golden_goal(const Golden& golden, const models::EbJepa& model) {
+  PhiloxNoise none(0);
+  return model.encode(Observation(kPixels, golden.input("goal_image").unsqueeze(0)), none);
+}
+
+// The cost of candidates of the fixture's problem: of the last state, or of all of them.
+CostFunction golden_cost(const Golden& golden, const models::EbJepa& model, Noise& noise) {
+  const bool all_states =
+      golden.config().at("plan_cfg").at("planner").at("planning_objective").at("sum_all_diffs");
+  const auto state = golden_state(golden, model);
+  Objective objective;
+  objective.add("goal", 1.0,
+                goal_distance({.steps = all_states ? Steps::sum : Steps::last,
+                               .reduction = Reduction::mean}));
+  if (all_states) objective.add("start", 1.0, distance_of_observation());
+  Task task(1);
+  task.set(kGoal, golden_goal(golden, model));
+  task.set(kObserved, state.at("latent"));
+  return objective.cost_function(model, state, noise, task);
 }
 
 }  // namespace
@@ -30,30 +60,17 @@ TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity
     at::NoGradGuard no_grad;
     const auto& planner = golden.config().at("plan_cfg").at("planner");
     const auto model = golden_eb_jepa(golden, type);
-    const auto observation = Observation(kPixels, golden.input("obs_image").unsqueeze(0));
-    const auto goal_picture = Observation(kPixels, golden.input("goal_image").unsqueeze(0));
     PhiloxNoise none(0);
-    // The statistics of pictures are float32 in the reference's float64 run.
     const auto compare = [&](const std::string& key, const Tensor& actual, double atol = 2e-7) {
       if (type == at::kDouble && actual.is_floating_point())
-        golden.compare_within("outputs64/" + key, actual, {atol, 1e-7, 0});
+        golden.compare_within("outputs64/" + key, actual, {atol, 1e-7, 0},
+                              "statistics of pictures are float32 in the original's float64 run");
       else
         golden.compare_run(key, actual);
     };
-    compare("obs_normalized", model->preprocess(observation.at(kPixels)).unsqueeze(2), 1e-6);
-    const auto state = model->observe(model->initial(1), {}, observation, none);
-    const auto goal = model->encode(goal_picture, none);
-    compare("goal_encoding", as_feature_maps(goal));
-
-    const bool all_states = planner.at("planning_objective").at("sum_all_diffs").get<bool>();
-    Objective objective;
-    objective.add("goal", 1.0,
-                  goal_distance({.steps = all_states ? Steps::sum : Steps::last,
-                                 .reduction = Reduction::mean}));
-    if (all_states) objective.add("start", 1.0, distance_of_observation());
-    Task task(1);
-    task.set(kGoal, goal);
-    task.set(kObserved, state.at("latent"));
+    compare("obs_normalized",
+            model->preprocess(golden.input("obs_image").unsqueeze(0)).unsqueeze(2), 1e-6);
+    compare("goal_encoding", as_feature_maps(golden_goal(golden, *model)));
 
     const auto draws = golden.input("noise", type);  // [I,T,S,A]
     const auto planned = planner.at("plan_length").get<int64_t>();
@@ -68,7 +85,7 @@ TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity
     problem.horizon = horizon;
     problem.action = model->spec().action;
     std::vector<Tensor> costs;
-    const auto cost = objective.cost_function(*model, state, none, task);
+    const auto cost = golden_cost(golden, *model, none);
     problem.cost = [&](const Tensor& actions) {
       auto result = cost(actions);
       costs.push_back(result.total[0]);
@@ -88,6 +105,24 @@ TEST_CASE("EbJepa plans as EB-JEPA does, from the picture to the plan", "[parity
     compare("returned_plan", answer);
     const int64_t executed = planner.at("num_act_stepped");
     compare("executed", answer.narrow(0, 0, executed));
+  });
+}
+
+TEST_CASE("the candidates of EB-JEPA's planners cost a model in bfloat16 what was recorded",
+          "[parity][device]") {
+  at::NoGradGuard no_grad;
+  for_each_golden("eb_jepa/plan", [](Golden& golden) {
+    const auto model = golden_eb_jepa(golden, at::kBFloat16);
+    const auto of_frame = roundings_of_impala(model->options().encoder);
+    golden.compare_bfloat16("goal_encoding", as_feature_maps(golden_goal(golden, *model)),
+                            of_frame);
+    const auto candidates = golden.output("candidates").transpose(2, 3);  // [I,S,H,A]
+    PhiloxNoise none(0);
+    const auto cost = golden_cost(golden, *model, none);
+    compare_bfloat16_costs(
+        golden, "costs", candidates,
+        [&](const Tensor& actions) { return cost(actions.unsqueeze(0)).total[0]; },
+        roundings_of_squares(of_frame + candidates.size(2) * kRoundingsOfStack));
   });
 }
 

@@ -200,10 +200,11 @@ class Commands {
     advance_state();
   }
 
-  // Not all that the reference makes of u_init in float64 is rounded to float32.
   void check(const std::string& key, const Tensor& actual) {
     if (type_ == at::kDouble && !config_.at("u_init").is_null())
-      golden_.compare_within("outputs64/" + key, actual, {1e-7, 1e-7, 0});
+      golden_.compare_within("outputs64/" + key, actual, {1e-7, 1e-7, 0},
+                             "not all that the original makes of u_init in float64 is rounded to "
+                             "float32");
     else
       golden_.compare_run(key, actual);
   }

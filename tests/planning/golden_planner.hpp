@@ -25,6 +25,21 @@ inline void for_each_golden_run(const std::string& family,
   });
 }
 
+/// Compares, in bfloat16, what `cost` asks of the candidates that the reference recorded with the
+/// costs that it recorded, iteration by iteration. Nothing is selected: a search of our own would
+/// part from the reference's where the last digits decide. `key`: of the costs; `candidates` and
+/// what `cost` is called with: [I,..], one of them. `roundings`: in sequence, of the costs.
+inline void compare_bfloat16_costs(Golden& golden, const std::string& key, const Tensor& candidates,
+                                   const std::function<Tensor(const Tensor&)>& cost,
+                                   int64_t roundings) {
+  INFO("in bfloat16");
+  std::vector<Tensor> costs;
+  for (const auto& of_iteration : candidates.to(at::kBFloat16).unbind(0))
+    costs.push_back(cost(of_iteration));
+  // Distances of latents of bfloat16 are float32.
+  golden.compare_bfloat16(key, at::stack(costs).to(at::kBFloat16), roundings);
+}
+
 /// A problem whose search is in `type` on the test_device(), where a fixture's tensors are.
 inline Problem golden_problem(at::ScalarType type = at::kFloat) {
   Problem problem;

@@ -51,10 +51,11 @@ TEST_CASE("eb_jepa's planners are points of the sampling loop", "[parity][device
     const auto plan = SamplingPlanner(options).solve(problem, noise);
     CHECK(plan.status == Status::ok);
     CHECK(noise.remaining() == 0);
-    // In float64 the reference still logs costs in float32, and adds 1e-9 to the sum of scores.
     const auto compare = [&](const std::string& key, const Tensor& actual, Tolerance tolerance) {
       if (type == at::kDouble && actual.is_floating_point())
-        golden.compare_within("outputs64/" + key, actual, tolerance);
+        golden.compare_within("outputs64/" + key, actual, tolerance,
+                              "the original logs costs in float32 in its float64 run as well, and "
+                              "adds 1e-9 to the sum of scores");
       else
         golden.compare_run(key, actual);
     };
@@ -94,6 +95,10 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
       valid = at::arange(width).lt(config.at("action_dims")[task].get<int64_t>()).to(at::kFloat);
     }
     const Tolerance tolerance{std::stod(golden.metadata().at("abs_tolerance")), 1e-4, 0};
+    const auto compare = [&](const std::string& key, const Tensor& actual) {
+      golden.compare_within(key, actual, tolerance,
+                            "the fixture's own abs_tolerance, and 1e-4 of the value");
+    };
 
     const auto calls = static_cast<int64_t>(config.at("calls").size());
     for (int64_t c = 0; c < calls; ++c) {
@@ -139,16 +144,14 @@ TEST_CASE("TD-MPC2's planner is a point of the sampling loop, warm start include
       const auto plan = planner.solve(problem, noise);
       CHECK(plan.status == Status::ok);
       CHECK(noise.remaining() == 0);
-      golden.compare_within(out + "actions", candidates(plan).squeeze(1).transpose(1, 2),
-                            tolerance);
+      compare(out + "actions", candidates(plan).squeeze(1).transpose(1, 2));
       golden.compare(out + "elite_idxs", survivors(plan).squeeze(1));
-      golden.compare_within(out + "mean", means(plan).squeeze(1), tolerance);
-      golden.compare_within(out + "std", deviations(plan).squeeze(1).cpu() * valid, tolerance);
-      golden.compare_within(out + "score",
-                            per_iteration(plan, [](const auto& r) { return r.weights; }).squeeze(1),
-                            tolerance);
-      golden.compare_within(out + "action", plan.actions[0][0], tolerance);
-      golden.compare_within(out + "prev_mean_after", plan.warm_start.mean[0], tolerance);
+      compare(out + "mean", means(plan).squeeze(1));
+      compare(out + "std", deviations(plan).squeeze(1).cpu() * valid);
+      compare(out + "score",
+              per_iteration(plan, [](const auto& r) { return r.weights; }).squeeze(1));
+      compare(out + "action", plan.actions[0][0]);
+      compare(out + "prev_mean_after", plan.warm_start.mean[0]);
     }
   });
 }

@@ -3,6 +3,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "golden_autocast.hpp"
 #include "golden_planner.hpp"
 #include "lewm_golden.hpp"
 #include "reference_costs.hpp"
@@ -22,6 +23,17 @@ State context(const Golden& golden, const models::Jepa& model) {
   return state;
 }
 
+// The cost of candidates [B,S,H,A] of a fixture's problems: the squared distance to the goal.
+CostFunction golden_cost(const Golden& golden, const models::Jepa& model, Noise& noise) {
+  const auto goal = golden.input("goal", model.parameters().front().scalar_type());
+  Task task(1);
+  task.set(kGoal,
+           model.encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer).unsqueeze(1));
+  Objective objective;
+  objective.add("goal", 1.0, goal_distance());
+  return objective.cost_function(model, context(golden, model), noise, task);
+}
+
 TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity][device]") {
   for_each_golden_run("lewm/lewm_cem_plan", [](Golden& golden, at::ScalarType type) {
     c10::NoGradGuard no_grad;
@@ -39,17 +51,11 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]
     RecordedNoise noise;
     const auto draws = golden.input("noise", type);  // [I,B,S,H,A]
     for (int64_t i = 0; i < draws.size(0); ++i) noise.push(draws[i]);
-    Task task(1);
-    const auto goal = golden.input("goal", type);
-    task.set(kGoal,
-             model->encode_images(goal.select(1, goal.size(1) - 1), nn::Mode::infer).unsqueeze(1));
-    Objective objective;
-    objective.add("goal", 1.0, goal_distance());
     auto problem = golden_problem(type);
     problem.batch = draws.size(1);
     problem.horizon = draws.size(3);
     problem.action = model->spec().action;
-    problem.cost = objective.cost_function(*model, context(golden, *model), noise, task);
+    problem.cost = golden_cost(golden, *model, noise);
 
     const auto plan = SamplingPlanner(options).solve(problem, noise);
     INFO(plan.message);
@@ -63,6 +69,24 @@ TEST_CASE("CEM on LeWM follows stable-worldmodel from pixels to plan", "[parity]
     golden.compare_run("actions", plan.actions);
     golden.compare_run("final_var", plan.diagnostics.iteration.back().std);
     golden.compare_run("reported_cost", plan.diagnostics.survivor_cost[-1]);
+  });
+}
+
+TEST_CASE("the candidates of LeWM's CEM cost a model in bfloat16 what stable-worldmodel recorded",
+          "[parity][device]") {
+  c10::NoGradGuard no_grad;
+  for_each_golden("lewm/lewm_cem_plan", [](Golden& golden) {
+    const auto model = golden_jepa(golden);
+    model->to(at::kBFloat16);
+    const auto& options = model->options();
+    const auto candidates = golden.output("candidates");  // [I,B,S,H,A]
+    const auto of_frame = roundings_of_network(options.vit.depth);
+    const auto of_future = candidates.size(3) * roundings_of_network(options.adaln.depth);
+    PhiloxNoise none(0);
+    const auto cost = golden_cost(golden, *model, none);
+    compare_bfloat16_costs(
+        golden, "costs", candidates, [&](const Tensor& actions) { return cost(actions).total; },
+        roundings_of_squares(of_frame + of_future));
   });
 }
 

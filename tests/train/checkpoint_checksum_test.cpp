@@ -120,6 +120,8 @@ TEST_CASE("a run whose newest checkpoint has changed goes on from the one before
   const auto newest = checkpoint_path(folder / "checkpoints" / "table", 6);
   damage(newest);
   const CapturedLog log;
+  CHECK(resume_step({folder.path(), /*resume=*/true}, "table") == 3);
+  CHECK_FALSE(log.says("skipping"));  // said once, by the training
   TableFit again(8);
   const auto result = train_table(again, options, folder.path(), {}, /*resume=*/true);
   CHECK(log.says("skipping " + newest.string() + ": is damaged"));

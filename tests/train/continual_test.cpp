@@ -4,6 +4,7 @@
 #include "foresight/train/continual.hpp"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "captured_log.hpp"
 #include "catch.hpp"
@@ -103,6 +104,66 @@ TEST_CASE("drift is measured in the model's own units, and only what matters is 
   CHECK(found.latent_shift == Approx(std::sqrt((9.0 + 6.25) / 2)));
   CHECK(found.warnings().size() == 4);
   CHECK(DataDrift{}.warnings().empty());
+}
+
+TEST_CASE("a column that never varied may go on so, and any other value in it is drift") {
+  ActionSpace space;
+  space.dim = 2;
+  space.mean = {0.0, 0.3};
+  space.std = {0.577, 1.0};
+  auto recordings = pushed_square();
+  const auto held = at::full_like(recordings.actions, 0.3);
+  const auto warnings = [&](const at::Tensor& second, const std::optional<ConstantColumns>& told) {
+    recordings.actions = at::cat({recordings.actions.narrow(2, 0, 1), second}, 2);
+    recordings.states = second;
+    const auto dataset = dataset_of(recordings);
+    const DataDrift found{.actions = action_drift(space, *dataset, {}, told),
+                          .states = state_drift(*dataset, {"state_0"}, {0.3}, {1.0}, {}, told)};
+    return found.warnings();
+  };
+  const ConstantColumns told{.actions = {1}, .states = {0}};
+  CHECK(warnings(held, told).empty());
+  CHECK(warnings(held.to(at::kFloat).to(at::kDouble), told).empty());  // another way of writing it
+  CHECK(warnings(held, std::nullopt).empty());  // of a bundle that does not tell
+  const auto swings = held + recordings.actions.narrow(2, 0, 1);
+  for (const auto& other : {held + 0.1, swings}) {
+    const auto found = warnings(other, told);
+    REQUIRE(found.size() == 2);
+    CHECK_THAT(found[0], Catch::Contains("action_1: never varied in the training data"));
+    CHECK_THAT(found[1], Catch::Contains("state_0: never varied in the training data"));
+  }
+  CHECK_THAT(warnings(held + 0.1, told)[0],
+             Catch::Contains("0.1 away") && Catch::Contains("standard deviation 0"));
+}
+
+TEST_CASE("a bundle tells which actions never varied, and so does one that learned on from it") {
+  const TemporaryFolder folder;
+  auto recordings = pushed_square();
+  const auto pushes = recordings.actions;
+  recordings.actions = at::cat({pushes, at::zeros_like(pushes)}, 2);
+  const auto old = dataset_of(recordings);
+  const auto first = learn_silently(old, few_steps(3), folder / "first");
+  const auto constant = [](const LearnResult& run) {
+    const auto told = constant_columns_told(Agent::load(run.bundle).config().provenance);
+    REQUIRE(told);
+    CHECK(told->states.empty());
+    return told->actions;
+  };
+  CHECK(constant(first) == std::vector<int64_t>{1});
+
+  const Continuation from{first.bundle, old};
+  const LearnHooks hooks{.continuation = &from};
+  const auto same = learn_silently(old, few_steps(3), folder / "same", hooks);
+  CHECK(same.continual->drift.warnings().empty());
+  CHECK(constant(same) == std::vector<int64_t>{1});
+
+  recordings.actions = at::cat({pushes, pushes}, 2);
+  const auto swinging = learn_silently(dataset_of(recordings), few_steps(3), folder / "on", hooks);
+  REQUIRE(swinging.continual->drift.warnings().size() == 1);
+  CHECK_THAT(swinging.continual->drift.warnings()[0], Catch::Contains("action_1: never varied"));
+  const auto written = io::read_json(folder / "on" / "continual.json")["drift"]["actions"];
+  CHECK(written[0]["never_varied"] == false);
+  CHECK(written[1]["never_varied"] == true);
 }
 
 TEST_CASE("learning on with replay forgets less than without, keeps the statistics, and says so") {

@@ -215,7 +215,7 @@ TEST_CASE("part: train", "[.]") {
 }
 
 TEST_CASE("2 and 4 processes train the model of one: batch norm, SIGReg, VICReg and AdamW") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   ::setenv("FORESIGHT_STEPS", "6", 1);
   const TemporaryFolder one;
   train_jepa(one.path(), 6, {}, nullptr);
@@ -251,7 +251,7 @@ TEST_CASE("2 and 4 processes train the model of one: batch norm, SIGReg, VICReg 
 }
 
 TEST_CASE("a run of two processes goes on with four, and alone") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder one, several;
   train_jepa(one.path(), 9, {}, nullptr);
   ::setenv("FORESIGHT_STEPS", "3", 1);
@@ -304,7 +304,7 @@ TEST_CASE("part: suffer", "[.]") {
 }
 
 TEST_CASE("a process that dies, throws or hangs ends the others with an error and a checkpoint") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   struct Case {
     std::string deed;
     int victim, world;
@@ -378,7 +378,7 @@ TEST_CASE("part: unequal", "[.]") {
 }
 
 TEST_CASE("gradients that only some processes have count as zero elsewhere") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   Processes processes(2, "part: unequal", folder.path());
   CHECK(processes.failures() == "");

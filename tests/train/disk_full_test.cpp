@@ -3,6 +3,7 @@
 // half-written is left, and with room again the run goes on as if nothing had happened.
 #include <filesystem>
 
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "file_size_limit.hpp"
@@ -125,10 +126,12 @@ TEST_CASE("a training on a full disk stops by name and goes on exactly when ther
       fs::file_size(folder / "whole" / "checkpoints" / "jepa" / "step_0000000008.safetensors");
   REQUIRE(bytes > 50'000);
   {
+    const CapturedLog log;
     const FileSizeLimit limit(bytes / 2);  // metrics fit, checkpoints do not
     CHECK(fails_with(
         ErrorCategory::io_failure, [&] { learn_from_square(folder / "full", false); },
         "step_0000000003.safetensors", "File too large"));
+    CHECK_FALSE(log.says("no checkpoint either"));  // the same file on the same disk
   }
   CHECK(names_in(folder / "full" / "checkpoints").empty());
   CHECK_FALSE(fs::exists(folder / "full" / "bundle"));

@@ -139,7 +139,7 @@ TEST_CASE("part: train again after a run that diverged", "[.]") {
 }
 
 TEST_CASE("processes end a run that diverges together, and can train the same module again") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   Processes processes(2, "part: train again after a run that diverged", folder.path());
   CHECK(processes.failures() == "");

@@ -52,7 +52,7 @@ TEST_CASE("part: drop units", "[.]") {
 TEST_CASE(
     "processes drop different units, and an interrupted run goes on bit "
     "for bit") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder alone, whole, parts;
   const auto in_two_processes = [](const TemporaryFolder &folder, const char *interrupt_at) {
     ::setenv(kFirstCalls, interrupt_at, 1);

@@ -55,7 +55,8 @@ TEST_CASE("eb_jepa_training() has the learning rates of the reference", "[parity
     std::vector<double> rates;
     for (int64_t step = 0; step < steps; ++step)
       rates.push_back(options.optimizer.lr * learning_rate_factor(options.schedule, step, steps));
-    golden.compare_within("outputs64/lr_schedule", at::tensor(rates, at::kDouble), {0, 1e-12, 0});
+    golden.compare_within("outputs64/lr_schedule", at::tensor(rates, at::kDouble), {0, 1e-12, 0},
+                          "learning rates span decades: relative");
   });
 }
 
@@ -195,10 +196,10 @@ TEST_CASE("planes are normalised by their own range, then by the recipe's statis
         model.to(type);
         return model.preprocess(pictures);
       };
-      // Its float64 run has the statistics in float32.
       const auto compare = [&](const std::string& key, const Tensor& actual) {
         if (type == at::kDouble)
-          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-7, 0});
+          golden.compare_within("outputs64/" + key, actual, {1e-6, 1e-7, 0},
+                                "the original's float64 run has its statistics in float32");
         else
           golden.compare("outputs/" + key, actual);
       };
@@ -247,8 +248,9 @@ TEST_CASE("the pictures that a model makes of trajectories are the reference's",
             options.geometry, layout,
             {positions[t][0].item<float>(), positions[t][1].item<float>()}));
       const auto states = model.preprocess(at::stack(pictures)).movedim(1, 0);
-      // One grey level of 255, scaled and divided by the dot channel's deviation.
-      golden.compare_within(name + ".states", states, {1.01 / 240 / 0.0369, 0, 0});
+      golden.compare_within(name + ".states", states, {1.01 / 240 / 0.0369, 0, 0},
+                            "pictures that we draw may be one grey level off, which is scaled and "
+                            "divided by the dot channel's deviation");
     }
   });
 }

@@ -169,6 +169,29 @@ TEST_CASE("one step of V-JEPA 2-AC is the one written by hand") {
   });
 }
 
+TEST_CASE("the two terms of V-JEPA 2-AC's loss have weights, reported by name and checked") {
+  const auto loss_with = [](const models::VJepa2AcLossOptions& weights) {
+    auto options = small_vjepa2_ac();
+    options.loss = weights;
+    const auto model = std::make_shared<models::VJepa2Ac>(options, 1);
+    return VJepa2AcTask(model, gripper_windows()).loss();
+  };
+  const auto usual = loss_with({}), weighted = loss_with({.teacher_forced = 0.25, .rollout = 3.0});
+  const auto forced = usual.at("teacher_forced").value.item<double>(),
+             rollout = usual.at("rollout").value.item<double>();
+  CHECK(usual.total().item<double>() == Approx(forced + rollout));
+  CHECK(weighted.total().item<double>() == Approx(0.25 * forced + 3 * rollout));
+  CHECK(weighted.at("rollout").value.item<double>() == rollout);
+  CHECK(weighted.at("rollout").weight == 3.0);
+  CHECK(weighted.at("teacher_forced").weight == 0.25);
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { loss_with({.teacher_forced = -1.0}); },
+      "VJepa2AcLossOptions.teacher_forced = -1"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { loss_with({.teacher_forced = 0.0, .rollout = 0.0}); },
+      "or rollout must be positive"));
+}
+
 TEST_CASE("V-JEPA 2-AC refuses recordings whose states are no poses") {
   VJepa2AcTask task(vjepa2_ac_with_encoder(), {.training = windows_of(pushed_square(), 4, 8)});
   CHECK(fails_with(

@@ -58,6 +58,7 @@ class ThreadGroup final : public ProcessGroup {
 public:
   ThreadGroup(std::shared_ptr<Meeting> meeting, int64_t rank, int64_t count)
       : ProcessGroup(launch_of(rank, count)), meeting_(std::move(meeting)) {}
+  std::string backend() const override { return "threads"; }
 
   Wait start_sum(const Tensor &tensor) override {
     ++started;

@@ -99,7 +99,7 @@ TEST_CASE("part: a long measurement", "[.]") {
 }
 
 TEST_CASE("processes wait for a measurement that takes longer than an exchange may wait") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   ::setenv(kDeed, "end", 1);
   const TemporaryFolder folder;
   Processes processes(2, "part: a long measurement", folder.path());
@@ -108,7 +108,7 @@ TEST_CASE("processes wait for a measurement that takes longer than an exchange m
 }
 
 TEST_CASE("who is gone during a long measurement is noticed, and a checkpoint is there") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   for (const std::string deed : {"die", "hang", "throw", "partner dies"}) {
     INFO(deed);
     ::setenv(kDeed, deed.c_str(), 1);
@@ -137,7 +137,7 @@ TEST_CASE("part: frames that rank 1 has to decode", "[.]") {
 }
 
 TEST_CASE("processes whose frames are there wait for one that has to decode them") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   Processes processes(2, "part: frames that rank 1 has to decode", folder.path());
   CHECK(processes.failures() == "");

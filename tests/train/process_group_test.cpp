@@ -4,6 +4,7 @@
 #include "foresight/train/process_group.hpp"
 
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
 
 #include <chrono>
 #include <cmath>
@@ -244,7 +245,7 @@ TEST_CASE("without c10d's headers several processes are refused by the package's
 }
 
 TEST_CASE("a process whose partner does not come gives up after the timeout") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   Launch launch;
   launch.rank = 1;
   launch.world_size = 2;
@@ -255,7 +256,7 @@ TEST_CASE("a process whose partner does not come gives up after the timeout") {
 }
 
 TEST_CASE("processes that a launcher starts anew meet at the store that it kept") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const auto join = [](int64_t rank, int64_t port, StoreServer store) {
     Launch launch;
     launch.rank = rank;
@@ -344,7 +345,7 @@ TEST_CASE("part: exchanges", "[.]") {
 }
 
 TEST_CASE("sums, means, broadcasts and gradients of sums are right on 2 and 4 processes") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   for (const int world : {2, 4}) {
     const TemporaryFolder folder;
     Processes processes(world, "part: exchanges", folder.path());
@@ -352,22 +353,72 @@ TEST_CASE("sums, means, broadcasts and gradients of sums are right on 2 and 4 pr
   }
 }
 
-TEST_CASE("tensors on the device are exchanged, by NCCL where this build has it", "[device]") {
-  for (const auto transport : {Transport::gloo, Transport::nccl}) {
-    if (!is_built_in(transport)) continue;
-    if (transport == Transport::nccl && !test_device().is_cuda()) continue;
-    INFO(enum_name(transport));
-    const auto group = ProcessGroup::connect({.master_port = Processes::free_port()},
-                                             {.transport = transport, .timeout = 60});
-    const auto there = at::arange(5, at::TensorOptions(test_device()).dtype(at::kFloat));
-    const auto here = at::arange(3, at::kDouble);
-    group->all_reduce_sum({there, here});
-    group->broadcast({there, here});
-    group->barrier();
-    CHECK(there.device() == test_device());
-    CHECK(at::equal(there.cpu(), at::arange(5, at::kFloat)));
-    CHECK(at::equal(here, at::arange(3, at::kDouble)));
-  }
+TEST_CASE("one process that asks for a transport exchanges over it, else over nothing") {
+  CHECK(ProcessGroup::connect({})->backend() == "none");
+  const auto join = [](Transport transport, int64_t port) {
+    return ProcessGroup::connect({.master_port = port}, {.transport = transport, .timeout = 20});
+  };
+  if (!is_built_in(Transport::nccl))
+    CHECK(fails_with(
+        ErrorCategory::unsupported, [&] { join(Transport::nccl, Processes::free_port()); },
+        is_built_in(Transport::gloo) ? "built without NCCL" : "built without"));
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
+  const auto port = Processes::free_port();
+  const auto group = join(Transport::gloo, port);
+  CHECK(group->backend() == "gloo");
+  const auto x = at::tensor({1.0, 2.0});
+  group->all_reduce_mean({x});
+  group->barrier();
+  CHECK(at::equal(x, at::tensor({1.0, 2.0})));
+  // It did meet: at that port stands its store.
+  CHECK(fails_with(
+      ErrorCategory::io_failure, [&] { join(Transport::gloo, port); }, "rank 0 of 1: meeting at",
+      "another program has that port"));
+}
+
+// Every rank's part is another, so that no exchange at all would be seen, but for one process.
+void exchange_on_device(Transport transport) {
+  const auto group =
+      ProcessGroup::connect(Launch::from_environment(), {.transport = transport, .timeout = 60});
+  CHECK(group->backend() == enum_name(transport));
+  const auto world = static_cast<double>(group->world_size());
+  const auto rank = static_cast<double>(group->rank());
+  const double ranks = world * (world - 1) / 2;  // 0 + 1 + ...
+  auto device = test_device();
+  if (transport == Transport::nccl)
+    device.set_index(static_cast<c10::DeviceIndex>(group->launch().local_rank));
+  const auto counting = at::arange(5, at::kFloat);
+  const auto there = (counting + rank).to(device);
+  const auto here = at::full({3}, rank + 1, at::kDouble);
+  group->all_reduce_sum({there, here});
+  CHECK(there.device() == device);
+  CHECK(at::equal(there.cpu(), world * counting + ranks));
+  CHECK(at::equal(here, at::full({3}, ranks + world, at::kDouble)));
+  const auto told = (counting + 7 * (rank + 1)).to(device);
+  group->broadcast({told});
+  CHECK(at::equal(told.cpu(), counting + 7));
+  group->barrier();
+}
+
+TEST_CASE("part: exchanges on the device over gloo", "[.]") { exchange_on_device(Transport::gloo); }
+
+TEST_CASE("part: exchanges on the device over nccl", "[.]") { exchange_on_device(Transport::nccl); }
+
+TEST_CASE("two processes that share the device exchange its tensors by Gloo", "[device]") {
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
+  const TemporaryFolder folder;
+  Processes processes(2, "part: exchanges on the device over gloo", folder.path());
+  CHECK(processes.failures() == "");
+}
+
+TEST_CASE("processes with a GPU each exchange by NCCL, one alone where there is one GPU",
+          "[device]") {
+  if (!is_built_in(Transport::nccl)) FORESIGHT_SKIP("no NCCL in this build");
+  if (!test_device().is_cuda()) FORESIGHT_SKIP("NCCL exchanges between GPUs");
+  const TemporaryFolder folder;
+  const int gpus = torch::cuda::device_count() > 1 ? 2 : 1;
+  Processes processes(gpus, "part: exchanges on the device over nccl", folder.path());
+  CHECK(processes.failures() == "");
 }
 
 }  // namespace foresight::train::process_group_test

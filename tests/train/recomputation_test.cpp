@@ -11,6 +11,7 @@
 #include "foresight/nn/autocast.hpp"
 #include "foresight/nn/recompute.hpp"
 #include "foresight/train/jepa_task.hpp"
+#include "foresight/train/learn_family.hpp"
 #include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
@@ -58,6 +59,23 @@ TEST_CASE("recomputed activations change no number of a training, dropout includ
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { train_table(without_blocks, training, folder / "run"); },
       "no block that can be recomputed"));
+}
+
+TEST_CASE("networks without a block to recompute are refused before a run begins") {
+  auto small = LearnOptions::small();
+  REQUIRE(small.model.encoder == models::EncoderKind::cnn);
+  require_valid(small);
+  small.training.activations = Activations::recompute;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { require_valid(small); }, "training.activations",
+      "no block that can be recomputed"));
+  auto lewm = LearnOptions::lewm();
+  lewm.training.activations = Activations::recompute;
+  require_valid(lewm);
+  auto rooms = EbJepaLearnOptions::small();
+  rooms.training.activations = Activations::recompute;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { require_valid(rooms); }, "training.activations"));
 }
 
 TEST_CASE("recomputed blocks leave gradients whole where autocast meets their weights again") {

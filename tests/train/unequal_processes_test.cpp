@@ -63,7 +63,7 @@ TEST_CASE("part: an episode that rank 1 cannot read", "[.]") {
 }
 
 TEST_CASE("what one process cannot read, all leave out, and the first one names") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   Processes processes(2, "part: an episode that rank 1 cannot read", folder.path());
   REQUIRE(processes.failures() == "");
@@ -106,7 +106,7 @@ TEST_CASE("part: steps and options of its own", "[.]") {
 }
 
 TEST_CASE("processes at other steps or with other options are told so, whatever the numbers") {
-  if (!is_built_in(Transport::gloo)) return;
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
   const TemporaryFolder folder;
   Processes processes(2, "part: steps and options of its own", folder.path());
   CHECK(processes.failures() == "");

@@ -66,6 +66,10 @@ class DemoRun {
                       {"default", 300, 10, 8, 11.4, 0.86, 0.74, 0.93},
                       {"large", 600, 20, 8, 41.7, 0.88, 0.76, 0.94},
                       {"long horizon", 300, 10, 16, 22.9, 0.84, 0.71, 0.92}};
+    run.learned_on = {.losses = {{"old", "loss", 0.211, 0.237}, {"new", "loss", 0.918, 0.254}},
+                      .forgetting = 0.237 / 0.211 - 1,
+                      .drift = {{"action_0", 0.12, 1.31, 0.004}, {"action_1", 0.2, 0.577, 0, true}},
+                      .warnings = {"action_1: never varied in the training data"}};
     run.data_set = {{"source", "recordings/two_room", "2 000 episodes, 90 steps each"},
                     {"frames", "180 000", "64 × 64 RGB, 12.5 Hz"},
                     {"actions", "2 dimensions in [−1, 1]", "block of 5"},

@@ -105,7 +105,7 @@ TEST_CASE("a run report has every section filled, loads nothing and is well-form
   const auto html = foresight::io::read_text(path);
   CHECK(markup_problem(html) == "");
   const auto sections = run_report_sections();
-  CHECK(sections.size() == 13);
+  CHECK(sections.size() == 14);
   for (const auto& section : sections) {
     INFO(section);
     CHECK(contains(html, "<h2>" + section + "</h2>"));
@@ -140,6 +140,11 @@ TEST_CASE("a run report shows the numbers that it was given") {
                            "&lt;&amp;&gt;" /* from the configuration */,
                            "38.0 % of the variance",
                            "foresight train --config",
+                           "their loss changed by 12.3 %",
+                           "<td>new</td><td>loss</td><td class=\"r\">0.918</td>",
+                           ">−72.3 %<",
+                           "the column&#39;s own: it never varied in the training",
+                           "Drift: action_1: never varied",
                            "raised 1 time",
                            "41 records held back",
                            "line 4: is not JSON",
@@ -164,6 +169,7 @@ TEST_CASE("a run report of numbers that are not finite is still well-formed") {
   run.imagination.model.assign(16, infinity);
   run.frames[0].candidates.fill_(nan);
   run.costs = {{"goal", nan, infinity}};
+  run.learned_on.losses[0].after = run.learned_on.drift[0].shift = nan;
   run.timings[0].max = infinity;
   run.trade_offs[0].milliseconds = 0;
   const auto html = make_run_report(run).html();

@@ -35,7 +35,8 @@ enum class LastAction {
 
 /// How closely stored pictures are looked at, to know them again.
 enum class PictureEvidence {
-  sizes,  ///< of their files, as these were when the data set was opened: reads nothing
+  sizes,  ///< of their files, as these were when the data set was opened: reads nothing; of the
+          ///< packets of one of several episodes in a film, whose header may be read
   bytes,  ///< some of their bytes too
 };
 
@@ -205,7 +206,8 @@ struct FORESIGHT_API DatasetOptions {
 /// folders of videos or pictures with tables. Files are checked while opening; numbers are read
 /// when they are first asked for. Throws Error(not_found | bad_file); Error(unsupported) for a
 /// format whose library this build lacks; Error(not_found) that lists what was looked for;
-/// Error(invalid_argument) that names the data sets in folders below, for a folder that is none.
+/// Error(invalid_argument) that names the data sets in folders below, for a folder that is none or
+/// holds several HDF5 files too, or the folder to give, for one file of a data set.
 FORESIGHT_API std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
                                                           const DatasetOptions& options = {});
 

@@ -4,11 +4,13 @@
 //
 //   dataset.json                         optional: {"fps": 10, "action_columns": [...],
 //                                         "state_columns": [...], "last_action": "artefact",
-//                                         "shapes": {"grid": [2, 3]}, "splits": {"train": "0-14",
-//                                         "valid": "15,17-"}}; other keys are ignored. The rate is
-//                                         else that of the videos, or of the column `timestamp`, or
-//                                         unknown (0). Splits name the numbers of files; those that
-//                                         are missing between them are passed over
+//                                         "shapes": {"grid": [2, 3]}, "types": {"done": "bool"},
+//                                         "splits": {"train": "0-14", "valid": "15,17-"}}; other
+//                                         keys are ignored. The rate is else that of the videos, or
+//                                         of the column `timestamp`, or unknown (0). Types are
+//                                         float32, float64, int64 or bool, of columns. Splits name
+//                                         the numbers of files; those that are missing between them
+//                                         are passed over
 //   episode_0000.mp4  episode_0000.csv   row t of the table belongs to frame t of the video
 //
 // Where the frames of a video are not equally spaced in time and the table has a column `timestamp`
@@ -53,8 +55,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   LastAction last_action() const override { return last_action_; }
   std::vector<std::string> cameras() const override { return cameras_; }
   std::string camera() const override { return camera_; }
-  /// float32 if all numbers of the column were printed as such; int64 if they are whole and float64
-  /// cannot hold some of them; float64 otherwise.
+  /// As dataset.json says ("types"); else float32 if all numbers of the column were printed as
+  /// such, int64 if they are whole and float64 cannot hold some of them, float64 otherwise.
   at::ScalarType column_type(const std::string& column) const override;
   /// As dataset.json says ("shapes"); else columns that differ by a number at the end, goal_0 and
   /// goal_1, are one group, goal.
@@ -94,6 +96,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
 
   void find_episodes(const std::filesystem::path& folder);
   void read_settings(const std::filesystem::path& file);
+  void check_types() const;
   void open_episodes();
   void open_episode(Episode& episode) const;
   void open_frames_of(Episode& episode) const;
@@ -118,7 +121,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;
   mutable std::mutex types_mutex_;
-  mutable std::map<std::string, at::ScalarType> types_;  // of columns that were asked for
+  // Of columns: those that dataset.json tells, and those that were asked for.
+  mutable std::map<std::string, at::ScalarType> types_;
 };
 
 }  // namespace foresight::data

@@ -39,7 +39,8 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriter(std::filesystem::path folder, FolderWriterOptions options);
   /// Any number of cameras; with several, videos are called episode_XXXX.<camera>.mp4. Feature
   /// "action" are the actions, "observation.state" the states. Tasks are recorded as the column of
-  /// words "task" where RecordingOptions.texts has it.
+  /// words "task" where RecordingOptions.texts has it. Types of numbers are kept; a folder that
+  /// does not tell them, as of an earlier version, goes on without.
   FolderWriter(std::filesystem::path folder, const RecordingOptions& options);
   ~FolderWriter() override;
 
@@ -75,6 +76,7 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriterOptions options_;
   RecordingOptions recording_;
   std::vector<std::string> columns_;
+  std::map<std::string, std::string> types_;  // of columns that are not float32, for dataset.json
   int64_t number_ = 0;                      // of the next episode
   int64_t episodes_ = 0;                    // in the folder
   std::unique_ptr<KeptSplits> splits_;      // of dataset.json

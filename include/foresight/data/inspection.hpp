@@ -13,8 +13,10 @@
 namespace foresight::data {
 
 struct FORESIGHT_API InspectionOptions {
-  int64_t frames = 2000;    ///< frames of every camera that are looked at, whole episodes evenly
-                            ///< spread over the data set
+  int64_t frames = 2000;    ///< frames of every camera that are looked at, in stretches spread over
+                            ///< the data set: whole episodes where more than 32 fit, else shares
+                            ///< of 32 (or all; fewer where a share would have less than `frozen`
+                            ///< frames), in turn from the beginning, the middle, the end
   double still = 0.02;      ///< frames that differ by less than this many grey levels on average
                             ///< are the same picture
   int64_t frozen = 5;       ///< so many equal frames in a row are a frozen camera
@@ -26,7 +28,7 @@ struct FORESIGHT_API InspectionOptions {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("frames", self.frames,
-          "frames of every camera looked at, whole episodes spread over the data set");
+          "frames of every camera looked at, in stretches spread over the data set");
     visit("still", self.still, "mean difference in grey levels below which frames are equal");
     visit("frozen", self.frozen, "so many equal frames in a row are a frozen camera");
     visit("repeated", self.repeated, "share of frames shown twice that is worth a warning");
@@ -60,6 +62,7 @@ struct FrozenStretch {
 struct CameraInspection {
   std::string camera;
   int64_t frames_seen = 0;
+  int64_t episodes_seen = 0;               ///< of which frames were looked at
   int64_t repeated_frames = 0;             ///< equal to the frame before
   std::vector<FrozenStretch> frozen = {};  ///< at least InspectionOptions.frozen equal frames
 };
@@ -91,9 +94,10 @@ struct FORESIGHT_API Inspection {
   bool good() const { return usable() && warnings.empty(); }
 };
 
-/// Reads all numbers and some of the frames. `others` are the same recordings, opened for their
-/// other cameras. Faults and warnings name episodes by their numbers, from 0 on, and cameras where
-/// there are several. Throws what Dataset's functions throw for numbers: open the data set with
+/// Reads all numbers and some of the frames (InspectionOptions.frames): what is said of pictures is
+/// said of those. `others` are the same recordings, opened for their other cameras. Faults and
+/// warnings name episodes by their numbers, from 0 on, and cameras where there are several. Throws
+/// what Dataset's functions throw for numbers: open the data set with
 /// DatasetOptions.missing_states = accept and .unreadable = skip, so that states without a value
 /// and films that cannot be opened are reported, as frames that do not decode are.
 FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {},

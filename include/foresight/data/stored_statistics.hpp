@@ -16,6 +16,9 @@ struct StoredStatistics {
   /// each number of its last size.
   std::vector<double> mean, std, min, max;
   int64_t count = 0;  ///< rows, or frames, that they were made from; 0: not told
+  /// In how many of these rows each number has a value, as long as `mean`; a fraction where several
+  /// numbers of a row were taken together. Empty: in all, or not told.
+  std::vector<double> known = {};
 };
 
 }  // namespace foresight::data

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "foresight/io/safetensors.hpp"
@@ -14,6 +15,10 @@ namespace foresight::models {
 
 /// The state dict of such a checkpoint file, beside those of optimiser and probe.
 inline constexpr const char* kEbJepaGroup = "model_state_dict";
+
+/// A checkpoint's key as eb_jepa_tensors() has it: without the marks of wrappers ("_orig_mod.",
+/// "module."), which may stand before every module that was wrapped.
+FORESIGHT_API std::string eb_jepa_key(std::string key);
 
 /// Options of the model that `tensors` belong to: all sizes are read from shapes, but for the
 /// picture's side, which is `base.image_size`; what shapes do not tell is `base`'s. What the

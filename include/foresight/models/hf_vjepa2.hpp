@@ -18,7 +18,8 @@ namespace foresight::models {
 
 /// Options from a folder's config.json, checked against the shapes of its tensors before anything
 /// is allocated; pictures are prepared as vjepa2_evaluation_pictures() of the folder says. Throws
-/// Error: unsupported for another family or settings that are not known;
+/// Error: unsupported for another family or settings that are not known; invalid_option for a
+/// crop_size of more than 2^20 tokens a clip;
 /// bad_file for an unknown key or a size that the tensors contradict.
 FORESIGHT_API VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder);
 

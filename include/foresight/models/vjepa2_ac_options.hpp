@@ -29,6 +29,20 @@ FORESIGHT_API ActionSpace gripper_actions(double max_step = 0.075);
 /// stretched to a square.
 inline constexpr double kVJepa2AcAspect = 1.35;
 
+/// Weights of the loss terms, each under the name that losses::Terms reports. Both 1: the paper
+/// adds the two as they are (arXiv 2506.09985, equation 4).
+struct FORESIGHT_API VJepa2AcLossOptions {
+  double teacher_forced = 1.0;  ///< one step ahead, every frame of the clip from true ones
+  double rollout = 1.0;         ///< VJepa2AcOptions.auto_steps ahead, predictions fed back
+
+  template <class Self, class Visitor>
+  static void fields(Self& self, Visitor&& visit) {
+    visit("teacher_forced", self.teacher_forced, "weight: one step ahead, from true frames");
+    visit("rollout", self.rollout, "weight: auto_steps steps ahead, predictions fed back");
+  }
+  std::vector<std::string> validate() const;
+};
+
 /// Defaults are the released model: ViT-g at 256 pixels, 305 million predictor weights.
 struct FORESIGHT_API VJepa2AcOptions {
   ImageOptions image = {.size = 256, .resize = ResizeRule::stretch};
@@ -42,6 +56,7 @@ struct FORESIGHT_API VJepa2AcOptions {
   int64_t auto_steps = 2;      ///< steps of the loss's rollout term
   double loss_exponent = 1.0;  ///< of the absolute differences
   RolloutStart rollout_start = RolloutStart::first_prediction;
+  VJepa2AcLossOptions loss;
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -57,6 +72,7 @@ struct FORESIGHT_API VJepa2AcOptions {
     visit("auto_steps", self.auto_steps, "steps of the loss's rollout term");
     visit("loss_exponent", self.loss_exponent, "of the absolute differences");
     visit("rollout_start", self.rollout_start, "first_prediction or second_prediction");
+    visit("loss", self.loss, "weights of the loss terms");
   }
   std::vector<std::string> validate() const;
 };

@@ -122,9 +122,11 @@ FORESIGHT_API bool takes_pictures(const io::NamedTensors& checkpoint);
 /// as I-JEPA's positions tell. Pictures are cut as the published evaluations cut them
 /// (hf_preprocessing.hpp). Throws Error: unsupported for a width that was never published where
 /// `given` does not say; invalid_option for heads that do not divide it, for clips without
-/// `image_size`, for a table of positions that may or may not be used (see VJepa2FileOptions) and
-/// for positions that pictures do not have; bad_file for a table that is not of such pictures and
-/// for a file without an encoder or a predictor, naming the parts that it has.
+/// `image_size`, for one that is no multiple of the patch or makes more than 2^20 tokens of a clip,
+/// for a table of positions that may or may not be used (see VJepa2FileOptions) and for positions
+/// that pictures do not have; bad_file for a table that is not of such pictures, for tensors of
+/// sizes that contradict each other, with all else that does not fit, and for a file without an
+/// encoder or a predictor, naming the parts that it has.
 FORESIGHT_API VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_size,
                                             std::string_view source,
                                             const VJepa2FileOptions& given = {});

@@ -52,9 +52,13 @@ FORESIGHT_API Checkpoint read_checkpoint(const std::filesystem::path& path);
 /// Whether there is a checkpoint in the folder, damaged or not.
 FORESIGHT_API bool has_checkpoint(const std::filesystem::path& folder);
 
-/// The newest checkpoint of the folder that can be read; damaged ones are skipped with a warning.
+/// What is said of a checkpoint that cannot be read.
+enum class OnDamage { warn, say_nothing };
+
+/// The newest checkpoint of the folder that can be read; damaged ones are skipped, with a warning.
 /// Nothing if there is none. Throws Error(unsupported) for the newest of another format, and
 /// Error(bad_file) if there are some and all are damaged: to begin anew would be to lose the run.
-FORESIGHT_API std::optional<Checkpoint> read_newest_checkpoint(const std::filesystem::path& folder);
+FORESIGHT_API std::optional<Checkpoint> read_newest_checkpoint(const std::filesystem::path& folder,
+                                                               OnDamage damage = OnDamage::warn);
 
 }  // namespace foresight::train

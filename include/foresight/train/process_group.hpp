@@ -42,10 +42,10 @@ struct FORESIGHT_API Launch {
 };
 
 enum class Transport {
-  automatic,  ///< nccl where this build has it and a GPU is there, else gloo. A training on CPUs of
-              ///< a machine with GPUs asks for gloo
-  gloo,  ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
-  nccl,  ///< tensors on GPU `local_rank`; also moves those on the CPU through it
+  automatic,  ///< nccl where this build has it and a GPU is there, else gloo; nothing where one
+              ///< process is alone. A training on CPUs of a machine with GPUs asks for gloo
+  gloo,       ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
+  nccl,       ///< tensors on GPU `local_rank`; also moves those on the CPU through it
 };
 
 /// Whether this build has gloo or nccl; `automatic`: any of them.
@@ -77,8 +77,9 @@ struct FORESIGHT_API ProcessGroupOptions {
 /// not answer within the timeout; the group cannot be used after that. One thread at a time.
 class FORESIGHT_API ProcessGroup {
  public:
-  /// Meets the others: returns when all world_size processes have called it. Throws
-  /// Error(invalid_option); Error(unsupported) that names what this build lacks;
+  /// Meets the others: returns when all world_size processes have called it. One process that asks
+  /// for a transport by name exchanges with itself over that one; with `automatic` nothing is
+  /// connected. Throws Error(invalid_option); Error(unsupported) that names what this build lacks;
   /// Error(io_failure) when the others do not come in time.
   static std::shared_ptr<ProcessGroup> connect(const Launch& launch,
                                                const ProcessGroupOptions& options = {});
@@ -87,6 +88,8 @@ class FORESIGHT_API ProcessGroup {
   int64_t rank() const noexcept { return launch_.rank; }
   int64_t world_size() const noexcept { return launch_.world_size; }
   const Launch& launch() const noexcept { return launch_; }
+  /// What carries the exchanges, as c10d names it: "gloo" or "nccl"; "none" where nothing does.
+  virtual std::string backend() const = 0;
 
   /// Waits for an exchange that was started, and rethrows its failure.
   using Wait = std::function<void()>;

@@ -154,6 +154,31 @@ struct Incidents {
   std::vector<std::string> problems = {};  ///< the first of those, with their reason
 };
 
+/// A loss term on held-out recordings before and after learning on; NaN: not known.
+struct LossChange {
+  std::string recordings = {};  ///< "old" or "new"
+  std::string term = {};
+  double before = 0;
+  double after = 0;
+};
+
+/// A column of new recordings against what the model was trained with; NaN: not known.
+struct DriftRow {
+  std::string column = {};
+  double shift = 0;           ///< of the mean, in standard deviations of the training data
+  double spread = 1;          ///< standard deviation, in those of the training data
+  double outside = 0;         ///< part of the rows outside the model's limits, in [0,1]
+  bool never_varied = false;  ///< in the training data: shift and spread are in the column's units
+};
+
+/// What learning on from a bundle did to it, and how far the new recordings were from the old.
+struct LearnedOn {
+  std::vector<LossChange> losses = {};
+  double forgetting = std::numeric_limits<double>::quiet_NaN();  ///< after / before - 1, of the old
+  std::vector<DriftRow> drift = {};
+  std::vector<std::string> warnings = {};
+};
+
 /// Everything a report shows. Members left empty give a section that says that nothing was
 /// recorded.
 struct RunReport {
@@ -172,6 +197,7 @@ struct RunReport {
   std::string machine = {};  ///< where the timings were taken
   std::vector<TradeOffRow> trade_offs = {};
   Incidents incidents = {};
+  LearnedOn learned_on = {};
   std::vector<Fact> data_set = {};
   std::vector<Fact> provenance = {};  ///< version, commit, seed, device, dates
   std::string configuration = {};     ///< the run's config.json

@@ -264,7 +264,7 @@ class ColumnarDataset final : public Dataset {
     const auto nearest = nearest_name(column, columns_);
     throw Error(ErrorCategory::not_found,
                 name() + ": no column '" + column + "'" +
-                    (nearest.empty() ? "" : ", did you mean '" + nearest + "'?") +
+                    (nearest.empty() ? "." : ", did you mean '" + nearest + "'?") +
                     " Columns: " + listed_names(columns_));
   }
 

@@ -63,6 +63,7 @@ class DroidOpener {
     require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": lists no episode");
     for (auto& episode : episodes_) unless_lost(episode.no_film, [&] { find_videos(episode); });
     cameras_ = cameras();
+    if (cameras_.empty()) refuse_without_camera(fs::is_directory(path));
     camera_ = chosen_camera(name_, cameras_, options_);
     parallel_for(static_cast<int64_t>(episodes_.size()), options_.threads,
                  [this](int64_t e) { measure(episodes_[static_cast<std::size_t>(e)]); });
@@ -140,6 +141,21 @@ class DroidOpener {
           }))
         names.push_back(camera);
     return names;
+  }
+
+  [[noreturn]] void refuse_without_camera(bool folder) const {
+    const auto named = std::find_if(episodes_.begin(), episodes_.end(),
+                                    [](const auto& episode) { return !episode.videos.empty(); });
+    std::string why;
+    if (named == episodes_.end())
+      why = (folder ? ": none of its episodes names a film, the first: "
+                    : ": is read as a list of DROID episodes, a folder in each line, and none is "
+                      "one, the first: ") +
+            episodes_.front().no_film;
+    else
+      why = ": has no camera that every episode names and some has the film of; looked for " +
+            named->videos.begin()->second.string() + " and others";
+    throw Error(ErrorCategory::not_found, name_ + why);
   }
 
   static void find_videos(DroidEpisode& episode) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "episode_files.hpp"
 #include "foresight/data/unreadable.hpp"
 #include "foresight/io/json_file.hpp"
 
@@ -42,7 +43,7 @@ inline bool is_film_folder(const fs::directory_entry& entry) {
 inline std::map<std::string, fs::path> named_films(const fs::path& folder) {
   std::map<std::string, fs::path> films;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() != ".json") continue;
+    if (entry.path().extension() != ".json" || is_hidden(entry.path())) continue;
     const auto metadata = io::read_json(entry.path());
     if (!metadata.is_object()) continue;
     for (const auto& [key, value] : metadata.items())

@@ -18,6 +18,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/json_file.hpp"
+#include "number_types.hpp"
 #include "recorded_notes.hpp"
 #include "recorded_splits.hpp"
 
@@ -27,10 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kOnlyCamera = "pixels";
-
-bool is_table_file(const fs::path& path) {
-  return path.extension() == ".csv" || path.extension() == ".jsonl";
-}
 
 // What a folder holds of one episode.
 struct EpisodeParts {
@@ -44,6 +41,21 @@ std::optional<std::pair<int64_t, std::string>> episode_and_camera(const std::str
   const auto number = episode_number(name.substr(0, dot));
   if (!number) return std::nullopt;
   return std::pair(*number, dot == std::string::npos ? kOnlyCamera : name.substr(dot + 1));
+}
+
+// {"done": "bool"} of dataset.json.
+std::map<std::string, at::ScalarType> told_types(const nlohmann::json& types,
+                                                 const std::string& where) {
+  require(types.is_object(), ErrorCategory::bad_file, where + " is not a JSON object");
+  std::map<std::string, at::ScalarType> told;
+  for (const auto& [column, name] : types.items()) {
+    const auto type = name.is_string() ? number_type(name.get<std::string>()) : std::nullopt;
+    require(type.has_value(), ErrorCategory::bad_file,
+            where + ": " + column + " = " + name.dump() +
+                " must be one of float32, float64, int64, bool");
+    told[column] = *type;
+  }
+  return told;
 }
 
 // Forgets the last episode where it has no table and dataset.json does not count it: its writer was
@@ -182,6 +194,8 @@ void FolderDataset::read_settings(const fs::path& file) {
                   " must be 1 to 5 sizes of 1..100000");
     }
   }
+  if (const auto types = settings.find("types"); types != settings.end())
+    types_ = told_types(*types, file.string() + ": types");
   int64_t episodes = num_episodes();
   read("episodes", episodes);
   if (episodes != num_episodes())
@@ -199,8 +213,8 @@ void FolderDataset::open_episodes() {
 void FolderDataset::open_episode(Episode& episode) const {
   const std::string table = episode.table.name;
   const CsvOptions reading{.nan = NanPolicy::accept, .text = TextPolicy::skip};
-  episode.table = fs::path(table).extension() == ".jsonl" ? read_jsonl(table, reading)
-                                                          : read_csv(table, reading);
+  episode.table =
+      small_extension(table) == ".jsonl" ? read_jsonl(table, reading) : read_csv(table, reading);
   try {
     if (episode.problem.empty()) open_frames_of(episode);
   } catch (const Error& problem) {
@@ -307,6 +321,7 @@ void FolderDataset::agree() {
       refuse("state column '" + column + "'", values, at::isfinite(values).logical_not());
     }
   }
+  check_types();
   if (options_.fps > 0) fps_ = options_.fps;
   if (fps_ > 0) return;
   for (const Episode& episode : episodes_) {  // one-frame videos have no rate

@@ -9,6 +9,7 @@
 #include "../video/frame_table.hpp"
 #include "../video/video_frames.hpp"
 #include "columnar_dataset.hpp"
+#include "episode_files.hpp"
 #include "foresight/data/folder_dataset.hpp"
 #include "irregular_steps.hpp"
 #include "natural_order.hpp"
@@ -21,9 +22,7 @@ namespace fs = std::filesystem;
 std::vector<fs::path> pictures_in(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    const auto extension = entry.path().extension();
-    if (extension == ".png" || extension == ".jpg" || extension == ".jpeg")
-      files.push_back(entry.path());
+    if (is_picture_file(entry.path()) && !is_hidden(entry.path())) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end(), path_before);
   return files;

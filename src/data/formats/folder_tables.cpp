@@ -11,6 +11,7 @@
 #include "episode_files.hpp"
 #include "foresight/data/folder_dataset.hpp"
 #include "natural_order.hpp"
+#include "number_types.hpp"
 #include "recorded_splits.hpp"
 
 namespace foresight::data {
@@ -125,6 +126,31 @@ at::ScalarType FolderDataset::column_type(const std::string& column) const {
   auto known = types_.find(column);
   if (known == types_.end()) known = types_.emplace(column, found_type(column)).first;
   return known->second;
+}
+
+// A type that dataset.json tells must hold the numbers of its column in every table.
+void FolderDataset::check_types() const {
+  const auto file = (std::filesystem::path(name_) / "dataset.json").string();
+  for (const auto& [column, type] : types_) {
+    const std::string says = "types: " + column + " = " + number_type_name(type);
+    require(std::find(columns_.begin(), columns_.end(), column) != columns_.end(),
+            ErrorCategory::bad_file,
+            file + ": " + says + " is of no column of numbers. Columns: " + listed_names(columns_));
+    if (at::isFloatingType(type)) continue;
+    for (const Episode& episode : episodes_) {
+      if (type == at::kLong && episode.table.whole.contains(column)) continue;
+      const Tensor values = episode.table.values.select(1, episode.table.column(column));
+      const Tensor fits =
+          type == at::kBool ? (values == 0) | (values == 1)
+                            : (values == values.trunc()) & (values >= -0x1p63) & (values < 0x1p63);
+      if (fits.all().item<bool>()) continue;
+      const auto row = fits.logical_not().nonzero()[0][0].item<int64_t>();
+      throw Error(ErrorCategory::bad_file, episode.table.name + ": row " + std::to_string(row) +
+                                               " of column '" + column + "' holds " +
+                                               number_text(values[row].item<double>()) + ", but " +
+                                               file + " says " + says);
+    }
+  }
 }
 
 // From all its numbers.

@@ -29,10 +29,11 @@ OpenedDataset open_hdf5(const std::filesystem::path& path, const DatasetOptions&
 bool holds_hdf5_recording(const std::filesystem::path& path);
 
 /// Several HDF5 files of one folder as one data set, in this order. With Unreadable::skip those
-/// that cannot be opened are left out and named in its remarks. Throws Error(bad_file) naming one
-/// that cannot be opened, or two whose features differ.
+/// that cannot be opened are left out and named in its remarks, behind `remarks` of how the files
+/// were found. Throws Error(bad_file) naming one that cannot be opened, or two whose features
+/// differ.
 OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
-                              const DatasetOptions& options);
+                              const DatasetOptions& options, std::vector<std::string> remarks = {});
 
 /// stable-worldmodel's folders of .npz columns with videos or pictures.
 OpenedDataset open_swm_folder(const std::filesystem::path& folder, const DatasetOptions& options);
@@ -50,8 +51,11 @@ bool holds_dino_wm_splits(const std::filesystem::path& folder);
 OpenedDataset open_droid(const std::filesystem::path& path, const DatasetOptions& options);
 bool holds_droid_episodes(const std::filesystem::path& folder);
 
-/// Videos or pictures alone: a folder with any of them, here or below, or one file.
-OpenedDataset open_pictures(const std::filesystem::path& path, const DatasetOptions& options);
-bool holds_pictures(const std::filesystem::path& path);
+/// Videos or pictures alone: a folder with any of them, here or below, or one file. `remarks` are
+/// of what else lies there.
+OpenedDataset open_pictures(const std::filesystem::path& path, const DatasetOptions& options,
+                            std::vector<std::string> remarks = {});
+/// One of these, whichever the system lists first; empty where there is none.
+std::filesystem::path any_picture(const std::filesystem::path& path);
 
 }  // namespace foresight::data

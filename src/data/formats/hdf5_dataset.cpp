@@ -116,7 +116,7 @@ bool holds_hdf5_recording(const std::filesystem::path& path) {
 }
 
 OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
-                              const DatasetOptions& options) {
+                              const DatasetOptions& options, std::vector<std::string> remarks) {
   std::vector<std::filesystem::path> sound;
   std::vector<std::string> problems;
   for (const auto& file : files) {
@@ -136,11 +136,11 @@ OpenedDataset open_hdf5_files(const std::vector<std::filesystem::path>& files,
           (problems.empty() ? "" : problems.front()) +
               "; with DatasetOptions.unreadable = skip (--reading.unreadable skip) it is left "
               "out");
-  for (auto& problem : problems) problem += ". The file is left out";
-  if (sound.size() == 1) return open_hdf5(sound.front(), options, std::move(problems));
+  for (const auto& problem : problems) remarks.push_back(problem + ". The file is left out");
+  if (sound.size() == 1) return open_hdf5(sound.front(), options, std::move(remarks));
   std::vector<OpenedDataset> parts;
   for (const auto& file : sound)
-    parts.push_back(open_hdf5(file, options, std::exchange(problems, {})));
+    parts.push_back(open_hdf5(file, options, std::exchange(remarks, {})));
   return join_datasets(folder, std::move(parts));
 }
 

@@ -304,6 +304,11 @@ class LeRobotOpener {
   }
 
   void open_camera() {
+    require(!recording_.cameras.empty(), ErrorCategory::not_found,
+            recording_.name +
+                ": has no camera: meta/info.json tells no feature of dtype video or image that is "
+                "read" +
+                not_read(recording_.skipped));
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
     const auto feature = std::find_if(meta_.features.begin(), meta_.features.end(),
                                       [&](const auto& one) { return one.name == camera; });

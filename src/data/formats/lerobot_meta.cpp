@@ -11,6 +11,7 @@
 
 #include "../tables/json_lines.hpp"
 #include "../tables/parquet_file.hpp"
+#include "episode_files.hpp"
 #include "recorded_notes.hpp"
 #include "recorded_splits.hpp"
 
@@ -21,7 +22,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 constexpr int64_t kMostEpisodes = 100'000'000;
-constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
+constexpr uint64_t kLargestInt64 = std::numeric_limits<int64_t>::max();
 
 [[noreturn]] void fail_meta(const fs::path& file, const std::string& what) {
   throw Error(ErrorCategory::bad_file, file.string() + ": " + what);
@@ -30,7 +31,7 @@ constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
 // Of an integer, or of a float that is one; nothing of anything else.
 std::optional<int64_t> whole_number(const Json& value) {
   constexpr double kExact = 9007199254740992;  // 2^53
-  if (value.is_number_unsigned() && value.get<uint64_t>() > kLargest) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<uint64_t>() > kLargestInt64) return std::nullopt;
   if (value.is_number_integer()) return value.get<int64_t>();
   const double number = value.is_number_float() ? value.get<double>() : std::nan("");
   if (!(std::abs(number) <= kExact) || number != std::trunc(number)) return std::nullopt;
@@ -54,15 +55,6 @@ Value json_field(const Json& object, const char* key, const fs::path& file) {
     fail_meta(file, std::string("key '") + key + "' = " + it->dump().substr(0, 60) +
                         " is of the wrong type");
   }
-}
-
-std::vector<fs::path> parquet_files(const fs::path& folder) {
-  std::vector<fs::path> files;
-  if (!fs::is_directory(folder)) return files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.path().extension() == ".parquet") files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  return files;
 }
 
 std::vector<LeRobotFeature> read_features(const Json& info, const fs::path& file) {
@@ -138,10 +130,9 @@ void read_episode_rows(const fs::path& path, const Layout& layout,
 }
 
 std::map<int64_t, LeRobotEpisode> read_episodes_v3(const Layout& layout) {
-  const fs::path folder = layout.root / "meta" / "episodes";
-  const auto files = parquet_files(folder);
+  const auto files = lerobot_episode_files(layout.root);
   require(!files.empty(), ErrorCategory::not_found,
-          folder.string() + ": no Parquet file that lists episodes");
+          (layout.root / "meta" / "episodes").string() + ": no Parquet file that lists episodes");
   std::map<int64_t, LeRobotEpisode> episodes;
   for (const auto& file : files) read_episode_rows(file, layout, episodes);
   return episodes;
@@ -192,7 +183,35 @@ void read_notes(const fs::path& file, LeRobotMeta& meta) {
   }
 }
 
+// A set that was cut, or to which somebody has added, may tell another size than it has.
+void compare_totals(const Json& info, const fs::path& file, LeRobotMeta& meta) {
+  int64_t frames = 0;
+  for (const auto& episode : meta.episodes) frames += episode.length;
+  const auto compare = [&](const char* key, int64_t there) {
+    const auto told = info.find(key);
+    if (told == info.end() || whole_number(*told) == there) return;
+    meta.remarks.push_back(file.string() + ": " + key + " = " + told->dump().substr(0, 60) +
+                           ", but meta/ lists " + std::to_string(there) +
+                           "; those that it lists are read");
+  };
+  compare("total_episodes", std::ssize(meta.episodes));
+  compare("total_frames", frames);
+}
+
 }  // namespace
+
+std::vector<fs::path> lerobot_episode_files(const fs::path& root) {
+  std::vector<fs::path> files;
+  const auto folder = root / "meta" / "episodes";
+  if (!fs::is_directory(folder)) return files;
+  for (fs::recursive_directory_iterator entry(folder), end; entry != end; ++entry) {
+    const bool hidden = is_hidden(entry->path());
+    if (hidden) entry.disable_recursion_pending();
+    if (!hidden && entry->path().extension() == ".parquet") files.push_back(entry->path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
 
 fs::path fill_lerobot_path(const fs::path& root, const std::string& path_template,
                            const std::map<std::string, int64_t>& numbers,
@@ -282,6 +301,7 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
                                    std::to_string(episode.length));
     meta.episodes.push_back(std::move(episode));
   }
+  compare_totals(info, layout.info, meta);
   return meta;
 }
 

@@ -46,6 +46,9 @@ struct LeRobotMeta {
 /// Throws Error(not_found | bad_file) naming file and rule; Error(unsupported) for another version.
 LeRobotMeta read_lerobot_meta(const std::filesystem::path& root);
 
+/// The files of meta/episodes (v3.0), sorted.
+std::vector<std::filesystem::path> lerobot_episode_files(const std::filesystem::path& root);
+
 /// The episodes of "first:end", one of LeRobotMeta::splits, of `count` that there are. Throws
 /// Error(bad_file) naming `root` for another text or episodes that there are not.
 std::vector<int64_t> lerobot_split(const std::filesystem::path& root, const std::string& name,

@@ -89,12 +89,14 @@ std::map<std::string, StoredStatistics> read_lerobot_statistics(
   }
   std::map<std::string, StoredStatistics> stored;
   for (const auto& [feature, one] : found)
-    stored[feature] = {.file = file.string(),
-                       .mean = as_numbers(one.mean),
-                       .std = as_numbers(one.std),
-                       .min = as_numbers(one.min),
-                       .max = as_numbers(one.max),
-                       .count = one.count};
+    stored[feature] = {
+        .file = file.string(),
+        .mean = as_numbers(one.mean),
+        .std = as_numbers(one.std),
+        .min = as_numbers(one.min),
+        .max = as_numbers(one.max),
+        .count = one.count,
+        .known = one.known.defined() ? as_numbers(one.known) : std::vector<double>()};
   return stored;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which format lies at a path: each is told by one file that every recording of it has.
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -26,22 +27,26 @@ struct Listing {
   bool numbered_films = false;         ///< episode_0000.mp4, episode_0000.front.mp4
 };
 
+bool is_hdf5_file(const fs::path& path) {
+  const auto extension = small_extension(path);
+  return extension == ".h5" || extension == ".hdf5";
+}
+
 Listing list_folder(const fs::path& folder) {
   Listing found{folder};
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
+    if (is_hidden(path)) continue;
     const auto name = path.filename().string();
-    const auto extension = path.extension();
     std::error_code no_folder;
-    if (extension == ".h5" || extension == ".hdf5") {
+    if (is_hdf5_file(path)) {
       found.hdf5.push_back(path);
-    } else if (name.starts_with("episode_") && (extension == ".csv" || extension == ".jsonl")) {
+    } else if (name.starts_with("episode_") && is_table_file(path)) {
       found.tables = true;
       if (episode_number(path.stem().string())) found.numbered_tables = true;
     } else if (is_video_file(path)) {
       if (episode_number(name.substr(0, name.find('.')))) found.numbered_films = true;
-    } else if (!name.starts_with(".") && entry.is_directory(no_folder) &&
-               !entry.is_symlink(no_folder)) {
+    } else if (entry.is_directory(no_folder) && !entry.is_symlink(no_folder)) {
       found.folders.push_back(path);
     }
   }
@@ -85,7 +90,38 @@ OpenedDataset open_plain(const fs::path& folder, const DatasetOptions& options) 
 }
 
 // Weights and features lie in HDF5 files, too.
-bool holds_recordings(const Listing& listing) { return holds_hdf5_recording(listing.hdf5.front()); }
+bool holds_recordings(const Listing& listing) {
+  return std::any_of(listing.hdf5.begin(), listing.hdf5.end(), holds_hdf5_recording);
+}
+
+// "a, b and 3 more", as the folder that they lie in sees them.
+std::string first_names(const std::vector<fs::path>& paths, const fs::path& folder) {
+  constexpr std::size_t kShown = 5;
+  std::string names;
+  for (std::size_t p = 0; p < std::min(kShown, paths.size()); ++p)
+    names += (p > 0 ? ", " : "") + paths[p].lexically_relative(folder).string();
+  return paths.size() > kShown ? names + " and " + std::to_string(paths.size() - kShown) + " more"
+                               : names;
+}
+
+OpenedDataset open_several_hdf5(const fs::path& folder, const DatasetOptions& options) {
+  std::vector<std::string> remarks;
+  if (const auto picture = any_picture(folder); !picture.empty())
+    remarks.push_back(folder.string() +
+                      ": the data set is its HDF5 files; videos and pictures beside them and in "
+                      "folders below are left out (one is " +
+                      picture.lexically_relative(folder).string() + ")");
+  return open_hdf5_files(list_folder(folder).hdf5, options, std::move(remarks));
+}
+
+OpenedDataset open_pictures_alone(const fs::path& folder, const DatasetOptions& options) {
+  std::vector<std::string> remarks;
+  if (const auto files = list_folder(folder).hdf5; !files.empty())
+    remarks.push_back(
+        folder.string() + ": the data set is its videos and pictures; HDF5 files, " +
+        "which hold no recording that can be read, are left out: " + first_names(files, folder));
+  return open_pictures(folder, options, std::move(remarks));
+}
 
 OpenedDataset refuse_lance(const fs::path& folder, const DatasetOptions&) {
   throw Error(ErrorCategory::unsupported,
@@ -154,16 +190,14 @@ const FolderFormat kFolderFormats[] = {
      /*splits=*/false, /*below=*/true},
     {"several data sets, refused", "folders below that are data sets", holds_sets, refuse_sets,
      nullptr, /*splits=*/true, /*below=*/true},
-    {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
-     [](const Listing& in) { return holds_pictures(in.folder); }, open_pictures, nullptr,
-     /*splits=*/false, /*below=*/true},
     {"stable-worldmodel or robomimic", "several *.h5 or *.hdf5 with the same features",
-     [](const Listing& in) { return in.hdf5.size() > 1; },
-     [](const fs::path& folder, const DatasetOptions& options) {
-       return open_hdf5_files(list_folder(folder).hdf5, options);
+     [](const Listing& in) {
+       return in.hdf5.size() > 1 && (holds_recordings(in) || any_picture(in.folder).empty());
      },
-     [](const Listing& in) { return holds_recordings(in) && !holds_pictures(in.folder); },
-     /*splits=*/true},
+     open_several_hdf5, holds_recordings, /*splits=*/true},
+    {"videos or pictures alone", "*.mp4, *.mkv, *.webm, *.avi, *.mov, *.png, *.jpg, here or below",
+     [](const Listing& in) { return !any_picture(in.folder).empty(); }, open_pictures_alone,
+     nullptr, /*splits=*/false, /*below=*/true},
 };
 
 // By its own files: the first format that holds it decides, as where it is opened. One that may not
@@ -200,22 +234,56 @@ std::vector<fs::path> sets_below(const Listing& root, int depth = 2) {
   return sets;
 }
 
-// Several HDF5 files in the folder itself are a data set, whatever lies below.
-bool holds_sets(const Listing& listing) {
-  return listing.hdf5.empty() && !sets_below(listing).empty();
-}
+bool holds_sets(const Listing& listing) { return !sets_below(listing).empty(); }
 
 OpenedDataset refuse_sets(const fs::path& folder, const DatasetOptions&) {
-  constexpr std::size_t kShown = 5;
-  const auto sets = sets_below(list_folder(folder));
-  std::string names;
-  for (std::size_t s = 0; s < std::min(kShown, sets.size()); ++s)
-    names += (s > 0 ? ", " : "") + sets[s].lexically_relative(folder).string();
-  if (sets.size() > kShown) names += " and " + std::to_string(sets.size() - kShown) + " more";
+  const auto listing = list_folder(folder);
+  const auto sets = sets_below(listing);
+  const auto names = first_names(sets, folder);
+  const auto is = listing.hdf5.empty() ? ": is no data set, but folders in it are: " + names
+                                       : ": is no one data set: it holds HDF5 files (" +
+                                             first_names(listing.hdf5, folder) +
+                                             ") and folders that are data sets: " + names;
+  const auto other = listing.hdf5.empty() ? "; films alone are read from a folder without any"
+                                          : " or " + listing.hdf5.front().string();
   throw Error(ErrorCategory::invalid_argument,
-              folder.string() + ": is no data set, but folders in it are: " + names +
-                  ". Open one of them: " + sets.front().string() +
-                  "; films alone are read from a folder without any");
+              folder.string() + is + ". Open one of them: " + sets.front().string() + other);
+}
+
+// The folder of the data set that a file is part of; empty where it is of none.
+fs::path set_of_file(const fs::path& file) {
+  constexpr int kDeepest = 4;  // LeRobot's meta/episodes/chunk-000/file-000.parquet
+  auto folder = fs::absolute(file).lexically_normal().parent_path();
+  try {
+    if (is_set(list_folder(folder))) return folder;
+    for (int level = 1; level < kDeepest; ++level) {
+      folder = folder.parent_path();
+      if (fs::exists(folder / "meta" / "info.json")) return folder;
+    }
+  } catch (const fs::filesystem_error&) {  // one that may not be looked into tells nothing
+  }
+  return {};
+}
+
+// Data sets, and bundles, have such files, and none of them is either.
+bool is_part_of_set(const fs::path& file) {
+  constexpr std::array kEndings{".json", ".jsonl", ".csv", ".parquet", ".npz"};
+  return std::find(kEndings.begin(), kEndings.end(), small_extension(file)) != kEndings.end();
+}
+
+[[noreturn]] void refuse_file(const fs::path& file) {
+  if (const auto set = set_of_file(file); !set.empty())
+    throw Error(ErrorCategory::invalid_argument, file.string() + ": is one file of the data set " +
+                                                     set.string() +
+                                                     ", which is opened by its folder");
+  throw Error(
+      ErrorCategory::not_found,
+      file.string() +
+          (is_part_of_set(file)
+               ? ": is no recording by itself: give the folder of the data set that it belongs to"
+               : ": holds no recording of a known format. Looked for:\n  *.h5, *.hdf5 "
+                 "(stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)\n  a video "
+                 "or a picture"));
 }
 
 OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
@@ -231,15 +299,11 @@ OpenedDataset open_known(const fs::path& path, const DatasetOptions& options) {
       looked_for += std::string("\n  ") + format.sign + " (" + format.name + ")";
     }
   } else {
-    const auto extension = path.extension();
-    if (extension == ".h5" || extension == ".hdf5") return open_hdf5(path, options);
+    if (is_hdf5_file(path)) return open_hdf5(path, options);
     refuse_split(path, options);
-    if (extension == ".txt") return open_droid(path, options);
-    if (holds_pictures(path)) return open_pictures(path, options);
-    looked_for =
-        "\n  *.h5, *.hdf5 (stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)\n  a "
-        "video or a "
-        "picture";
+    if (small_extension(path) == ".txt") return open_droid(path, options);
+    if (!any_picture(path).empty()) return open_pictures(path, options);
+    refuse_file(path);
   }
   throw Error(ErrorCategory::not_found,
               path.string() + ": holds no recording of a known format. Looked for:" + looked_for);

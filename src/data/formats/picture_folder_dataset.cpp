@@ -4,8 +4,6 @@
 // of a single row. Nothing is known but what they show, so that encoders can learn from them, and
 // models of what actions do cannot.
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <map>
 #include <system_error>
 
@@ -24,26 +22,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kLens = "pixels";  // there is one camera, and it has no name
 
-std::string small_extension(const fs::path& path) {
-  auto extension = path.extension().string();  // cameras write .MP4 and .JPG
-  std::transform(extension.begin(), extension.end(), extension.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension;
-}
-
-bool is_film(const fs::path& path) {
-  constexpr std::array kEndings{".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"};
-  return std::find(kEndings.begin(), kEndings.end(), small_extension(path)) != kEndings.end();
-}
-
-bool is_photo(const fs::path& path) {
-  constexpr std::array kEndings{".png", ".jpg", ".jpeg"};
-  return std::find(kEndings.begin(), kEndings.end(), small_extension(path)) != kEndings.end();
-}
-
-// Files beginning with a dot are notes of the system, whatever their ending.
 bool shows_something(const fs::path& path) {
-  return !path.filename().string().starts_with(".") && (is_film(path) || is_photo(path));
+  return !is_hidden(path) && (is_video_file(path) || is_picture_file(path));
 }
 
 // Calls visit(path) for the files here and below that show something, until it returns false.
@@ -67,7 +47,7 @@ void visit_shown(const fs::path& path, Visit&& visit) {
   fs::recursive_directory_iterator entry(path, fs::directory_options::skip_permission_denied,
                                          problem);
   for (check(); entry != fs::recursive_directory_iterator(); entry.increment(problem), check()) {
-    if (entry->path().filename().string().starts_with(".")) entry.disable_recursion_pending();
+    if (is_hidden(entry->path())) entry.disable_recursion_pending();
     std::error_code no_file;
     if (shows_something(entry->path()) && entry->is_regular_file(no_file) && !visit(entry->path()))
       return;
@@ -103,8 +83,9 @@ void look_at(Shown& shown, const VideoReaderOptions& options) {
 
 class PictureFolderDataset final : public Dataset {
  public:
-  PictureFolderDataset(const fs::path& path, const DatasetOptions& options)
-      : name_(path.string()), options_(options) {
+  PictureFolderDataset(const fs::path& path, const DatasetOptions& options,
+                       std::vector<std::string> remarks)
+      : name_(path.string()), options_(options), remarks_(std::move(remarks)) {
     find(path);
     leave_out_failing([&](Shown& shown) { look_at(shown, options_.video); });
     choose_size();
@@ -173,7 +154,7 @@ class PictureFolderDataset final : public Dataset {
     std::map<fs::path, std::size_t> clips;  // folders of pictures that are episodes
     for (const auto& file : shown_files(path)) {
       const auto folder = file.parent_path();
-      const bool film = is_film(file);
+      const bool film = is_video_file(file);
       const bool clip = !film && folder != path && episode_number(folder.filename().string());
       if (clip && clips.contains(folder)) {
         episodes_[clips[folder]].files.push_back(file);
@@ -273,8 +254,9 @@ class PictureFolderDataset final : public Dataset {
 
   std::string name_;
   DatasetOptions options_;
+  std::vector<std::string> remarks_;
   std::vector<Shown> episodes_;
-  std::vector<std::string> none_, remarks_;
+  std::vector<std::string> none_;
   ImageSize size_;
   double fps_ = 0;
   std::shared_ptr<const FrameSource> frames_;
@@ -282,17 +264,18 @@ class PictureFolderDataset final : public Dataset {
 
 }  // namespace
 
-bool holds_pictures(const fs::path& path) {
-  bool any = false;
-  visit_shown(path, [&](const fs::path&) {
-    any = true;
+fs::path any_picture(const fs::path& path) {
+  fs::path any;
+  visit_shown(path, [&](const fs::path& file) {
+    any = file;
     return false;
   });
   return any;
 }
 
-OpenedDataset open_pictures(const fs::path& path, const DatasetOptions& options) {
-  return std::make_shared<PictureFolderDataset>(path, options);
+OpenedDataset open_pictures(const fs::path& path, const DatasetOptions& options,
+                            std::vector<std::string> remarks) {
+  return std::make_shared<PictureFolderDataset>(path, options, std::move(remarks));
 }
 
 }  // namespace foresight::data

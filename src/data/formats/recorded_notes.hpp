@@ -21,7 +21,7 @@ inline constexpr const char* kLeRobotNotes = "meta/foresight.json";
 inline bool is_folder_setting(const std::string& key) {
   constexpr const char* kSettings[] = {"format",      "fps",      "height",         "width",
                                        "cameras",     "episodes", "action_columns", "state_columns",
-                                       "last_action", "shapes",   "splits"};
+                                       "last_action", "shapes",   "types",          "splits"};
   return std::find(std::begin(kSettings), std::end(kSettings), key) != std::end(kSettings);
 }
 

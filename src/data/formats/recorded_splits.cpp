@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();
+constexpr int64_t kBehindAll = std::numeric_limits<int64_t>::max();
 
 struct Named {
   std::vector<int64_t> numbers = {};
@@ -36,7 +36,7 @@ std::optional<Named> named_among(const std::string& text, const std::vector<int6
   }
   if (text.empty() || !selects_episodes(text)) return std::nullopt;
   auto more = numbers;
-  more.push_back(kLargest);  // behind which no text names one
+  more.push_back(kBehindAll);  // behind which no text names one
   for (const auto place : selected_among(text, more, "split"))
     if (place < std::ssize(numbers))
       named.numbers.push_back(numbers[static_cast<std::size_t>(place)]);
@@ -88,7 +88,7 @@ std::optional<std::pair<int64_t, int64_t>> parsed_lerobot_range(const std::strin
 }
 
 std::string folder_range(const std::vector<int64_t>& numbers) {
-  return episode_ranges(numbers, kLargest);
+  return episode_ranges(numbers, kBehindAll);
 }
 
 std::vector<int64_t> folder_split(const fs::path& settings, const std::string& name,

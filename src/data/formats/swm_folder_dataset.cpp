@@ -26,6 +26,7 @@ class SwmFolderOpener {
   }
 
   OpenedDataset open() {
+    require_camera();
     const std::string camera = chosen_camera(recording_.name, recording_.cameras, options_);
     std::error_code problem;
     fs::directory_iterator(folder_ / camera, problem);
@@ -36,6 +37,17 @@ class SwmFolderOpener {
   }
 
  private:
+  void require_camera() const {
+    if (!recording_.cameras.empty()) return;
+    std::string empty;
+    for (const auto& remark : recording_.remarks) empty += "\n  " + remark;
+    throw Error(ErrorCategory::not_found,
+                recording_.name +
+                    ": has no camera, that is, no folder with ep_0.mp4, ... or ep_0_step_0.jpeg, "
+                    "... in it" +
+                    empty);
+  }
+
   Tensor whole_column(const char* name) const {
     const fs::path path = folder_ / (std::string(name) + ".npz");
     const NpyArray array = read_npz(path);

@@ -133,6 +133,12 @@ class Parser {
         fail(c, "column name " + shown(cells_[c]) + " occurs twice");
       names_.push_back(column);
     }
+    // Spreadsheets of some countries separate by semicolons, as their numbers have commas.
+    const auto other = names_.size() == 1 ? names_.front().find_first_of(";\t") : std::string::npos;
+    if (other != std::string::npos)
+      fail(0, "the header has one column, whose name " + shown(names_.front()) + " holds a " +
+                  (names_.front()[other] == ';' ? "';'" : "tab") +
+                  ": columns are separated by commas, and numbers have points");
   }
 
   void row() {
@@ -220,10 +226,11 @@ int64_t CsvTable::column(std::string_view wanted) const {
     throw Error(ErrorCategory::bad_file, it->second);
   std::string known;
   for (const auto& name_of : columns) known += (known.empty() ? "" : ", ") + name_of;
+  if (known.empty()) known = "none of numbers";
   const std::string nearest = nearest_name(wanted, columns);
   throw Error(ErrorCategory::not_found,
               name + ": no column '" + column + "'" +
-                  (nearest.empty() ? "" : ", did you mean '" + nearest + "'?") +
+                  (nearest.empty() ? "." : ", did you mean '" + nearest + "'?") +
                   " Columns: " + known);
 }
 

@@ -53,4 +53,7 @@ struct FrameTable {
   int64_t on_display(double seconds) const;
 };
 
+/// Whether one decoder decodes both streams.
+bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b);
+
 }  // namespace foresight::data

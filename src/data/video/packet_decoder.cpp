@@ -15,15 +15,6 @@
 namespace foresight::data {
 namespace {
 
-bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
-  return a.codec_id == b.codec_id && a.codec_tag == b.codec_tag && a.width == b.width &&
-         a.height == b.height && a.format == b.format && a.video_delay == b.video_delay &&
-         a.color_space == b.color_space && a.color_range == b.color_range &&
-         a.extradata_size == b.extradata_size &&
-         (a.extradata_size == 0 ||
-          std::memcmp(a.extradata, b.extradata, static_cast<std::size_t>(a.extradata_size)) == 0);
-}
-
 // H.264 says which pictures no other refers to, and its decoder leaves them out when asked to.
 // HEVC's mark of that name speaks of one temporal layer only: pictures of higher ones may refer to
 // them.

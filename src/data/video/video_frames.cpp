@@ -5,95 +5,28 @@
 #include <cmath>
 #include <exception>
 #include <iterator>
-#include <list>
 #include <map>
 #include <mutex>
 #include <set>
 #include <unordered_map>
 
-#include "../file_stamp.hpp"
 #include "../parallel.hpp"
+#include "film_pool.hpp"
 #include "packet_decoder.hpp"
 
 namespace foresight::data {
 namespace {
-
-// Open readers that nobody is using. A reader is taken out while it reads, so each is used by one
-// thread at a time; when two threads want the same file, a second reader is opened. Tables of
-// frames outlive their readers: opening a file again then reads no more than its header.
-class ReaderPool {
- public:
-  explicit ReaderPool(VideoReaderOptions options) : options_(std::move(options)) {}
-
-  void know(const std::string& file, std::shared_ptr<const FrameTable> table) {
-    if (table != nullptr) tables_.emplace(file, std::move(table));
-  }
-
-  /// Opens the file if it has not been opened yet.
-  std::shared_ptr<const FrameTable> table(const std::string& file) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (const auto known = tables_.find(file); known != tables_.end()) return known->second;
-    }
-    auto reader = take(file);
-    auto table = reader->table();
-    if (table->packets.empty()) give_back(std::move(reader));  // else it may not be needed again
-    return table;
-  }
-
-  std::unique_ptr<VideoReader> take(const std::string& file) {
-    std::shared_ptr<const FrameTable> table;
-    {
-      const std::lock_guard lock(mutex_);
-      for (auto it = idle_.begin(); it != idle_.end(); ++it) {
-        if ((*it)->path() != file) continue;
-        auto reader = std::move(*it);
-        idle_.erase(it);
-        return reader;
-      }
-      if (const auto known = tables_.find(file); known != tables_.end()) table = known->second;
-    }
-    auto reader = std::make_unique<VideoReader>(file, options_, table);
-    const std::lock_guard lock(mutex_);
-    tables_.emplace(file, reader->table());
-    return reader;
-  }
-
-  void give_back(std::unique_ptr<VideoReader> reader) {
-    const std::size_t most = most_idle(reader->info());
-    std::unique_ptr<VideoReader> oldest;  // closed outside the lock
-    const std::lock_guard lock(mutex_);
-    idle_.push_front(std::move(reader));
-    if (idle_.size() <= most) return;
-    oldest = std::move(idle_.back());
-    idle_.pop_back();
-  }
-
- private:
-  // Opening a file again costs as much as decoding many small frames; a decoder of large ones holds
-  // some 20 pictures of 1.5 bytes a pixel. So: as many as fit into half a gigabyte.
-  static std::size_t most_idle(const VideoInfo& info) {
-    constexpr int64_t kBudget = int64_t{1} << 29, kReader = int64_t{1} << 20, kLeast = 16,
-                      kMost = 256;  // far below what a process may open
-    const int64_t bytes = kReader + info.coded_height * info.coded_width * 30;
-    return static_cast<std::size_t>(std::clamp(kBudget / bytes, kLeast, kMost));
-  }
-
-  VideoReaderOptions options_;
-  std::mutex mutex_;
-  std::list<std::unique_ptr<VideoReader>> idle_;  // most recently used first
-  std::unordered_map<std::string, std::shared_ptr<const FrameTable>> tables_;
-};
 
 class VideoFrames final : public FrameSource {
  public:
   VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options,
               Unreadable unreadable)
       : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options), decoders_(options) {
-    for (const auto& clip : clips_)
-      if (const auto file = clip.file.string(); !file.empty() && !stamps_.contains(file))
-        stamps_.emplace(file, file_stamp(clip.file));
-    for (auto& clip : clips_) pool_.know(clip.file.string(), std::move(clip.table));
+    for (auto& clip : clips_)
+      if (const auto file = clip.file.string(); !file.empty()) {
+        pool_.add(file, std::move(clip.table));
+        ++episodes_of_[file];
+      }
     find_size(unreadable);
   }
 
@@ -102,22 +35,15 @@ class VideoFrames final : public FrameSource {
   Tensor read(int64_t episode, at::IntArrayRef rows) const override {
     const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
     const auto file = clip.file.string();
-    require_unchanged(clip.file, stamps_.at(file));
-    const auto table = pool_.table(file);
-    std::vector<int64_t> frames;
-    for (const int64_t row : rows) frames.push_back(frame_of(*table, clip, row));
-    if (Tensor pictures = read_packets(*table, file, frames); pictures.defined()) return pictures;
-    auto reader = pool_.take(file);
-    const ImageSize found{reader->info().height, reader->info().width};
-    require(found == size_, ErrorCategory::bad_file,
-            clip.file.string() + ": frames are " + std::to_string(found.width) + "x" +
-                std::to_string(found.height) + ", but those of " + size_of_ + " are " +
-                std::to_string(size_.width) + "x" + std::to_string(size_.height) +
-                "; choose one size with DatasetOptions.video.height and .width "
-                "(--reading.video.height and .width)");
-    Tensor pictures = reader->frames(frames);
-    pool_.give_back(std::move(reader));
-    return pictures;
+    for (;;) {  // until the film is the same before and after
+      const auto film = pool_.known(file);
+      try {
+        Tensor pictures = read_film(clip, *film.table, rows);
+        if (file_stamp(file) == film.stamp) return pictures;
+      } catch (const Error&) {
+        if (file_stamp(file) == film.stamp) throw;
+      }
+    }
   }
 
   void identify(Fnv1a& hash) const override {
@@ -127,15 +53,19 @@ class VideoFrames final : public FrameSource {
       hash.add(clip.first_row);
       hash.add(clip.stride);
       for (const int64_t frame : clip.frames) hash.add(frame);
-      if (!clip.file.empty()) hash.add(&stamps_.at(clip.file.string()), sizeof(FileStamp));
+      if (clip.file.empty()) continue;
+      const auto stamp = pool_.stamp(clip.file.string());
+      hash.add(&stamp, sizeof stamp);
     }
   }
 
-  bool identify_pictures(int64_t episode, int64_t, PictureEvidence evidence,
+  bool identify_pictures(int64_t episode, int64_t length, PictureEvidence evidence,
                          Fnv1a& hash) const override {
-    const auto& file = clips_[static_cast<std::size_t>(episode)].file;
+    const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
+    const auto file = clip.file.string();
     if (file.empty()) return false;
-    const auto& stamp = stamps_.at(file.string());
+    if (episodes_of_.at(file) > 1) return identify_part(clip, length, evidence, hash);
+    const auto stamp = pool_.stamp(file);
     hash.add(stamp.bytes);
     return evidence == PictureEvidence::sizes || add_sample(hash, file, stamp);
   }
@@ -143,8 +73,7 @@ class VideoFrames final : public FrameSource {
   void announce(int64_t episode, at::IntArrayRef rows) const override {
     const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
     const auto file = clip.file.string();
-    require_unchanged(clip.file, stamps_.at(file));  // its table is kept
-    const auto table = pool_.table(file);
+    const auto table = pool_.known(file).table;
     std::vector<int64_t> frames;
     for (const int64_t row : rows) frames.push_back(frame_of(*table, clip, row));
     announce_packets(*table, file, std::move(frames));
@@ -171,6 +100,24 @@ class VideoFrames final : public FrameSource {
     throw Error(ErrorCategory::bad_file, "there is no film that can be read");
   }
 
+  Tensor read_film(const EpisodeClip& clip, const FrameTable& table, at::IntArrayRef rows) const {
+    const auto file = clip.file.string();
+    std::vector<int64_t> frames;
+    for (const int64_t row : rows) frames.push_back(frame_of(table, clip, row));
+    if (Tensor pictures = read_packets(table, file, frames); pictures.defined()) return pictures;
+    auto reader = pool_.take(file);
+    const ImageSize found{reader->info().height, reader->info().width};
+    require(found == size_, ErrorCategory::bad_file,
+            file + ": frames are " + std::to_string(found.width) + "x" +
+                std::to_string(found.height) + ", but those of " + size_of_ + " are " +
+                std::to_string(size_.width) + "x" + std::to_string(size_.height) +
+                "; choose one size with DatasetOptions.video.height and .width "
+                "(--reading.video.height and .width)");
+    Tensor pictures = reader->frames(frames);
+    pool_.give_back(std::move(reader));
+    return pictures;
+  }
+
   // The quick way, undefined where it does not go.
   Tensor read_packets(const FrameTable& table, const std::string& file,
                       const std::vector<int64_t>& frames) const {
@@ -182,6 +129,29 @@ class VideoFrames final : public FrameSource {
     if (!decoder->read(table, file, frames, pictures.mutable_data_ptr<std::uint8_t>())) return {};
     decoders_.give_back(std::move(decoder));
     return pictures;
+  }
+
+  // The packets of one of several episodes in a film, so that it is known again when the film has
+  // taken up others.
+  bool identify_part(const EpisodeClip& clip, int64_t length, PictureEvidence evidence,
+                     Fnv1a& hash) const try {
+    const auto file = clip.file.string();
+    const auto [table, stamp] = pool_.known(file);
+    if (table->packets.empty()) return false;
+    const auto first = frame_of(*table, clip, 0), last = frame_of(*table, clip, length - 1);
+    const auto packet = [&](int64_t frame) -> const PacketPlace& {
+      const auto number = table->packet_of.at(static_cast<std::size_t>(frame));
+      return table->packets.at(static_cast<std::size_t>(number));
+    };
+    for (int64_t frame = first; frame <= last; ++frame)
+      hash.add(static_cast<int64_t>(packet(frame).size));
+    if (evidence == PictureEvidence::sizes) return true;
+    for (const auto frame : {first, first + (last - first) / 2, last})
+      if (!add_piece(hash, file, stamp, packet(frame).offset, packet(frame).size)) return false;
+    return true;
+  } catch (const Error& problem) {
+    if (!is_unreadable(problem)) throw;
+    return false;
   }
 
   int64_t frame_of(const FrameTable& table, const EpisodeClip& clip, int64_t row) const {
@@ -215,9 +185,9 @@ class VideoFrames final : public FrameSource {
 
   std::vector<EpisodeClip> clips_;  // by episode
   FrameLookup lookup_;
-  mutable ReaderPool pool_;
+  mutable FilmPool pool_;
   mutable PacketDecoders decoders_;
-  std::unordered_map<std::string, FileStamp> stamps_;  // of the files as they were opened
+  std::unordered_map<std::string, int64_t> episodes_of_;  // by film
   ImageSize size_;
   std::string size_of_;  // the file that has it
   mutable std::once_flag times_read_;
@@ -232,6 +202,20 @@ std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, 
   return std::make_shared<VideoFrames>(std::move(clips), std::move(lookup), options, unreadable);
 }
 
+namespace {
+
+// Where none is left, the first tells why.
+void require_some_film(const Recording& recording, const std::vector<EpisodeClip>& clips) {
+  const bool any =
+      std::any_of(clips.begin(), clips.end(), [](const auto& clip) { return !clip.file.empty(); });
+  if (any || recording.unreadable.empty()) return;
+  throw Error(ErrorCategory::bad_file, recording.name +
+                                           ": none of its films can be read, the first: " +
+                                           recording.unreadable.begin()->second);
+}
+
+}  // namespace
+
 void require_files(Recording& recording, std::vector<EpisodeClip>& clips, Unreadable unreadable) {
   std::map<std::filesystem::path, bool> there;
   for (std::size_t e = 0; e < clips.size(); ++e) {
@@ -243,6 +227,7 @@ void require_files(Recording& recording, std::vector<EpisodeClip>& clips, Unread
     recording.unreadable.emplace(static_cast<int64_t>(e), problem);
     file.clear();
   }
+  require_some_film(recording, clips);
 }
 
 void open_films(Recording& recording, std::vector<EpisodeClip>& clips,
@@ -272,6 +257,7 @@ void open_films(Recording& recording, std::vector<EpisodeClip>& clips,
     if (!remarks[e].empty()) recording.remarks.push_back(remarks[e]);
     if (recording.fps <= 0) recording.fps = rates[e];
   }
+  require_some_film(recording, clips);
 }
 
 std::string uneven_frames(const VideoReader& film) {

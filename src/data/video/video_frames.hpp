@@ -42,7 +42,8 @@ std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, 
                                                 Unreadable unreadable = Unreadable::fail);
 
 /// Throws Error(not_found) naming the first file that is not there; with Unreadable::skip it is
-/// noted in `recording` that frames of those episodes cannot be read.
+/// noted in `recording` that frames of those episodes cannot be read, and Error(bad_file) says why
+/// of the first where that leaves no film.
 void require_files(Recording& recording, std::vector<EpisodeClip>& clips, Unreadable unreadable);
 
 /// Opens films that are an episode each, on several threads, and keeps their tables of frames and

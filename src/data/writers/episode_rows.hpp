@@ -24,6 +24,9 @@ bool is_matrix(const RecordedFeature& feature);
 std::map<std::string, std::vector<int64_t>> table_shapes(
     const std::vector<RecordedFeature>& features);
 
+/// Of the columns that are not float32, the names of their types, as dataset.json has them.
+std::map<std::string, std::string> table_types(const std::vector<RecordedFeature>& features);
+
 /// Removes what a killed writer left below `folder`: files called NAME.PID.tmp whose process is
 /// gone, NAME.tmp-* that nobody has locked, and NAME.staged.
 void remove_abandoned_files(const std::filesystem::path& folder);

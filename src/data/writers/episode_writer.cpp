@@ -13,6 +13,7 @@
 #include "../../io/temporary.hpp"
 #include "../formats/irregular_steps.hpp"
 #include "../formats/lerobot_layout.hpp"
+#include "../formats/number_types.hpp"
 #include "../formats/recorded_notes.hpp"
 #include "../tables/column_stem.hpp"
 #include "episode_rows.hpp"
@@ -244,6 +245,14 @@ std::map<std::string, std::vector<int64_t>> table_shapes(
   for (const auto& feature : features)
     if (is_matrix(feature)) shapes[column_stem(feature.columns.front())] = feature.shape;
   return shapes;
+}
+
+std::map<std::string, std::string> table_types(const std::vector<RecordedFeature>& features) {
+  std::map<std::string, std::string> types;
+  for (const auto& feature : features)
+    if (feature.type != at::kFloat)
+      for (const auto& column : feature.columns) types[column] = number_type_name(feature.type);
+  return types;
 }
 
 std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const RecordedRow& row,

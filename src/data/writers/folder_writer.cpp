@@ -100,6 +100,7 @@ void FolderWriter::start() {
           folder_.string() + ": this FFmpeg has no encoder '" + options_.video.encoder + "'");
   for (const auto* names : {&options_.actions, &options_.states, &options_.others})
     columns_.insert(columns_.end(), names->begin(), names->end());
+  types_ = table_types(recording_.features);
   std::error_code code;
   fs::create_directories(folder_, code);
   require(!code, ErrorCategory::io_failure,
@@ -116,9 +117,7 @@ void FolderWriter::continue_folder() {
     const std::string name = entry.path().filename().string();
     const auto number = episode_number(name.substr(0, name.find('.')));
     if (!number) continue;
-    const auto extension = entry.path().extension();
-    const bool table = extension == ".csv" || extension == ".jsonl";
-    (table ? tables : others).insert(*number);
+    (is_table_file(entry.path()) ? tables : others).insert(*number);
     number_ = std::max(number_, *number + 1);
   }
   episodes_ = static_cast<int64_t>(tables.size());
@@ -156,6 +155,10 @@ void FolderWriter::continue_folder() {
   if (const auto shapes = table_shapes(recording_.features);
       settings.contains("shapes") || !shapes.empty())
     same("shapes", shapes);
+  if (settings.contains("types"))
+    same("types", types_);
+  else
+    types_.clear();  // those of the episodes that are there are not known
   if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
@@ -352,6 +355,7 @@ void FolderWriter::write_settings(int64_t episodes, const nlohmann::json& splits
   settings["last_action"] = options_.last_action == LastAction::artefact ? "artefact" : "applied";
   if (const auto shapes = table_shapes(recording_.features); !shapes.empty())
     settings["shapes"] = shapes;
+  if (!types_.empty()) settings["types"] = types_;
   if (!splits.empty()) settings["splits"] = splits;
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;

@@ -7,6 +7,7 @@
 #include "../formats/lerobot_layout.hpp"
 #include "../formats/lerobot_meta.hpp"
 #include "../formats/lerobot_numbers.hpp"
+#include "../formats/number_types.hpp"
 #include "../formats/recorded_notes.hpp"
 #include "../formats/recorded_splits.hpp"
 #include "../tables/parquet_file.hpp"
@@ -23,19 +24,6 @@ using OrderedJson = nlohmann::ordered_json;
 constexpr std::size_t kEpisodesPerMetaFile = 1000;
 constexpr const char* kRowFeatures[] = {"timestamp", "frame_index", "episode_index", "index",
                                         "task_index"};
-
-const char* lerobot_dtype(at::ScalarType type) {
-  switch (type) {
-    case at::kDouble:
-      return "float64";
-    case at::kLong:
-      return "int64";
-    case at::kBool:
-      return "bool";
-    default:
-      return "float32";
-  }
-}
 
 // The type of a feature's smallest and largest value.
 at::ScalarType limit_type(const RecordingOptions& options, const std::string& feature) {
@@ -123,9 +111,8 @@ void LeRobotMetaWriter::continue_data_set() {
 
 // Where writing goes on: behind everything that an episode refers to.
 void LeRobotMetaWriter::read_places() {
-  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "meta" / "episodes")) {
-    if (entry.path().extension() != ".parquet") continue;
-    const ParquetFile file(entry.path());
+  for (const auto& path : lerobot_episode_files(folder_)) {
+    const ParquetFile file(path);
     std::vector<std::string> prefixes = {"data/"};
     for (const auto& camera : options_.cameras)
       if (options_.storage == FrameStorage::video)
@@ -362,7 +349,7 @@ OrderedJson LeRobotMetaWriter::features() const {
   }
   for (const auto& feature : options_.features) {
     const auto shape = lerobot_shape(feature);
-    features[feature.name] = {{"dtype", lerobot_dtype(feature.type)}, {"shape", shape}};
+    features[feature.name] = {{"dtype", number_type_name(feature.type)}, {"shape", shape}};
     features[feature.name]["names"] =  // of a vector's numbers; a matrix has no place for them
         shape.size() == 1 ? OrderedJson(feature.columns) : OrderedJson(nullptr);
   }

@@ -2,8 +2,10 @@
 """Cuts the recorded data sets to the size kept here: python trim_sets.py FULL_RECORDINGS OUT
 
 LeRobot v3.0: the columns stats/* of meta/episodes are dropped, which are most of its bytes; the rest is as LeRobot
-wrote it. LeRobot v2.1: the first 6 episodes. HDF5 with NaN: the first 3 episodes, written again by h5py. The others
-are copied whole. Reference values are those of the full sets, restricted to the windows that are still there.
+wrote it. LeRobot v2.1: the first 6 episodes. HDF5 with NaN: the first 3 episodes, written again by h5py. Plain folders:
+of `tworoom/folder_random` the first 3 episodes, of `pusht/folder` the first. The others are copied whole. Reference
+values are those of the full sets, restricted to the windows that are still there. Sets that are not copied are listed
+under "elsewhere".
 """
 import glob
 import json
@@ -37,13 +39,18 @@ def keep(name, episodes=None, windows=5):
         golden["episode_lengths"] = golden["episode_lengths"][:episodes]
         golden["num_episodes"] = episodes
         golden["total_frames"] = sum(golden["episode_lengths"])
-        for key in ("stats", "num_windows", "episode_subset", "episode_offsets"):
+        for key in ("stats", "num_windows", "episode_subset"):
             golden.pop(key, None)
+        for key, count in (("episode_offsets", episodes), ("episode_names", 1)):  # first, "...", last
+            if key in golden:
+                golden[key] = golden[key][:count]
         golden["windows"] = [w for w in golden["windows"] if w.get("episode", w.get("episode_index")) < episodes]
     step = max(1, len(golden["windows"]) // windows)
     golden["windows"] = golden["windows"][::step]
-    for key in ("chunks", "features", "video_index", "data_index"):
-        golden.pop(key, None)
+    for window in golden["windows"]:  # hashes of plain folders hold on every CPU
+        if "sha256_hwc_u8_accurate" in window:
+            window.pop("thumb8_first"), window.pop("thumb8_last")
+    golden.pop("chunks", None)
     kept["datasets"][name] = golden
 
 
@@ -81,4 +88,21 @@ with h5py.File(f"{full}/{name}") as source, h5py.File(f"{out}/{name}", "w", libv
 for name in ("tworoom/swm/tworoom_blosc.h5", "tworoom/swm/video", "tworoom/swm/folder"):
     copy(name)
     keep(name)
+copy("tworoom/swm/tworoom_hdf5v20_raw.h5")
+keep("tworoom/swm/tworoom_hdf5v20_raw.h5", windows=4)
+
+for name in ("tworoom/folder", "tworoom/native224"):
+    copy(name)
+    keep(name, windows=12)
+for name, episodes in (("tworoom/folder_random", 3), ("pusht/folder", 1)):
+    copy(name)
+    for e in range(episodes, goldens["datasets"][name]["num_episodes"]):
+        os.remove(f"{out}/{name}/episode_{e:04d}.mp4")
+        os.remove(f"{out}/{name}/episode_{e:04d}.csv")
+    keep(name, episodes, windows=12)
+    info = json.load(open(f"{out}/{name}/dataset.json"))
+    info.update(episodes=episodes, frames=kept["datasets"][name]["total_frames"])
+    json.dump(info, open(f"{out}/{name}/dataset.json", "w"), indent=1)
+
+kept["elsewhere"] = [name for name in goldens["datasets"] if name not in kept["datasets"]]
 json.dump(kept, open(f"{out}/loader_goldens.json", "w"), separators=(",", ":"))

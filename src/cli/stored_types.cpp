@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "stored_types.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+namespace foresight::cli {
+namespace {
+
+constexpr const char* kDefault = "default";
+constexpr const char* kOthers = "others";
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{
+    {"float32", at::kFloat},
+    {"bfloat16", at::kBFloat16},
+    {"float16", at::kHalf},
+    {"float8_e4m3fn", at::kFloat8_e4m3fn},
+    {"float8_e5m2", at::kFloat8_e5m2},
+    {"float8_e8m0fnu", at::kFloat8_e8m0fnu},
+}};
+
+// float32 for those that have no name here: wider ones.
+std::string name_of(at::ScalarType type) {
+  for (const auto& [name, known] : kTypes)
+    if (type == known) return std::string(name);
+  return std::string(kTypes[0].first);
+}
+
+at::ScalarType type_named(const std::string& name) {
+  for (const auto& [known, type] : kTypes)
+    if (name == known) return type;
+  return at::kFloat;
+}
+
+// `tensor` in `type`, where that loses nothing.
+bool narrow(Tensor& tensor, at::ScalarType type) {
+  const auto narrowed = tensor.to(type);
+  if (!at::allclose(narrowed.to(at::kFloat), tensor, 0, 0, /*equal_nan=*/true)) return false;
+  tensor = narrowed;
+  return true;
+}
+
+}  // namespace
+
+void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read) {
+  std::map<std::string, int64_t> counts;
+  for (const auto& [name, tensor] : read)
+    if (tensor.is_floating_point()) ++counts[name_of(tensor.scalar_type())];
+  if (counts.empty()) return;
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) {
+        return a.second < b.second;
+      })->first;
+  if (counts.size() == 1) {
+    if (most != name_of(at::kFloat)) imported[kStoredType] = most;
+    return;
+  }
+  auto& types = imported[kStoredTypes];
+  types[kDefault] = most;
+  for (const auto& [name, tensor] : read)
+    if (const auto type = name_of(tensor.scalar_type()); tensor.is_floating_point() && type != most)
+      types[kOthers][name] = type;
+}
+
+void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, bool as_imported) {
+  const auto imported = provenance.find("imported");
+  if (imported == provenance.end() || !imported->is_object()) return;
+  auto common = imported->value(kStoredType, std::string());
+  auto others = nlohmann::json::object();
+  if (const auto several = imported->find(kStoredTypes); several != imported->end()) {
+    if (!as_imported) {
+      fmt::print("types: float32; those of the imported file belong to its own layout\n");
+      return;
+    }
+    common = several->at(kDefault).get<std::string>();
+    others = several->at(kOthers);
+  }
+  int64_t kept = 0;
+  for (auto& [name, tensor] : tensors) {
+    const auto type = type_named(others.value(name, common));
+    if (tensor.scalar_type() == at::kFloat && type != at::kFloat) kept += !narrow(tensor, type);
+  }
+  if (kept > 0)
+    fmt::print("types: {} tensors stay float32, the imported file's type does not hold them\n",
+               kept);
+}
+
+}  // namespace foresight::cli

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Types of imported numbers that a model keeps in float32, and what an export makes of them.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "foresight/io/safetensors.hpp"
+
+namespace foresight::cli {
+
+/// Keys of a bundle's provenance below `imported`, in bundles of families that compute in float32:
+/// the type that all floating-point numbers had ("bfloat16"), or, where tensors had several,
+/// {"default": the most frequent, "others": {tensor: its type}}. float64 counts as float32, and
+/// neither is there where all is float32.
+inline constexpr const char* kStoredType = "stored_type";
+inline constexpr const char* kStoredTypes = "stored_types";
+
+/// Adds them to `imported`. `read`: the file's tensors under the names that an export gives them.
+void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read);
+
+/// Turns an imported bundle's float32 tensors back. `as_imported`: whether they are under the names
+/// of the import; where they are not, several types are left float32, and that is said. Numbers
+/// that the type does not hold stay float32, too.
+void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, bool as_imported);
+
+}  // namespace foresight::cli

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "film_pool.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <thread>
+
+#include "foresight/core/log.hpp"
+
+namespace foresight::data {
+namespace {
+
+// Opening a file again costs as much as decoding many small frames; a decoder of large ones holds
+// some 20 pictures of 1.5 bytes a pixel. So: as many as fit into half a gigabyte.
+std::size_t most_idle(const VideoInfo& info) {
+  constexpr int64_t kBudget = int64_t{1} << 29, kReader = int64_t{1} << 20, kLeast = 16,
+                    kMost = 256;  // far below what a process may open
+  const int64_t bytes = kReader + info.coded_height * info.coded_width * 30;
+  return static_cast<std::size_t>(std::clamp(kBudget / bytes, kLeast, kMost));
+}
+
+// Whether every packet and frame of `then` is in `now`, in the same place of the order and at the
+// same time. Sizes of compressed pictures tell films apart as their bytes would.
+bool begins_as(const FrameTable& now, const FrameTable& then) {
+  if (then.packets.empty() || now.packets.size() < then.packets.size() ||
+      now.pts.size() < then.pts.size() || !encoded_alike(*now.codec, *then.codec))
+    return false;
+  for (std::size_t p = 0; p < then.packets.size(); ++p)
+    if (now.packets[p].size != then.packets[p].size ||
+        now.packets[p].flags != then.packets[p].flags)
+      return false;
+  for (std::size_t f = 0; f < then.pts.size(); ++f) {
+    const auto frame = static_cast<int64_t>(f);
+    const double time = then.time(frame);
+    if (now.packet_of[f] != then.packet_of[f] ||
+        std::abs(now.time(frame) - time) > 1e-6 * std::max(1.0, std::abs(time)))
+      return false;
+  }
+  return true;
+}
+
+struct Reopened {
+  std::unique_ptr<VideoReader> reader;
+  FileStamp stamp;
+};
+
+// A film that may be under way: recorders that copy it into place leave half of it for a moment.
+// Empty where it cannot be read after that.
+std::optional<Reopened> reopened(const std::string& file, const VideoReaderOptions& options) {
+  constexpr int kTries = 20;
+  for (int i = 0; i < kTries; ++i) {
+    if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const auto before = file_stamp(file);
+    try {
+      auto reader = std::make_unique<VideoReader>(file, options);
+      if (file_stamp(file) == before) return Reopened{std::move(reader), before};
+    } catch (const Error& error) {
+      if (error.category() != ErrorCategory::bad_file) throw;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void FilmPool::add(const std::string& file, std::shared_ptr<const FrameTable> table) {
+  if (!stamps_.contains(file)) stamps_.emplace(file, file_stamp(file));
+  if (table != nullptr) tables_.emplace(file, std::move(table));
+}
+
+FileStamp FilmPool::stamp(const std::string& file) const {
+  const std::lock_guard lock(mutex_);
+  return stamps_.at(file);
+}
+
+KnownFilm FilmPool::remembered(const std::string& file) const {
+  const std::lock_guard lock(mutex_);
+  const auto known = tables_.find(file);
+  return {known == tables_.end() ? nullptr : known->second, stamps_.at(file)};
+}
+
+KnownFilm FilmPool::known(const std::string& file) {
+  if (file_stamp(file) != stamp(file)) accept_growth(file);
+  if (const auto film = remembered(file); film.table) return film;
+  auto reader = take(file);
+  if (reader->table()->packets.empty())
+    give_back(std::move(reader));  // else it may not be needed again
+  return remembered(file);
+}
+
+void FilmPool::accept_growth(const std::string& file) {
+  const std::lock_guard growing(growing_);
+  const auto then = remembered(file);
+  if (file_stamp(file) == then.stamp) return;  // another thread was here
+  auto now = then.table ? reopened(file, options_) : std::nullopt;
+  if (!now || !begins_as(*now->reader->table(), *then.table))
+    return require_unchanged(file, then.stamp);
+  log(LogLevel::info, file + ": has more frames by now, those that it had are read");
+  const std::lock_guard lock(mutex_);
+  idle_.remove_if([&](const auto& reader) { return reader->path() == file; });
+  tables_[file] = now->reader->table();
+  stamps_[file] = now->stamp;
+}
+
+std::unique_ptr<VideoReader> FilmPool::take(const std::string& file) {
+  std::shared_ptr<const FrameTable> table;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto it = idle_.begin(); it != idle_.end(); ++it) {
+      if ((*it)->path() != file) continue;
+      auto reader = std::move(*it);
+      idle_.erase(it);
+      return reader;
+    }
+    if (const auto known = tables_.find(file); known != tables_.end()) table = known->second;
+  }
+  auto reader = std::make_unique<VideoReader>(file, options_, table);
+  const std::lock_guard lock(mutex_);
+  tables_.emplace(file, reader->table());
+  return reader;
+}
+
+void FilmPool::give_back(std::unique_ptr<VideoReader> reader) {
+  const std::size_t most = most_idle(reader->info());
+  std::unique_ptr<VideoReader> oldest;  // closed outside the lock
+  const std::lock_guard lock(mutex_);
+  idle_.push_front(std::move(reader));
+  if (idle_.size() <= most) return;
+  oldest = std::move(idle_.back());
+  idle_.pop_back();
+}
+
+}  // namespace foresight::data
