@@ -115,8 +115,8 @@ int report_beside_peer(const std::string& name, int count, const char* const* va
                         {"device", arguments.device().str()},
                         {"machine", machine(arguments.device())}};
   // Both sides have them. Without, ours keeps freed memory by itself (core/memory.hpp).
-  for (const char* name : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"})
-    if (const char* value = std::getenv(name)) report["environment"][name] = value;
+  for (const char* variable : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"})
+    if (const char* value = std::getenv(variable)) report["environment"][variable] = value;
   report.update(measured(arguments));
   std::cout << report.dump(2) << "\n";
   return 0;

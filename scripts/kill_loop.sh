@@ -65,9 +65,9 @@ compare() {  # the run that was killed with the one that was left alone
   ends=$((ends + 1))
 }
 
-"$foresight" record --env two_room --episodes 12 --seed 1 --out "$out/recordings" >"$out/record.log" 2>&1
+"$foresight" record --env two_room --episodes 12 --seed 1 --out "$out/recordings" >"$out/record.log" 2>&1 || { tail "$out/record.log" >&2; exit 1; }
 begin=$(date +%s%N)
-"$foresight" train "${training[@]}" --out "$out/whole" >"$out/whole.log" 2>&1
+"$foresight" train "${training[@]}" --out "$out/whole" >"$out/whole.log" 2>&1 || { tail "$out/whole.log" >&2; exit 1; }
 milliseconds=$((($(date +%s%N) - begin) / 1000000))
 
 killed=0

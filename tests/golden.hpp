@@ -83,6 +83,12 @@ class Golden : public GoldenFile {
     compare_with_wide(key, actual, bfloat16_tolerance(roundings), nullptr, where);
   }
 
+  /// As compare_bfloat16(), of distances of a network's latents of bfloat16, which are float32: not
+  /// rounded once more, a row of bfloat16 all the same.
+  void compare_bfloat16_distances(std::string_view key, const Tensor& actual, int64_t roundings) {
+    compare_with_wide(key, actual, bfloat16_tolerance(roundings), c10::toString(at::kBFloat16));
+  }
+
   /// Compares a network's result with the reference's run in the same precision, as `actual`'s type
   /// tells: outputs/key in float32, outputs64/key in float64, and compare_bfloat16(). A key that
   /// the file lacks there is left out, so that a test ends by demanding that none is uncompared().

@@ -115,8 +115,8 @@ void print_verdict(const data::Dataset& dataset, const data::Inspection& found) 
 
 // Before anything is read.
 void check_sheet(const std::string& file) {
-  require(file.empty() || std::filesystem::path(file).extension() == ".png",
-          ErrorCategory::invalid_option,
+  const auto ending = CLI::detail::to_lower(std::filesystem::path(file).extension().string());
+  require(file.empty() || ending == ".png", ErrorCategory::invalid_option,
           "--sheet " + file + ": a contact sheet is written as PNG: give a name that ends in .png");
 }
 

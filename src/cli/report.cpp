@@ -32,16 +32,6 @@ struct ReportFlags {
   MachineFlags machine;
 };
 
-// Whether the measures below can be made: of a world model that sees camera pictures alone.
-bool can_be_measured(const io::BundleConfig& bundle) {
-  const auto& families = models::world_model_families();
-  const bool imagines = std::any_of(families.begin(), families.end(), [&](const auto& family) {
-    return bundle.family == family.name;
-  });
-  const auto& seen = bundle.observation;
-  return imagines && seen.size() == 1 && seen.front().shape == std::vector<int64_t>{kAny, kAny, 3};
-}
-
 // The world in which `foresight record` recorded; empty where the recordings do not tell.
 std::string recorded_environment(const data::Dataset& dataset) {
   const auto notes = dataset.notes();
@@ -150,6 +140,15 @@ void report_command(const ReportFlags& flags) {
 }
 
 }  // namespace
+
+bool can_be_measured(const io::BundleConfig& bundle) {
+  const auto& families = models::world_model_families();
+  const bool imagines = std::any_of(families.begin(), families.end(), [&](const auto& family) {
+    return bundle.family == family.name;
+  });
+  const auto& seen = bundle.observation;
+  return imagines && seen.size() == 1 && seen.front().shape == std::vector<int64_t>{kAny, kAny, 3};
+}
 
 void add_report(CLI::App& app) {
   auto flags = std::make_shared<ReportFlags>();

@@ -13,6 +13,7 @@
 #include "foresight/data/frame_cache.hpp"
 #include "foresight/envs/env.hpp"
 #include "foresight/train/event_writer.hpp"
+#include "foresight/train/learn.hpp"
 #include "foresight/viz/run_report.hpp"
 #include "measure.hpp"
 
@@ -33,9 +34,13 @@ viz::RunReport training_report(const std::string& folder, const nlohmann::json& 
                                const std::string& data, const std::optional<io::Bundle>& bundle,
                                at::Device device);
 
-/// report.html of that in the run folder, at the end of a training. What fails is a warning;
-/// whether it was written.
-bool write_training_report(const std::string& folder, at::Device device);
+/// Whether `foresight report` can measure a model: one that imagines and sees pictures alone.
+bool can_be_measured(const io::BundleConfig& bundle);
+
+/// report.html of that in the run folder, at the end of a training, unless a page of measures is
+/// there. What fails is a warning; whether there is a page.
+bool write_training_report(const std::string& folder, at::Device device,
+                           const train::LearnResult& result);
 
 /// Headline, provenance, and what the bundle knows of its data.
 void describe_training(viz::RunReport& report, const io::Bundle& bundle);

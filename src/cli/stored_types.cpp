@@ -7,6 +7,8 @@
 #include <array>
 #include <map>
 
+#include "foresight/core/error.hpp"
+
 namespace foresight::cli {
 namespace {
 
@@ -74,8 +76,16 @@ void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, 
       fmt::print("types: float32; those of the imported file belong to its own layout\n");
       return;
     }
-    common = several->at(kDefault).get<std::string>();
-    others = several->at(kOthers);
+    const auto texts = [](const nlohmann::json& values) {
+      return values.is_object() && std::all_of(values.begin(), values.end(),
+                                               [](const auto& value) { return value.is_string(); });
+    };
+    others = several->value(kOthers, nlohmann::json::object());
+    require(several->contains(kDefault) && (*several)[kDefault].is_string() && texts(others),
+            ErrorCategory::bad_file,
+            "config.json: provenance.imported.stored_types must hold 'default', a type, and "
+            "'others', types by name");
+    common = (*several)[kDefault].get<std::string>();
   }
   int64_t kept = 0;
   for (auto& [name, tensor] : tensors) {

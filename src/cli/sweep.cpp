@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <limits>
 
@@ -47,7 +48,7 @@ double rank_of(const nlohmann::json& row, bool by_success) {
   return by_success ? -value.get<double>() : value.get<double>();
 }
 
-constexpr std::array kResults = {"outcome", "success", "validation", "loss", "seconds"};
+constexpr std::array kResults = {"outcome", "success", "validation loss", "loss", "seconds"};
 
 // The end of an option path, as many parts of it as no other column ends with.
 std::string heading(const std::string& path, const nlohmann::json& values) {
@@ -63,16 +64,20 @@ std::string heading(const std::string& path, const nlohmann::json& values) {
   return dot == std::string::npos ? path : path.substr(dot + 1);
 }
 
-// Options that say what the loss is: its value means another thing where one of them differs.
-constexpr std::array kObjectives = {"model.loss",           "model.regulariser",
-                                    "model.prediction",     "model.predicted_steps",
-                                    "model.auto_steps",     "model.sigreg",
-                                    "model.loss_exponent",  "model.rollout_start",
-                                    "task.masks",           "task.short_range",
-                                    "task.long_range",      "task.loss_exponent",
-                                    "task.distance",        "task.views",
-                                    "model.regularisation", "windows.frames",
-                                    "windows.stride",       "target"};
+// Options that say what the loss is, or of which data: its value means another thing where one of
+// them differs. Statistics of a batch depend on how large it is.
+constexpr std::array kObjectives = {"model.loss",          "model.regulariser",
+                                    "model.prediction",    "model.predicted_steps",
+                                    "model.auto_steps",    "model.sigreg",
+                                    "model.loss_exponent", "model.rollout_start",
+                                    "task.masks",          "task.short_range",
+                                    "task.long_range",     "task.loss_exponent",
+                                    "task.distance",       "task.views",
+                                    "task.batch",          "model.regularisation",
+                                    "windows.frames",      "windows.stride",
+                                    "loader.batch",        "model.normalise_latents",
+                                    "validation",          "validation_split",
+                                    "validation_batches",  "target"};
 
 // Those paths that more than one value was asked for and that change the loss itself.
 std::vector<std::string> varied_objectives(const nlohmann::json& grid) {
@@ -94,7 +99,8 @@ std::string cell(const nlohmann::json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-// "training.precision: \"fp32\" here, \"bf16\" then" of every option that differs.
+// "training.precision: \"fp32\" here, \"bf16\" then" of every option that differs. An earlier
+// version did without those that it did not know.
 std::vector<std::string> changed_options(const nlohmann::json& now, const nlohmann::json& then) {
   std::vector<std::string> found;
   if (!now.is_object() || !then.is_object()) return found;
@@ -106,7 +112,8 @@ std::vector<std::string> changed_options(const nlohmann::json& now, const nlohma
   paths.update(there);
   for (const auto& [path, unused] : paths.items()) {
     const auto a = text(here, path), b = text(there, path);
-    if (a == b) continue;
+    const bool of_a_list = std::isdigit(static_cast<unsigned char>(path.back())) != 0;
+    if (a == b || (!there.contains(path) && !of_a_list)) continue;
     auto name = path.substr(1);
     std::replace(name.begin(), name.end(), '/', '.');
     found.push_back(fmt::format("{}: {} here, {} then", name, a, b));
@@ -205,10 +212,11 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     require(started.value("grid", nlohmann::json()) == grid, ErrorCategory::invalid_argument,
             fmt::format("{} holds a sweep of another grid; choose another folder", out.string()));
     const auto began = started.value("base", nlohmann::json());
-    require(began == base, ErrorCategory::invalid_argument,
+    const auto changed = changed_options(base, began);
+    require(changed.empty(), ErrorCategory::invalid_argument,
             fmt::format("{} holds a sweep with other options ({}); choose another folder, or give "
                         "those",
-                        out.string(), fmt::join(changed_options(base, began), "; ")));
+                        out.string(), fmt::join(changed, "; ")));
     require_same_setting(setting, started, out);
   }
   auto rows = nlohmann::json::array();
@@ -229,7 +237,8 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     auto table = sweep_table(sorted);
     if (!incomparable.empty() && !rows.empty())
       table += fmt::format(
-          "not ranked: {} change(s) what the loss is, so that the smaller one is not the better; "
+          "not ranked: {} change(s) what the loss is or what it is measured on, so that the smaller "
+          "one is not the better; "
           "planning success compares (training.success_every)\n",
           fmt::join(incomparable, ", "));
     io::write_text(out / "sweep.txt", table);

@@ -177,7 +177,8 @@ TrainingMachine::TrainingMachine(const RunFlags& flags) {
 
 void print_start(const RunFlags& flags, const TrainingMachine& machine) {
   if (flags.resume && machine.speaks() &&
-      !std::filesystem::exists(std::filesystem::path(flags.out) / "config.json"))
+      !std::filesystem::exists(std::filesystem::path(flags.out) / "config.json") &&
+      !std::filesystem::exists(std::filesystem::path(flags.out) / "sweep.json"))
     fmt::print("{} holds no run to go on with: a new one begins\n", flags.out);
 }
 
@@ -198,7 +199,8 @@ void end_interrupted() {
 void print_run(const train::LearnResult& result, const RunFlags& flags,
                const TrainingMachine& machine) {
   if (machine.speaks()) print_stages(result);
-  const bool reported = machine.speaks() && write_training_report(flags.out, machine.device);
+  const bool reported =
+      machine.speaks() && write_training_report(flags.out, machine.device, result);
   if (result.outcome == train::Outcome::interrupted) {
     if (machine.speaks())
       fmt::print("{}; go on with the same command and --resume --config {} (in place of another)\n",

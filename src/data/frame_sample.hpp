@@ -24,7 +24,7 @@ std::vector<int64_t> spread(int64_t count, int64_t size);
 /// At most `budget` rows of the `episodes` (numbers, ascending), as stretches in ascending order
 /// that do not overlap: whole episodes where more than 32 of them fit, else an equal share of 32,
 /// or of as many as can have `least` rows each; what short ones leave is for the others. Of fewer
-/// than 32 episodes each gives several stretches, evenly spread. Of more each gives one: the first
+/// than 17 episodes each gives several stretches, evenly spread. Of more each gives one: the first
 /// from its beginning, the second from its middle, the third from its end, the next two between.
 std::vector<Stretch> frame_sample(const Dataset& dataset, const std::vector<int64_t>& episodes,
                                   int64_t budget, int64_t least);

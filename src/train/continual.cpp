@@ -135,6 +135,17 @@ std::optional<ConstantColumns> constant_columns_told(const nlohmann::json& prove
   return ConstantColumns{places_told(*told, "actions"), places_told(*told, "states")};
 }
 
+ConstantColumns still_constant(const ConstantColumns& constant, const DataDrift& drift) {
+  const auto held = [](std::vector<int64_t> places, const std::vector<ColumnDrift>& columns) {
+    std::erase_if(places, [&](int64_t place) {
+      const auto i = static_cast<std::size_t>(place);
+      return i < columns.size() && (columns[i].shift != 0 || columns[i].spread != 0);
+    });
+    return places;
+  };
+  return {held(constant.actions, drift.actions), held(constant.states, drift.states)};
+}
+
 void tell_constant_columns(nlohmann::json& provenance, const ConstantColumns& constant) {
   provenance[kNeverVaried] = {{"actions", constant.actions}, {"states", constant.states}};
 }

@@ -182,7 +182,9 @@ std::string group_in_kept_store(c10d::Store& store, const Launch& launch,
 c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOptions& options) {
   const bool kept = launch.store == StoreServer::launcher;
   c10d::TCPStoreOptions store;
-  store.port = static_cast<std::uint16_t>(launch.master_port);
+  // One process meets nobody: any port that is free, so that a second training finds one too.
+  const bool alone = launch.world_size == 1 && !kept;
+  store.port = alone ? std::uint16_t{0} : static_cast<std::uint16_t>(launch.master_port);
   store.isServer = launch.rank == 0 && !kept;
   store.numWorkers = static_cast<std::size_t>(launch.world_size);
   store.waitWorkers = !kept;  // an agent's store counts its agents

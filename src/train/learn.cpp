@@ -291,7 +291,10 @@ nlohmann::json Learning::provenance() const {
   provenance["world_model"] = run_summary(result_.world_model);
   if (result_.critic.step > 0) provenance["critic"] = run_summary(result_.critic);
   tell_skipped(provenance, result_);
-  if (constant_) tell_constant_columns(provenance, *constant_);
+  if (constant_)
+    tell_constant_columns(provenance, result_.continual
+                                          ? still_constant(*constant_, result_.continual->drift)
+                                          : *constant_);
   if (hooks_.continuation != nullptr) provenance["continued_from"] = origin_.provenance;
   return provenance;
 }

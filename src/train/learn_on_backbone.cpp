@@ -179,7 +179,8 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
                   feature_cache_of(encode, device, options, options.features));
   const auto planner = every_block(AgentOptions::dino_wm(), options.windows.stride);
   auto provenance = backbone_provenance(options.backbone, *encoder, data, origin);
-  if (constant) tell_constant_columns(provenance, *constant);
+  if (constant)
+    tell_constant_columns(provenance, origin ? still_constant(*constant, drift) : *constant);
   auto result = run.train(
       task, provenance,
       [&](const fs::path& path, nlohmann::json provenance) {

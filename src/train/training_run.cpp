@@ -152,11 +152,13 @@ bool TrainingRun::diverged(const std::string& problem) {
 TrainResult TrainingRun::run(ProgressStyle style) {
   Progress progress(task_.name(), options_.steps, result_.step,
                     writes() ? style : ProgressStyle::silent);
+#if defined(__x86_64__)  // of others it is not known
   if (writes() && device_.is_cpu() && options_.precision == Precision::bf16 &&
       !nn::cpu_multiplies_bfloat16())
     log(LogLevel::warning,
         "training.precision = bf16: this CPU has no instructions for it (AVX512-BF16 or AMX); "
         "--training.precision fp32 is faster here");
+#endif
   task_.module().train();
   logged_waited_ = task_.seconds_waited().value_or(0);
   const int64_t first = result_.step;

@@ -42,7 +42,7 @@ Table drift_table(const LearnedOn& learned) {
               {}};
   for (const auto& row : learned.drift)
     table.rows.push_back({row.column, known(row.shift, 3), known(row.spread, 3),
-                          percent(row.outside),
+                          std::isnan(row.outside) ? "–" : percent(row.outside),
                           row.never_varied ? "the column's own: it never varied in the training"
                                            : "standard deviations of the training"});
   table.caption = "New recordings against the statistics that the model was trained with.";

@@ -3,6 +3,7 @@
 // makes them: it joins the packets of the old film and the new one in a file of its own, and moves
 // that into place.
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <thread>
 
@@ -149,6 +150,40 @@ TEST_CASE("a film that begins otherwise than when the data set was opened is ref
   growing.put(growing.other, growing.film);
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { growing.data->read_frames(5, {0}); },
+      growing.film.string() + ": has changed since the data set was opened"));
+}
+
+TEST_CASE("a film that is cut is waited for once, not at every read") {
+  const Growing growing;
+  if (!growing.data) return;
+  fs::resize_file(growing.film, fs::file_size(growing.film) / 2);
+  const auto read = [&] { growing.data->read_frames(5, {0}); };
+  const auto said = growing.film.string() + ": has changed since the data set was opened";
+  CHECK(fails_with(ErrorCategory::bad_file, read, said));
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) CHECK(fails_with(ErrorCategory::bad_file, read, said));
+  // 20 waits of two seconds would be 40.
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
+}
+
+TEST_CASE("a film of one episode is known again when it took up a second one") {
+  const Growing growing;
+  if (!growing.data) return;
+  const auto alone = identity_of(*growing.data, {"action_0"}, {}).pictures;
+  join_films(growing.other, growing.film, growing.folder / "joined.mp4");
+  fs::rename(growing.folder / "joined.mp4", growing.other);
+  CHECK(identity_of(*growing.data, {"action_0"}, {}).pictures == alone);
+  const auto grown = open_dataset(growing.set, {.camera = "observation.image"});
+  CHECK(identity_of(*grown, {"action_0"}, {}).pictures == alone);
+}
+
+TEST_CASE("a film that was replaced before it was first read is refused by name") {
+  const Growing growing;
+  if (!growing.data) return;
+  const auto fresh = open_dataset(growing.set, {.camera = "observation.image"});
+  growing.put(growing.other, growing.film);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { fresh->read_frames(5, {0}); },
       growing.film.string() + ": has changed since the data set was opened"));
 }
 

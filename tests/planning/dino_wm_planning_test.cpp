@@ -200,7 +200,7 @@ TEST_CASE("a DinoWm has the losses and gradients of DINO-WM's gradient planner",
     compare_bfloat16_costs(
         golden, "loss_per_problem", plans,
         [&](const Tensor& actions) { return narrow.cost(actions.unsqueeze(1)).squeeze(1); },
-        narrow.roundings_of_cost(plans.size(2)));
+        narrow.roundings_of_cost(plans.size(2)), /*rivals=*/0);
   });
 }
 

@@ -164,6 +164,7 @@ TEST_CASE("a bundle tells which actions never varied, and so does one that learn
   const auto written = io::read_json(folder / "on" / "continual.json")["drift"]["actions"];
   CHECK(written[0]["never_varied"] == false);
   CHECK(written[1]["never_varied"] == true);
+  CHECK(constant(swinging).empty());  // which it has seen move by now
 }
 
 TEST_CASE("learning on with replay forgets less than without, keeps the statistics, and says so") {

@@ -370,10 +370,8 @@ TEST_CASE("one process that asks for a transport exchanges over it, else over no
   group->all_reduce_mean({x});
   group->barrier();
   CHECK(at::equal(x, at::tensor({1.0, 2.0})));
-  // It did meet: at that port stands its store.
-  CHECK(fails_with(
-      ErrorCategory::io_failure, [&] { join(Transport::gloo, port); }, "rank 0 of 1: meeting at",
-      "another program has that port"));
+  // A second one on the machine does the same: nobody has to find either.
+  CHECK(join(Transport::gloo, port)->backend() == "gloo");
 }
 
 // Every rank's part is another, so that no exchange at all would be seen, but for one process.

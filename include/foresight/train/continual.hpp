@@ -77,6 +77,11 @@ struct FORESIGHT_API DataDrift {
   std::vector<std::string> warnings() const;
 };
 
+/// Those that held their value in the data of `drift`, which was measured with them, too: what a
+/// model that learned on from these data has still only seen one value of.
+FORESIGHT_API ConstantColumns still_constant(const ConstantColumns& constant,
+                                             const DataDrift& drift);
+
 /// Drift of the actions in `episodes` (the last row of each does not count) against `space`, of
 /// which `constant` never varied; where that is not known, a column of standard deviation 1 may go
 /// on without any. Throws Error(invalid_argument) unless the columns are as many as the space's

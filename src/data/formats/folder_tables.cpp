@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <map>
 
 #include "../tables/column_stem.hpp"
@@ -136,13 +137,16 @@ void FolderDataset::check_types() const {
     require(std::find(columns_.begin(), columns_.end(), column) != columns_.end(),
             ErrorCategory::bad_file,
             file + ": " + says + " is of no column of numbers. Columns: " + listed_names(columns_));
-    if (at::isFloatingType(type)) continue;
+    if (type == at::kDouble) continue;
     for (const Episode& episode : episodes_) {
       if (type == at::kLong && episode.table.whole.contains(column)) continue;
       const Tensor values = episode.table.values.select(1, episode.table.column(column));
       const Tensor fits =
-          type == at::kBool ? (values == 0) | (values == 1)
-                            : (values == values.trunc()) & (values >= -0x1p63) & (values < 0x1p63);
+          type == at::kBool    ? (values == 0) | (values == 1)
+          : type == at::kFloat ? values.isfinite().logical_not() |
+                                     (values.abs() <= std::numeric_limits<float>::max())
+                               : (values == values.trunc()) & (values >= -0x1p63) &
+                                     (values < 0x1p63);
       if (fits.all().item<bool>()) continue;
       const auto row = fits.logical_not().nonzero()[0][0].item<int64_t>();
       throw Error(ErrorCategory::bad_file, episode.table.name + ": row " + std::to_string(row) +

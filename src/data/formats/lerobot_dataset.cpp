@@ -337,7 +337,8 @@ class LeRobotOpener {
     recording_.frames =
         video_frames(std::move(clips),
                      {.times = [files = files_, fps = meta_.fps] { return row_times(*files, fps); },
-                      .tolerance_s = options_.tolerance_s},
+                      .tolerance_s = options_.tolerance_s,
+                      .shared = meta_.version == "v3.0"},
                      options_.video, options_.unreadable);
   }
 

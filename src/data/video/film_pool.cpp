@@ -27,10 +27,14 @@ bool begins_as(const FrameTable& now, const FrameTable& then) {
   if (then.packets.empty() || now.packets.size() < then.packets.size() ||
       now.pts.size() < then.pts.size() || !encoded_alike(*now.codec, *then.codec))
     return false;
-  for (std::size_t p = 0; p < then.packets.size(); ++p)
+  bool telling = false;  // sizes of raw pictures are all alike, and tell nothing
+  for (std::size_t p = 0; p < then.packets.size(); ++p) {
     if (now.packets[p].size != then.packets[p].size ||
         now.packets[p].flags != then.packets[p].flags)
       return false;
+    telling = telling || then.packets[p].size != then.packets[0].size;
+  }
+  if (!telling) return false;
   for (std::size_t f = 0; f < then.pts.size(); ++f) {
     const auto frame = static_cast<int64_t>(f);
     const double time = then.time(frame);
@@ -93,11 +97,17 @@ KnownFilm FilmPool::known(const std::string& file) {
 void FilmPool::accept_growth(const std::string& file) {
   const std::lock_guard growing(growing_);
   const auto then = remembered(file);
-  if (file_stamp(file) == then.stamp) return;  // another thread was here
+  const auto seen = file_stamp(file);
+  if (seen == then.stamp) return;  // another thread was here
+  if (const auto refused = refused_.find(file); refused != refused_.end() && refused->second == seen)
+    require_same(file, then.stamp, seen);
   auto now = then.table ? reopened(file, options_) : std::nullopt;
-  if (!now || !begins_as(*now->reader->table(), *then.table))
+  if (!now || !begins_as(*now->reader->table(), *then.table)) {
+    refused_[file] = file_stamp(file);
     return require_unchanged(file, then.stamp);
-  log(LogLevel::info, file + ": has more frames by now, those that it had are read");
+  }
+  if (now->reader->num_frames() > std::ssize(then.table->pts))
+    log(LogLevel::info, file + ": has more frames by now, those that it had are read");
   const std::lock_guard lock(mutex_);
   idle_.remove_if([&](const auto& reader) { return reader->path() == file; });
   tables_[file] = now->reader->table();
@@ -117,6 +127,7 @@ std::unique_ptr<VideoReader> FilmPool::take(const std::string& file) {
     if (const auto known = tables_.find(file); known != tables_.end()) table = known->second;
   }
   auto reader = std::make_unique<VideoReader>(file, options_, table);
+  if (!table) require_unchanged(file, stamp(file));  // else its table would be another state's
   const std::lock_guard lock(mutex_);
   tables_.emplace(file, reader->table());
   return reader;
@@ -126,6 +137,7 @@ void FilmPool::give_back(std::unique_ptr<VideoReader> reader) {
   const std::size_t most = most_idle(reader->info());
   std::unique_ptr<VideoReader> oldest;  // closed outside the lock
   const std::lock_guard lock(mutex_);
+  if (tables_.at(reader->path()) != reader->table()) return;  // of the film before it grew
   idle_.push_front(std::move(reader));
   if (idle_.size() <= most) return;
   oldest = std::move(idle_.back());

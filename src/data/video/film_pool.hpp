@@ -35,7 +35,7 @@ class FilmPool {
 
   /// As the film lies there now: what has been read of it is where its table says. Recorders that
   /// append an episode to a film write it anew (LeRobot's do); while everything that was in it
-  /// still is, it goes on being read, without what is new. Throws Error(bad_file) that names
+  /// still is, it goes on being read, without what is new, once it has been read before. Throws Error(bad_file) that names
   /// another film or one that is cut, Error(not_found) for one that is gone, and what VideoReader
   /// throws.
   KnownFilm known(const std::string& file);
@@ -56,6 +56,7 @@ class FilmPool {
   std::unordered_map<std::string, std::shared_ptr<const FrameTable>> tables_;
   std::unordered_map<std::string, FileStamp> stamps_;
   std::mutex growing_;  // held by the thread that looks at a film that has changed
+  std::unordered_map<std::string, FileStamp> refused_;  // states that are not the film's; with it
 };
 
 }  // namespace foresight::data

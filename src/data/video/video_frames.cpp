@@ -25,7 +25,6 @@ class VideoFrames final : public FrameSource {
     for (auto& clip : clips_)
       if (const auto file = clip.file.string(); !file.empty()) {
         pool_.add(file, std::move(clip.table));
-        ++episodes_of_[file];
       }
     find_size(unreadable);
   }
@@ -64,7 +63,7 @@ class VideoFrames final : public FrameSource {
     const EpisodeClip& clip = clips_[static_cast<std::size_t>(episode)];
     const auto file = clip.file.string();
     if (file.empty()) return false;
-    if (episodes_of_.at(file) > 1) return identify_part(clip, length, evidence, hash);
+    if (lookup_.shared) return identify_part(clip, length, evidence, hash);
     const auto stamp = pool_.stamp(file);
     hash.add(stamp.bytes);
     return evidence == PictureEvidence::sizes || add_sample(hash, file, stamp);
@@ -131,7 +130,7 @@ class VideoFrames final : public FrameSource {
     return pictures;
   }
 
-  // The packets of one of several episodes in a film, so that it is known again when the film has
+  // The packets of an episode in a film that may hold several, so that it is known again when the film has
   // taken up others.
   bool identify_part(const EpisodeClip& clip, int64_t length, PictureEvidence evidence,
                      Fnv1a& hash) const try {
@@ -150,7 +149,7 @@ class VideoFrames final : public FrameSource {
       if (!add_piece(hash, file, stamp, packet(frame).offset, packet(frame).size)) return false;
     return true;
   } catch (const Error& problem) {
-    if (!is_unreadable(problem)) throw;
+    if (!is_unreadable(problem) && problem.category() != ErrorCategory::non_finite) throw;
     return false;
   }
 
@@ -187,7 +186,6 @@ class VideoFrames final : public FrameSource {
   FrameLookup lookup_;
   mutable FilmPool pool_;
   mutable PacketDecoders decoders_;
-  std::unordered_map<std::string, int64_t> episodes_of_;  // by film
   ImageSize size_;
   std::string size_of_;  // the file that has it
   mutable std::once_flag times_read_;

@@ -33,6 +33,7 @@ struct FrameLookup {
   /// frame t * stride of the file, or frame frames[t].
   std::function<std::vector<double>()> times = {};
   double tolerance_s = 1e-4;  ///< furthest that a frame may lie from its row's time
+  bool shared = false;        ///< films hold several episodes, or may take up another one
 };
 
 /// Opens nothing but the first file, whose size of picture all must have; with Unreadable::skip the
