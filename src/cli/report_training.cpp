@@ -43,12 +43,12 @@ void add_learned_on(viz::RunReport& report, const fs::path& file) {
     const auto& drift = told.at("drift");
     for (const std::string kind : {"actions", "states"})
       for (const auto& column : drift.at(kind))
-        learned.drift.push_back({.column = column.at("column"),
-                                 .shift = number_or_nan(column.at("shift")),
-                                 .spread = number_or_nan(column.at("spread")),
-                                 .outside = kind == "actions" ? column.at("outside").get<double>()
-                                                              : kNoLimits,
-                                 .never_varied = column.value("never_varied", false)});
+        learned.drift.push_back(
+            {.column = column.at("column"),
+             .shift = number_or_nan(column.at("shift")),
+             .spread = number_or_nan(column.at("spread")),
+             .outside = kind == "actions" ? column.at("outside").get<double>() : kNoLimits,
+             .never_varied = column.value("never_varied", false)});
     if (!drift.at("latent_shift").is_null())
       learned.drift.push_back({.column = "latents",
                                .shift = drift.at("latent_shift"),
@@ -134,10 +134,9 @@ bool write_training_report(const std::string& folder, at::Device device,
                           result.message}};
     if (bundle) {
       const auto measure = "foresight report --run " + shell_word(folder);
-      report.summary +=
-          fmt::format("{}{}; `{}` writes it again{}.", report.summary.empty() ? "" : "\n",
-                      kTrainingPage, measure,
-                      can_be_measured(bundle->config) ? " with what is measured of the model" : "");
+      report.summary += fmt::format(
+          "{}{}; `{}` writes it again{}.", report.summary.empty() ? "" : "\n", kTrainingPage,
+          measure, can_be_measured(bundle->config) ? " with what is measured of the model" : "");
       report.commands.push_back(measure);
     }
     viz::write_run_report(report, path);

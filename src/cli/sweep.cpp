@@ -66,18 +66,13 @@ std::string heading(const std::string& path, const nlohmann::json& values) {
 
 // Options that say what the loss is, or of which data: its value means another thing where one of
 // them differs. Statistics of a batch depend on how large it is.
-constexpr std::array kObjectives = {"model.loss",          "model.regulariser",
-                                    "model.prediction",    "model.predicted_steps",
-                                    "model.auto_steps",    "model.sigreg",
-                                    "model.loss_exponent", "model.rollout_start",
-                                    "task.masks",          "task.short_range",
-                                    "task.long_range",     "task.loss_exponent",
-                                    "task.distance",       "task.views",
-                                    "task.batch",          "model.regularisation",
-                                    "windows.frames",      "windows.stride",
-                                    "loader.batch",        "model.normalise_latents",
-                                    "validation",          "validation_split",
-                                    "validation_batches",  "target"};
+constexpr std::array kObjectives = {
+    "model.loss",       "model.regulariser", "model.prediction",    "model.predicted_steps",
+    "model.auto_steps", "model.sigreg",      "model.loss_exponent", "model.rollout_start",
+    "task.masks",       "task.short_range",  "task.long_range",     "task.loss_exponent",
+    "task.distance",    "task.views",        "task.batch",          "model.regularisation",
+    "windows.frames",   "windows.stride",    "loader.batch",        "model.normalise_latents",
+    "validation",       "validation_split",  "validation_batches",  "target"};
 
 // Those paths that more than one value was asked for and that change the loss itself.
 std::vector<std::string> varied_objectives(const nlohmann::json& grid) {
@@ -237,7 +232,8 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     auto table = sweep_table(sorted);
     if (!incomparable.empty() && !rows.empty())
       table += fmt::format(
-          "not ranked: {} change(s) what the loss is or what it is measured on, so that the smaller "
+          "not ranked: {} change(s) what the loss is or what it is measured on, so that the "
+          "smaller "
           "one is not the better; "
           "planning success compares (training.success_every)\n",
           fmt::join(incomparable, ", "));

@@ -85,8 +85,7 @@ std::vector<std::string> arrows_against_the_order(const fs::path& root) {
       // A public header, or a private one outside of this file's own place.
       const bool public_one = included.rfind("foresight/", 0) == 0;
       if (!public_one && included.rfind("../", 0) != 0) continue;
-      const auto header =
-          public_one ? root / "include" / included : file.parent_path() / included;
+      const auto header = public_one ? root / "include" / included : file.parent_path() / included;
       const auto other = rank(folder_of(root, header.lexically_normal()));
       if (!other || *other > *own) faults.push_back(name + " includes " + included);
     }

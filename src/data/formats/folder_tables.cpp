@@ -142,11 +142,11 @@ void FolderDataset::check_types() const {
       if (type == at::kLong && episode.table.whole.contains(column)) continue;
       const Tensor values = episode.table.values.select(1, episode.table.column(column));
       const Tensor fits =
-          type == at::kBool    ? (values == 0) | (values == 1)
-          : type == at::kFloat ? values.isfinite().logical_not() |
-                                     (values.abs() <= std::numeric_limits<float>::max())
-                               : (values == values.trunc()) & (values >= -0x1p63) &
-                                     (values < 0x1p63);
+          type == at::kBool ? (values == 0) | (values == 1)
+          : type == at::kFloat
+              ? values.isfinite().logical_not() |
+                    (values.abs() <= std::numeric_limits<float>::max())
+              : (values == values.trunc()) & (values >= -0x1p63) & (values < 0x1p63);
       if (fits.all().item<bool>()) continue;
       const auto row = fits.logical_not().nonzero()[0][0].item<int64_t>();
       throw Error(ErrorCategory::bad_file, episode.table.name + ": row " + std::to_string(row) +

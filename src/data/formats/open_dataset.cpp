@@ -280,7 +280,8 @@ bool is_part_of_set(const fs::path& file) {
       ErrorCategory::not_found,
       file.string() +
           (is_part_of_set(file)
-               ? ": is no recording by itself: give the folder that it belongs to, of a data set or of a bundle"
+               ? ": is no recording by itself: give the folder that it belongs to, of a data set "
+                 "or of a bundle"
                : ": holds no recording of a known format. Looked for:\n  *.h5, *.hdf5 "
                  "(stable-worldmodel, robomimic)\n  *.txt (a list of DROID episodes)\n  a video "
                  "or a picture"));

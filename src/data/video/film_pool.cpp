@@ -99,7 +99,8 @@ void FilmPool::accept_growth(const std::string& file) {
   const auto then = remembered(file);
   const auto seen = file_stamp(file);
   if (seen == then.stamp) return;  // another thread was here
-  if (const auto refused = refused_.find(file); refused != refused_.end() && refused->second == seen)
+  if (const auto refused = refused_.find(file);
+      refused != refused_.end() && refused->second == seen)
     require_same(file, then.stamp, seen);
   auto now = then.table ? reopened(file, options_) : std::nullopt;
   if (!now || !begins_as(*now->reader->table(), *then.table)) {

@@ -35,9 +35,9 @@ class FilmPool {
 
   /// As the film lies there now: what has been read of it is where its table says. Recorders that
   /// append an episode to a film write it anew (LeRobot's do); while everything that was in it
-  /// still is, it goes on being read, without what is new, once it has been read before. Throws Error(bad_file) that names
-  /// another film or one that is cut, Error(not_found) for one that is gone, and what VideoReader
-  /// throws.
+  /// still is, it goes on being read, without what is new, once it has been read before. Throws
+  /// Error(bad_file) that names another film or one that is cut, Error(not_found) for one that is
+  /// gone, and what VideoReader throws.
   KnownFilm known(const std::string& file);
 
   /// When it was added, or last found to have grown.

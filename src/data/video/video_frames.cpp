@@ -130,8 +130,8 @@ class VideoFrames final : public FrameSource {
     return pictures;
   }
 
-  // The packets of an episode in a film that may hold several, so that it is known again when the film has
-  // taken up others.
+  // The packets of an episode in a film that may hold several, so that it is known again when the
+  // film has taken up others.
   bool identify_part(const EpisodeClip& clip, int64_t length, PictureEvidence evidence,
                      Fnv1a& hash) const try {
     const auto file = clip.file.string();
