@@ -208,7 +208,7 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
             fmt::format("{} holds a sweep of another grid; choose another folder", out.string()));
     const auto began = started.value("base", nlohmann::json());
     const auto changed = changed_options(base, began);
-    require(changed.empty(), ErrorCategory::invalid_argument,
+    require(began.is_object() && changed.empty(), ErrorCategory::invalid_argument,
             fmt::format("{} holds a sweep with other options ({}); choose another folder, or give "
                         "those",
                         out.string(), fmt::join(changed, "; ")));
