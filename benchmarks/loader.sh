@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All figures of benchmark_loader, anew: writes benchmarks/results/loader.json. About six minutes on an idle machine.
+# All figures of benchmark_loader, anew: writes benchmarks/results/loader.json. Two to six minutes on an idle machine.
 #   benchmarks/loader.sh <recordings> <lerobot python> <swm python> [<build>] [<folder for sets>]
 # <recordings> holds tworoom/ and camera/. The folder must lie on the disk that is to be measured; larger sets are
 # written to it once.
