@@ -81,8 +81,9 @@ std::vector<std::string> varied_objectives(const nlohmann::json& grid) {
     return path == whole || path.starts_with(whole + ".");
   };
   for (const auto& [path, values] : grid.items())
-    if (values.size() > 1 && std::any_of(kObjectives.begin(), kObjectives.end(), [&](auto* part) {
-          return within(path, part) || within(part, path);
+    if (values.size() > 1 &&
+        std::any_of(kObjectives.begin(), kObjectives.end(), [&, &name = path](auto* part) {
+          return within(name, part) || within(part, name);
         }))
       found.push_back(path);
   return found;

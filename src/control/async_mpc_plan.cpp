@@ -130,7 +130,7 @@ void AsyncMpc::Worker::publish(const Event& event, const Decision& decision,
     if (!decision.planned[b]) continue;
     const auto rest = upcoming[row];
     const auto known = discrete ? rest.ge(0).all(1) : rest.isfinite().all(1);
-    auto& plan = plans[b].emplace();
+    auto& plan = plans[b].emplace(Commands{});
     plan.begin = event.time + latency_;
     plan.observed = event.time;
     plan.values = at::cat(

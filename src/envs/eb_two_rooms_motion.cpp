@@ -74,7 +74,8 @@ EbMotion eb_moved(const EbWalls& walls, const EbPoint& from, const EbPoint& acti
                   const std::function<EbPoint()>& noise) {
   EbMotion motion;
   motion.to = {from[0] + action[0], from[1] + action[1]};
-  auto& [to, collision] = motion;
+  auto& to = motion.to;
+  auto& collision = motion.collision;
   const auto draw = [&] {
     ++collision.noise_draws;
     return noise();

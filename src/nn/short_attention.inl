@@ -4,8 +4,14 @@
 
 // kLanes numbers of the type that sums are in.
 template <class Wide>
-struct LanesOf {
-  typedef Wide type __attribute__((vector_size(kLanes * sizeof(Wide))));
+struct LanesOf;
+template <>
+struct LanesOf<float> {
+  typedef float type __attribute__((vector_size(kLanes * sizeof(float))));
+};
+template <>
+struct LanesOf<double> {
+  typedef double type __attribute__((vector_size(kLanes * sizeof(double))));
 };
 template <class Wide>
 using Lanes = typename LanesOf<Wide>::type;

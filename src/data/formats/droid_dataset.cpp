@@ -136,7 +136,8 @@ class DroidOpener {
         there[camera] = there[camera] || fs::exists(file);
     std::vector<std::string> names;
     for (const auto& [camera, any] : there)
-      if (any && std::all_of(episodes_.begin(), episodes_.end(), [&](const auto& episode) {
+      if (any &&
+          std::all_of(episodes_.begin(), episodes_.end(), [&camera = camera](const auto& episode) {
             return episode.videos.contains(camera) || !episode.no_film.empty();
           }))
         names.push_back(camera);

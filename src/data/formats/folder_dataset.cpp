@@ -289,8 +289,9 @@ void FolderDataset::agree() {
   }
   for (const auto& [column, words] : first.table.texts) {
     const bool everywhere =
-        std::all_of(episodes_.begin(), episodes_.end(),
-                    [&](const Episode& episode) { return episode.table.texts.contains(column); });
+        std::all_of(episodes_.begin(), episodes_.end(), [&column = column](const Episode& episode) {
+          return episode.table.texts.contains(column);
+        });
     if (everywhere) text_columns_.push_back(column);
   }
   if (action_columns_.empty()) action_columns_ = prefixed("action_");

@@ -72,7 +72,7 @@ std::vector<LeRobotFeature> read_features(const Json& info, const fs::path& file
       if (one.dtype != "video" && one.dtype != "image") one.width *= one.shape.back();
       if (one.width > 1000000) fail_meta(file, "feature '" + name + "' has shape " + shape.dump());
     }
-    const auto says_depth = [&](const char* where, const char* key) {
+    const auto says_depth = [&feature = feature](const char* where, const char* key) {
       return feature.contains(where) && feature[where].is_object() &&
              feature[where].value(key, Json()) == true;
     };
