@@ -65,8 +65,9 @@ TEST_CASE("truncated normal variates have the moments and the distribution of th
     double mean, std, low, high;
   };
   // eb_jepa's steps, its door, a narrow and a one-sided interval.
-  for (const auto& [mean, std, low, high] :
+  for (const auto& one :
        {Case{1.0, 0.4, 0.2, 1.8}, Case{20, 1.4, 16, 24}, Case{0, 1, -0.5, 1}, Case{2, 3, 2, 50}}) {
+    const double mean = one.mean, std = one.std, low = one.low, high = one.high;
     INFO("mean " << mean << ", std " << std << ", in [" << low << ", " << high << "]");
     UniformStream uniform(12);
     const auto values =

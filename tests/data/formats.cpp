@@ -32,7 +32,7 @@ void check_statistics(const Dataset& dataset, const Json& stats) {
     const Statistics found = column_statistics(dataset, columns, LastRow::include);
     REQUIRE(columns.size() == expected.at("mean").size());
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      const auto near = [&](const char* key) {
+      const auto near = [i, &expected = expected](const char* key) {
         return Approx(expected.at(key).at(i).get<double>()).epsilon(1e-6).margin(1e-9);
       };
       CHECK(found.mean[i] == near("mean"));

@@ -87,7 +87,7 @@ TEST_CASE("TwoRoom draws every recorded frame within one grey level, nearly all 
     for (int64_t t = 0; t < states.size(0); ++t, ++frames) {
       room.set_state(states[t]);
       const auto at = static_cast<std::size_t>(t);
-      const auto recorded = [&](const char* key) {
+      const auto recorded = [at, &sequence = sequence](const char* key) {
         return sequence.at(key).at(at).get<std::string>();
       };
       exact_native += digest(room.render(224)) == recorded("rgb24_sha256_224");

@@ -37,7 +37,7 @@ TEST_CASE("sigreg equals the reference with injected directions", "[parity][devi
         const auto loss = losses::sigreg(x, options, noise);
         CHECK(noise.remaining() == 0);
         loss.backward();
-        const auto compare = [&](const char* what, const Tensor& actual) {
+        const auto compare = [&, &name = name](const char* what, const Tensor& actual) {
           const auto key = section(type) + name + what;
           if (type == at::kDouble)
             golden.compare_within(key, actual, {1e-7, 1e-7, 0},
@@ -63,7 +63,7 @@ TEST_CASE("the four variance and covariance terms equal the reference", "[parity
     for (const auto& [name, config] : golden.config().at("cases").items()) {
       const double epsilon = config.at("eps");
       for (const auto type : kTypes) {
-        const auto compare = [&](const std::string& term, auto&& loss_of) {
+        const auto compare = [&, &name = name](const std::string& term, auto&& loss_of) {
           const auto z = golden.input(name + "_z").to(type).requires_grad_();
           const auto loss = loss_of(z);
           loss.backward();

@@ -329,9 +329,9 @@ TEST_CASE("an original I-JEPA checkpoint loads and gives transformers' features"
     for (const auto& [name, tensor] : back) {
       const auto dot = name.find('.');
       const auto part = name.starts_with("encoder.") ? "target_encoder" : "predictor";
-      const auto given = std::find_if(checkpoint.begin(), checkpoint.end(), [&](const auto& item) {
-        return item.first == part + (".module" + name.substr(dot));
-      });
+      const auto wanted = part + (".module" + name.substr(dot));
+      const auto given = std::find_if(checkpoint.begin(), checkpoint.end(),
+                                      [&](const auto& item) { return item.first == wanted; });
       INFO(name);
       REQUIRE(given != checkpoint.end());
       CHECK(at::equal(tensor, given->second.cpu()));

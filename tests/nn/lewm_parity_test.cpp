@@ -64,7 +64,7 @@ TEST_CASE(
         head.to(test_device(), type);
         at::NoGradGuard no_grad;
         const auto x = golden.input(name + "_x").to(type);
-        const auto compare = [&](const std::string& key, const Tensor& actual) {
+        const auto compare = [&, &name = name](const std::string& key, const Tensor& actual) {
           golden.compare_run(name + key, actual, kRoundingsOfBlock);
         };
         compare("_eval", head.forward(x, nn::Mode::infer));

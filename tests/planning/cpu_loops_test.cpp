@@ -50,7 +50,9 @@ TEST_CASE("candidates, limits and control costs by loops equal their formulas") 
     for (const auto& [type, tolerance] : kTypes) {
       INFO(shape.samples << " candidates in " << c10::toString(type));
       PhiloxNoise noise(3);
-      const auto draw = [&](at::IntArrayRef sizes) { return noise.normal(sizes, type); };
+      const auto draw = [&noise, type = type](at::IntArrayRef sizes) {
+        return noise.normal(sizes, type);
+      };
       const auto mean = draw({shape.batch, shape.length, shape.width});
       const auto std = draw(mean.sizes()).abs();
       const auto draws = draw({shape.draws, shape.samples, shape.length, shape.width});
