@@ -3,7 +3,26 @@
 
 #include <cstdlib>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+
+#include <string_view>
+#endif
+
 namespace foresight {
+namespace {
+
+#ifdef __GLIBC__
+bool set_by_environment() {
+  const char* tunables = std::getenv("GLIBC_TUNABLES");
+  return std::getenv("MALLOC_MMAP_THRESHOLD_") != nullptr ||
+         std::getenv("MALLOC_TRIM_THRESHOLD_") != nullptr ||
+         (tunables != nullptr &&
+          std::string_view(tunables).find("glibc.malloc") != std::string_view::npos);
+}
+#endif
+
+}  // namespace
 
 void keep_freed_memory() noexcept {
 #ifdef __GLIBC__
@@ -18,6 +37,17 @@ void keep_freed_memory() noexcept {
     return true;
   }();
   static_cast<void>(adapted);
+#endif
+}
+
+void keep_all_freed_memory() noexcept {
+#ifdef __GLIBC__
+  static const bool set = [] {
+    if (set_by_environment()) return false;
+    constexpr int kLargest = 1 << 30, kKept = 2147483647;  // the latter is all that an int holds
+    return mallopt(M_MMAP_THRESHOLD, kLargest) != 0 && mallopt(M_TRIM_THRESHOLD, kKept) != 0;
+  }();
+  static_cast<void>(set);
 #endif
 }
 

@@ -6,10 +6,10 @@
 
 namespace foresight::nn {
 
-/// The same pictures [N,C,h,w], on a GPU with the channels of a pixel side by side: tensor cores
-/// take them so, and what follows a convolution keeps the order.
+/// The same pictures [N,C,h,w] with the channels of a pixel side by side: a GPU's tensor cores take
+/// them so, on a CPU pooling then works on vectors, and what follows a convolution keeps the order.
 inline Tensor convolved_pictures(const Tensor& pictures) {
-  return pictures.is_cuda() ? pictures.contiguous(at::MemoryFormat::ChannelsLast) : pictures;
+  return pictures.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 }  // namespace foresight::nn

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/train/trainer.hpp"
 
+#include "foresight/core/memory.hpp"
 #include "training_run.hpp"
 
 namespace foresight::train {
@@ -30,6 +31,7 @@ TrainResult train(Task& task, const TrainOptions& options, const RunFolder& fold
   require(options.success_every == 0 || hooks.success, ErrorCategory::invalid_argument,
           "TrainOptions.success_every = " + std::to_string(options.success_every) +
               ", but no function measures planning success (TrainHooks.success)");
+  keep_all_freed_memory();
   return TrainingRun(task, options, folder, metrics, hooks).run(progress);
 }
 

@@ -25,7 +25,7 @@ Plan plan_of(const Tensor& actions) {
 
 class Trace {
  public:
-  Trace(Golden& golden, const nlohmann::json& item) : golden_(golden), item_(item) {
+  Trace(Golden& golden, const nlohmann::json& item) : golden_(golden) {
     name_ = item.at("name");
     const int64_t block = item.at("action_block");
     space_.block = block;
@@ -116,7 +116,6 @@ class Trace {
   }
 
   Golden& golden_;
-  const nlohmann::json& item_;
   std::string name_;
   ActionSpace space_;
   int64_t batch_ = 1;

@@ -14,4 +14,11 @@ namespace foresight {
 /// effect once for the process, and nowhere with other C libraries. Planners call it.
 FORESIGHT_API void keep_freed_memory() noexcept;
 
+/// Has glibc keep up to 2 GB of freed memory, in blocks of up to 1 GB: for a process that trains,
+/// each of whose steps takes and frees the same hundreds of megabytes. What the environment sets
+/// (MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES) stays; mallopt() may set other
+/// limits afterwards. Takes effect once for the process, and nowhere with other C libraries.
+/// train::train() calls it.
+FORESIGHT_API void keep_all_freed_memory() noexcept;
+
 }  // namespace foresight

@@ -138,7 +138,8 @@ struct FORESIGHT_API TrainHooks {
 /// before the weights are touched, and on SIGINT or SIGTERM while an InterruptGuard exists.
 ///
 /// A finished run leaves the module in inference mode with the weights that `keep` and `average`
-/// ask for. Frozen layers get no update, but the statistics of a batch norm among them still follow
+/// ask for. Has the C library keep freed memory (core/memory.hpp, keep_all_freed_memory()), without
+/// which a step can spend a third of its time on new pages. Frozen layers get no update, but the statistics of a batch norm among them still follow
 /// the data. Throws Error for invalid options, unusable files, a pattern of `freeze` that fits no
 /// parameter, or what the task throws (a checkpoint of the last whole step is written first).
 FORESIGHT_API TrainResult train(Task& task, const TrainOptions& options, const RunFolder& folder,
