@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which tensors of a fixture must be compared: all but its inputs and weights, those that it
-// excludes itself, and those that are named here with the reason why not.
+// excludes itself, and those that are named here with the reason why not; and of what bfloat16
+// computes, which of them in bfloat16 too.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -49,6 +51,56 @@ inline constexpr Exempt kExempt[] = {
      "the replay does so in each"},
 };
 
+/// Tensors that are compared in float32 or float64, and not in bfloat16 though their fixture has a
+/// row of that: patterns as above, but of keys without "outputs/" and "outputs64/". The first that
+/// fits counts.
+inline constexpr Exempt kNotInBfloat16[] = {
+    {"eb_jepa/eb_jepa_plan_*", "*",
+     "steps of a search: bfloat16 would select other candidates, and is asked for the costs of the "
+     "recorded ones"},
+    {"*/*_cem*", "*",
+     "steps of a search: bfloat16 would select other candidates, and is asked for the costs of the "
+     "recorded ones"},
+    {"dino_wm/dino_wm_gd*", "*",
+     "steps of a descent, each of which starts from the one before: bfloat16 is asked for the "
+     "costs of the recorded ones"},
+    {"lewm/lewm_projector", "*train*", "training, whose weights and statistics are float32"},
+    {"lewm/*_rollout", "*_grad",
+     "gradients of a plan: in bfloat16 it is inference that is compared"},
+    {"lewm/*_rollout", "*_act_emb",
+     "embedded actions, part of what is imagined; lewm_action_encoder has them in bfloat16"},
+    {"lewm/*_rollout", "*_control_penalty", "of the candidates alone: no network computes it"},
+    {"lewm/*_rollout", "*_weighted_sum", "the cost that is compared, and that penalty"},
+    {"lewm/lewm_train_step", "steps3_*",
+     "three steps: AdamW moves weights by the sign of gradients, which bfloat16 turns where they "
+     "are small"},
+    {"lewm/*_train_step*", "grad_norm*", "norms of gradients, each of which is compared"},
+    {"lewm/*_train_step*", "act_*", "what `loss` is computed from"},
+    {"lewm/pldm_train_step*", "*_loss", "parts of `loss`"},
+    {"lewm/prejepa_train_loss", "*", "parts of `loss`, and what it is computed from"},
+    {"dino_wm/dino_wm_rollout*", "*.latent",
+     "`visual`, `proprio` and embedded actions in one, as the original lays them out"},
+    {"dino_wm/dino_wm_train*", "*", "parts of `loss`, and what it is computed from"},
+    {"dino_wm/dino_wm_dinov2_encoder", "*.resized", "a picture made ready, in float32"},
+    {"vjepa2/*_train_step*", "*lr*", "a schedule"},
+    {"vjepa2/*_train_step*", "*wd*", "a schedule"},
+    {"vjepa2/*_train_step*", "*loss", "parts of `loss`"},
+    {"vjepa2/*_train_step*", "loss_step*",
+     "later steps: AdamW moves weights by the sign of gradients, and these have kinks"},
+    {"vjepa2/vjepa2_encoder_sincos*", "fresh_sincos_pos_embed",
+     "a table that is computed in float64 and kept in float32"},
+    {"vjepa2/vjepa2_rope_axis", "*",
+     "compared where the original's own bfloat16 run is recorded (`*_bf16`)"},
+    {"eb_jepa/eb_jepa_ac_train*", "lr_*", "a schedule"},
+    {"eb_jepa/eb_jepa_ac_train*", "*grad*", "a network with kinks: see above"},
+    {"eb_jepa/eb_jepa_ac_train*", "step0.*", "parts of `step0.loss`"},
+    {"eb_jepa/eb_jepa_ac_train*", "step*",
+     "later steps: AdamW moves weights by the sign of gradients, and these have kinks"},
+    {"eb_jepa/eb_jepa_probe", "*", "`prediction` and `unnormalized_mse` in other units"},
+    {"eb_jepa/eb_jepa_video", "train.buffer_after.*", "statistics of norms, which stay float32"},
+    {"eb_jepa/eb_jepa_video", "train.*", "parts of `train.loss`, and what it is computed from"},
+};
+
 /// Whether `pattern`, in which * is any text, is all of `text`.
 inline bool matches(std::string_view pattern, std::string_view text) {
   const auto star = pattern.find('*');
@@ -60,11 +112,30 @@ inline bool matches(std::string_view pattern, std::string_view text) {
   return false;
 }
 
-/// The entry of kExempt that names a key of "folder/fixture"; null where none does.
-inline const Exempt* exemption_of(std::string_view fixture, std::string_view key) {
-  for (const auto& entry : kExempt)
+/// The entry of `table` that names a key of "folder/fixture"; null where none does.
+inline const Exempt* exemption_of(std::string_view fixture, std::string_view key,
+                                  std::span<const Exempt> table = kExempt) {
+  for (const auto& entry : table)
     if (matches(entry.fixtures, fixture) && matches(entry.keys, key)) return &entry;
   return nullptr;
+}
+
+/// Kinds of fixtures (their config.kind), or whole folders, that are computed in float32 or wider
+/// whatever a network computes in: no row in bfloat16 is missed.
+inline constexpr std::string_view kWithoutBfloat16[] = {
+    // Searches without a network of ours, and rounds of control of which no cost is recorded.
+    "planners/", "mppi/", "tdmpc2/", "world_models/", "dino_wm/mpc",
+    // Losses: latents of bfloat16 become float32 first (tests/losses/half_width_test.cpp).
+    "losses/", "eb_jepa/losses",
+    // Environments, masks, poses, schedules, and what makes observations and actions ready.
+    "eb_jepa/dataset", "eb_jepa/dataset_stats", "eb_jepa/env_reset", "eb_jepa/env_trace",
+    "eb_jepa/normalizer", "lewm/lr_schedule", "lewm/lewm_preprocess_action",
+    "lewm/lewm_preprocess_image", "vjepa2/masks", "vjepa2/pose"};
+
+inline bool has_no_bfloat16(const std::string& folder, const std::string& kind) {
+  const auto full = kind.starts_with(folder + "/") ? kind : folder + "/" + kind;
+  return std::any_of(std::begin(kWithoutBfloat16), std::end(kWithoutBfloat16),
+                     [&](auto entry) { return entry == full || entry == folder + "/"; });
 }
 
 /// Tensors of a fixture that a test should compare, by full key: not inputs/.. and params/.., nor

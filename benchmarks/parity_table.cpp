@@ -4,8 +4,9 @@
 // tensor, into the page docs/parity.md: for every fixture and precision the largest errors, the
 // tolerance that they were held to, and why it is that. scripts/parity.sh runs both.
 // With the folder of the fixtures it also names those that no test compared, those of networks that
-// none compared in bfloat16, and every tensor that is neither an input, nor compared, nor exempt by
-// name (parity_keys.hpp), and ends with 3 where one is of a source that is reproduced as a whole.
+// none compared in bfloat16, every tensor that is neither an input, nor compared, nor exempt by
+// name (parity_keys.hpp), and every one that a row in bfloat16 lacks without a reason there, and
+// ends with 3 where one is of a source that is reproduced as a whole.
 //   benchmark_parity_table <figures.jsonl> [<fixtures> [<what the page calls them>]]
 #include <algorithm>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <map>
 #include <regex>
 #include <set>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -65,24 +67,6 @@ const Source* source_of(const std::string& folder) {
   const auto* source = std::find_if(std::begin(kSources), std::end(kSources),
                                     [&](const Source& s) { return s.folder == folder; });
   return source == std::end(kSources) ? nullptr : source;
-}
-
-// Kinds of fixtures (their config.kind), or whole folders, that are computed in float32 or wider
-// whatever a network computes in: no row in bfloat16 is missed.
-constexpr std::string_view kWithoutBfloat16[] = {
-    // Searches without a network of ours, and rounds of control of which no cost is recorded.
-    "planners/", "mppi/", "tdmpc2/", "world_models/", "dino_wm/mpc",
-    // Losses: latents of bfloat16 become float32 first (tests/losses/half_width_test.cpp).
-    "losses/", "eb_jepa/losses",
-    // Environments, masks, poses, schedules, and what makes observations and actions ready.
-    "eb_jepa/dataset", "eb_jepa/dataset_stats", "eb_jepa/env_reset", "eb_jepa/env_trace",
-    "eb_jepa/normalizer", "lewm/lr_schedule", "lewm/lewm_preprocess_action",
-    "lewm/lewm_preprocess_image", "vjepa2/masks", "vjepa2/pose"};
-
-bool has_no_bfloat16(const std::string& folder, const std::string& kind) {
-  const auto full = kind.starts_with(folder + "/") ? kind : folder + "/" + kind;
-  return std::any_of(std::begin(kWithoutBfloat16), std::end(kWithoutBfloat16),
-                     [&](auto entry) { return entry == full || entry == folder + "/"; });
 }
 
 // All tensors of one fixture that were computed in one precision and belong to one section.
@@ -185,8 +169,13 @@ struct Uncompared {
   struct Count {
     int64_t tensors = 0;
     std::set<std::string> fixtures;
+    void add(const std::string& fixture) {
+      ++tensors;
+      fixtures.insert(fixture);
+    }
   };
   std::map<const Exempt*, Count> exempt;
+  std::map<const Exempt*, Count> not_in_bfloat16;
   Count excluded;                 // by the fixtures themselves
   std::set<std::string> waiting;  // whole fixtures, for what they are of to be reproduced
 };
@@ -197,17 +186,29 @@ std::string joined(const std::set<std::string>& names) {
   return text;
 }
 
+std::string of(const Uncompared::Count& count) {
+  return std::to_string(count.tensors) + (count.tensors == 1 ? " tensor of " : " tensors of ") +
+         joined(count.fixtures);
+}
+
+void print_exempt(std::span<const Exempt> table,
+                  const std::map<const Exempt*, Uncompared::Count>& counts) {
+  for (const auto& entry : table)
+    if (const auto found = counts.find(&entry); found != counts.end())
+      std::cout << "\n- `" << entry.keys << "`, " << of(found->second) << ": " << entry.reason;
+}
+
 void print_uncompared(const Uncompared& uncompared) {
-  const auto& [exempt, excluded, waiting] = uncompared;
+  using namespace foresight::benchmark;
+  const auto& [exempt, not_in_bfloat16, excluded, waiting] = uncompared;
+  if (!not_in_bfloat16.empty()) {
+    std::cout << "\nCompared in float32 or float64, and not in the fixture's row in bfloat16:\n";
+    print_exempt(kNotInBfloat16, not_in_bfloat16);
+    std::cout << "\n";
+  }
   if (exempt.empty() && excluded.tensors == 0 && waiting.empty()) return;
   std::cout << "\nNot compared:\n";
-  const auto of = [](const Uncompared::Count& count) {
-    return std::to_string(count.tensors) + (count.tensors == 1 ? " tensor of " : " tensors of ") +
-           joined(count.fixtures);
-  };
-  for (const auto& entry : foresight::benchmark::kExempt)
-    if (const auto found = exempt.find(&entry); found != exempt.end())
-      std::cout << "\n- `" << entry.keys << "`, " << of(found->second) << ": " << entry.reason;
+  print_exempt(kExempt, exempt);
   if (excluded.tensors > 0)
     std::cout << "\n- " << of(excluded)
               << ", which the fixtures exclude: rounding noise in the original itself";
@@ -216,15 +217,24 @@ void print_uncompared(const Uncompared& uncompared) {
   std::cout << "\n";
 }
 
+// Rows in bfloat16, whose names go on with what they are of: "", ", gradients".
+constexpr std::string_view kBfloat16 = "bfloat16";
+
+// The tensors that wider rows of `kind` compare.
+std::set<std::string> wider_keys(const Fixture& fixture, const std::string& kind) {
+  std::set<std::string> keys;
+  for (const auto* wider : {"float32", "float64", "float64 beside float32 records"})
+    if (const auto found = fixture.rows.find(wider + kind); found != fixture.rows.end())
+      keys.insert(found->second.keys.begin(), found->second.keys.end());
+  return keys;
+}
+
 // How many of a fixture's tensors a row compares: of what bfloat16 computes, also of how many that
 // its float32 and float64 rows of the same kind have.
 std::string tensors_of(const Fixture& fixture, const std::string& precision, const Row& row) {
-  if (!precision.starts_with("bfloat16")) return std::to_string(row.tensors);
-  const auto kind = precision.substr(std::string_view("bfloat16").size());
-  auto all = row.keys;
-  for (const auto* wider : {"float32", "float64", "float64 beside float32 records"})
-    if (const auto found = fixture.rows.find(wider + kind); found != fixture.rows.end())
-      all.insert(found->second.keys.begin(), found->second.keys.end());
+  if (!precision.starts_with(kBfloat16)) return std::to_string(row.tensors);
+  auto all = wider_keys(fixture, precision.substr(kBfloat16.size()));
+  all.insert(row.keys.begin(), row.keys.end());
   return std::to_string(row.keys.size()) + " of " + std::to_string(all.size());
 }
 
@@ -269,20 +279,16 @@ void print_folder(const std::string& folder, const Fixtures& fixtures,
 
 // Whether a fixture of a network lacks a row in bfloat16.
 bool lacks_bfloat16(const std::string& folder, const Fixture& fixture) {
-  return !has_no_bfloat16(folder, fixture.kind) &&
+  return !foresight::benchmark::has_no_bfloat16(folder, fixture.kind) &&
          std::none_of(fixture.rows.begin(), fixture.rows.end(),
-                      [](const auto& row) { return row.first.starts_with("bfloat16"); });
+                      [](const auto& row) { return row.first.starts_with(kBfloat16); });
 }
 
 // Sorts the tensors of a fixture that has figures: compared, exempt, or, as the answer has them,
-// neither.
+// neither; in the end those that its rows in bfloat16 lack.
 std::vector<std::string> check_keys(const std::filesystem::path& file, const std::string& folder,
                                     const Fixture& fixture, Uncompared& uncompared) {
   const auto name = file.stem().string();
-  const auto add = [&](Uncompared::Count& count) {
-    ++count.tensors;
-    count.fixtures.insert(name);
-  };
   std::vector<std::string> wrong;
   const auto keys = foresight::benchmark::keys_of(file);
   for (const auto& [key, stored] : keys.results) {
@@ -296,11 +302,22 @@ std::vector<std::string> check_keys(const std::filesystem::path& file, const std
     if (is_compared && exempt)
       wrong.push_back(key + " (compared, and exempt all the same)");
     else if (exempt)
-      add(uncompared.exempt[exempt]);
+      uncompared.exempt[exempt].add(name);
     else if (!is_compared && keys.is_excluded(key))
-      add(uncompared.excluded);
+      uncompared.excluded.add(name);
     else if (!is_compared)
       wrong.push_back(key);
+  }
+  for (const auto& [precision, row] : fixture.rows) {
+    if (!precision.starts_with(kBfloat16)) continue;
+    for (const auto& key : wider_keys(fixture, precision.substr(kBfloat16.size()))) {
+      if (row.keys.contains(key)) continue;
+      if (const auto* exempt = foresight::benchmark::exemption_of(
+              folder + "/" + name, key, foresight::benchmark::kNotInBfloat16))
+        uncompared.not_in_bfloat16[exempt].add(name);
+      else
+        wrong.push_back(key + " (in " + precision + ")");
+    }
   }
   return wrong;
 }

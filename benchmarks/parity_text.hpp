@@ -41,11 +41,12 @@ reason why not.
   decide which candidates survive. The tolerance can be more than these costs differ by, so that
   they must also correlate with the recorded ones, by 0.9 or more: over the candidates of each
   iteration, or over the iterations of a gradient descent. "k of n" tensors: n of the fixture are
-  compared in float32 or float64, k of them in bfloat16. Without a row in bfloat16 are environments,
-  masks, poses, schedules and what makes pictures and actions ready, all computed in float32 or
-  wider; searches without a network of ours; DINO-WM's rounds of control, of which no cost is
-  recorded; and fixtures of losses alone: losses take latents of bfloat16 to float32 before anything
-  else, so that there is no computation in bfloat16 to compare.
+  compared in float32 or float64, k of them in bfloat16; why the others are not stands below the
+  table. Without a row in bfloat16 are environments, masks, poses, schedules and what makes pictures
+  and actions ready, all computed in float32 or wider; searches without a network of ours; DINO-WM's
+  rounds of control, of which no cost is recorded, but plans and what came of them, which hang on
+  what the search selects; and fixtures of losses alone: losses take latents of bfloat16 to float32
+  before anything else, so that there is no computation in bfloat16 to compare.
 - **fixed16** computes linear layers with integers of 16 bits (Jepa::fixed_point_copy()) and is
   compared in the same way. A number is rounded by up to sqrt(256) / (2 · 46330) = 1.7e-4 of the
   root mean square of its block of 256, so that the tolerance is 4 · 1.7e-4 · sqrt(n / 3) of the

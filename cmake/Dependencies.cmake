@@ -31,20 +31,26 @@ foresight_dependency(Eigen3 Eigen3::Eigen https://gitlab.com/libeigen/eigen.git 
 
 if(FORESIGHT_WITH_DATA)
   find_package(PkgConfig REQUIRED)
-  pkg_check_modules(FORESIGHT_FFMPEG IMPORTED_TARGET GLOBAL
-                    libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
-  if(NOT FORESIGHT_FFMPEG_FOUND)
-    message(FATAL_ERROR "foresight: FORESIGHT_WITH_DATA needs FFmpeg (libavformat, libavcodec, libavutil, "
-      "libswscale). Debian/Ubuntu: apt-get install libavformat-dev libavcodec-dev libswscale-dev. Without it, "
-      "configure with -DFORESIGHT_WITH_DATA=OFF: planning and control need no FFmpeg.")
-  endif()
   pkg_check_modules(FORESIGHT_PICTURES IMPORTED_TARGET GLOBAL libjpeg zlib)
   if(NOT FORESIGHT_PICTURES_FOUND)
     message(FATAL_ERROR "foresight: FORESIGHT_WITH_DATA needs libjpeg and zlib. Debian/Ubuntu: apt-get install "
-      "libjpeg-dev zlib1g-dev. Without them, configure with -DFORESIGHT_WITH_DATA=OFF.")
+      "libjpeg-dev zlib1g-dev. Without them, configure with -DFORESIGHT_WITH_DATA=OFF: planning and control need "
+      "neither.")
   endif()
-  set(FORESIGHT_DATA_LIBRARIES PkgConfig::FORESIGHT_FFMPEG PkgConfig::FORESIGHT_PICTURES)
-  # Two libraries of single formats. Without one, opening such data says what is missing and how to get it.
+  set(FORESIGHT_DATA_LIBRARIES PkgConfig::FORESIGHT_PICTURES)
+  # Libraries of single formats. Without one, opening such data says what is missing and how to get it.
+  if(FORESIGHT_WITH_FFMPEG)
+    pkg_check_modules(FORESIGHT_FFMPEG IMPORTED_TARGET GLOBAL
+                      libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
+  else()
+    set(FORESIGHT_FFMPEG_FOUND OFF)
+  endif()
+  if(FORESIGHT_FFMPEG_FOUND)
+    list(APPEND FORESIGHT_DATA_LIBRARIES PkgConfig::FORESIGHT_FFMPEG)
+  else()
+    message(STATUS "foresight: no FFmpeg (libavformat-dev libavcodec-dev libavutil-dev libswscale-dev): films and PNG "
+                   "pictures will not open, films will not be written, pictures keep the size that they are stored at")
+  endif()
   if(FORESIGHT_WITH_HDF5)
     pkg_check_modules(FORESIGHT_HDF5 IMPORTED_TARGET GLOBAL hdf5>=1.10)
   else()

@@ -55,12 +55,15 @@ function(foresight_target_settings target)
   endif()
 endfunction()
 
-# foresight_library(<folder> [DEPENDS <folders>] [PRIVATE <libs>] [PUBLIC <libs>])
-# Compiles src/<folder>/**/*.cpp into foresight_<folder>. The folder order of docs/architecture.md is the link order: a
-# folder that reaches upwards does not link. Users link components, see foresight_component().
+# foresight_library(<folder> [DEPENDS <folders>] [PRIVATE <libs>] [PUBLIC <libs>] [WITHOUT <files>])
+# Compiles src/<folder>/**/*.cpp, without some files, into foresight_<folder>. The folder order of docs/architecture.md
+# is the link order: a folder that reaches upwards does not link. Users link components, see foresight_component().
 function(foresight_library folder)
-  cmake_parse_arguments(arg "" "" "DEPENDS;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(arg "" "" "DEPENDS;PUBLIC;PRIVATE;WITHOUT" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/${folder}/*.cpp")
+  foreach(file IN LISTS arg_WITHOUT)
+    list(REMOVE_ITEM sources "${PROJECT_SOURCE_DIR}/${file}")
+  endforeach()
   file(GLOB headers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/include/foresight/${folder}/*.hpp")
   if(NOT sources)
     return()
@@ -181,7 +184,10 @@ function(foresight_programs prefix)
     if(NOT functors)  # whose templates are the inner loop
       foresight_optimise_little(${target})
     endif()
-    if(arg_TEST AND FORESIGHT_BUILD_TESTS)
+    file(STRINGS "${source}" films REGEX "^#include \"foresight/data/.*_writer")
+    if(films AND NOT FORESIGHT_FFMPEG_FOUND)
+      message(STATUS "foresight: ctest does not run ${target}, it records films")
+    elseif(arg_TEST AND FORESIGHT_BUILD_TESTS)
       add_test(NAME ${target} COMMAND ${target} WORKING_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}")
       set_tests_properties(${target} PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")
     endif()

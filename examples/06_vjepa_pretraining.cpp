@@ -3,17 +3,18 @@
 // pre-trained on clips without any label; then a linear probe asks how much its features hold of
 // where things are, next to features of the same network with random weights.
 //
-//   example_06_vjepa_pretraining [STEPS [FOLDER [FOLDER]] [SEED]]
+//   example_06_vjepa_pretraining [STEPS [FOLDER [FOLDER]] [SEED [OUT]]]
 //
 // FOLDER: recordings of any format, or videos alone; files that cannot be read are left out. By
 // default a few episodes of TwoRoom are recorded first; of two folders each gives half of every
 // batch. The probe is asked for the state columns; where there are none, for the place in the
 // picture that changes most during the clip. STEPS: 60 by default, half a minute, to see the loss
 // fall; from 300 on the features are probed. SEED, digits alone: of the weights, the masks and the
-// order of the clips, 0 by default; which episodes are held out does not depend on it.
+// order of the clips, 0 by default; which episodes are held out does not depend on it. OUT keeps
+// the run and its bundle; without it nothing stays.
 #include <ATen/core/grad_mode.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -31,6 +32,7 @@
 #include "foresight/models/vjepa2_bundle.hpp"
 #include "foresight/train/masked_video_task.hpp"
 #include "foresight/train/trainer.hpp"
+#include "scratch.hpp"
 
 using namespace foresight;
 namespace fs = std::filesystem;
@@ -137,21 +139,24 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  const auto scratch = fs::temp_directory_path() / ("vjepa_" + std::to_string(getpid()));
+  const Scratch scratch("vjepa");
   const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
+  // Folders of data, then the seed, then where to.
   std::vector<fs::path> folders(argv + std::min(argc, 2), argv + argc);
-  int64_t seed = 0;
-  if (!folders.empty() &&
-      folders.back().string().find_first_not_of("0123456789") == std::string::npos) {
-    seed = std::atoll(folders.back().c_str());
-    folders.pop_back();
-  }
-  if (steps < 1 || folders.size() > 2) {
-    std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]] [SEED]]\n", argv[0]);
+  const auto seed_at = std::find_if(folders.begin(), folders.end(), [](const fs::path& word) {
+    return word.string().find_first_not_of("0123456789") == std::string::npos;
+  });
+  const std::vector<fs::path> behind(seed_at, folders.end());
+  folders.erase(seed_at, folders.end());
+  const int64_t seed = behind.empty() ? 0 : std::atoll(behind.front().c_str());
+  const bool keeps_run = behind.size() == 2;
+  const fs::path out = keeps_run ? behind.back() : scratch.path();
+  if (steps < 1 || folders.size() > 2 || behind.size() > 2) {
+    std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]] [SEED [OUT]]]\n", argv[0]);
     return 2;
   }
   if (folders.empty()) {
-    folders.push_back(scratch / "recorded");
+    folders.push_back(scratch.path() / "recorded");
     record_episodes(folders.front(), 16);
   }
   const std::vector<Recordings> recordings(folders.begin(), folders.end());
@@ -177,7 +182,7 @@ int main(int argc, char** argv) try {
   };
   std::vector<double> before;
   for (const auto& some : recordings) before.push_back(held_out_loss(some));
-  train::EventWriter metrics(scratch / "run");
+  train::EventWriter metrics(out / "run");
   const auto result = train::train(
       task,
       {.steps = steps,
@@ -185,7 +190,7 @@ int main(int argc, char** argv) try {
        .checkpoint_every = 0,
        .optimizer = {.lr = 1e-3, .weight_decay = 0.04, .decay = train::Decay::matrices},
        .schedule = {.warmup = steps / 10}},
-      {scratch / "run"}, metrics);
+      {out / "run"}, metrics);
   std::printf("%lld steps (%.0f s)\n", static_cast<long long>(result.step), result.seconds);
 
   const models::VJepa2 random(options, static_cast<std::uint64_t>(seed) + 1);
@@ -225,8 +230,10 @@ int main(int argc, char** argv) try {
     learned = learned && (films || trained < untrained);
   }
 
-  models::write_vjepa2(scratch / "bundle", *model, models::vjepa2_bundle_config(*model));
-  std::printf("bundle in %s\n", (scratch / "bundle").c_str());
+  if (keeps_run) {
+    models::write_vjepa2(out / "bundle", *model, models::vjepa2_bundle_config(*model));
+    std::printf("bundle in %s\n", (out / "bundle").c_str());
+  }
   return learned ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());

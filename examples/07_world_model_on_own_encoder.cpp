@@ -3,16 +3,14 @@
 // watched by a linear probe for the state; then the encoder is frozen, and DINO-WM learns on its
 // features what actions do. The result is a bundle that plans.
 //
-//   example_07_world_model_on_own_encoder [FOLDER [STEPS]]
+//   example_07_world_model_on_own_encoder [FOLDER [STEPS [OUT]]]
 //
 // FOLDER: recorded episodes with actions and state columns; by default a few episodes of TwoRoom
 // are recorded first. STEPS of each training: 40 by default, a few seconds, to see the losses fall.
-// On the command line the same is
+// OUT keeps both runs and their bundles; without it nothing stays. On the command line the same is
 //
 //   foresight train lejepa  --data FOLDER --out encoder --task.probe.columns 2
 //   foresight train dino_wm --data FOLDER --out world --backbone encoder/bundle
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -25,6 +23,7 @@
 #include "foresight/envs/two_room.hpp"
 #include "foresight/train/event_writer.hpp"
 #include "foresight/train/learn_family.hpp"
+#include "scratch.hpp"
 
 using namespace foresight;
 namespace fs = std::filesystem;
@@ -69,9 +68,11 @@ bool report(const fs::path& run, const std::string& name, const char* text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto scratch = fs::temp_directory_path() / ("own_encoder_" + std::to_string(getpid()));
-  const fs::path folder = argc > 1 ? fs::path(argv[1]) : scratch / "recorded";
+  const Scratch scratch("own_encoder");
+  const fs::path folder = argc > 1 ? fs::path(argv[1]) : scratch.path() / "recorded";
   const int64_t steps = argc > 2 ? std::atoll(argv[2]) : 40;
+  const bool keeps_runs = argc > 3;
+  const fs::path out = keeps_runs ? fs::path(argv[3]) : scratch.path();
   if (argc <= 1) record_episodes(folder, 12);
   const auto dataset = data::open_dataset(folder);
 
@@ -82,9 +83,9 @@ int main(int argc, char** argv) {
   seeing.training.optimizer.lr = 2e-3;
   seeing.training.validate_every = 10;
   seeing.task.probe.columns = 2;
-  const auto encoder = train::learn(dataset, seeing, {scratch / "encoder"});
-  bool learned = report(scratch / "encoder", "lejepa/validation/loss", "LeJEPA's loss");
-  report(scratch / "encoder", "lejepa/validation/probe_error", "error of the probe, in deviations");
+  const auto encoder = train::learn(dataset, seeing, {out / "encoder"});
+  bool learned = report(out / "encoder", "lejepa/validation/loss", "LeJEPA's loss");
+  report(out / "encoder", "lejepa/validation/probe_error", "error of the probe, in deviations");
 
   // What actions do. Every frame is encoded once; all epochs after the first find its features in
   // memory.
@@ -92,8 +93,8 @@ int main(int argc, char** argv) {
   imagining.backbone = encoder.bundle.string();
   imagining.training = train::DinoWmLearnOptions::recipe(steps);
   imagining.training.validate_every = 10;
-  const auto world = train::learn(dataset, imagining, {scratch / "world"});
-  learned = report(scratch / "world", "dino_wm/validation/loss", "DINO-WM's loss") && learned;
+  const auto world = train::learn(dataset, imagining, {out / "world"});
+  learned = report(out / "world", "dino_wm/validation/loss", "DINO-WM's loss") && learned;
 
   // The bundle plans: from the first frame of an episode towards its last.
   auto agent = Agent::load(world.bundle);
@@ -109,6 +110,7 @@ int main(int argc, char** argv) {
   std::printf("first action towards the last frame: (%.2f, %.2f), planned in %.0f ms\n",
               decision.action[0][0].item<double>(), decision.action[0][1].item<double>(),
               1e3 * decision.plan_seconds);
-  std::printf("bundles in %s and %s\n", encoder.bundle.c_str(), world.bundle.c_str());
+  if (keeps_runs)
+    std::printf("bundles in %s and %s\n", encoder.bundle.c_str(), world.bundle.c_str());
   return learned ? 0 : 1;
 }

@@ -12,7 +12,6 @@
 // without it nothing stays. PLANNER: JSON that changes the planner's options, e.g.
 // '{"samples": 200, "elites": 20, "iterations": 20}' for the published budget.
 #include <ATen/core/grad_mode.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <cstdio>
@@ -33,6 +32,7 @@
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
 #include "foresight/train/eb_jepa_task.hpp"
+#include "scratch.hpp"
 
 using namespace foresight;
 
@@ -84,23 +84,6 @@ std::optional<int64_t> whole_number(const char* text) {
   return rest == end && problem == std::errc() ? std::optional(value) : std::nullopt;
 }
 
-// A folder of the system's own place for such, gone with its object.
-class Scratch {
- public:
-  Scratch()
-      : path_(std::filesystem::temp_directory_path() / ("eb_jepa_" + std::to_string(getpid()))) {}
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -118,7 +101,7 @@ int main(int argc, char** argv) try {
   const int64_t steps = *given_steps, episodes = *given_episodes;
   const auto wall = place == "random" ? envs::WallPlacement::random : envs::WallPlacement::fixed;
   const bool keeps_run = argc > 4;
-  const Scratch scratch;
+  const Scratch scratch("eb_jepa");
   const auto folder = keeps_run ? std::filesystem::path(argv[4]) : scratch.path();
   auto planner = planner_options();
   if (argc > 5) read_options(planner.sampling, nlohmann::json::parse(argv[5]), "PLANNER");

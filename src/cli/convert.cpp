@@ -43,10 +43,10 @@ void add_convert(CLI::App& app) {
   command->add_option("from", flags->from, "recorded data, of any format that is read")->required();
   command->add_option("to", flags->to, "folder to write; must not exist")->required();
   command->add_option_function<std::string>(
-      "--camera",
+      "--camera,--reading.camera",
       [flags](const std::string& camera) { flags->options.set("reading.camera", camera); },
-      "the same as --reading.camera: write this camera only (default: all)");
-  add_options(*command, data::ConvertOptions{}, flags->options);
+      "write this camera only (default: all of them; `foresight inspect` lists them)");
+  add_options(*command, data::ConvertOptions{}, flags->options, {"reading.camera"});
   command->callback([flags] { convert_command(*flags); });
 }
 

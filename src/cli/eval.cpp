@@ -359,13 +359,14 @@ void add_eval(CLI::App& app) {
   command->add_option("--open-loop", flags->horizon, "imagined blocks of the open-loop error")
       ->check(CLI::Range(int64_t{1}, int64_t{1000}))
       ->capture_default_str();
-  command->add_flag("!--no-baselines", flags->baselines,
-                    "leave out standing still, random, straight and replayed actions");
+  command->add_flag_callback(
+      "--no-baselines", [flags] { flags->baselines = false; },
+      "leave out standing still, random, straight and replayed actions");
   command->add_flag("--trade-off", flags->trade_off, "also try other planner budgets");
   command->add_option("--out", flags->out, "result file (default: eval.json beside the bundle)");
   flags->machine.add(*command);
   flags->precision.add(*command);
-  add_options(*command, AgentOptions{}, flags->options);
+  add_planner_options(*command, flags->options);
   command->callback([flags, command] {
     if (flags->data.empty()) require_no_recordings(*command, flags->env);
     if (flags->env == kNoEnvironment) require_no_problems(*command);

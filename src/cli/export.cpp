@@ -136,8 +136,9 @@ void add_export(CLI::App& app) {
   command
       ->add_option(
           "--layout", flags->layout,
-          "of names. LeWM: older (transformers before 5.9) or newer; DINO-WM: dino_wm or prejepa; "
-          "V-JEPA 2 and I-JEPA: original or transformers; LeJEPA: transformers, the encoder alone")
+          "which names: as_imported; of LeWM older (transformers before 5.9) or newer; of DINO-WM "
+          "dino_wm or prejepa; of V-JEPA 2 and I-JEPA original or transformers; of LeJEPA "
+          "transformers, the encoder alone")
       ->default_str(kAsImported);
   command->callback([flags] { export_command(*flags); });
 }

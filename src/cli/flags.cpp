@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "flags.hpp"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -30,6 +34,15 @@ nlohmann::json number(const nlohmann::json& like, const std::string& text,
       fits, ErrorCategory::invalid_option,
       flag + ": '" + text + "' is not " + (like.is_number_integer() ? "an integer" : "a number"));
   return parsed;
+}
+
+// What --help says that a field takes.
+std::string kind_of(const FieldFlag& field) {
+  if (!field.names.empty()) return fmt::format("{{{}}}", fmt::join(field.names, ","));
+  if (field.preset.is_boolean()) return "{true,false}";
+  if (field.preset.is_number_integer()) return "INT";
+  if (field.preset.is_number()) return "FLOAT";
+  return field.preset.is_array() ? "LIST" : "TEXT";
 }
 
 // Which names with commas in them need.
@@ -102,9 +115,20 @@ void add_field_flags(CLI::App& app, const std::vector<FieldFlag>& fields, Option
              flags.set(field.path, flag_value(field.preset, text, "--" + field.path));
            },
            field.help)
+        ->type_name(kind_of(field))
         ->default_str(flag_text(field.preset))
         ->group(dot == std::string::npos ? "Options" : field.path.substr(0, dot));
   }
+  if (std::any_of(fields.begin(), fields.end(),
+                  [](const FieldFlag& field) { return field.preset.is_array(); }))
+    add_note(app, fmt::format("LIST: values with commas between, or JSON; {}: an empty one.",
+                              kEmptyList));
+}
+
+void add_note(CLI::App& app, const std::string& text) {
+  const auto notes = app.get_footer();
+  if (notes.find(text) != std::string::npos) return;  // said already
+  app.footer(notes.empty() ? text : notes + "\n" + text);
 }
 
 void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags) {

@@ -4,6 +4,7 @@
 // file mean the same and are checked by the same code (core/options_json.hpp).
 #pragma once
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -38,7 +39,17 @@ struct FieldFlag {
   std::string path;       ///< "training.optimizer.lr"
   nlohmann::json preset;  ///< its default, which also tells its kind
   std::string help;
+  std::vector<std::string> names = {};  ///< those that an enumeration takes
 };
+
+/// The names that a field takes; none where it is no enumeration.
+template <class Field>
+std::vector<std::string> names_of(const Field&) {
+  std::vector<std::string> names;
+  if constexpr (NamedEnum<Field>)
+    for (const auto& [name, value] : EnumNames<Field>::names) names.emplace_back(name);
+  return names;
+}
 
 template <OptionStruct Options>
 void list_fields(const Options& defaults, const std::string& path, std::vector<FieldFlag>& list) {
@@ -47,7 +58,7 @@ void list_fields(const Options& defaults, const std::string& path, std::vector<F
     if constexpr (OptionStruct<std::decay_t<decltype(field)>>)
       list_fields(field, full, list);
     else
-      list.push_back({full, foresight::detail::write_value(field), help});
+      list.push_back({full, foresight::detail::write_value(field), help, names_of(field)});
   });
 }
 
@@ -57,10 +68,18 @@ void add_field_flags(CLI::App& app, const std::vector<FieldFlag>& fields, Option
 /// The same, and --config.
 void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags& flags);
 
+/// A line under the command's --help.
+void add_note(CLI::App& app, const std::string& text);
+
+/// Flags for all fields of `defaults` but those `without`, which something else decides.
 template <OptionStruct Options>
-void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags) {
+void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags,
+                 const std::vector<std::string>& without = {}) {
   std::vector<FieldFlag> fields;
   list_fields(defaults, {}, fields);
+  std::erase_if(fields, [&](const FieldFlag& field) {
+    return std::find(without.begin(), without.end(), field.path) != without.end();
+  });
   add_fields(app, fields, flags);
 }
 

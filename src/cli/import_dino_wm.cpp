@@ -97,6 +97,17 @@ io::Weights joined(io::Weights weights) {
   return weights;
 }
 
+// What an export gives back of `tensors`, by its names: no part that nothing reads, but the
+// backbone of a PreJEPA.
+io::NamedTensors exported(const io::NamedTensors& tensors) {
+  auto named = io::without_wrappers(tensors, {"model."});
+  const bool prejepa = models::dino_wm_layout(named) == models::DinoWmLayout::prejepa;
+  for (const auto& part : models::dino_wm_other_parts(named))
+    if (!prejepa || part.first != "backbone.")
+      std::erase_if(named, [&](const auto& item) { return item.first.starts_with(part.first); });
+  return named;
+}
+
 void import_dino_wm_command(const DinoWmFlags& flags) {
   auto weights = io::open_weights(flags.shared.from);
   const auto count = weights.tensors.size();
@@ -113,11 +124,11 @@ void import_dino_wm_command(const DinoWmFlags& flags) {
     if (prefix == "decoder." || weights.path != backbone.path)
       fmt::print("left out: {} tensors of '{}'\n", count, prefix);
   auto config = models::dino_wm_bundle_config(model);
-  config.planner = write_options(AgentOptions::dino_wm());
+  config.planner = write_options(AgentOptions::dino_wm(model.options().proprio.dim > 0));
   config.provenance["backbone"] = backbone.path.filename().string();
   config.provenance.update(models::dino_wm_source(tensors));
   write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
-                 io::without_wrappers(tensors, {"model."}));
+                 exported(tensors));
 }
 
 }  // namespace

@@ -90,6 +90,18 @@ io::NamedTensors parts_read(const io::NamedTensors& checkpoint, const std::strin
   return read;
 }
 
+// Without the tables of positions that rotary ones leave out: an export does not give them back.
+template <class Options>
+io::NamedTensors without_unread_tables(io::NamedTensors read, const Options& options) {
+  const auto drop = [&](nn::PositionKind positions, std::string_view table) {
+    if (positions == nn::PositionKind::rope)
+      std::erase_if(read, [&](const auto& item) { return item.first == table; });
+  };
+  drop(options.encoder.positions, "encoder.pos_embed");
+  drop(options.predictor.positions, "predictor.predictor_pos_embed");
+  return read;
+}
+
 // Of a file's two encoders the one to read.
 struct ChosenEncoder {
   models::EncoderWeights which = models::EncoderWeights::online;
@@ -235,6 +247,7 @@ void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
     provenance["encoder"] = std::string(enum_name(encoder.which));
     encoder.print();
     print_positions(model->options().encoder, read, source);
+    read = without_unread_tables(std::move(read), model->options());
   }
   const auto probe = imported_probe(flags, *model, folder, provenance, read);
   auto config = models::vjepa2_bundle_config(*model);
@@ -268,7 +281,8 @@ void import_vjepa2_ac_command(const VJepa2AcFlags& flags) {
   config.planner = write_options(AgentOptions::vjepa2_ac());
   config.provenance["encoder"] = std::string(enum_name(encoder.which));
   set_pictures(config, flags, options);
-  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights, read);
+  write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
+                 without_unread_tables(read, options));
 }
 
 template <class Flags>

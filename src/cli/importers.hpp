@@ -66,7 +66,8 @@ inline constexpr const char* kOwnLayout = "original";
 std::span<const Exporter> exporters();
 
 /// Writes an imported bundle with a note of where it came from, and prints what it is. `read`: the
-/// file's tensors that the model was made of, under the names that an export gives them.
+/// file's tensors that the model was made of and no others, under the names that an export gives
+/// them.
 void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
                     const io::Weights& weights, const io::NamedTensors& read);
 

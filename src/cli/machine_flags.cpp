@@ -43,6 +43,14 @@ void PrecisionFlag::apply(Agent& agent) const {
     if (name == known) agent.compute_in(precision);
 }
 
+void add_planner_options(CLI::App& app, OptionFlags& flags) {
+  add_options(app, AgentOptions{}, flags);
+  add_note(app,
+           "--sampling.*, --objective.*, --control.*: the values shown hold unless the bundle says "
+           "others, which `foresight inspect` shows (planner).");
+  add_note(app, "Means and deviations (std) of --sampling.* are in normalised action units.");
+}
+
 std::string machine_description(at::Device device) {
   const auto gpu = device.is_cuda() ? device_name(device) + ", " : std::string();
   return fmt::format("{}{}, {} threads, LibTorch {}", gpu, device_name(at::kCPU),

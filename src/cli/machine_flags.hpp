@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "flags.hpp"
+
 namespace CLI {
 class App;
 }
@@ -38,6 +40,10 @@ struct PrecisionFlag {
   /// For results: "float32", "as saved".
   std::string told() const { return name.empty() ? kAsSaved : name; }
 };
+
+/// The options of an Agent (--sampling.*, --objective.*, --control.*, ...) and --config: how the
+/// commands that plan do it, over what the bundle says.
+void add_planner_options(CLI::App& app, OptionFlags& flags);
 
 /// "AMD EPYC, 2 threads, LibTorch 2.13.0", a GPU's name before it.
 std::string machine_description(at::Device device);

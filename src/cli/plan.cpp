@@ -103,10 +103,16 @@ Ends ends_of(const PlanFlags& flags, const Agent& agent) {
   const auto& spec = agent.model().spec();
   if (flags.data.empty()) {
     require(flags.states.empty(), ErrorCategory::invalid_option, "--states belongs to --data");
-    require(agent.options.objective.proprio_distance == 0 || !flags.goal_values.empty(),
+    auto start = from_picture(spec, flags.start, flags.start_values, "--start-values");
+    const auto weight = agent.options.objective.proprio_distance;
+    require(weight == 0 || !start.has(kProprio) || !flags.goal_values.empty(),
             ErrorCategory::invalid_option,
-            "objective.proprio_distance weighs the goal's proprioception: give it (--goal-values)");
-    return {from_picture(spec, flags.start, flags.start_values, "--start-values"),
+            fmt::format("the goal's proprioception is weighed (objective.proprio_distance = {}), "
+                        "and a picture does not tell it: give it with --goal-values "
+                        "{}=NUMBER,NUMBER,..., or plan for the picture alone with "
+                        "--objective.proprio_distance 0",
+                        weight, kProprio));
+    return {std::move(start),
             // What a goal costs is told by its picture, unless its numbers are weighed as well.
             from_picture(spec, flags.goal,
                          flags.goal_values.empty() ? flags.start_values : flags.goal_values,
@@ -186,7 +192,7 @@ void add_plan(CLI::App& app) {
                       "the same of the goal (default: the start's)");
   flags->machine.add(*command);
   flags->precision.add(*command);
-  add_options(*command, AgentOptions{}, flags->options);
+  add_planner_options(*command, flags->options);
   command->callback([flags] { plan_command(*flags); });
 }
 

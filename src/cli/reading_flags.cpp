@@ -60,20 +60,23 @@ TrainedOn told_by_bundle(const std::filesystem::path& bundle) {
 
 void ReadingFlags::add(CLI::App& app, LoaderFlag loader) {
   app.add_option("--camera,--reading.camera", camera,
-                 "recordings of several cameras: whose frames are read (default: the one that was "
-                 "trained on, else the first by name; `foresight inspect` lists them)");
+                 "recordings of several cameras: whose frames are read (default: the one that a "
+                 "run or bundle was trained on, else the first by name; `foresight inspect` lists "
+                 "them)");
   std::vector<FieldFlag> fields;
   list_fields(data::DatasetOptions{}, "reading", fields);
   std::erase_if(fields, [](const FieldFlag& field) { return field.path == "reading.camera"; });
   add_field_flags(app, fields, given);
+  add_note(app,
+           "--reading.*: the values shown hold unless a run or bundle was trained with others.");
   if (loader == LoaderFlag::own) return;
   app.add_option_function<std::string>(
          "--loader.unreadable",
          [this](const std::string& text) {
            given.set(std::string("reading.") + kUnreadable, text);
          },
-         "the same as --reading.unreadable (default: as trained): skip leaves out episodes whose "
-         "frames cannot be read, and counts them")
+         "the same as --reading.unreadable (default: as a run or bundle was trained, else "
+         "fail): skip leaves out episodes whose frames cannot be read, and counts them")
       ->excludes("--reading.unreadable");
 }
 

@@ -81,10 +81,15 @@ void record(const RecordFlags& flags) {
 void add_record(CLI::App& app) {
   auto flags = std::make_shared<RecordFlags>();
   auto* command = app.add_subcommand("record", "Record episodes of a built-in environment");
-  command->add_option("--env", flags->env, "environment")
+  command
+      ->add_option("--env", flags->env,
+                   "environment; not eb_two_rooms, which draws no camera pictures")
       ->check(CLI::IsMember(envs::env_names()))
       ->capture_default_str();
-  command->add_option("--policy", flags->policy, "who acts")
+  command
+      ->add_option("--policy", flags->policy,
+                   "who acts: at random, standing still, straight at the goal, or an expert of "
+                   "two_room that knows its door, by default with noise, or exact")
       ->check(CLI::IsMember(envs::policy_names()))
       ->capture_default_str();
   command->add_option("--episodes", flags->episodes, "number of episodes")

@@ -12,6 +12,7 @@
 #include "commands.hpp"
 #include "foresight/control/incident.hpp"
 #include "foresight/data/identity.hpp"
+#include "foresight/data/video_writer.hpp"
 #include "foresight/envs/registry.hpp"
 #include "foresight/io/checksum.hpp"
 #include "foresight/io/json_file.hpp"
@@ -47,7 +48,9 @@ std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data
   const auto known = envs::env_names();
   const auto states = std::ssize(dataset.state_columns()),
              actions = std::ssize(dataset.action_columns());
-  if (states == 0)
+  if (!data::has_video_encoder())
+    why_not = "this build writes no films: it has no FFmpeg, or that has no H.264 encoder";
+  else if (states == 0)
     why_not = "the recordings name no states to start the environment from";
   else if (name.empty())
     why_not = "the recordings do not say which environment they are of; --env does";
@@ -126,6 +129,10 @@ void report_command(const ReportFlags& flags) {
     report.commands.push_back(eval_again(evaluation, evaluated_on, camera, flags.run));
   }
   report.commands.push_back("foresight report --run " + shell_word(flags.run));
+  if (bundle) {
+    report.further = what_else(report, flags.run, bundle->config);
+    if (measured || evaluation.is_object()) report.mark = measured_mark(run, *bundle);
+  }
   viz::write_run_report(report, run / "report.html");
   fmt::print("report: {}\n", fs::absolute(run / "report.html").string());
   if (measured && no_film.empty())
@@ -154,7 +161,9 @@ void add_report(CLI::App& app) {
   auto flags = std::make_shared<ReportFlags>();
   auto* command = app.add_subcommand("report", "Write report.html and a film for a training run");
   command
-      ->add_option("--run", flags->run, "run folder, of a training at work or after it (and eval)")
+      ->add_option(
+          "--run", flags->run,
+          "run folder of `foresight train`, at work or finished; its eval.json is shown, too")
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--data", flags->data, "recordings (default: those the run names)");

@@ -34,11 +34,19 @@ viz::RunReport training_report(const std::string& folder, const nlohmann::json& 
                                const std::string& data, const std::optional<io::Bundle>& bundle,
                                at::Device device);
 
+/// What marks a page with measures of `bundle` in the run folder as it stands: another bundle or
+/// more training is not what it shows.
+std::string measured_mark(const std::filesystem::path& run, const io::Bundle& bundle);
+
+/// What a later page can show that `report` does not, and what measures it; empty: nothing.
+std::string what_else(const viz::RunReport& report, const std::string& folder,
+                      const io::BundleConfig& bundle);
+
 /// Whether `foresight report` can measure a model: one that imagines and sees pictures alone.
 bool can_be_measured(const io::BundleConfig& bundle);
 
-/// report.html of that in the run folder, at the end of a training, unless a page of measures is
-/// there. What fails is a warning; whether there is a page.
+/// report.html of that in the run folder, at the end of a training, unless a page of measures of
+/// just this bundle is there (measured_mark()). What fails is a warning; whether there is a page.
 bool write_training_report(const std::string& folder, at::Device device,
                            const train::LearnResult& result);
 

@@ -2,15 +2,19 @@
 // The part of a run's report that the run folder tells by itself: what was logged, how it was
 // started, what the bundle knows, what learning on did.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "command_lines.hpp"
+#include "foresight/control/incident.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/io/checksum.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/world_models.hpp"
 #include "machine_flags.hpp"
 #include "report_parts.hpp"
 
@@ -62,21 +66,17 @@ void add_learned_on(viz::RunReport& report, const fs::path& file) {
   }
 }
 
-constexpr const char* kTrainingPage = "Written at the end of the training";
-constexpr const char* kUnfinishedPage = "Training has not finished";
+constexpr const char* kMarkOfTraining = "training alone";  // of a page; see measured_mark()
 
-// Whether `foresight report` wrote it of a finished run, with more than a training tells.
-bool is_measured_page(const fs::path& path) {
-  if (!fs::exists(path)) return false;
-  const auto page = io::read_text(path, std::size_t{1} << 30);
-  return page.find(kTrainingPage) == std::string::npos &&
-         page.find(kUnfinishedPage) == std::string::npos;
+std::vector<train::MetricsRow> metrics_of(const fs::path& run) {
+  const auto file = run / "metrics.jsonl";
+  return fs::exists(file) ? train::read_metrics(file) : std::vector<train::MetricsRow>();
 }
 
 // A run that is at work, was stopped, or diverged.
 void describe_unfinished(viz::RunReport& report, const nlohmann::json& config,
                          const std::vector<train::MetricsRow>& metrics) {
-  report.summary = std::string(kUnfinishedPage) + ": there is no bundle yet. ";
+  report.summary = "Training has not finished: there is no bundle yet. ";
   report.summary +=
       metrics.empty() ? "Nothing has been logged."
                       : fmt::format("Shown is what was logged up to step {}.", metrics.back().step);
@@ -93,6 +93,33 @@ std::optional<io::Bundle> finished_bundle(const fs::path& run) {
   return io::read_bundle(run / "bundle");
 }
 
+std::string measured_mark(const fs::path& run, const io::Bundle& bundle) {
+  const auto metrics = metrics_of(run);
+  return fmt::format("measured: bundle {}, step {}",
+                     io::told_checksum(bundle.tensors).value_or("without checksum"),
+                     metrics.empty() ? 0 : metrics.back().step);
+}
+
+std::string what_else(const viz::RunReport& report, const std::string& folder,
+                      const io::BundleConfig& bundle) {
+  const auto in_run = [&](const char* name) {
+    return shell_word((fs::path(folder) / name).string());
+  };
+  const bool measurable = can_be_measured(bundle);
+  std::vector<std::string> parts;
+  if (measurable && report.collapse.spectrum.empty())
+    parts.push_back("latent space, linear probes, collapse, imagination and plans, as it measures");
+  if (models::is_world_model(bundle.family) && report.success.rows.empty())
+    parts.push_back(
+        "success and timings (with --trade-off trade-offs, too), as `foresight eval --bundle " +
+        in_run("bundle") + "` measures in an environment");
+  if (measurable && report.incidents.rows.empty())
+    parts.push_back("incidents, as a safety monitor logs in " + in_run(kIncidentFile));
+  if (parts.empty()) return {};
+  return fmt::format("`foresight report --run {}` can also show {}.", shell_word(folder),
+                     fmt::join(parts, "; "));
+}
+
 viz::RunReport training_report(const std::string& folder, const nlohmann::json& config,
                                const std::string& data, const std::optional<io::Bundle>& bundle,
                                at::Device device) {
@@ -101,8 +128,8 @@ viz::RunReport training_report(const std::string& folder, const nlohmann::json& 
   report.title = "Training run " + folder_path(folder).filename().string();
   report.configuration = config.dump(2);
   report.machine = machine_description(device);
-  std::vector<train::MetricsRow> metrics;
-  if (fs::exists(run / "metrics.jsonl")) metrics = train::read_metrics(run / "metrics.jsonl");
+  report.mark = kMarkOfTraining;
+  const auto metrics = metrics_of(run);
   report.losses = loss_curves(metrics);
   if (bundle)
     describe_training(report, *bundle);
@@ -123,21 +150,26 @@ bool write_training_report(const std::string& folder, at::Device device,
                            const train::LearnResult& result) {
   const auto path = fs::path(folder) / "report.html";
   try {
-    if (is_measured_page(path)) return true;  // of the run as it is: a finished one ends anew
-    const auto config = io::read_json(fs::path(folder) / "config.json");
     const auto bundle = finished_bundle(folder);
+    if (bundle && fs::exists(path) &&
+        viz::has_mark(io::read_text(path, std::size_t{1} << 30), measured_mark(folder, *bundle)))
+      return true;  // measured of just this: a run that had finished ended anew
+    const auto config = io::read_json(fs::path(folder) / "config.json");
     auto report =
         training_report(folder, config, config.value("data", std::string()), bundle, device);
-    if (result.outcome != train::Outcome::finished)
+    const bool finished = result.outcome == train::Outcome::finished;
+    if (!finished)
       report.headline = {{"state",
                           result.outcome == train::Outcome::diverged ? "diverged" : "interrupted",
                           result.message}};
     if (bundle) {
       const auto measure = "foresight report --run " + shell_word(folder);
       report.summary += fmt::format(
-          "{}{}; `{}` writes it again{}.", report.summary.empty() ? "" : "\n", kTrainingPage,
-          measure, can_be_measured(bundle->config) ? " with what is measured of the model" : "");
+          "{}Written {}; `{}` writes it again{}.", report.summary.empty() ? "" : "\n",
+          finished ? "at the end of the training" : "when the training stopped", measure,
+          can_be_measured(bundle->config) ? " with what is measured of the model" : "");
       report.commands.push_back(measure);
+      report.further = what_else(report, folder, bundle->config);
     }
     viz::write_run_report(report, path);
     return true;

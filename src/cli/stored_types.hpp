@@ -16,7 +16,8 @@ namespace foresight::cli {
 inline constexpr const char* kStoredType = "stored_type";
 inline constexpr const char* kStoredTypes = "stored_types";
 
-/// Adds them to `imported`. `read`: the file's tensors under the names that an export gives them.
+/// Adds them to `imported`. `read`: the file's tensors that an export gives back, by its names; what
+/// an import leaves out does not count.
 void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read);
 
 /// Turns an imported bundle's float32 tensors back. `as_imported`: whether they are under the names

@@ -115,11 +115,14 @@ void add_train(CLI::App& app) {
   auto* command = app.add_subcommand(
       "train",
       "Train a world model on recorded video and actions: LeWM, PLDM or the small model, or the "
-      "family that is named");
-  command->add_option("--data", flags->data, "recorded data");
+      "family that is named (below, as `foresight train dino_wm`)");
+  command->add_option("--data", flags->data, "recorded data; needed without a family");
   flags->run.add(*command,
                  "training.steps, of which a published preset's warm-up stays the same part");
-  command->get_option("--out")->required(false);  // a family has its own
+  command
+      ->get_option("--out")  // a family has its own
+      ->required(false)
+      ->description("run folder to write; needed without a family");
   auto* sweep = command->add_option("--sweep", flags->sweep,
                                     "JSON grid {\"option.path\": [values], ...}: trains every "
                                     "combination in a folder of its own below --out");
@@ -129,7 +132,8 @@ void add_train(CLI::App& app) {
   command->get_option("--continue")->excludes(sweep);
   flags->success.add(*command);
   add_preset(*command, flags->preset, presets());
-  add_options(*command, train::LearnOptions{}, flags->options);
+  add_options(*command, train::LearnOptions{}, flags->options,
+              decided_options<train::LearnOptions>());
   command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->require_subcommand(0, 1);
   add_train_families(*command);

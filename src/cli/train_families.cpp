@@ -201,6 +201,7 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
                 const std::vector<TrainingPreset<Options>>& presets) {
   auto flags = std::make_shared<FamilyFlags<Options>>();
   auto* command = parent.add_subcommand(name, summary);
+  command->footer(std::string());  // its parent's are of other options
   if constexpr (kRecorded<Options>) {
     command->add_option("--data", flags->data, "recorded data")->required();
     command
@@ -221,7 +222,7 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   flags->continued.add(*command);
   command->get_option("--continue")->excludes(sweep);
   add_preset(*command, flags->preset, presets);
-  add_options(*command, presets.front().make(), flags->options);
+  add_options(*command, presets.front().make(), flags->options, decided_options<Options>());
   if constexpr (kRecorded<Options>)
     command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->callback([flags, presets, name, bundles, &parent] {

@@ -41,7 +41,7 @@ void print_stages(const train::LearnResult& result) {
 void RunFlags::add(CLI::App& command, const char* steps_help) {
   command.add_option("--out", out, "run folder to write")->required();
   command.add_flag("--resume", resume, "go on where the run in --out stopped");
-  command.add_option("--steps", steps, steps_help);
+  command.add_option("--steps", steps, steps_help)->type_name("INT");
   command
       .add_option("--process-timeout", processes.timeout,
                   "seconds to wait for other processes (RANK, WORLD_SIZE, MASTER_ADDR, "
@@ -55,7 +55,7 @@ void RunFlags::add(CLI::App& command, const char* steps_help) {
                   "how processes exchange: automatic (nccl on GPUs where it is built in, else "
                   "gloo; one process not at all), gloo (several processes may share a GPU) or nccl "
                   "(on GPUs alone)")
-      ->transform(CLI::CheckedTransformer(transports))
+      ->transform(CLI::CheckedTransformer(transports).description("{automatic,gloo,nccl}"))
       ->default_str("automatic");
   machine.add(command);
 }
@@ -130,7 +130,8 @@ io::BundleConfig bundle_config_of(const std::string& bundle, const char* family)
 void add_preset(CLI::App& command, std::string& preset, const std::vector<std::string>& names) {
   command
       .add_option("--preset", preset,
-                  "what the options below start from; not those of a run's config.json")
+                  "what the options below start from, shown as of " + names.front() +
+                      "; not those of a run's config.json")
       ->check(CLI::IsMember(names))
       ->default_str(names.front());
 }

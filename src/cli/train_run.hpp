@@ -127,6 +127,19 @@ template <class Options>
 constexpr bool kStrideIsBlock = std::is_same_v<Options, train::LearnOptions> ||
                                 std::is_same_v<Options, train::DinoWmLearnOptions>;
 
+/// Options that `seed`, the data and other options decide, whatever they are set to: no flags.
+template <class Options>
+std::vector<std::string> decided_options() {
+  std::vector<std::string> paths;
+  if constexpr (requires(Options options) { options.loader; })
+    paths = {"loader.seed", "loader.states"};
+  if constexpr (kStrideIsBlock<Options>)
+    for (const auto* field : {"dim", "block", "mean", "std", "discrete"})
+      paths.push_back(std::string("model.action.") + field);
+  if constexpr (std::is_same_v<Options, train::LearnOptions>) paths.emplace_back("critic.latent");
+  return paths;
+}
+
 /// Throws Error(invalid_option) where flags or the file of --config name options of a model that
 /// comes from the bundle of --continue. A run's config.json tells those that the run went on from.
 void require_no_model(const OptionFlags& given);

@@ -71,10 +71,11 @@ AgentOptions AgentOptions::eb_jepa() {
   return options;
 }
 
-AgentOptions AgentOptions::dino_wm() {
+AgentOptions AgentOptions::dino_wm(bool proprio) {
   AgentOptions options;
   options.sampling = dino_wm_cem();
   options.objective.distance = {.reduction = Reduction::mean};
+  options.objective.proprio_distance = proprio ? 1.0 : 0.0;
   options.control.horizon = 5;
   options.control.candidate_bytes = kPatchBytes;
   return options;

@@ -7,15 +7,16 @@
 #include <cstring>
 #include <string>
 
-#include "../io/descriptor.hpp"
 #include "foresight/core/error.hpp"
 
 namespace foresight::data {
 namespace {
 
+constexpr std::int64_t kPiece = 4096;
+
 // Adds `count` bytes from `offset` on. False unless all are there.
 bool add_bytes(Fnv1a& hash, const io::Descriptor& file, std::int64_t offset, std::int64_t count) {
-  std::array<char, 4096> bytes{};
+  std::array<char, kPiece> bytes{};
   while (count > 0) {
     const auto wanted = std::min(count, static_cast<std::int64_t>(bytes.size()));
     const auto got = ::pread(file.get(), bytes.data(), static_cast<std::size_t>(wanted), offset);
@@ -46,12 +47,7 @@ void require_unchanged(const std::filesystem::path& path, const FileStamp& then)
   require_same(path, then, file_stamp(path));
 }
 
-namespace {
-
-constexpr std::int64_t kPiece = 4096;
-
-// The file, while it has the stamp `then`.
-io::Descriptor opened(const std::filesystem::path& path, const FileStamp& then) {
+io::Descriptor open_unchanged(const std::filesystem::path& path, const FileStamp& then) {
   io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) ||
@@ -60,10 +56,8 @@ io::Descriptor opened(const std::filesystem::path& path, const FileStamp& then) 
   return file;
 }
 
-}  // namespace
-
 bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then) {
-  const auto file = opened(path, then);
+  const auto file = open_unchanged(path, then);
   if (!file) return false;
   if (then.bytes <= 3 * kPiece) return add_bytes(hash, file, 0, then.bytes);
   return add_bytes(hash, file, 0, kPiece) &&
@@ -73,7 +67,7 @@ bool add_sample(Fnv1a& hash, const std::filesystem::path& path, const FileStamp&
 
 bool add_piece(Fnv1a& hash, const std::filesystem::path& path, const FileStamp& then,
                std::int64_t offset, std::int64_t count) {
-  const auto file = opened(path, then);
+  const auto file = open_unchanged(path, then);
   return file && add_bytes(hash, file, offset, std::min(count, kPiece));
 }
 

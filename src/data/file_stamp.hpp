@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "../io/descriptor.hpp"
 #include "foresight/core/fnv1a.hpp"
 
 namespace foresight::data {
@@ -32,6 +33,9 @@ void require_same(const std::filesystem::path& path, const FileStamp& then, cons
 /// Throws Error(bad_file) if the file has another stamp now than `then`, Error(not_found) if it is
 /// gone. Costs one call of the system, a microsecond.
 void require_unchanged(const std::filesystem::path& path, const FileStamp& then);
+
+/// The file, open for reading, while it has the stamp `then`; else none.
+io::Descriptor open_unchanged(const std::filesystem::path& path, const FileStamp& then);
 
 /// Adds 4 KiB at the beginning, in the middle and at the end of a file, or all of one that is no
 /// larger. False where it cannot be read, or has another stamp than `then`.

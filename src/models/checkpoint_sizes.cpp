@@ -119,6 +119,9 @@ void expect_blocks(const io::NamedTensors& tensors, std::string_view list, int64
     const auto block = std::string(list) + std::to_string(i) + ".";
     expect_tensor(tensors, block + "attn.qkv.weight", {3 * width, width}, source, reason, faults);
     expect_tensor(tensors, block + "mlp.fc1.weight", {mlp_width, width}, source, reason, faults);
+    if (!faults) continue;
+    expect_tensor(tensors, block + "attn.proj.weight", {width, width}, source, reason, faults);
+    expect_tensor(tensors, block + "mlp.fc2.weight", {width, mlp_width}, source, reason, faults);
   }
 }
 

@@ -46,7 +46,8 @@ class SizeFaults {
   void throw_if_any(std::string_view source) const;
   /// The same with all else that does not fit, as io::check_fit() lists it: `network` makes the
   /// tensors of a network of the sizes that were told, under the names that `given` has. It is made
-  /// where it exceeds the file by no more numbers than the file has; otherwise, and where no such
+  /// where it exceeds the file by no more numbers than the file has, biases and norms aside, for
+  /// which each of its matrices and tables must have been compared. Otherwise, and where no such
   /// network is possible, the message has the faults alone.
   void throw_if_any(const io::NamedTensors& given, std::string_view source,
                     const std::function<io::NamedTensors()>& network) const;
@@ -63,7 +64,8 @@ void expect_tensor(const io::NamedTensors& tensors, std::string_view name,
                    std::string_view reason = kFromOthers, SizeFaults* faults = nullptr);
 
 /// The same of the transformer blocks 0..depth-1 below `list` ("encoder.blocks."), whose queries,
-/// keys and values are one tensor.
+/// keys and values are one tensor: of those two matrices of a block that tell its sizes, with
+/// `faults` of all, where its feed-forward part has no gate.
 void expect_blocks(const io::NamedTensors& tensors, std::string_view list, int64_t depth,
                    int64_t width, int64_t mlp_width, std::string_view source,
                    std::string_view reason = kFromOthers, SizeFaults* faults = nullptr);

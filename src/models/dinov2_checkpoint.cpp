@@ -23,15 +23,21 @@ bool has(const io::NamedTensors& tensors, std::string_view name) {
                      [&](const auto& item) { return item.first == name; });
 }
 
-void expect_layers(const nn::VitOptions& o, const io::NamedTensors& checkpoint,
-                   std::string_view source, SizeFaults& faults) {
-  const auto* first = o.gated ? "mlp.w12.weight" : "mlp.fc1.weight";
+void expect_sizes(const nn::VitOptions& o, int64_t edge, const io::NamedTensors& checkpoint,
+                  std::string_view source, SizeFaults& faults) {
+  const auto expect = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    expect_tensor(checkpoint, name, shape, source, kFromOthers, &faults);
+  };
+  expect(kPatchWeights, {o.width, 3, o.patch, o.patch});
+  expect("pos_embed", {1, edge * edge + 1, o.width});
+  if (o.registers > 0) expect("register_tokens", {1, o.registers, o.width});
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto block = "blocks." + std::to_string(i) + ".";
-    expect_tensor(checkpoint, block + "attn.qkv.weight", {3 * o.width, o.width}, source,
-                  kFromOthers, &faults);
-    expect_tensor(checkpoint, block + first, {(o.gated ? 2 : 1) * o.mlp_width, o.width}, source,
-                  kFromOthers, &faults);
+    expect(block + "attn.qkv.weight", {3 * o.width, o.width});
+    expect(block + "attn.proj.weight", {o.width, o.width});
+    expect(block + (o.gated ? "mlp.w12.weight" : "mlp.fc1.weight"),
+           {(o.gated ? 2 : 1) * o.mlp_width, o.width});
+    expect(block + (o.gated ? "mlp.w3.weight" : "mlp.fc2.weight"), {o.width, o.mlp_width});
   }
 }
 
@@ -70,7 +76,7 @@ std::shared_ptr<nn::Vit> load_dinov2(const io::NamedTensors& checkpoint, std::st
   const auto options = describe(checkpoint, source);
   const auto edge = square_edge(checkpoint, "pos_embed", 1, source);
   SizeFaults faults;
-  expect_layers(options, checkpoint, source, faults);
+  expect_sizes(options, edge, checkpoint, source, faults);
   faults.throw_if_any(checkpoint, source,
                       [&] { return nn::dinov2_tensors(nn::Vit(options, edge * options.patch)); });
   auto vit = std::make_shared<nn::Vit>(options, edge * options.patch);

@@ -53,6 +53,9 @@ class Shapes {
 
   bool has(const std::string& name) const { return shapes_.contains(name); }
 
+  // From here on messages name tensors as files of a network with these options do.
+  void name_as(const nn::VitOptions& options) { options_ = options; }
+
   // Layers 0..n-1 of which there is any tensor; -1 where a number is missing.
   int64_t layers() const {
     std::set<int64_t> numbers;
@@ -69,7 +72,7 @@ class Shapes {
   void agree(const std::string& name, const std::vector<int64_t>& shape, const std::string& claim) {
     const auto found = shapes_.find(name);
     require(found == shapes_.end() || found->second == shape, ErrorCategory::bad_file,
-            folder_.config_name() + ": " + claim + " disagrees with tensor '" + name +
+            folder_.config_name() + ": " + claim + " disagrees with tensor '" + named(name) +
                 "' of shape " + (found == shapes_.end() ? "" : shape_string(found->second)) +
                 ", which would have to be " + shape_string(shape));
     expect(name, shape);
@@ -79,7 +82,7 @@ class Shapes {
   void expect(const std::string& name, const std::vector<int64_t>& shape) {
     const auto found = shapes_.find(name);
     const auto* own = found == shapes_.end() ? nullptr : &found->second;
-    if (!own || *own != shape) faults_.add(name, own, shape, kFromConfig);
+    if (!own || *own != shape) faults_.add(named(name), own, shape, kFromConfig);
   }
 
   // What lacks or does not fit is told with all else that does not.
@@ -91,8 +94,11 @@ class Shapes {
   }
 
  private:
+  std::string named(const std::string& name) const { return nn::hf_vit_key(name, options_); }
+
   const io::HfFolder& folder_;
   const io::NamedTensors& tensors_;
+  nn::VitOptions options_;
   SizeFaults faults_;
   std::map<std::string, std::vector<int64_t>> shapes_;
 };
@@ -108,6 +114,7 @@ std::string claim(std::initializer_list<std::pair<const char*, int64_t>> setting
 // nothing is allocated on its word.
 void check_shapes(const HfVitDescription& d, Shapes& shapes, const io::HfFolder& folder) {
   const auto& o = d.options;
+  shapes.name_as(o);
   shapes.agree(
       kProjection, {o.width, d.channels, o.patch, o.patch},
       claim({{"hidden_size", o.width}, {"num_channels", d.channels}, {"patch_size", o.patch}}));
@@ -127,9 +134,13 @@ void check_shapes(const HfVitDescription& d, Shapes& shapes, const io::HfFolder&
                "the feed-forward width of " + std::to_string(o.mlp_width));
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto layer = "encoder.layer." + std::to_string(i) + ".";
-    shapes.expect(layer + "attention.attention.query.weight", {o.width, o.width});
+    for (const auto* map : {"attention.attention.query.weight", "attention.attention.key.weight",
+                            "attention.attention.value.weight", "attention.output.dense.weight"})
+      shapes.expect(layer + map, {o.width, o.width});
     if (i > 0) shapes.expect(layer + "intermediate.dense.weight", wide);
+    shapes.expect(layer + "output.dense.weight", {o.width, o.mlp_width});
   }
+  if (o.pooler) shapes.expect("pooler.dense.weight", {o.width, o.width});
 }
 
 // DINOv2's width of a gated feed-forward part.

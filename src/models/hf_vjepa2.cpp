@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "checkpoint_sizes.hpp"
 #include "foresight/io/json_file.hpp"
@@ -74,10 +74,12 @@ Description read_config(const io::HfFolder& folder) {
 
 constexpr std::string_view kInClassifier = "vjepa2.";  // a classifier's, around the network
 
-// The tensors under our names, apart: network, probe; and the network's as the file names them.
+// The tensors under our names, apart: network, probe; and both as the file names them.
 struct Tensors {
-  io::NamedTensors network, probe, named;
+  io::NamedTensors network, probe, named, named_probe;
   bool wrapped = false;
+
+  std::string_view prefix() const { return wrapped ? kInClassifier : std::string_view(); }
 };
 
 Tensors our_tensors(const io::HfFolder& folder) {
@@ -89,61 +91,106 @@ Tensors our_tensors(const io::HfFolder& folder) {
   }
   for (const auto& item : all) {
     tensors.wrapped = tensors.wrapped || item.first.starts_with(kInClassifier);
-    if (!item.first.starts_with("pooler.") && !item.first.starts_with("classifier."))
-      tensors.named.push_back(item);
+    const bool probe = item.first.starts_with("pooler.") || item.first.starts_with("classifier.");
+    (probe ? tensors.named_probe : tensors.named).push_back(item);
   }
   return tensors;
 }
 
-// The tensors of a network under the names that the file has.
-io::NamedTensors under_file_names(const VJepa2& model, const Tensors& file) {
-  return vjepa2_to_hf(nn::state_dict(model), file.wrapped ? kInClassifier : std::string_view());
+// A network's tensors under the names that the file has.
+io::NamedTensors under_file_names(const torch::nn::Module& model, const Tensors& file) {
+  return vjepa2_to_hf(nn::state_dict(model), file.prefix());
 }
 
-// Sizes are compared with those of existing tensors before a network of these sizes is allocated.
+// The tensors of a part of a folder, by their names there, which `prefix` opens, against the sizes
+// that its configuration tells: compared before a network of these sizes is allocated.
+class Sizes {
+ public:
+  Sizes(const io::NamedTensors& tensors, std::string_view prefix, const io::HfFolder& folder)
+      : tensors_(tensors), prefix_(prefix), folder_(folder), source_(folder.tensors_name()) {}
+
+  void expect(const std::string& name, const std::vector<int64_t>& shape) {
+    expect_tensor(tensors_, prefix_ + name, shape, source_, kFromConfig, &faults_);
+  }
+  // A tensor that tells `setting`: of another shape it is that which is wrong.
+  void tells(const std::string& name, const std::vector<int64_t>& shape,
+             const std::string& setting) {
+    for (const auto& [key, tensor] : tensors_)
+      require(key != prefix_ + name || tensor.sizes() == at::IntArrayRef(shape),
+              ErrorCategory::bad_file,
+              folder_.config_name() + ": " + setting + " disagrees with tensor '" + key +
+                  "' of shape " + shape_string(tensor.sizes()) + ", which would have to be " +
+                  shape_string(shape));
+    expect(name, shape);
+  }
+  // Layers 0..depth-1 below `list`, as `key` says.
+  void count(const std::string& list, int64_t depth, const char* key) const {
+    const auto found = count_below(tensors_, prefix_ + list);
+    require(found == depth, ErrorCategory::bad_file,
+            folder_.config_name() + ": " + key + " = " + std::to_string(depth) +
+                ", but the tensors are those of " + std::to_string(found) + " layers");
+  }
+  // A layer's linear maps of the tokens' width below `layer`, and its feed-forward part.
+  void layer(const std::string& layer, std::initializer_list<const char*> maps, int64_t width,
+             int64_t mlp_width) {
+    for (const std::string map : maps) expect(layer + map + ".weight", {width, width});
+    expect(layer + "mlp.fc1.weight", {mlp_width, width});
+    expect(layer + "mlp.fc2.weight", {width, mlp_width});
+  }
+  void throw_if_any_fault(const std::function<io::NamedTensors()>& network) const {
+    faults_.throw_if_any(tensors_, source_, network);
+  }
+
+ private:
+  const io::NamedTensors& tensors_;
+  std::string prefix_;
+  const io::HfFolder& folder_;
+  std::string source_;
+  SizeFaults faults_;
+};
+
 void check_sizes(const VJepa2Options& o, const Tensors& file, const io::HfFolder& folder) {
-  const auto& tensors = file.network;
-  const auto source = folder.tensors_name();
-  std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
-  SizeFaults faults;
-  const auto expect = [&](const std::string& name, const std::vector<int64_t>& shape,
-                          const std::string& setting) {
-    const auto found = by_name.find(name);
-    if (found == by_name.end()) return faults.add(name, nullptr, shape, kFromConfig);
-    require(found->second.sizes() == at::IntArrayRef(shape), ErrorCategory::bad_file,
-            folder.config_name() + ": " + setting + " disagrees with the tensor that becomes '" +
-                name + "', of shape " + shape_string(found->second.sizes()) +
-                ", which would have to be " + shape_string(shape));
-  };
-  const auto layers = [&](std::string_view list) {
-    std::set<std::string> numbers;
-    for (const auto& [name, tensor] : by_name)
-      if (name.starts_with(list))
-        numbers.insert(name.substr(list.size(), name.find('.', list.size()) - list.size()));
-    return static_cast<int64_t>(numbers.size());
-  };
-  const auto expect_layers = [&](std::string_view list, int64_t depth, const char* key) {
-    require(layers(list) == depth, ErrorCategory::bad_file,
-            folder.config_name() + ": " + key + " = " + std::to_string(depth) +
-                ", but the tensors are those of " + std::to_string(layers(list)) + " layers");
+  Sizes sizes(file.named, file.prefix(), folder);
+  const auto layers = [&](const std::string& list, int64_t depth, int64_t width,
+                          int64_t mlp_width) {
+    for (int64_t i = 0; i < depth; ++i)
+      sizes.layer(list + std::to_string(i) + ".",
+                  {"attention.query", "attention.key", "attention.value", "attention.proj"}, width,
+                  mlp_width);
   };
   const auto& e = o.encoder;
   const auto& p = o.predictor;
-  expect("encoder.patch_embed.proj.weight", {e.width, e.channels, e.tubelet, e.patch, e.patch},
-         "hidden_size, in_chans, tubelet_size or patch_size");
-  expect_layers("encoder.blocks.", e.depth, "num_hidden_layers");
-  expect("encoder.blocks.0.mlp.fc1.weight", {e.mlp_width, e.width}, "mlp_ratio");
-  expect("predictor.predictor_embed.weight", {p.width, e.width}, "pred_hidden_size");
-  expect_layers("predictor.predictor_blocks.", p.depth, "pred_num_hidden_layers");
-  expect("predictor.predictor_blocks.0.mlp.fc1.weight", {p.mlp_width, p.width}, "pred_mlp_ratio");
-  expect_layers("predictor.mask_tokens.", p.mask_tokens, "pred_num_mask_tokens");
-  // The first layers have the sizes that the configuration names: then so have all.
-  expect_blocks(tensors, "encoder.blocks.", e.depth, e.width, e.mlp_width, source, kFromConfig,
-                &faults);
-  expect_blocks(tensors, "predictor.predictor_blocks.", p.depth, p.width, p.mlp_width, source,
-                kFromConfig, &faults);
-  faults.throw_if_any(file.named, source,
-                      [&] { return under_file_names(VJepa2(o, std::nullopt), file); });
+  sizes.tells("encoder.embeddings.patch_embeddings.proj.weight",
+              {e.width, e.channels, e.tubelet, e.patch, e.patch},
+              "hidden_size, in_chans, tubelet_size or patch_size");
+  sizes.count("encoder.layer.", e.depth, "num_hidden_layers");
+  sizes.tells("encoder.layer.0.mlp.fc1.weight", {e.mlp_width, e.width}, "mlp_ratio");
+  sizes.tells("predictor.embeddings.predictor_embeddings.weight", {p.width, e.width},
+              "pred_hidden_size");
+  sizes.count("predictor.layer.", p.depth, "pred_num_hidden_layers");
+  sizes.tells("predictor.layer.0.mlp.fc1.weight", {p.mlp_width, p.width}, "pred_mlp_ratio");
+  sizes.tells("predictor.embeddings.mask_tokens", {p.mask_tokens, 1, 1, p.width},
+              "pred_num_mask_tokens");
+  layers("encoder.layer.", e.depth, e.width, e.mlp_width);
+  layers("predictor.layer.", p.depth, p.width, p.mlp_width);
+  sizes.expect("predictor.proj.weight", {e.width, p.width});
+  sizes.throw_if_any_fault([&] { return under_file_names(VJepa2(o, std::nullopt), file); });
+}
+
+void check_probe_sizes(const Description& d, const Tensors& file, const io::HfFolder& folder) {
+  Sizes sizes(file.named_probe, {}, folder);
+  const auto width = d.options.encoder.width, hidden = d.probe.pooler.hidden(width);
+  const std::string self = "pooler.self_attention_layers.";
+  sizes.count(self, d.probe.pooler.self_attention, "num_pooler_layers");
+  for (int64_t i = 0; i < d.probe.pooler.self_attention; ++i)
+    sizes.layer(self + std::to_string(i) + ".",
+                {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"},
+                width, hidden);
+  sizes.layer("pooler.cross_attention_layer.",
+              {"cross_attn.q_proj", "cross_attn.k_proj", "cross_attn.v_proj"}, width, hidden);
+  sizes.expect("classifier.weight", {d.probe.outputs, width});
+  sizes.throw_if_any_fault(
+      [&] { return under_file_names(AttentiveProbe(width, d.probe, std::nullopt), file); });
 }
 
 // The ratio from which transformers computes our width.
@@ -231,7 +278,10 @@ std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder)
   if (const auto told = folder.config.find("id2label");
       told != folder.config.end() && !told->is_null())
     d.probe.names = class_names(*told, d.probe.outputs, folder.config_name() + ": id2label");
+  check_probe_sizes(d, tensors, folder);
   auto probe = std::make_shared<AttentiveProbe>(d.options.encoder.width, d.probe, std::nullopt);
+  io::check_fit(under_file_names(*probe, tensors), tensors.named_probe, folder.tensors_name(),
+                io::DtypeRule::same_kind);
   nn::load_state_dict(*probe, tensors.probe, folder.tensors_name());
   probe->eval();
   return probe;

@@ -11,6 +11,7 @@
 #include "foresight/core/tensor.hpp"
 #include "foresight/models/jepa.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "jepa_sizes.hpp"
 #include "upstream_config.hpp"
 
 namespace foresight::models {
@@ -96,9 +97,13 @@ void LewmShapes::read_encoder(JepaOptions& options) {
   vit.pooler = has("encoder.pooler.dense.weight");
   for (int64_t i = 0; i < vit.depth; ++i) {
     const auto layer = kLayer + number(i) + ".";
-    expect(layer + "attention.attention.query.weight", {vit.width, vit.width});
+    for (const auto* map : {"attention.attention.query.weight", "attention.attention.key.weight",
+                            "attention.attention.value.weight", "attention.output.dense.weight"})
+      expect(layer + map, {vit.width, vit.width});
     expect(layer + "intermediate.dense.weight", {vit.mlp_width, vit.width});
+    expect(layer + "output.dense.weight", {vit.width, vit.mlp_width});
   }
+  if (vit.pooler) expect("encoder.pooler.dense.weight", {vit.width, vit.width});
 }
 
 nn::ProjectionOptions LewmShapes::projection(const std::string& name, int64_t input,
@@ -126,7 +131,10 @@ void LewmShapes::read_predictor(JepaOptions& options) {
   for (int64_t i = 0; i < adaln.depth; ++i) {
     const auto block = kBlock + number(i) + ".";
     expect(block + "attn.to_qkv.weight", {fused, adaln.width});
+    if (has(kBlock + std::string("0.attn.to_out.0.weight")))
+      expect(block + "attn.to_out.0.weight", {adaln.width, fused / 3});
     expect(block + "mlp.net.1.weight", {adaln.mlp_width, adaln.width});
+    expect(block + "mlp.net.4.weight", {adaln.width, adaln.mlp_width});
     expect(block + "adaLN_modulation.1.weight", {6 * adaln.width, adaln.width});
   }
   if (fused % 3 != 0)
@@ -155,6 +163,13 @@ void LewmShapes::read_action_encoder(JepaOptions& options) {
     options.inverse_dynamics_hidden = projection("idm", 2 * options.latent, blocks).hidden;
   options.action = {};
   options.action.dim = blocks;
+  const auto adapter = [&](const char* name, int64_t in, int64_t out) {
+    if (in != out) expect(std::string("predictor.transformer.") + name + ".weight", {out, in});
+  };
+  const auto sizes = predictor_sizes(options);
+  adapter("input_proj", sizes.latent, options.adaln.width);
+  adapter("cond_proj", sizes.condition, options.adaln.width);
+  adapter("output_proj", options.adaln.width, sizes.output);
 }
 
 // A fault that was collected is told with all else that does not fit a network of these sizes.

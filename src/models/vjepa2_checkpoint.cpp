@@ -144,6 +144,12 @@ void describe_encoder(nn::VideoVitOptions& o, const ReadParts& parts, int64_t im
   require_few_tokens(image_size, o.patch, o.grid().frames, std::string(source) + ": image_size");
   o.depth = count_below(tensors, blocks);
   o.mlp_width = extent(tensors, blocks + "0.mlp.fc1.weight", 2, 0, source);
+  std::vector<int64_t> patches{o.width, o.channels, o.patch, o.patch};
+  if (!picture) patches.insert(patches.begin() + 2, o.tubelet);
+  expect_tensor(tensors, projection, patches, source, kFromOthers, &faults);
+  if (o.positions != nn::PositionKind::rope)
+    expect_tensor(tensors, parts.encoder + "pos_embed", {1, o.grid().count(), o.width}, source,
+                  kFromOthers, &faults);
   expect_blocks(tensors, blocks, o.depth, o.width, o.mlp_width, source, kFromOthers, &faults);
 }
 
@@ -259,6 +265,8 @@ void describe_predictor(Options& o, int64_t tokens, const io::NamedTensors& tens
   o.depth = count_below(tensors, blocks);
   o.mlp_width = extent(tensors, blocks + "0.mlp.fc1.weight", 2, 0, source);
   expect_tensor(tensors, kEmbed, {o.width, tokens}, source, kFromOthers, &faults);
+  expect_tensor(tensors, "predictor.predictor_proj.weight", {tokens, o.width}, source, kFromOthers,
+                &faults);
   expect_blocks(tensors, blocks, o.depth, o.width, o.mlp_width, source, kFromOthers, &faults);
 }
 
@@ -353,6 +361,9 @@ VJepa2Options describe_vjepa2(const io::NamedTensors& checkpoint, int64_t image_
   for (int64_t i = 0; i < p.mask_tokens; ++i)
     expect_tensor(parts.tensors, mask_tokens + std::to_string(i), {1, 1, p.width}, source,
                   kFromOthers, &faults);
+  if (p.positions != nn::PositionKind::rope)
+    expect_tensor(parts.tensors, "predictor.predictor_pos_embed", {1, e.grid().count(), p.width},
+                  source, kFromOthers, &faults);
   throw_if_any_fault<VJepa2>(faults, options, parts, source);
   e.heads = pictures ? heads_of("encoder", e.width, heads.encoder, kIJepaHeads, source)
                      : heads_of("encoder", e.width, heads.encoder, kEncoderHeads, source);
@@ -376,9 +387,12 @@ VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpoint, int64_t i
   SizeFaults faults;
   describe_encoder(e, parts, image_size, source, faults);
   describe_predictor(p, e.width, parts.tensors, source, faults);
-  constexpr std::string_view kActions = "predictor.action_encoder.weight";
-  p.action_width = extent(parts.tensors, kActions, 2, 1, source);
-  expect_tensor(parts.tensors, kActions, {p.width, p.action_width}, source, kFromOthers, &faults);
+  const std::string actions = "predictor.action_encoder.weight";
+  p.action_width = extent(parts.tensors, actions, 2, 1, source);
+  for (const auto& [name, numbers] : {std::pair{actions, p.action_width},
+                                      {"predictor.state_encoder.weight", p.action_width},
+                                      {"predictor.extrinsics_encoder.weight", p.action_width - 1}})
+    expect_tensor(parts.tensors, name, {p.width, numbers}, source, kFromOthers, &faults);
   throw_if_any_fault<VJepa2Ac>(faults, options, parts, source);
   e.heads = heads_of("encoder", e.width, given.heads.encoder, kEncoderHeads, source);
   p.extrinsics = extrinsics_of(parts.tensors, given, source);

@@ -69,9 +69,16 @@ std::shared_ptr<AttentiveProbe> load_vjepa2_probe(const io::NamedTensors& file,
   SizeFaults faults;
   expect_blocks(tensors, "pooler.blocks.", probe.pooler.self_attention, width,
                 probe.pooler.mlp_width, source, kFromOthers, &faults);
-  expect_tensor(tensors, "pooler.cross_attention_block.xattn.kv.weight", {2 * width, width}, source,
-                kFromOthers, &faults);
-  expect_tensor(tensors, "linear.weight", {probe.outputs, width}, source, kFromOthers, &faults);
+  const auto hidden = probe.pooler.mlp_width;
+  const std::vector<std::pair<std::string, std::vector<int64_t>>> others{
+      {"pooler.query_tokens", {1, 1, width}},
+      {"pooler.cross_attention_block.xattn.q.weight", {width, width}},
+      {"pooler.cross_attention_block.xattn.kv.weight", {2 * width, width}},
+      {"pooler.cross_attention_block.mlp.fc1.weight", {hidden, width}},
+      {"pooler.cross_attention_block.mlp.fc2.weight", {width, hidden}},
+      {"linear.weight", {probe.outputs, width}}};
+  for (const auto& [name, shape] : others)
+    expect_tensor(tensors, name, shape, source, kFromOthers, &faults);
   faults.throw_if_any(tensors, source, [&] {
     auto sized = probe;
     sized.pooler.heads = 1;  // no name hangs on them

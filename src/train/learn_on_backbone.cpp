@@ -177,7 +177,8 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
   };
   DinoWmTask task(model, data.task_data(model->options().action, device),
                   feature_cache_of(encode, device, options, options.features));
-  const auto planner = every_block(AgentOptions::dino_wm(), options.windows.stride);
+  const auto planner =
+      every_block(AgentOptions::dino_wm(model->options().proprio.dim > 0), options.windows.stride);
   auto provenance = backbone_provenance(options.backbone, *encoder, data, origin);
   if (constant)
     tell_constant_columns(provenance, origin ? still_constant(*constant, drift) : *constant);

@@ -84,6 +84,10 @@ std::string markup(const std::vector<Figure>& figures) {
   return out;
 }
 
+std::string mark_markup(const std::string& text) {
+  return fmt::format("<meta name=\"foresight\" content=\"{}\"/>\n", escape(text));
+}
+
 }  // namespace
 
 Report::Report(std::string title, std::string summary)
@@ -93,6 +97,11 @@ std::string& Report::body() {
   require(!sections_.empty(), ErrorCategory::invalid_argument,
           "Report '" + title_ + "': content was added before section() opened a section");
   return sections_.back().body;
+}
+
+Report& Report::mark(const std::string& text) {
+  mark_ = text;
+  return *this;
 }
 
 Report& Report::headline(const std::vector<Fact>& facts) {
@@ -161,6 +170,11 @@ Report& Report::folded(const std::string& summary, const std::string& text) {
   return *this;
 }
 
+Report& Report::foot(const std::string& text) {
+  foot_ = text;
+  return *this;
+}
+
 std::string Report::html() const {
   // The content policy makes the promise of a self-contained page one that the browser keeps.
   std::string page =
@@ -168,6 +182,7 @@ std::string Report::html() const {
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
       "style-src 'unsafe-inline'\"/>\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n";
+  if (!mark_.empty()) page += mark_markup(mark_);
   page += fmt::format(
       "<title>{}</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<div class=\"page\">\n",
       escape(title_), theme_css(), kPageCss);
@@ -181,9 +196,15 @@ std::string Report::html() const {
   for (const auto& section : sections_)
     page += fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n{}</section>\n", section.anchor,
                         escape(section.title), section.body);
-  return page + "<footer>Written by foresight.</footer>\n</div>\n</body>\n</html>\n";
+  page += "<footer>";
+  if (!foot_.empty()) page += fmt::format("<p>{}</p>\n", escape(foot_));
+  return page + "Written by foresight.</footer>\n</div>\n</body>\n</html>\n";
 }
 
 void Report::write(const std::filesystem::path& path) const { io::write_text(path, html()); }
+
+bool has_mark(const std::string& html, const std::string& text) {
+  return html.find(mark_markup(text)) != std::string::npos;  // other text has no tags: escape()
+}
 
 }  // namespace foresight::viz

@@ -13,9 +13,6 @@ namespace foresight::viz {
 // Slots of the series colours that keep one meaning over the page.
 inline constexpr int kTrainColour = 0, kValidationColour = 1, kModelColour = 0, kBaselineColour = 7;
 
-/// Said by a chapter that has no data.
-inline constexpr const char* kNothingRecorded = "Nothing was recorded for this section.";
-
 /// Throws Error(invalid_argument) "RunReport.<what>" unless `holds`.
 void require_member(bool holds, const std::string& what);
 
@@ -34,6 +31,8 @@ Scale scale_for(const std::vector<const std::vector<double>*>& series);
 std::string percent(double fraction);
 /// "73.8 to 93.0 %".
 std::string percent_range(double low, double high);
+
+// Each is called with something to show.
 
 // What was learned (report_learning.cpp).
 void add_losses(Report& report, const RunReport& run);

@@ -41,10 +41,6 @@ std::string skipped(const Incidents& incidents) {
 
 void add_incidents(Report& report, const RunReport& run) {
   const auto& incidents = run.incidents;
-  if (incidents.rows.empty() && incidents.malformed == 0) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(summary(incidents));
   if (incidents.malformed > 0) report.remark(skipped(incidents));
   if (incidents.rows.empty()) return;

@@ -53,10 +53,6 @@ Table drift_table(const LearnedOn& learned) {
 
 void add_learned_on(Report& report, const RunReport& run) {
   const auto& learned = run.learned_on;
-  if (learned.losses.empty() && learned.drift.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   if (std::isfinite(learned.forgetting))
     report.prose("Forgotten of the old recordings: their loss changed by " +
                  percent(learned.forgetting) + ".");

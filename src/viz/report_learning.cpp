@@ -14,10 +14,6 @@ constexpr FigureSize kThird = {360, 290};  // three in a row on a wide page
 }  // namespace
 
 void add_losses(Report& report, const RunReport& run) {
-  if (run.losses.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(
       "One plot per loss term, before its weight; the loss is their weighted sum. Validation uses "
       "held-out episodes.");
@@ -48,10 +44,6 @@ void add_latent(Report& report, const RunReport& run) {
   require_member(axes[0].size() == position[0].size(),
                  fmt::format("latent has {} points and {} positions, expected as many",
                              axes[0].size(), position[0].size()));
-  if (axes[0].empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(
       "Latents of held-out frames on their first two principal axes, coloured by recorded numbers. "
       "Smooth colours mean that the latent space is laid out like the world.");
@@ -73,10 +65,6 @@ void add_latent(Report& report, const RunReport& run) {
 }
 
 void add_probes(Report& report, const RunReport& run) {
-  if (run.probes.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(
       "A linear map from the frozen latent to a physical quantity, fitted on one set of episodes "
       "and shown on "
@@ -139,10 +127,6 @@ void add_collapse(Report& report, const RunReport& run) {
                            .marker = collapse.spectrum.size() <= 64 ? Marker::dot : Marker::none});
     figures.push_back({draw(plot)});
   }
-  if (figures.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(
       "A collapsed encoder maps every frame to nearly the same point, which makes prediction easy "
       "and planning "
@@ -189,10 +173,6 @@ std::vector<Figure> imagined_paths(const Imagination& imagination) {
 
 void add_imagination(Report& report, const RunReport& run) {
   const auto& imagination = run.imagination;
-  if (imagination.model.empty() && imagination.paths.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose(
       "The model imagines a recorded clip from its first frames and the recorded actions alone, "
       "without seeing "

@@ -59,10 +59,6 @@ void add_instances(Report& report, const Success& success) {
 }  // namespace
 
 void add_plans(Report& report, const RunReport& run) {
-  if (run.frames.empty() && run.costs.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   if (!run.frames.empty()) {
     report.prose(
         "What the planner imagined at single moments of an episode. Imagined latents are turned "
@@ -78,10 +74,6 @@ void add_plans(Report& report, const RunReport& run) {
 
 void add_success(Report& report, const RunReport& run) {
   const auto& success = run.success;
-  if (success.rows.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   if (!success.criterion.empty())
     report.prose("An episode succeeds when: " + success.criterion + ".");
   BarPlot bars{"Success rate", {"success rate", "%"}, {}};
@@ -107,10 +99,6 @@ void add_success(Report& report, const RunReport& run) {
 }
 
 void add_timings(Report& report, const RunReport& run) {
-  if (run.timings.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   Table table{{{"operation", Align::left},
                {"runs"},
                {"median (ms)"},
@@ -126,10 +114,6 @@ void add_timings(Report& report, const RunReport& run) {
 }
 
 void add_trade_offs(Report& report, const RunReport& run) {
-  if (run.trade_offs.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose("The same planner with larger and smaller budgets: what a millisecond buys.");
   Table table{{{"setting", Align::left},
                {"samples"},

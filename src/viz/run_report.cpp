@@ -58,25 +58,16 @@ std::string percent_range(double low, double high) {
 
 namespace {
 
-void add_data(Report& report, const RunReport& run) {
-  if (run.data_set.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
-  report.facts(run.data_set);
-}
+bool is_filled(const Tensor& tensor) { return tensor.defined() && tensor.numel() > 0; }
+
+void add_data(Report& report, const RunReport& run) { report.facts(run.data_set); }
 
 void add_configuration(Report& report, const RunReport& run) {
   if (!run.provenance.empty()) report.facts(run.provenance);
   if (!run.configuration.empty()) report.folded("Show config.json", run.configuration);
-  if (run.provenance.empty() && run.configuration.empty()) report.remark(kNothingRecorded);
 }
 
 void add_commands(Report& report, const RunReport& run) {
-  if (run.commands.empty()) {
-    report.remark(kNothingRecorded);
-    return;
-  }
   report.prose("These command lines repeat the run.");
   std::string text;
   for (const auto& command : run.commands) text += (text.empty() ? "" : "\n") + command;
@@ -85,23 +76,49 @@ void add_commands(Report& report, const RunReport& run) {
 
 struct Chapter {
   const char* title;
+  bool (*recorded)(const RunReport&);  // whether there is anything to show
   void (*add)(Report&, const RunReport&);
 };
 constexpr Chapter kChapters[] = {
-    {"Success", add_success},
-    {"Plans", add_plans},
-    {"Imagination", add_imagination},
-    {"Latent space", add_latent},
-    {"Linear probes", add_probes},
-    {"Collapse", add_collapse},
-    {"Losses", add_losses},
-    {"Learning on", add_learned_on},
-    {"Trade-offs", add_trade_offs},
-    {"Timings", add_timings},
-    {"Incidents", add_incidents},
-    {"Data set", add_data},
-    {"Configuration", add_configuration},
-    {"Reproduce", add_commands},
+    {"Success", [](const RunReport& run) { return !run.success.rows.empty(); }, add_success},
+    {"Plans", [](const RunReport& run) { return !run.frames.empty() || !run.costs.empty(); },
+     add_plans},
+    {"Imagination",
+     [](const RunReport& run) {
+       return !run.imagination.model.empty() || !run.imagination.paths.empty();
+     },
+     add_imagination},
+    {"Latent space",
+     [](const RunReport& run) {
+       return is_filled(run.latent.axes) || is_filled(run.latent.position);
+     },
+     add_latent},
+    {"Linear probes", [](const RunReport& run) { return !run.probes.empty(); }, add_probes},
+    {"Collapse",
+     [](const RunReport& run) {
+       const auto& collapse = run.collapse;
+       return !collapse.variance.empty() || !collapse.effective_rank.empty() ||
+              !collapse.spectrum.empty();
+     },
+     add_collapse},
+    {"Losses", [](const RunReport& run) { return !run.losses.empty(); }, add_losses},
+    {"Learning on",
+     [](const RunReport& run) {
+       return !run.learned_on.losses.empty() || !run.learned_on.drift.empty();
+     },
+     add_learned_on},
+    {"Trade-offs", [](const RunReport& run) { return !run.trade_offs.empty(); }, add_trade_offs},
+    {"Timings", [](const RunReport& run) { return !run.timings.empty(); }, add_timings},
+    {"Incidents",
+     [](const RunReport& run) {
+       return !run.incidents.rows.empty() || run.incidents.malformed > 0;
+     },
+     add_incidents},
+    {"Data set", [](const RunReport& run) { return !run.data_set.empty(); }, add_data},
+    {"Configuration",
+     [](const RunReport& run) { return !run.provenance.empty() || !run.configuration.empty(); },
+     add_configuration},
+    {"Reproduce", [](const RunReport& run) { return !run.commands.empty(); }, add_commands},
 };
 
 }  // namespace
@@ -114,8 +131,9 @@ std::vector<std::string> run_report_sections() {
 
 Report make_run_report(const RunReport& run) {
   Report report(run.title, run.summary);
-  report.headline(run.headline);
-  for (const auto& chapter : kChapters) chapter.add(report.section(chapter.title), run);
+  report.mark(run.mark).headline(run.headline).foot(run.further);
+  for (const auto& chapter : kChapters)
+    if (chapter.recorded(run)) chapter.add(report.section(chapter.title), run);
   return report;
 }
 

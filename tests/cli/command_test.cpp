@@ -247,6 +247,19 @@ TEST_CASE("help shows every option with its default") {
   CHECK(help.code == 0);
   CHECK_THAT(help.output, Catch::Contains("--training.optimizer.lr") && Catch::Contains("0.001") &&
                               Catch::Contains("--critic_task.expectile"));
+  // Names that are accepted, and no option that the data or another option decides.
+  CHECK_THAT(help.output, Catch::Contains("--process-transport ENUM:{automatic,gloo,nccl}=") &&
+                              Catch::Contains("{keep,recompute}=keep") &&
+                              Catch::Contains("--model.action.low LIST=none") &&
+                              !Catch::Contains("--model.action.dim") &&
+                              !Catch::Contains("--loader.seed") &&
+                              !Catch::Contains("--critic.latent"));
+  CHECK(foresight_command("train --data x --out y --critic.latent 8").code == 2);
+  // Where a bundle says otherwise, what is shown is no default.
+  const auto plan = foresight_command("eval --help").output;
+  CHECK_THAT(plan, Catch::Contains("{gaussian,coloured,knots,action_rates,categorical}") &&
+                       Catch::Contains("unless the bundle says others") &&
+                       !Catch::Contains("--no-baselines{false}"));
   CHECK(foresight_command("--version").code == 0);
 }
 

@@ -221,6 +221,30 @@ TEST_CASE("an original V-JEPA 2 of several types goes back bit by bit, in its ow
   }
 }
 
+TEST_CASE("tables of positions that are left out do not make a V-JEPA 2 one of several types") {
+  const auto check = [](const Import& import, io::NamedTensors given, const std::string& layout) {
+    for (auto& [name, tensor] : given) tensor = tensor.to(at::kBFloat16);
+    auto checkpoint = given;
+    checkpoint.emplace_back("encoder.pos_embed", at::zeros({1, 4 * 4, 48}));
+    checkpoint.emplace_back("predictor.predictor_pos_embed", at::zeros({1, 4 * 4, 48}));
+    import.write(checkpoint);
+    const auto imported = import.done(" --image_size 32").config.provenance["imported"];
+    CHECK(imported.value("stored_type", "") == "bfloat16");
+    CHECK_FALSE(imported.contains("stored_types"));
+    const auto exported = foresight_command("export " + import.path("bundle") + layout + " --out " +
+                                            import.path("back.safetensors"));
+    CHECK_THAT(exported.output, !Catch::Contains("types:"));
+    for (const auto& [name, tensor] :
+         io::SafeTensors::open(import.path("back.safetensors")).tensors()) {
+      INFO(name);
+      CHECK(tensor.scalar_type() == at::kBFloat16);
+    }
+  };
+  const auto clips = nn::state_dict(*small_clips(nn::PositionKind::rope));
+  check(Import("vjepa2"), clips, " --layout transformers");
+  check(Import("vjepa2_ac"), nn::state_dict(*small_arm()), "");
+}
+
 TEST_CASE("numbers that an imported file's type does not hold are exported as they are") {
   const Import import("vjepa2");
   auto given = nn::state_dict(*small_clips(nn::PositionKind::rope));

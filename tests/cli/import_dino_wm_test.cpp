@@ -85,12 +85,39 @@ TEST_CASE("an imported DINO-WM plans as published, within a memory that it has")
   CHECK(options.control.horizon == 5);
   CHECK(options.control.replan_steps == 0);
   CHECK(options.control.candidate_bytes > 0);
+  CHECK(agent.objective().names() == std::vector<std::string>{"goal_distance"});
   const auto picture = (test::recordings() / "tworoom" / "folder" / "episode_0001.mp4:0").string();
   const auto plan =
       foresight_command("plan --bundle " + files.path("bundle") + " --start " + picture +
                         " --goal " + picture + " --sampling.samples 40 --sampling.iterations 2");
   INFO(plan.output);
   CHECK(plan.code == 0);
+}
+
+TEST_CASE("an imported DINO-WM with proprioception weighs it as published, unless told not to") {
+  const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 3));
+  files.done();
+  const auto agent = Agent::load(files.path("bundle"));
+  CHECK(agent.options.objective.proprio_distance == 1);
+  CHECK(agent.objective().names() == std::vector<std::string>{"goal_distance", "proprio_distance"});
+  const auto picture = (test::recordings() / "tworoom" / "folder" / "episode_0001.mp4:0").string();
+  const auto plan = [&](const std::string& flags) {
+    return foresight_command("plan --bundle " + files.path("bundle") + " --start " + picture +
+                             " --goal " + picture +
+                             " --sampling.samples 40 --sampling.iterations 2"
+                             " --start-values proprio=0.1,0.2,0.3" +
+                             flags);
+  };
+  const auto blind = plan("");
+  CHECK(blind.code == 2);
+  CHECK_THAT(blind.output, Catch::Contains("--goal-values proprio=") &&
+                               Catch::Contains("--objective.proprio_distance 0"));
+  const auto both = plan(" --goal-values proprio=0.3,0.2,0.1");
+  CHECK_THAT(both.output, Catch::Contains("\"proprio_distance\""));
+  CHECK(both.code == 0);
+  const auto alone = plan(" --objective.proprio_distance 0");
+  CHECK_THAT(alone.output, !Catch::Contains("\"proprio_distance\""));
+  CHECK(alone.code == 0);
 }
 
 TEST_CASE("the heads of a DINO-WM's predictor come from a file or a flag, never from a preset") {
@@ -182,6 +209,62 @@ TEST_CASE("what an import of a DINO-WM leaves out is named, and its masks are co
   for (auto& [name, tensor] : files.own)
     if (name == mask) tensor = at::ones_like(tensor);
   files.refused("", 1, "'" + mask + "', a mask of shape [1, 1, 8, 8]");
+}
+
+namespace {
+
+// All that is kept in the layout of PreJEPA, which has no repeated embeddings.
+models::DinoWmOptions plain_options() {
+  auto options = tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 2);
+  options.action_repeat = options.proprio.repeat = 1;
+  return options;
+}
+
+// The file that an export writes, and what it prints.
+std::pair<io::NamedTensors, std::string> exported(const Files& files, const std::string& flags) {
+  const auto result = foresight_command("export " + files.path("bundle") + flags + " --out " +
+                                        files.path("back.safetensors"));
+  INFO(result.output);
+  REQUIRE(result.code == 0);
+  return {io::SafeTensors::open(files.path("back.safetensors")).tensors(), result.output};
+}
+
+}  // namespace
+
+TEST_CASE("a DINO-WM of several types goes back bit by bit, in its own layout") {
+  using enum models::DinoWmLayout;
+  for (const auto& [layout, other] : {std::pair{dino_wm, prejepa}, std::pair{prejepa, dino_wm}})
+    for (const auto type : {at::kBFloat16, at::kHalf}) {
+      INFO(enum_name(layout) << ", " << c10::toString(type));
+      Files files(plain_options());
+      files.own = mixed_types(models::dino_wm_tensors(*files.model, layout), type);
+      files.done();
+      for (const std::string flags : {"", " --layout "})
+        check_same(
+            exported(files, flags.empty() ? flags : flags + std::string(enum_name(layout))).first,
+            files.own);
+      CHECK_THAT(exported(files, " --layout " + std::string(enum_name(other))).second,
+                 Catch::Contains("types: float32"));
+    }
+}
+
+TEST_CASE("what an import of a DINO-WM leaves out does not make it one of several types") {
+  Files files(plain_options());
+  for (auto& [name, tensor] : files.own) tensor = tensor.to(at::kBFloat16);
+  const auto kept = files.own;
+  for (const auto* other : {"decoder.dec.0.weight", "encoder.cls_token"})
+    files.own.emplace_back(other, at::zeros({2}));
+  files.done();
+  const auto imported = io::read_bundle(files.path("bundle")).config.provenance["imported"];
+  CHECK(imported.value("stored_type", "") == "bfloat16");
+  CHECK_FALSE(imported.contains("stored_types"));
+  check_same(exported(files, "").first, kept);
+  const auto [tensors, printed] = exported(files, " --layout prejepa");
+  CHECK_THAT(printed, !Catch::Contains("types:"));
+  for (const auto& [name, tensor] : tensors) {
+    INFO(name);
+    CHECK(tensor.scalar_type() == at::kBFloat16);
+  }
 }
 
 }  // namespace foresight::import_dino_wm_test

@@ -75,11 +75,10 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
        " --training.success_every 3 --success-protocol 5/5 --success-instances 2");
   const auto config = io::read_json(folder / "world" / "bundle" / "config.json");
   CHECK(config["provenance"]["observed_columns"] == nlohmann::json({"state_0", "state_1"}));
+  CHECK(config["planner"]["objective"]["proprio_distance"] == 1.0);
 
   done("eval --bundle " + bundle + " --data " + data +
-       " --protocol 5/5,random/5 --instances 2 --no-baselines --open-loop 2"
-       " --objective.proprio_distance 0.5" +
-       kFewCandidates);
+       " --protocol 5/5,random/5 --instances 2 --no-baselines --open-loop 2" + kFewCandidates);
   const auto result = io::read_json(folder / "world" / "eval.json");
   CHECK(result["observed_columns"] == nlohmann::json({"state_0", "state_1"}));
   CHECK(result["protocols"].size() == 2);
@@ -87,7 +86,8 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
   CHECK(result["world_model"]["open_loop"]["windows"].get<int64_t>() > 0);
 
   const auto recorded = " --bundle " + bundle + " --data " + data;
-  const auto cost = cost_of_plan(recorded + " --start 0:0 --goal 0:6");
+  const std::string unweighed = " --objective.proprio_distance 0";
+  const auto cost = cost_of_plan(recorded + " --start 0:0 --goal 0:6" + unweighed);
   const auto pictures = " --bundle " + bundle + " --start " + data + "/episode_0000.mp4:0 --goal " +
                         data + "/episode_0000.mp4:6";
   // The same picture and the same numbers, given by hand.
@@ -103,20 +103,19 @@ TEST_CASE("a DINO-WM with proprioception is evaluated and plans from recordings 
         given += (given.empty() ? "" : ",") + std::to_string(std::stod(cell) + shift);
     return flag + given;
   };
-  CHECK(cost_of_plan(pictures + values(0, 0)) == Approx(cost).epsilon(1e-3));
-  CHECK(cost_of_plan(pictures + values(0, 90)) != Approx(cost).epsilon(1e-4));
+  CHECK(cost_of_plan(pictures + values(0, 0) + unweighed) == Approx(cost).epsilon(1e-3));
+  CHECK(cost_of_plan(pictures + values(0, 90) + unweighed) != Approx(cost).epsilon(1e-4));
 
-  // Where it is weighed, the goal's proprioception counts as well.
-  const std::string weighed = " --objective.proprio_distance 1";
-  const auto both = cost_of_plan(recorded + " --start 0:0 --goal 0:6" + weighed);
+  // Unless it is told not to, a plan weighs the goal's proprioception as well.
+  const auto both = cost_of_plan(recorded + " --start 0:0 --goal 0:6");
   const auto by_hand = [&](double shift) {
-    return cost_of_plan(pictures + values(0, 0) + values(6, shift, " --goal-values proprio=") +
-                        weighed);
+    return cost_of_plan(pictures + values(0, 0) + values(6, shift, " --goal-values proprio="));
   };
   CHECK(by_hand(0) == Approx(both).epsilon(1e-3));
   CHECK(by_hand(90) > both);
-  CHECK_THAT(refused("plan" + pictures + values(0, 0) + weighed),
-             Catch::Contains("proprio_distance") && Catch::Contains("--goal-values"));
+  CHECK_THAT(refused("plan" + pictures + values(0, 0)),
+             Catch::Contains("--goal-values proprio=") &&
+                 Catch::Contains("--objective.proprio_distance 0"));
 
   CHECK_THAT(refused("plan" + pictures),
              Catch::Contains("observes 'proprio'") && Catch::Contains("--start-values proprio="));

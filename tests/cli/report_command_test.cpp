@@ -141,6 +141,10 @@ TEST_CASE("a training leaves a page, and one that has not finished is reported a
   CHECK_THAT(page(), Catch::Contains("`foresight report --run " + run + "` writes it again") &&
                          Catch::Contains("jepa: loss") && Catch::Contains("parameters") &&
                          !Catch::Contains("no bundle yet"));
+  // Sections of what a training tells, and a line on what else there can be.
+  CHECK_THAT(page(), !Catch::Contains("<h2>Success") && !Catch::Contains("<h2>Learning on") &&
+                         Catch::Contains("`foresight report --run " + run +
+                                         "` can also show latent space, linear probes"));
 
   // As a training at work leaves it, or one that was killed or diverged.
   fs::remove_all(folder / "run" / "bundle");
@@ -159,6 +163,45 @@ TEST_CASE("a training leaves a page, and one that has not finished is reported a
              Catch::Contains("report.html was not written: ") && !Catch::Contains("report: ") &&
                  Catch::Contains(run + " holds no run to go on with: a new one begins"));
   CHECK(fs::exists(folder / "run" / "bundle"));
+}
+
+TEST_CASE("a page of measures is kept while the run is what it shows, and no longer") {
+  const TemporaryFolder folder;
+  record_own_world(folder / "data", 2);
+  const auto run = (folder / "run").string(), other = (folder / "other").string();
+  const auto train = "train --data " + (folder / "data").string() + kBrief +
+                     " --training.log_every 1 --critic_training.log_every 1 --out ";
+  done(train + run);
+  done(train + other + " --seed 1");
+  const auto page = [&] { return io::read_text(folder / "run" / "report.html"); };
+  const auto measured = [&] { return page().find("effective rank") != std::string::npos; };
+  const auto write_anew = [&] { done(train + run + " --resume"); };
+  CHECK_FALSE(measured());
+  done("report --run " + run);
+  CHECK(measured());
+  CHECK_THAT(shown(page()), Catch::Contains("can also show success and timings"));
+  write_anew();  // has nothing to train
+  CHECK(measured());
+
+  // Of a bundle that was there when the run was interrupted, and is not what it ended with.
+  const auto bundle = folder / "run" / "bundle";
+  fs::rename(bundle, folder / "bundle");
+  fs::copy(folder / "other" / "bundle", bundle);
+  done("report --run " + run);
+  CHECK(measured());
+  write_anew();
+  CHECK_FALSE(measured());
+  CHECK_THAT(page(), Catch::Contains("Written at the end of the training"));
+
+  // Of the run before its last steps.
+  const auto metrics = io::read_text(folder / "run" / "metrics.jsonl");
+  const auto half = metrics.find('\n', metrics.size() / 2) + 1;
+  io::write_text(folder / "run" / "metrics.jsonl", metrics.substr(0, half));
+  done("report --run " + run);
+  CHECK(measured());
+  io::write_text(folder / "run" / "metrics.jsonl", metrics);
+  write_anew();
+  CHECK_FALSE(measured());
 }
 
 TEST_CASE("the page says how sure success is of every budget, or that it is not known") {

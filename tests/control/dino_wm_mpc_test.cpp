@@ -10,6 +10,7 @@
 #include "foresight/planning/presets.hpp"
 #include "foresight/planning/sampling_planner.hpp"
 #include "foresight/planning/terms.hpp"
+#include "planning/golden_planner.hpp"
 
 namespace foresight::dino_wm_mpc_test {
 
@@ -18,7 +19,7 @@ namespace {
 constexpr const char* kGoalProprio = "goal_proprio";
 
 std::vector<double> doubles(const Tensor& tensor) {
-  const auto flat = tensor.to(at::kDouble).contiguous().flatten();
+  const auto flat = tensor.to(at::kCPU, at::kDouble).contiguous().flatten();
   return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
 }
 
@@ -33,8 +34,8 @@ class ControlLoop {
         config_(golden.config()),
         model_(golden_dino_wm(golden, golden_dino_wm_options(config_.at("model")), type)),
         planner_config_(config_.at("sub_planner")),
-        goal_(golden.input("state_goal")),
-        start_(golden.input("state0")),
+        goal_(golden.input("state_goal").cpu()),
+        start_(golden.input("state0").cpu()),
         state_(start_) {
     space_.dim = 2;
     space_.block = config_.at("frameskip");
@@ -131,8 +132,7 @@ class ControlLoop {
     for (const auto& draw : draws.unflatten(0, {-1, batch()}).unbind(0)) noise.push(draw);
     used_ += blocks;
 
-    Problem problem;
-    problem.options = problem.options.dtype(type_);
+    auto problem = golden_problem(type_);
     problem.batch = batch();
     problem.horizon = horizon_;
     problem.action = model_->spec().action;
@@ -142,7 +142,7 @@ class ControlLoop {
     const auto rest = golden_.output("warm_start_length")[round].item<int64_t>();
     CHECK(problem.warm_start.mean.defined() == (rest > 0));
     if (rest > 0) {
-      CHECK(at::equal(problem.warm_start.mean.slice(1, 0, rest),
+      CHECK(at::equal(problem.warm_start.mean.slice(1, 0, rest).cpu(),
                       plans_.back().slice(1, horizon_ - rest)));
       CHECK_FALSE(problem.warm_start.mean.slice(1, rest).any().item<bool>());
     }
@@ -150,8 +150,9 @@ class ControlLoop {
     INFO(result.message);
     CHECK(result.status == Status::ok);
     CHECK(noise.remaining() == 0);
-    for (const auto& record : result.diagnostics.iteration) evaluate(replayed(state_, record.mean));
-    plans_.push_back(result.actions);
+    for (const auto& record : result.diagnostics.iteration)
+      evaluate(replayed(state_, record.mean.cpu()));
+    plans_.push_back(result.actions.cpu());
     return result;
   }
 
@@ -197,7 +198,7 @@ class ControlLoop {
   ActionSpace space_;
   int64_t taken_ = 1, horizon_ = 1, used_ = 0;
   std::vector<int64_t> rows_;
-  Tensor goal_, start_, state_;                    // [B,2]
+  Tensor goal_, start_, state_;                    // [B,2], as all that is the environment's
   Tensor solved_, length_;                         // [B]
   std::vector<Tensor> plans_, actions_, proprio_;  // per round, step, round
   std::vector<Tensor> evaluated_, success_;        // in the order of the reference's evaluations
@@ -205,7 +206,7 @@ class ControlLoop {
 
 }  // namespace
 
-TEST_CASE("control rounds of DINO-WM equal the reference's, plan by plan", "[parity]") {
+TEST_CASE("control rounds of DINO-WM equal the reference's, plan by plan", "[parity][device]") {
   at::NoGradGuard no_grad;
   for_each_golden("dino_wm/mpc", [](Golden& golden) {
     for (const auto type : {at::kFloat, at::kDouble}) ControlLoop(golden, type).run();

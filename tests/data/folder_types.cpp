@@ -5,6 +5,7 @@
 
 #include "error_message.hpp"
 #include "foresight/data/convert.hpp"
+#include "foresight/data/folder_writer.hpp"
 #include "foresight/io/json_file.hpp"
 #include "killed_recorder.hpp"
 
@@ -99,6 +100,45 @@ TEST_CASE("a folder goes on with its types, and one that tells none without") {
   record(path, TargetFormat::folder, others);
   CHECK_FALSE(io::read_json(settings).contains("types"));
   CHECK(open_dataset(path)->num_episodes() == 3);
+}
+
+TEST_CASE("a folder of float32 alone tells so, and goes on with nothing else") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  const auto path = folder / "set", settings = path / "dataset.json";
+  RecordingOptions options;
+  options.video.fps = 5;
+  options.cameras = {"front"};
+  options.features = {{"action", {"push"}}};
+  const auto frame = at::full({32, 32, 3}, 40, at::kByte);
+  for (const int64_t episodes : {1, 2}) {
+    const auto writer = open_episode_writer(path, TargetFormat::folder, options);
+    writer->append({.frames = {{"front", frame}}, .values = {{"action", at::tensor({0.5})}}});
+    writer->finish_episode();
+    writer->finish();
+    CHECK(io::read_json(settings).at("types") == Json::object());
+    CHECK(open_dataset(path)->num_episodes() == episodes);
+  }
+  const std::map<std::string, at::ScalarType> types = {{"float64", at::kDouble},
+                                                       {"int64", at::kLong}};
+  for (const auto& [name, type] : types) {
+    auto others = options;
+    others.features[0].type = type;
+    CHECK(fails_with(
+        ErrorCategory::invalid_argument,
+        [&] { open_episode_writer(path, TargetFormat::folder, others); },
+        "dataset.json: types = {}, but", R"({"push":")" + name + R"("})"));
+  }
+  const FolderWriterOptions plain{
+      .video = {.fps = 5}, .actions = {"push"}, .last_action = LastAction::applied};
+  FolderWriter writer(path, plain);
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { writer.append(frame, at::full({1}, 0.5, at::kDouble)); },
+      "dataset.json tells that 'action' is float32", "float64"));
+  writer.append(frame, at::full({1}, 0.5, at::kFloat));
+  CHECK(writer.finish_episode() == 2);
+  CHECK(open_dataset(path)->column_type("push") == at::kFloat);
 }
 
 TEST_CASE("types that dataset.json tells are checked against the numbers") {

@@ -36,21 +36,30 @@ ffmpeg::Input opened_film(const fs::path& path) {
   return film;
 }
 
+struct Joining {
+  int64_t late = 0;           // ticks by which all frames come later
+  bool header_first = false;  // "faststart"
+};
+
 // The packets of both films in one mp4, the second's after the first's.
-void join_films(const fs::path& first, const fs::path& second, const fs::path& joined) {
+void join_films(const fs::path& first, const fs::path& second, const fs::path& joined,
+                const Joining& joining = {}) {
   AVFormatContext* context = nullptr;
   REQUIRE(avformat_alloc_output_context2(&context, nullptr, "mp4", joined.c_str()) >= 0);
   const Output out(context);
   REQUIRE(avio_open(&context->pb, joined.c_str(), AVIO_FLAG_WRITE) >= 0);
   AVStream* stream = avformat_new_stream(context, nullptr);
-  int64_t end = 0;
+  int64_t end = joining.late;
   for (const auto& path : {first, second}) {
     const auto film = opened_film(path);
     const AVStream* from = film->streams[0];
     if (path == first) {
       REQUIRE(avcodec_parameters_copy(stream->codecpar, from->codecpar) == 0);
       stream->time_base = from->time_base;
-      REQUIRE(avformat_write_header(context, nullptr) >= 0);
+      AVDictionary* flags = nullptr;
+      if (joining.header_first) av_dict_set(&flags, "movflags", "faststart", 0);
+      REQUIRE(avformat_write_header(context, &flags) >= 0);
+      av_dict_free(&flags);
     }
     const auto packet = ffmpeg::make_packet();
     const int64_t start = end;
@@ -89,11 +98,14 @@ struct Growing {
     for (std::size_t row = 0; row < all.size(); ++row) all[row] = static_cast<int64_t>(row);
     return all;
   }
-  void put(const fs::path& first, const fs::path& second) const {
-    join_films(first, second, folder / "joined.mp4");
+  void put(const fs::path& first, const fs::path& second, const Joining& joining = {}) const {
+    join_films(first, second, folder / "joined.mp4", joining);
     fs::rename(folder / "joined.mp4", film);
   }
-  void grow() const { put(film, other); }
+  void grow(const Joining& joining = {}) const { put(film, other, joining); }
+  std::shared_ptr<const Dataset> opened() const {
+    return open_dataset(set, {.camera = "observation.image"});
+  }
   bool shows_the_same(const Dataset& now) const {
     return at::equal(now.read_frames(5, rows(5)), frames[0]) &&
            at::equal(now.read_frames(6, rows(6)), frames[1]);
@@ -111,7 +123,7 @@ TEST_CASE("a film that takes up another episode while it is read goes on being r
   CHECK(growing.shows_the_same(*growing.data));
   growing.grow();  // once more
   CHECK(growing.shows_the_same(*growing.data));
-  CHECK(growing.shows_the_same(*open_dataset(growing.set, {.camera = "observation.image"})));
+  CHECK(growing.shows_the_same(*growing.opened()));
 }
 
 TEST_CASE("threads that read a film while it grows see the same pictures") {
@@ -136,11 +148,11 @@ TEST_CASE("a film that grew is known again by the packets of its episodes, anoth
   const auto before = identity_of(*growing.data, {"action_0"}, {});
   REQUIRE(!before.pictures.empty());
   growing.grow();
-  const auto grown = open_dataset(growing.set, {.camera = "observation.image"});
+  const auto grown = growing.opened();
   CHECK(identity_of(*growing.data, {"action_0"}, {}).pictures == before.pictures);
   CHECK(identity_of(*grown, {"action_0"}, {}).pictures == before.pictures);
   growing.put(growing.other, growing.film);
-  const auto other = open_dataset(growing.set, {.camera = "observation.image"});
+  const auto other = growing.opened();
   CHECK(identity_of(*other, {"action_0"}, {}).pictures != before.pictures);
 }
 
@@ -173,18 +185,73 @@ TEST_CASE("a film of one episode is known again when it took up a second one") {
   join_films(growing.other, growing.film, growing.folder / "joined.mp4");
   fs::rename(growing.folder / "joined.mp4", growing.other);
   CHECK(identity_of(*growing.data, {"action_0"}, {}).pictures == alone);
-  const auto grown = open_dataset(growing.set, {.camera = "observation.image"});
+  const auto grown = growing.opened();
   CHECK(identity_of(*grown, {"action_0"}, {}).pictures == alone);
 }
 
 TEST_CASE("a film that was replaced before it was first read is refused by name") {
   const Growing growing;
   if (!growing.data) return;
-  const auto fresh = open_dataset(growing.set, {.camera = "observation.image"});
+  const auto fresh = growing.opened();
   growing.put(growing.other, growing.film);
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { fresh->read_frames(5, {0}); },
       growing.film.string() + ": has changed since the data set was opened"));
+}
+
+TEST_CASE("a film that takes up another episode before it is first read is read as it was") {
+  const Growing growing;
+  if (!growing.data) return;
+  const auto pictures = identity_of(*growing.data, {"action_0"}, {}).pictures;
+  for (const bool header_first : {false, true}) {
+    const auto fresh = growing.opened(), other = growing.opened();
+    growing.grow({.header_first = header_first});
+    CHECK(growing.shows_the_same(*fresh));
+    growing.grow();
+    CHECK(growing.shows_the_same(*fresh));
+    CHECK(growing.shows_the_same(*other));  // whose film has grown twice
+    CHECK(identity_of(*fresh, {"action_0"}, {}).pictures == pictures);
+  }
+}
+
+TEST_CASE("threads that first read a film while it grows see the same pictures") {
+  const Growing growing;
+  if (!growing.data) return;
+  for (int i = 0; i < 5; ++i) {
+    const auto fresh = growing.opened();
+    std::atomic<bool> same = true;
+    std::vector<std::thread> readers;
+    for (int t = 0; t < 4; ++t)
+      readers.emplace_back([&] {
+        try {
+          if (!growing.shows_the_same(*fresh)) same = false;
+        } catch (const Error&) {
+          same = false;
+        }
+      });
+    growing.grow();
+    for (auto& reader : readers) reader.join();
+    CHECK(same);
+  }
+}
+
+TEST_CASE("a film that changed before it was first read is refused with other times or shorter") {
+  const Growing growing;
+  if (!growing.data) return;
+  const auto refused = [&](const Dataset& data) {
+    return fails_with(
+        ErrorCategory::bad_file, [&] { data.read_frames(6, {0}); },
+        growing.film.string() + ": has changed since the data set was opened");
+  };
+  const auto late = growing.opened();
+  const auto bytes = fs::file_size(growing.film);
+  growing.grow({.late = 100'000});
+  REQUIRE(fs::file_size(growing.film) > bytes);
+  CHECK(refused(*late));
+  const auto shortened = growing.opened();
+  fs::copy_file(growing.other, growing.film, fs::copy_options::overwrite_existing);
+  REQUIRE(fs::file_size(growing.film) < bytes);
+  CHECK(refused(*shortened));
 }
 
 }  // namespace foresight::data::growing_films_test

@@ -2,6 +2,7 @@
 // HDF5 files that are cut short, and those that have lost one of their arrays: noticed when the
 // data set is opened, and refused or left out as chosen.
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <numeric>
 
@@ -46,6 +47,27 @@ TEST_CASE("robomimic refuses or skips a demonstration that has lost any array wh
         if (e != lost)
           CHECK(at::equal(stored_array(*data, name, e), stored_array(*whole, name, e)));
     }
+}
+
+TEST_CASE("part: an array of HDF5 that cannot be opened", "[.]") {
+  const TemporaryFolder folder;
+  const auto file = folder / "low_dim.hdf5";
+  fs::copy_file(layout_of("robomimic") / "low_dim.hdf5", file);
+  spoil_array(file, stored_array(*open_dataset(file), "states", 0));
+  CHECK(open_dataset(file, skipping())->unreadable_episodes().size() == 1);
+}
+
+TEST_CASE("a program that met a damaged array ends without a word of HDF5") {
+  if (!hdf5_is_built_in()) return;
+  if (!fs::exists("/proc/self/exe")) FORESIGHT_SKIP("no /proc");
+  const TemporaryFolder folder;
+  const auto said = folder / "said.txt";
+  const auto command = "'" + fs::read_symlink("/proc/self/exe").string() +
+                       "' 'part: an array of HDF5 that cannot be opened' > '" + said.string() +
+                       "' 2>&1";
+  REQUIRE(std::system(command.c_str()) == 0);
+  CHECK_THAT(io::read_text(said),
+             Catch::Contains("All tests passed") && !Catch::Contains("HDF5: infinite loop"));
 }
 
 TEST_CASE("robomimic without pictures is refused, naming the script that renders them") {

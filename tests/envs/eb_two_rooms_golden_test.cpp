@@ -52,6 +52,7 @@ TEST_CASE("resets put wall, door, start and goal where the reference puts them",
 
 TEST_CASE("scripted walks end where the reference's do, with its collisions and noise",
           "[parity]") {
+  if (!on_cpu()) FORESIGHT_SKIP("environments run on the CPU");
   for_each_golden("eb_jepa/env_trace", [](Golden& golden) {
     if (first_nan(golden) < golden.output("positions").size(0)) return;  // its own test, below
     EbTwoRooms env(eb_env_options_of(golden.config()));
@@ -102,6 +103,7 @@ TEST_CASE("scripted walks end where the reference's do, with its collisions and 
 
 TEST_CASE("a vertical step into a border meets it below the dot, where the reference makes NaN",
           "[parity]") {
+  if (!on_cpu()) FORESIGHT_SKIP("environments run on the CPU");
   int64_t compared = 0;
   for_each_golden("eb_jepa/env_trace", [&](Golden& golden) {
     const auto reference = golden.output("positions");

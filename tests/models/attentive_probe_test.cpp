@@ -189,6 +189,14 @@ TEST_CASE("a probe comes from a file of V-JEPA 2's own code, the one that is cho
   std::erase_if(less, [](const auto& item) { return item.first.ends_with("xattn.kv.bias"); });
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { loaded(less, {}); }, "xattn.kv.bias"));
+  auto shallow = options;
+  shallow.pooler.self_attention = 0;
+  auto wide = nn::state_dict(AttentiveProbe(24, shallow, 1));
+  for (auto& [name, tensor] : wide)
+    if (name == "pooler.cross_attention_block.mlp.fc1.weight") tensor = at::zeros({1 << 18, 1});
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { loaded(wide, {}); },
+      "[262144, 1], expected [262144, 24] as the other tensors have it"));
   auto more = plain;
   more.emplace_back("module.verb_classifier.weight", at::zeros({2, 24}));
   CHECK(fails_with(
@@ -247,7 +255,11 @@ TEST_CASE("a classifier whose configuration and weights disagree is refused") {
     CHECK(refused(
         ErrorCategory::bad_file, [](auto& c) { c["id2label"]["2"] = 2; }, "expected a text"));
     CHECK(refused(
-        ErrorCategory::bad_file, [](auto& c) { c["num_pooler_layers"] = 1; }, "pooler.blocks.1"));
+        ErrorCategory::bad_file, [](auto& c) { c["num_pooler_layers"] = 1; },
+        "num_pooler_layers = 1, but the tensors are those of 2 layers"));
+    CHECK(refused(
+        ErrorCategory::bad_file, [](auto& c) { c["num_pooler_layers"] = 1 << 20; },
+        "num_pooler_layers = 1048576"));
     CHECK(refused(
         ErrorCategory::unsupported,
         [](auto& c) { c["problem_type"] = "multi_label_classification"; }, "problem_type"));
@@ -255,6 +267,43 @@ TEST_CASE("a classifier whose configuration and weights disagree is refused") {
     const auto regression = load_hf_vjepa2_probe(classifier_folder(
         golden, temporary.path(), [](auto& c) { c["problem_type"] = "regression"; }));
     CHECK(regression->options().reading == ProbeReading::values);
+  });
+}
+
+TEST_CASE("what does not fit of a classifier's folder is told by the names of its file") {
+  for_each_golden("hf/hf_vjepa2_classification", [](Golden& golden) {
+    const TemporaryFolder temporary;
+    classifier_folder(golden, temporary.path());
+    const auto refused = [&](auto change, auto... words) {
+      auto tensors = golden_section(golden, "params");
+      std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
+      change(by_name);
+      const TemporaryFolder spoiled;
+      std::filesystem::copy(temporary / io::kHfConfigFile, spoiled / io::kHfConfigFile);
+      io::write_safetensors(spoiled / io::kHfTensorsFile, {by_name.begin(), by_name.end()});
+      return fails_with(
+          ErrorCategory::bad_file,
+          [&] { load_hf_vjepa2_probe(io::read_hf_folder(spoiled.path())); }, words...);
+    };
+    CHECK(refused(
+        [](auto& t) {
+          t.erase("pooler.self_attention_layers.1.layer_norm1.bias");
+          t.erase("classifier.bias");
+          t["pooler.cross_attention_layer.cross_attn.k_proj.bias"] = at::zeros({2});
+        },
+        "'pooler.self_attention_layers.1.layer_norm1.bias' is missing",
+        "'classifier.bias' is missing",
+        "'pooler.cross_attention_layer.cross_attn.k_proj.bias' has shape [2]"));
+    CHECK(refused(
+        [](auto& t) {
+          for (auto& [name, tensor] : t)
+            if (name.starts_with("pooler.") && tensor.dim() == 2) tensor = at::zeros({1, 1});
+        },
+        "'pooler.self_attention_layers.0.self_attn.q_proj.weight' has shape [1, 1], expected",
+        "'pooler.cross_attention_layer.mlp.fc2.weight' has shape [1, 1], expected"));
+    // The network is below a name of its own there.
+    CHECK(refused([](auto& t) { t.erase("vjepa2.encoder.layer.0.attention.value.weight"); },
+                  "'vjepa2.encoder.layer.0.attention.value.weight' is missing"));
   });
 }
 

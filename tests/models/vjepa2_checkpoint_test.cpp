@@ -6,9 +6,12 @@
 
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_models.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "golden.hpp"
+#include "temporary_folder.hpp"
 
 namespace foresight::vjepa2_checkpoint_test {
 
@@ -169,6 +172,46 @@ TEST_CASE("a file that claims a larger network than it holds is refused before t
                    "mask_tokens.0"));
   CHECK(fails_with(bad_file, describe("predictor.predictor_embed.weight", at::zeros({narrow, 1})),
                    "'predictor.predictor_embed.weight' has shape"));
+  CHECK(fails_with(bad_file,
+                   describe("encoder.patch_embed.proj.weight", at::zeros({width, 3, 2, 1, 16})),
+                   "'encoder.patch_embed.proj.weight' has shape [96, 3, 2, 1, 16]"));
+}
+
+TEST_CASE("positions that are added are as wide as the network before that is made") {
+  const auto tensors = [](int64_t places, int64_t width) {
+    auto all = checkpoint_of(models::VJepa2(tiny(), 3), 0.0);
+    for (auto& [key, value] : all)
+      if (key.ends_with("pos_embed")) value = at::zeros({1, places, width});
+    return all;
+  };
+  models::VJepa2FileOptions given;
+  given.heads = {3, 2};
+  given.positions = nn::PositionKind::sincos;
+  const auto describe = [&] { models::describe_vjepa2(tensors(1 << 18, 1), 16, "tiny.pt", given); };
+  CHECK(fails_with(ErrorCategory::bad_file, describe,
+                   "'encoder.pos_embed' has shape [1, 262144, 1], expected [1, 262144, 96]",
+                   "no tensor 'predictor.predictor_pos_embed', expected [1, 262144, 48]"));
+}
+
+TEST_CASE("the network of more than twice a file's numbers is not made for a message") {
+  auto tensors = checkpoint_of(models::VJepa2(tiny(), 3), 0.0);
+  std::erase_if(tensors, [](const auto& item) { return item.first.starts_with("target_"); });
+  int64_t whole = 0, left = 0;
+  for (auto& [given, tensor] : tensors) {
+    const auto key = models::vjepa2_key(given);
+    whole += tensor.numel();
+    const bool second = key.starts_with("encoder.blocks.1.");
+    if (key.ends_with("attn.proj.weight") || key.ends_with("mlp.fc2.weight") ||
+        (second && (key.ends_with("attn.qkv.weight") || key.ends_with("mlp.fc1.weight"))))
+      tensor = at::zeros({1});
+    left += tensor.numel();
+  }
+  REQUIRE(whole > 2 * left);
+  const auto message = error_message(ErrorCategory::bad_file,
+                                     [&] { models::describe_vjepa2(tensors, 16, "tiny.pt"); });
+  CHECK_THAT(message, Catch::Contains("'encoder.blocks.1.attn.qkv.weight' has shape [1]") &&
+                          Catch::Contains("'encoder.blocks.0.mlp.fc2.weight' has shape [1]") &&
+                          !Catch::Contains("tensors do not fit the model"));
 }
 
 TEST_CASE("all that does not fit an original checkpoint is told at once, under the file's names") {
@@ -188,6 +231,40 @@ TEST_CASE("all that does not fit an original checkpoint is told at once, under t
                    "'target_encoder.blocks.1.attn.qkv.weight' has shape [1], expected",
                    "'predictor.predictor_norm.weight' is missing",
                    "is it 'target_encoder.norm.bais'?", "'predictor.extra' is unexpected"));
+}
+
+TEST_CASE("what does not fit of a V-JEPA 2 folder is told by the names of its file") {
+  const auto given = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vjepa2");
+  const auto refused = [&](const char* key, const nlohmann::json& value, auto change) {
+    auto config = given.config;
+    if (key) config[key] = value;
+    auto tensors = given.tensors();
+    change(tensors);
+    const TemporaryFolder folder;
+    io::write_json(folder / "config.json", config);
+    io::write_safetensors(folder / "model.safetensors", tensors);
+    return error_message(ErrorCategory::bad_file,
+                         [&] { models::load_hf_vjepa2(io::read_hf_folder(folder.path())); });
+  };
+  const auto nothing = [](io::NamedTensors&) {};
+  CHECK_THAT(refused("mlp_ratio", 3, nothing),
+             Catch::Contains("mlp_ratio disagrees with tensor 'encoder.layer.0.mlp.fc1.weight'"));
+  CHECK_THAT(refused("pred_num_mask_tokens", 4, nothing),
+             Catch::Contains("pred_num_mask_tokens disagrees with tensor "
+                             "'predictor.embeddings.mask_tokens' of shape [3, 1, 1, 24]"));
+  // Too little is left for a network to be made.
+  const auto few = refused(nullptr, {}, [](io::NamedTensors& tensors) {
+    std::erase_if(tensors, [](const auto& item) {
+      return item.first.find(".attention.key.") != std::string::npos;
+    });
+    for (auto& [name, tensor] : tensors)
+      if (name.find("layer.") != std::string::npos && !name.ends_with("layer.0.mlp.fc1.weight"))
+        tensor = at::zeros({1, 1});
+  });
+  CHECK_THAT(
+      few, Catch::Contains("no tensor 'encoder.layer.1.attention.key.weight', expected [36, 36]") &&
+               Catch::Contains("'predictor.layer.1.mlp.fc2.weight' has shape [1, 1], expected") &&
+               !Catch::Contains("blocks.") && !Catch::Contains("qkv"));
 }
 
 TEST_CASE("pictures of another size than the encoder's are refused before anything is trained") {

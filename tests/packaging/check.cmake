@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One packaging test, see CMakeLists.txt: installs a build tree (BUILD_TREE, PREFIX), or configures, builds and runs a
 # project (PROJECT, perhaps with another PROGRAM or compiler FLAGS) against an installation (FIND_IN) or the sources
-# (ADD). With EXPECT_FAILURE, configuring must fail with a message that matches it. With FFMPEG, what pkg-config knows
+# (ADD). With EXPECT_FAILURE, configuring must fail with a message that matches it. With PKG_CONFIG, what pkg-config knows
 # can be found, and of the sources only what the project needs is built.
 
 cmake_minimum_required(VERSION 3.24)
@@ -20,7 +20,7 @@ if(BUILD_TREE)
 endif()
 
 # No FFmpeg, and nothing of the environment that would help to find foresight or LibTorch.
-if(NOT FFMPEG)
+if(NOT PKG_CONFIG)
   set(ENV{PKG_CONFIG_LIBDIR} "/nonexistent")
   set(ENV{PKG_CONFIG_PATH} "")
 endif()
@@ -89,6 +89,6 @@ cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
 run(${CMAKE_COMMAND} ${arguments})
 run(${CMAKE_COMMAND} --build "${WORK}/build" --target consumer --parallel ${cores})
 run("${WORK}/build/consumer")
-if(ADD AND NOT FFMPEG)  # all libraries, as they are installed next
+if(ADD AND NOT PKG_CONFIG)  # all libraries, as they are installed next
   run(${CMAKE_COMMAND} --build "${WORK}/build" --parallel ${cores})
 endif()

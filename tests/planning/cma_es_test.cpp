@@ -68,10 +68,11 @@ TEST_CASE("strategy constants are those of the package cma", "[parity]") {
   });
 }
 
-TEST_CASE("the update follows the package cma in every generation", "[parity]") {
+TEST_CASE("the update follows the package cma in every generation", "[parity][device]") {
   for_each_golden("world_models/cma", [](Golden& golden) {
     const auto& config = golden.config();
-    const auto x0 = at::tensor(config.at("x0").get<std::vector<double>>(), at::kDouble);
+    const auto x0 =
+        at::tensor(config.at("x0").get<std::vector<double>>(), at::kDouble).to(test_device());
     const auto n = x0.size(0);
     const int64_t samples = config.at("popsize");
     const auto form = form_of(golden);

@@ -260,6 +260,7 @@ void follow(Golden& golden) {
 
 TEST_CASE("MPPI on functor dynamics follows pytorch_mppi: same draws, same costs, same plan",
           "[parity]") {
+  if (!on_cpu()) FORESIGHT_SKIP("functor dynamics run on the CPU");
   int followed = 0;
   for_each_golden("mppi/mppi", [&](Golden& golden) {
     const auto& config = golden.config();

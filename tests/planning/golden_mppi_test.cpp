@@ -130,12 +130,13 @@ class Commands {
     const auto start = golden.output("U_start", type);
     const auto nu = start.size(-1);
     last_.mean = batched_ ? start : start.unsqueeze(0);
-    if (kind_ == "kmppi") last_.memory = {{"knots", at::zeros({1, options_.knots, nu}, type)}};
+    const auto zeros = [&](int64_t rows) { return at::zeros({1, rows, nu}, start.options()); };
+    if (kind_ == "kmppi") last_.memory = {{"knots", zeros(options_.knots)}};
     if (kind_ == "smppi") {
       // The reference lifts: its U is the rate, which starts at zero; the plan starts at a given U.
-      last_.memory = {{"rates", at::zeros({1, horizon_, nu}, type)}};
-      last_.mean = golden.has("inputs/U_init") ? golden.input("U_init", type).unsqueeze(0)
-                                               : at::zeros({1, horizon_, nu}, type);
+      last_.memory = {{"rates", zeros(horizon_)}};
+      last_.mean =
+          golden.has("inputs/U_init") ? golden.input("U_init", type).unsqueeze(0) : zeros(horizon_);
     }
   }
 
@@ -159,7 +160,7 @@ class Commands {
     auto mean = last_.mean.narrow(1, 0, rows);
     if (horizon > rows)
       mean = at::cat({mean, at::tensor(options_.initial_mean, at::kDouble)
-                                .to(type_)
+                                .to(mean.options())
                                 .expand({1, horizon - rows, -1})},
                      1);
     last_.mean = mean;
@@ -168,8 +169,7 @@ class Commands {
 
   void issue(int64_t c, const nlohmann::json& command) {
     if (command.contains("horizon")) change_horizon(command.at("horizon"));
-    Problem problem;
-    problem.options = problem.options.dtype(type_);
+    auto problem = golden_problem(type_);
     problem.batch = last_.mean.size(0);
     problem.horizon = horizon_;
     problem.action.dim = last_.mean.size(2);
@@ -227,7 +227,7 @@ class Commands {
     check(key + "cost_total", record.costs[0]);
     check(key + "omega", record.weights[0]);
     // What candidates differ from the start of the command by, limits applied.
-    const auto prior = at::tensor(options_.initial_mean, at::kDouble).to(type_);
+    const auto prior = at::tensor(options_.initial_mean, at::kDouble).to(problem.options);
     auto start = complete_warm_start(problem, prior.expand({problem.width()}), options_.tail);
     auto noise = record.candidates[0] - start;
     if (kind_ == "smppi")
@@ -271,7 +271,7 @@ class Commands {
 };
 
 TEST_CASE("MPPI and its smooth and kernel variants follow pytorch_mppi command by command",
-          "[parity]") {
+          "[parity][device]") {
   for (const auto* kind : {"mppi/mppi", "mppi/smppi", "mppi/kmppi", "mppi/batched"})
     for_each_golden_run(kind,
                         [](Golden& golden, at::ScalarType type) { Commands(golden, type).run(); });

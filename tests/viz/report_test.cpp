@@ -110,7 +110,6 @@ TEST_CASE("a run report has every section filled, loads nothing and is well-form
     INFO(section);
     CHECK(contains(html, "<h2>" + section + "</h2>"));
   }
-  CHECK_FALSE(contains(html, "Nothing was recorded"));
   for (const char* reference :
        {"http://", "https://", "src=\"//", "url(", "@import", "<script", "<link"}) {
     INFO(reference);
@@ -155,10 +154,30 @@ TEST_CASE("a run report shows the numbers that it was given") {
   }
 }
 
-TEST_CASE("an empty run says section by section that nothing was recorded") {
-  const auto html = make_run_report({}).html();
+TEST_CASE("a run report has sections for what it was given alone, and says what else there is") {
+  const auto empty = make_run_report({}).html();
+  CHECK(markup_problem(empty) == "");
+  CHECK(count(empty, "<section") == 0);
+  CHECK_FALSE(has_mark(empty, ""));
+
+  const auto whole = DemoRun().make();
+  RunReport run;
+  run.losses = whole.losses;
+  run.commands = whole.commands;
+  run.further = "`foresight eval` shows <more>.";
+  run.mark = "step \"4\"";
+  const auto html = make_run_report(run).html();
   CHECK(markup_problem(html) == "");
-  CHECK(count(html, "Nothing was recorded") == run_report_sections().size());
+  CHECK(count(html, "<section") == 2);
+  CHECK(contains(html, "<h2>Losses</h2>"));
+  CHECK(contains(html, "<h2>Reproduce</h2>"));
+  CHECK(contains(html, "<footer><p>`foresight eval` shows &lt;more&gt;.</p>"));
+  CHECK(has_mark(html, run.mark));
+  CHECK_FALSE(has_mark(html, "step"));
+
+  run = {};
+  run.latent.position = at::zeros({3, 2});  // half of what is shown is a mistake, not nothing
+  CHECK(contains(message_of([&] { make_run_report(run); }), "latent has 0 points and 3 positions"));
 }
 
 TEST_CASE("a run report of numbers that are not finite is still well-formed") {

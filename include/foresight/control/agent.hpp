@@ -84,8 +84,10 @@ struct FORESIGHT_API AgentOptions {
   /// from scratch at every step.
   static AgentOptions eb_jepa();
   /// DINO-WM's: CEM 300 / 30 / 30 on the mean squared difference of the last imagined patches, five
-  /// blocks, all executed. Candidates, tens of megabytes each, are imagined in slices of 1 GiB.
-  static AgentOptions dino_wm();
+  /// blocks, all executed. With `proprio`, for models that imagine it, the same distance of
+  /// proprioception is added with weight 1, upstream's alpha (0 for its maze). Candidates, tens of
+  /// megabytes each, are imagined in slices of 1 GiB.
+  static AgentOptions dino_wm(bool proprio = false);
   /// V-JEPA 2-AC's: CEM 400 / 10 / 10 within the action limits on the mean absolute difference of
   /// the last imagined tokens, rotation left alone, two steps ahead, from scratch at every step.
   /// Slices as dino_wm().

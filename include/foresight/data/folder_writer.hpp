@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 
 #include "foresight/data/episode_writer.hpp"
 
@@ -39,8 +40,9 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriter(std::filesystem::path folder, FolderWriterOptions options);
   /// Any number of cameras; with several, videos are called episode_XXXX.<camera>.mp4. Feature
   /// "action" are the actions, "observation.state" the states. Tasks are recorded as the column of
-  /// words "task" where RecordingOptions.texts has it. Types of numbers are kept; a folder that
-  /// does not tell them, as of an earlier version, goes on without.
+  /// words "task" where RecordingOptions.texts has it. Types of numbers are kept, and others are
+  /// refused as other columns are; a folder that does not tell them, as of FolderWriterOptions or
+  /// an earlier version, goes on without.
   FolderWriter(std::filesystem::path folder, const RecordingOptions& options);
   ~FolderWriter() override;
 
@@ -55,7 +57,8 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   void finish() override;
 
   /// One row of the only camera: the frame uint8 [H,W,3] and its values [columns], float. States
-  /// may not be NaN, the others may.
+  /// may not be NaN, the others may. Throws Error(invalid_argument) too for another type of numbers
+  /// than dataset.json tells.
   void append(const Tensor& frame, const Tensor& values);
   using EpisodeWriter::write_episode;
   /// A whole episode of the only camera: frames uint8 [T,H,W,3], values [T,columns]. Returns its
@@ -76,7 +79,8 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   FolderWriterOptions options_;
   RecordingOptions recording_;
   std::vector<std::string> columns_;
-  std::map<std::string, std::string> types_;  // of columns that are not float32, for dataset.json
+  // Of columns that are not float32, for dataset.json; nothing where it tells no types.
+  std::optional<std::map<std::string, std::string>> types_;
   int64_t number_ = 0;                      // of the next episode
   int64_t episodes_ = 0;                    // in the folder
   std::unique_ptr<KeptSplits> splits_;      // of dataset.json

@@ -24,7 +24,8 @@ struct FORESIGHT_API IJepaOptions {
     visit("masks", self.masks, "context and target blocks");
     visit("momentum", self.momentum, "of the target encoder, at first");
     visit("final_momentum", self.final_momentum, "after momentum_steps");
-    visit("momentum_steps", self.momentum_steps, "updates; 0: the first momentum all along");
+    visit("momentum_steps", self.momentum_steps,
+          "updates; 0: the first momentum all along, with `foresight train` training.steps");
     visit("distance", self.distance, "of predicted and target patches: l2, l1 or smooth_l1");
   }
   std::vector<std::string> validate() const;

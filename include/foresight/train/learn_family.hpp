@@ -71,7 +71,9 @@ struct FORESIGHT_API DinoWmLearnOptions : RecordedTraining {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("backbone", self.backbone, "bundle of the frozen encoder: family vit, lejepa, dino_wm");
+    visit("backbone", self.backbone,
+          "bundle of the frozen encoder: family vit, lejepa or dino_wm; model.image and "
+          "model.encoder come from it");
     visit("image_size", self.image_size, "side of the pictures, pixels; 0: as the backbone's");
     visit("model", self.model, "the world model; image and encoder come from the backbone");
     visit("features", self.features, "the backbone's features in memory");
@@ -99,7 +101,9 @@ struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
-    visit("backbone", self.backbone, "bundle of the frozen encoder: family vjepa2 or vjepa2_ac");
+    visit("backbone", self.backbone,
+          "bundle of the frozen encoder: family vjepa2 or vjepa2_ac; model.encoder and "
+          "model.image, but for max_aspect, come from it");
     visit("model", self.model, "the world model; image and encoder come from the backbone");
     visit("features", self.features, "the backbone's features in memory");
     RecordedTraining::fields(self, visit);

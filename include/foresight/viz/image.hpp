@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images for reports: PNG through FFmpeg's encoder (already needed for video), and lines and
-// circles drawn over an image as vectors, so that a path imagined on a 64 x 64 frame stays sharp at
-// any size.
+// Images for reports: PNG, and lines and circles drawn over an image as vectors, so that a path
+// imagined on a 64 x 64 frame stays sharp at any size.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +13,12 @@
 namespace foresight::viz {
 
 /// PNG file of an RGB image, uint8 [H,W,3] on any device. Throws Error(invalid_argument) for
-/// another shape, type or an empty image, Error(unsupported) where this FFmpeg has no PNG encoder.
+/// another shape, type or an empty image.
 FORESIGHT_API std::vector<std::uint8_t> encode_png(const Tensor& image);
 
 /// The image in a PNG file as uint8 [H,W,3]. Accepts 8-bit grey, RGB and RGBA (alpha is dropped).
-/// Throws Error(bad_file) naming `name` when the bytes are not such an image.
+/// Throws Error(bad_file) naming `name` when the bytes are not such an image, Error(unsupported) in
+/// a build without FFmpeg.
 FORESIGHT_API Tensor decode_png(const std::vector<std::uint8_t>& bytes, const std::string& name);
 
 /// "data:image/png;base64,..." for an `<img>` or `<image>` element.

@@ -47,6 +47,8 @@ class FORESIGHT_API Report {
  public:
   Report(std::string title, std::string summary);
 
+  /// What the page is of, for programs that find it again (has_mark()). Not shown; empty: none.
+  Report& mark(const std::string& text);
   /// Headline values under the title.
   Report& headline(const std::vector<Fact>& facts);
   Report& section(const std::string& title);
@@ -63,6 +65,8 @@ class FORESIGHT_API Report {
   Report& code(const std::string& text);
   /// Preformatted text behind a line that opens on a click.
   Report& folded(const std::string& summary, const std::string& text);
+  /// A line under the last section; empty: none.
+  Report& foot(const std::string& text);
 
   std::string html() const;
   /// Writes html() beside `path` and renames it. Throws Error(io_failure).
@@ -76,8 +80,11 @@ class FORESIGHT_API Report {
     std::string anchor = {};
     std::string body = {};
   };
-  std::string title_, summary_, headline_;
+  std::string title_, summary_, mark_, headline_, foot_;
   std::vector<Section> sections_;
 };
+
+/// Whether a page that Report wrote has this mark.
+FORESIGHT_API bool has_mark(const std::string& html, const std::string& text);
 
 }  // namespace foresight::viz

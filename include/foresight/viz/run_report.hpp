@@ -179,8 +179,7 @@ struct LearnedOn {
   std::vector<std::string> warnings = {};
 };
 
-/// Everything a report shows. Members left empty give a section that says that nothing was
-/// recorded.
+/// Everything a report shows. What is left empty gives no section.
 struct RunReport {
   std::string title = {};
   std::string summary = {};
@@ -202,9 +201,11 @@ struct RunReport {
   std::vector<Fact> provenance = {};  ///< version, commit, seed, device, dates
   std::string configuration = {};     ///< the run's config.json
   std::vector<std::string> commands = {};
+  std::string further = {};  ///< under the sections: what else such a page can hold, and how
+  std::string mark = {};     ///< see Report::mark()
 };
 
-/// The sections of a run report, in order; every report has all of them.
+/// The sections of a run report, in order; a report has those for which it was given something.
 FORESIGHT_API std::vector<std::string> run_report_sections();
 
 /// Throws Error(invalid_argument) naming the member when lengths or shapes disagree.

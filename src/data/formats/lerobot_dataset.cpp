@@ -236,7 +236,7 @@ class LeRobotOpener {
     recording_.notes = meta_.notes;
     recording_.remarks = meta_.remarks;
     for (const auto& [split, range] : meta_.splits)
-      recording_.splits[split] = [folder, split, range,
+      recording_.splits[split] = [folder, split = split, range = range,
                                   count = static_cast<int64_t>(meta_.episodes.size())] {
         return lerobot_split(folder, split, range, count);
       };
@@ -331,14 +331,18 @@ class LeRobotOpener {
     std::vector<EpisodeClip> clips;
     for (std::size_t e = 0; e < meta_.episodes.size(); ++e) {
       const auto& video = meta_.episodes[e].videos.at(camera);
-      clips.push_back({video.file, video.start, recording_.episodes[e].first});
+      clips.push_back({.file = video.file,
+                       .start = video.start,
+                       .first_row = recording_.episodes[e].first,
+                       .rows = meta_.episodes[e].length});
     }
     require_files(recording_, clips, options_.unreadable);
     recording_.frames =
         video_frames(std::move(clips),
                      {.times = [files = files_, fps = meta_.fps] { return row_times(*files, fps); },
                       .tolerance_s = options_.tolerance_s,
-                      .shared = meta_.version == "v3.0"},
+                      .shared = meta_.version == "v3.0",
+                      .threads = options_.threads},
                      options_.video, options_.unreadable);
   }
 

@@ -6,6 +6,7 @@
 
 #include <hdf5.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -45,10 +46,21 @@ class Hdf5Lock {
   void* print_data_ = nullptr;
 };
 
+// HDF5 1.10 loses the memory of an object whose checksum is wrong. When it closes itself at the end
+// of the program, it finds its lists of memory in use, waits for them in vain, and says "infinite
+// loop closing library" unless its errors are not to be printed.
+inline void keep_hdf5_quiet_at_exit() {
+  static const int registered =  // after HDF5's own function, so that it is called before it
+      std::atexit([] { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); });
+  static_cast<void>(registered);
+}
+
 // A library object that is closed by its kind's function.
 class Hdf5Handle {
  public:
-  Hdf5Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Hdf5Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {
+    if (id_ < 0) keep_hdf5_quiet_at_exit();  // it may be damaged
+  }
   ~Hdf5Handle() {
     if (id_ >= 0) close_(id_);
   }

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <optional>
 #include <thread>
+#include <vector>
 
+#include "../parallel.hpp"
 #include "foresight/core/log.hpp"
+#include "video_file.hpp"
 
 namespace foresight::data {
 namespace {
@@ -74,6 +77,19 @@ void FilmPool::add(const std::string& file, std::shared_ptr<const FrameTable> ta
   if (table != nullptr) tables_.emplace(file, std::move(table));
 }
 
+void FilmPool::look_at_ends(int64_t threads) {
+  std::vector<std::string> files;
+  for (const auto& [file, stamp] : stamps_)
+    if (!tables_.contains(file)) files.push_back(file);
+  std::vector<std::optional<CodedBytes>> ends(files.size());
+  parallel_for(std::ssize(files), threads, [&](int64_t i) {
+    const auto f = static_cast<std::size_t>(i);
+    ends[f] = coded_bytes(files[f], stamps_.at(files[f]));
+  });
+  for (std::size_t f = 0; f < files.size(); ++f)
+    if (ends[f]) ends_.emplace(files[f], *ends[f]);
+}
+
 FileStamp FilmPool::stamp(const std::string& file) const {
   const std::lock_guard lock(mutex_);
   return stamps_.at(file);
@@ -86,12 +102,27 @@ KnownFilm FilmPool::remembered(const std::string& file) const {
 }
 
 KnownFilm FilmPool::known(const std::string& file) {
-  if (file_stamp(file) != stamp(file)) accept_growth(file);
-  if (const auto film = remembered(file); film.table) return film;
-  auto reader = take(file);
-  if (reader->table()->packets.empty())
-    give_back(std::move(reader));  // else it may not be needed again
-  return remembered(file);
+  for (;;) {
+    if (file_stamp(file) != stamp(file)) accept_growth(file);
+    if (const auto film = remembered(file); film.table) return film;
+    try {
+      auto reader = take(file);
+      if (reader->table()->packets.empty())
+        give_back(std::move(reader));  // else it may not be needed again
+      return remembered(file);
+    } catch (const Error&) {
+      if (file_stamp(file) == stamp(file)) throw;  // else it may have grown meanwhile
+    }
+  }
+}
+
+// A film that was not read before it changed.
+bool FilmPool::goes_on(const std::string& file, const FileStamp& now,
+                       const FrameTable& table) const {
+  const auto& then = ends_.at(file);
+  const auto known = coded_bytes(file, now, then.count);
+  return known && known->ends == then.ends &&
+         shows_rows_(file, table, known->offset + known->count);
 }
 
 void FilmPool::accept_growth(const std::string& file) {
@@ -102,12 +133,15 @@ void FilmPool::accept_growth(const std::string& file) {
   if (const auto refused = refused_.find(file);
       refused != refused_.end() && refused->second == seen)
     require_same(file, then.stamp, seen);
-  auto now = then.table ? reopened(file, options_) : std::nullopt;
-  if (!now || !begins_as(*now->reader->table(), *then.table)) {
+  const bool known = then.table || ends_.contains(file);
+  auto now = known ? reopened(file, options_) : std::nullopt;
+  const bool same = now && (then.table ? begins_as(*now->reader->table(), *then.table)
+                                       : goes_on(file, now->stamp, *now->reader->table()));
+  if (!same) {
     refused_[file] = file_stamp(file);
     return require_unchanged(file, then.stamp);
   }
-  if (now->reader->num_frames() > std::ssize(then.table->pts))
+  if (now->stamp.bytes > then.stamp.bytes)
     log(LogLevel::info, file + ": has more frames by now, those that it had are read");
   const std::lock_guard lock(mutex_);
   idle_.remove_if([&](const auto& reader) { return reader->path() == file; });

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 namespace foresight::data {
@@ -29,8 +28,8 @@ std::size_t places_before(const FrameTable& table, Before&& before) {
 
 }  // namespace
 
-void FrameTable::order_by_time(const AVRational& ticks) {
-  time_base = {ticks.num, ticks.den};
+void FrameTable::order_by_time(const std::array<int64_t, 2>& ticks) {
+  time_base = ticks;
   by_time.clear();
   if (std::is_sorted(pts.begin(), pts.end())) return;
   by_time.resize(pts.size());
@@ -58,15 +57,6 @@ int64_t FrameTable::nearest(double seconds) const {
   if (after == 0) return numbered(*this, 0);
   const int64_t earlier = numbered(*this, after - 1), later = numbered(*this, after);
   return seconds - time(earlier) <= time(later) - seconds ? earlier : later;
-}
-
-bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
-  return a.codec_id == b.codec_id && a.codec_tag == b.codec_tag && a.width == b.width &&
-         a.height == b.height && a.format == b.format && a.video_delay == b.video_delay &&
-         a.color_space == b.color_space && a.color_range == b.color_range &&
-         a.extradata_size == b.extradata_size &&
-         (a.extradata_size == 0 ||
-          std::memcmp(a.extradata, b.extradata, static_cast<std::size_t>(a.extradata_size)) == 0);
 }
 
 }  // namespace foresight::data

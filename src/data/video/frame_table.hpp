@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is known of a video file without decoding it: when its frames are shown, where decoding can
-// start, and where its packets lie. Private to the data folder.
+// start, and where its packets lie. Compiles without FFmpeg. Private to the data folder.
 #pragma once
 
 #include <array>
@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "ffmpeg.hpp"
+struct AVCodecParameters;
 
 namespace foresight::data {
 
@@ -46,14 +46,11 @@ struct FrameTable {
   std::shared_ptr<const AVCodecParameters> codec;  ///< of the stream; none without packets
 
   /// Fills by_time and sets time_base.
-  void order_by_time(const AVRational& ticks);
+  void order_by_time(const std::array<int64_t, 2>& ticks);
   double time(int64_t frame) const;
   /// As VideoReader::nearest() and on_display(), for a finite time.
   int64_t nearest(double seconds) const;
   int64_t on_display(double seconds) const;
 };
-
-/// Whether one decoder decodes both streams.
-bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b);
 
 }  // namespace foresight::data

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../io/descriptor.hpp"
+#include "ffmpeg.hpp"
 #include "frame_table.hpp"
 
 namespace foresight::data {

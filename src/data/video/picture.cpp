@@ -8,14 +8,12 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
-#include <new>
 
 #include <jpeglib.h>
 
 #include "foresight/data/picture_file.hpp"
 #include "foresight/io/files.hpp"
 #include "frame_pieces.hpp"
-#include "rgb_converter.hpp"
 
 namespace foresight::data {
 namespace {
@@ -136,35 +134,6 @@ Tensor decode_jpeg(std::string_view bytes, const std::string& name, const Reduct
   if (made.failure) std::rethrow_exception(made.failure);
   require(read, ErrorCategory::bad_file, name + ": is no whole JPEG picture: " + error.text);
   return made.picture;
-}
-
-Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
-  const auto check = [&](int code) {
-    require(code >= 0, ErrorCategory::bad_file,
-            name + ": is no whole PNG picture: " + ffmpeg::reason(code));
-  };
-  const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_PNG);
-  require(codec != nullptr, ErrorCategory::unsupported, name + ": this FFmpeg reads no PNG");
-  const ffmpeg::Codec decoder(avcodec_alloc_context3(codec));
-  if (!decoder) throw std::bad_alloc();
-  decoder->thread_count = 1;
-  decoder->max_pixels = kLargestPicture;
-  decoder->err_recognition |=
-      AV_EF_CRCCHECK | AV_EF_EXPLODE;  // damage is an error, not a grey corner
-  ffmpeg::redirect_log();
-  ffmpeg::forget_log();
-  check(avcodec_open2(decoder.get(), codec, nullptr));
-  const auto packet = ffmpeg::make_packet();
-  const auto frame = ffmpeg::make_frame();
-  if (av_new_packet(packet.get(), static_cast<int>(bytes.size())) < 0) throw std::bad_alloc();
-  std::memcpy(packet->data, bytes.data(), bytes.size());
-  check(avcodec_send_packet(decoder.get(), packet.get()));
-  check(avcodec_send_packet(decoder.get(), nullptr));
-  check(avcodec_receive_frame(decoder.get(), frame.get()));
-  Tensor picture = at::empty({frame->height, frame->width, 3}, at::kByte);
-  RgbConverter(frame->height, frame->width, 0, Scaling::bilinear, ColourConversion::accurate)
-      .convert(*frame, picture.mutable_data_ptr<std::uint8_t>(), name);
-  return picture;
 }
 
 // How much smaller a JPEG picture may be decoded so that it is still as large as asked for.
@@ -338,23 +307,7 @@ Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& option
   const int64_t height = pictures.size(1), width = pictures.size(2);
   if (options.height == 0 || (options.height == height && options.width == width))
     return pictures.contiguous();
-  const Tensor source = pictures.contiguous();
-  Tensor resized = at::empty({source.size(0), options.height, options.width, 3}, at::kByte);
-  RgbConverter converter(options.height, options.width, 0, options.scaling, options.conversion);
-  const auto frame = ffmpeg::make_frame();
-  frame->format = AV_PIX_FMT_RGB24;
-  frame->height = static_cast<int>(height);
-  frame->width = static_cast<int>(width);
-  frame->linesize[0] = static_cast<int>(3 * width);
-  for (int64_t n = 0; n < source.size(0); ++n) {
-    // swscale reads only; the frame does not own the pixels.
-    frame->data[0] =
-        const_cast<std::uint8_t*>(source.const_data_ptr<std::uint8_t>()) + n * height * width * 3;
-    converter.convert(
-        *frame, resized.mutable_data_ptr<std::uint8_t>() + n * options.height * options.width * 3,
-        "picture");
-  }
-  return resized;
+  return scaled_pictures(pictures.contiguous(), options);
 }
 
 Tensor picture_at(std::string_view bytes, const std::string& name,

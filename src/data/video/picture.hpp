@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Encoded pictures to RGB: PNG through FFmpeg, JPEG through libjpeg. FFmpeg would read JPEG too,
-// but it enlarges the halved colour planes by another filter than libjpeg, which wrote and reads
-// nearly all of them: around small coloured things that is off by tens of levels. Private to the
-// data folder.
+// Encoded pictures to RGB: PNG through FFmpeg, which also scales all of them, JPEG through libjpeg.
+// FFmpeg would read JPEG too, but it enlarges the halved colour planes by another filter than
+// libjpeg, which wrote and reads nearly all of them: around small coloured things that is off by
+// tens of levels. Private to the data folder.
 #pragma once
 
 #include <filesystem>
@@ -13,12 +13,9 @@
 
 #include "../file_stamp.hpp"
 #include "../formats/columnar_dataset.hpp"
+#include "foresight/data/picture_file.hpp"
 
 namespace foresight::data {
-
-/// The picture in a PNG or JPEG file as uint8 [H,W,3]; grey is repeated, alpha dropped. `name`
-/// opens every message. Throws Error(bad_file) for other bytes and for damage.
-Tensor decode_picture(std::string_view bytes, const std::string& name);
 
 /// The size that a PNG or JPEG file claims, without decoding it. Throws Error(io_failure), and
 /// Error(bad_file) for other bytes, a cut head and a size that is not decodable().
@@ -31,6 +28,12 @@ inline bool decodable(const ImageSize& size) { return size.height <= kLargestPic
 
 /// Pictures uint8 [N,H,W,3] at the size that the options ask for; themselves if they ask for none.
 Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options);
+
+/// What decode_picture() and resized_pictures() do by FFmpeg: the picture in a PNG file of less
+/// than 1 GiB, and contiguous pictures at another size than theirs. Throw Error(unsupported)
+/// without it.
+Tensor decode_png_picture(std::string_view bytes, const std::string& name);
+Tensor scaled_pictures(const Tensor& pictures, const VideoReaderOptions& options);
 
 /// decode_picture() and resized_pictures() of one whose size is not known before: [1,H,W,3] as
 /// `options_for` its stored size ask, a JPEG picture also reduced while it is decoded. What

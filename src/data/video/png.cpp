@@ -1,29 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/data/png.hpp"
 
-#include <cstring>
-#include <new>
+#include <zlib.h>
 
-#include "ffmpeg.hpp"
+#include <new>
+#include <string_view>
+
 #include "foresight/core/error.hpp"
 
 namespace foresight::data {
 namespace {
 
-constexpr int64_t kLongestSide = 1 << 15;  // well inside FFmpeg's limits
+constexpr int64_t kLongestSide = 1 << 15;                    // well inside what readers take
+constexpr std::size_t kLongestChunk = std::size_t{1} << 30;  // bytes; PNG allows below 2^31
 
-ffmpeg::Frame packed_rgb(const Tensor& pixels) {
-  auto frame = ffmpeg::make_frame();
-  frame->format = AV_PIX_FMT_RGB24;
-  frame->height = static_cast<int>(pixels.size(0));
-  frame->width = static_cast<int>(pixels.size(1));
-  if (av_frame_get_buffer(frame.get(), 0) < 0) throw std::bad_alloc();
-  const auto row_bytes = static_cast<std::size_t>(pixels.size(1)) * 3;
-  for (int row = 0; row < frame->height; ++row)
-    std::memcpy(frame->data[0] + static_cast<std::ptrdiff_t>(row) * frame->linesize[0],
-                pixels.const_data_ptr<std::uint8_t>() + static_cast<std::size_t>(row) * row_bytes,
-                row_bytes);
-  return frame;
+std::string four_bytes(std::size_t value) {
+  std::string bytes;
+  for (const int shift : {24, 16, 8, 0}) bytes += static_cast<char>(value >> shift & 0xFF);
+  return bytes;
+}
+
+// Its length, kind, content, and the checksum of the last two.
+void append_chunk(std::string& png, std::string_view kind, std::string_view content) {
+  png += four_bytes(content.size());
+  const auto checked = png.size();
+  png.append(kind).append(content);
+  png += four_bytes(
+      crc32_z(0, reinterpret_cast<const Bytef*>(png.data() + checked), png.size() - checked));
+}
+
+std::string deflated(const Tensor& bytes) {
+  const auto size = static_cast<uLong>(bytes.numel());
+  uLongf used = compressBound(size);
+  std::string stream(used, '\0');
+  const int code = compress2(reinterpret_cast<Bytef*>(stream.data()), &used,
+                             bytes.const_data_ptr<std::uint8_t>(), size, Z_DEFAULT_COMPRESSION);
+  if (code != Z_OK) throw std::bad_alloc();  // nothing else can be wrong
+  stream.resize(used);
+  return stream;
 }
 
 }  // namespace
@@ -38,28 +52,18 @@ std::string encode_png(const Tensor& picture) {
           ErrorCategory::invalid_argument,
           "image has " + std::to_string(width) + " x " + std::to_string(height) +
               " pixels, expected sides of 1 to " + std::to_string(kLongestSide));
-  ffmpeg::redirect_log();
-  const AVCodec* encoder = avcodec_find_encoder(AV_CODEC_ID_PNG);
-  require(encoder != nullptr, ErrorCategory::unsupported,
-          "this FFmpeg was built without the PNG encoder");
-  const ffmpeg::Codec codec(avcodec_alloc_context3(encoder));
-  if (!codec) throw std::bad_alloc();
-  codec->width = static_cast<int>(width);
-  codec->height = static_cast<int>(height);
-  codec->pix_fmt = AV_PIX_FMT_RGB24;
-  codec->time_base = {1, 1};
-  codec->thread_count = 1;
-  int code = avcodec_open2(codec.get(), encoder, nullptr);
-  require(code >= 0, ErrorCategory::unsupported,
-          "FFmpeg's PNG encoder does not start: " + ffmpeg::reason(code));
-  const auto frame = packed_rgb(picture.detach().to(at::kCPU).contiguous());
-  const auto packet = ffmpeg::make_packet();
-  code = avcodec_send_frame(codec.get(), frame.get());
-  if (code >= 0) code = avcodec_send_frame(codec.get(), nullptr);
-  if (code >= 0) code = avcodec_receive_packet(codec.get(), packet.get());
-  require(code >= 0, ErrorCategory::io_failure,
-          "FFmpeg cannot encode a PNG image: " + ffmpeg::reason(code));
-  return {reinterpret_cast<const char*>(packet->data), static_cast<std::size_t>(packet->size)};
+  // Before each row stands how it is filtered: 0, not at all.
+  const auto rows = picture.detach().to(at::kCPU).reshape({height, 3 * width});
+  const auto stream = deflated(at::constant_pad_nd(rows, {1, 0}).contiguous());
+  std::string png = "\x89PNG\r\n\x1A\n";
+  // 8 bits a channel, RGB, deflated, filtered by rows, not interlaced.
+  append_chunk(png, "IHDR",
+               four_bytes(static_cast<std::size_t>(width)) +
+                   four_bytes(static_cast<std::size_t>(height)) + std::string("\x08\x02\0\0\0", 5));
+  for (std::size_t begin = 0; begin < stream.size(); begin += kLongestChunk)
+    append_chunk(png, "IDAT", std::string_view(stream).substr(begin, kLongestChunk));
+  append_chunk(png, "IEND", {});
+  return png;
 }
 
 }  // namespace foresight::data

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "foresight/core/log.hpp"
@@ -112,6 +113,15 @@ ffmpeg::Codec open_video_decoder(const AVCodecParameters& stream, AVRational tim
     fail(ErrorCategory::bad_file, path,
          "decoder '" + name + "' does not open: " + ffmpeg::reason(code));
   return decoder;
+}
+
+bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b) {
+  return a.codec_id == b.codec_id && a.codec_tag == b.codec_tag && a.width == b.width &&
+         a.height == b.height && a.format == b.format && a.video_delay == b.video_delay &&
+         a.color_space == b.color_space && a.color_range == b.color_range &&
+         a.extradata_size == b.extradata_size &&
+         (a.extradata_size == 0 ||
+          std::memcmp(a.extradata, b.extradata, static_cast<std::size_t>(a.extradata_size)) == 0);
 }
 
 double VideoFile::rotation() const {

@@ -17,6 +17,9 @@ namespace foresight::data {
 ffmpeg::Codec open_video_decoder(const AVCodecParameters& stream, AVRational time_base,
                                  const std::string& path);
 
+/// Whether one decoder decodes both streams.
+bool encoded_alike(const AVCodecParameters& a, const AVCodecParameters& b);
+
 /// One decoded picture's state of health, see VideoFile::next_frame().
 struct Damaged {
   int64_t pts;

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "video_frames.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <exception>
-#include <iterator>
-#include <map>
 #include <mutex>
 #include <set>
-#include <unordered_map>
 
-#include "../parallel.hpp"
 #include "film_pool.hpp"
 #include "packet_decoder.hpp"
 
@@ -21,11 +16,16 @@ class VideoFrames final : public FrameSource {
  public:
   VideoFrames(std::vector<EpisodeClip> clips, FrameLookup lookup, const VideoReaderOptions& options,
               Unreadable unreadable)
-      : clips_(std::move(clips)), lookup_(std::move(lookup)), pool_(options), decoders_(options) {
+      : clips_(std::move(clips)),
+        lookup_(std::move(lookup)),
+        pool_(options, [this](const std::string& file, const FrameTable& table,
+                              int64_t end) { return shows_rows(file, table, end); }),
+        decoders_(options) {
     for (auto& clip : clips_)
       if (const auto file = clip.file.string(); !file.empty()) {
         pool_.add(file, std::move(clip.table));
       }
+    if (lookup_.shared) pool_.look_at_ends(lookup_.threads);
     find_size(unreadable);
   }
 
@@ -138,19 +138,43 @@ class VideoFrames final : public FrameSource {
     const auto [table, stamp] = pool_.known(file);
     if (table->packets.empty()) return false;
     const auto first = frame_of(*table, clip, 0), last = frame_of(*table, clip, length - 1);
-    const auto packet = [&](int64_t frame) -> const PacketPlace& {
-      const auto number = table->packet_of.at(static_cast<std::size_t>(frame));
-      return table->packets.at(static_cast<std::size_t>(number));
-    };
     for (int64_t frame = first; frame <= last; ++frame)
-      hash.add(static_cast<int64_t>(packet(frame).size));
+      hash.add(static_cast<int64_t>(packet_of(*table, frame).size));
     if (evidence == PictureEvidence::sizes) return true;
-    for (const auto frame : {first, first + (last - first) / 2, last})
-      if (!add_piece(hash, file, stamp, packet(frame).offset, packet(frame).size)) return false;
+    for (const auto frame : {first, first + (last - first) / 2, last}) {
+      const auto& packet = packet_of(*table, frame);
+      if (!add_piece(hash, file, stamp, packet.offset, packet.size)) return false;
+    }
     return true;
   } catch (const Error& problem) {
     if (!is_unreadable(problem) && problem.category() != ErrorCategory::non_finite) throw;
     return false;
+  }
+
+  static const PacketPlace& packet_of(const FrameTable& table, int64_t frame) {
+    const auto number = table.packet_of.at(static_cast<std::size_t>(frame));
+    return table.packets.at(static_cast<std::size_t>(number));
+  }
+
+  // Whether all rows of the episodes in a film have a frame, in a packet before byte `end`.
+  bool shows_rows(const std::string& file, const FrameTable& table, int64_t end) const {
+    if (table.packets.empty()) return false;
+    if (lookup_.times) read_times();  // what is wrong with them is not the film's fault
+    const std::filesystem::path film(file);
+    try {
+      for (const auto& clip : clips_)
+        for (int64_t row = 0; clip.file == film && row < clip.rows; ++row) {
+          const auto& packet = packet_of(table, frame_of(table, clip, row));
+          if (packet.offset + packet.size > end) return false;
+        }
+    } catch (const Error&) {  // no frame at the time of a row
+      return false;
+    }
+    return true;
+  }
+
+  void read_times() const {
+    std::call_once(times_read_, [this] { times_ = lookup_.times(); });
   }
 
   int64_t frame_of(const FrameTable& table, const EpisodeClip& clip, int64_t row) const {
@@ -163,7 +187,7 @@ class VideoFrames final : public FrameSource {
                   clip.file.string() + ": has " + std::to_string(available) + " frames, row " +
                       std::to_string(row) + " needs frame " + std::to_string(frame));
     }
-    std::call_once(times_read_, [this] { times_ = lookup_.times(); });
+    read_times();
     // In double: at 1000 s the steps of float32 are as large as the tolerance.
     const double time = clip.start + times_.at(static_cast<std::size_t>(clip.first_row + row));
     if (!std::isfinite(time))
@@ -198,69 +222,6 @@ std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, 
                                                 const VideoReaderOptions& options,
                                                 Unreadable unreadable) {
   return std::make_shared<VideoFrames>(std::move(clips), std::move(lookup), options, unreadable);
-}
-
-namespace {
-
-// Where none is left, the first tells why.
-void require_some_film(const Recording& recording, const std::vector<EpisodeClip>& clips) {
-  const bool any =
-      std::any_of(clips.begin(), clips.end(), [](const auto& clip) { return !clip.file.empty(); });
-  if (any || recording.unreadable.empty()) return;
-  throw Error(ErrorCategory::bad_file, recording.name +
-                                           ": none of its films can be read, the first: " +
-                                           recording.unreadable.begin()->second);
-}
-
-}  // namespace
-
-void require_files(Recording& recording, std::vector<EpisodeClip>& clips, Unreadable unreadable) {
-  std::map<std::filesystem::path, bool> there;
-  for (std::size_t e = 0; e < clips.size(); ++e) {
-    auto& file = clips[e].file;
-    if (!there.contains(file)) there[file] = std::filesystem::exists(file);
-    if (there[file]) continue;
-    const auto problem = file.string() + ": no such file, but " + recording.name + " refers to it";
-    require(unreadable == Unreadable::skip, ErrorCategory::not_found, problem);
-    recording.unreadable.emplace(static_cast<int64_t>(e), problem);
-    file.clear();
-  }
-  require_some_film(recording, clips);
-}
-
-void open_films(Recording& recording, std::vector<EpisodeClip>& clips,
-                const DatasetOptions& options,
-                const std::function<void(std::size_t, const VideoReader&)>& check) {
-  std::vector<std::string> problems(clips.size()), remarks(clips.size());
-  std::vector<double> rates(clips.size());
-  parallel_for(std::ssize(clips), options.threads, [&](int64_t episode) {
-    const auto e = static_cast<std::size_t>(episode);
-    if (clips[e].file.empty()) return;
-    try {
-      const VideoReader film(clips[e].file.string(), options.video);
-      check(e, film);
-      clips[e].table = film.table();
-      rates[e] = film.info().average_rate;
-      remarks[e] = uneven_frames(film);
-    } catch (const Error& problem) {
-      if (options.unreadable == Unreadable::fail || !is_unreadable(problem)) throw;
-      problems[e] = problem.what();
-    }
-  });
-  for (std::size_t e = 0; e < clips.size(); ++e) {
-    if (!problems[e].empty()) {
-      recording.unreadable.emplace(static_cast<int64_t>(e), problems[e]);
-      clips[e].file.clear();
-    }
-    if (!remarks[e].empty()) recording.remarks.push_back(remarks[e]);
-    if (recording.fps <= 0) recording.fps = rates[e];
-  }
-  require_some_film(recording, clips);
-}
-
-std::string uneven_frames(const VideoReader& film) {
-  if (film.info().constant_rate) return {};
-  return film.path() + ": frames are not equally spaced in time; rows are matched by frame number";
 }
 
 }  // namespace foresight::data

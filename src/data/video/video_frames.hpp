@@ -19,6 +19,7 @@ struct EpisodeClip {
   std::filesystem::path file;        ///< empty: its frames cannot be read, and nobody asks for them
   double start = 0;                  ///< presentation time of row 0, seconds; used with times only
   int64_t first_row = 0;             ///< of the episode in the recording; used with times only
+  int64_t rows = 0;                  ///< of the episode; used with shared films only
   int64_t stride = 1;                ///< frames a row; used without times only
   std::vector<int64_t> frames = {};  ///< of each row, instead of stride; used without times only
   std::shared_ptr<const FrameTable> table = {};  ///< if the file has been opened with these options
@@ -34,10 +35,12 @@ struct FrameLookup {
   std::function<std::vector<double>()> times = {};
   double tolerance_s = 1e-4;  ///< furthest that a frame may lie from its row's time
   bool shared = false;        ///< films hold several episodes, or may take up another one
+  int64_t threads = 0;        ///< that look at shared films to know them again; 0: one per core
 };
 
 /// Opens nothing but the first file, whose size of picture all must have; with Unreadable::skip the
-/// first that opens. Throws what VideoReader throws.
+/// first that opens. Looks at how shared films begin and end, so that they may grow before they are
+/// read. Throws what VideoReader throws.
 std::shared_ptr<const FrameSource> video_frames(std::vector<EpisodeClip> clips, FrameLookup lookup,
                                                 const VideoReaderOptions& options,
                                                 Unreadable unreadable = Unreadable::fail);

@@ -13,23 +13,11 @@
 namespace foresight::data {
 namespace {
 
-constexpr int64_t kMaxSide = 16384;
 // Decoding on over a key frame costs less than a seek (flush, refilling the reorder buffer) for
 // about this many frames.
 constexpr int64_t kReadOnFrames = 4;
 
 }  // namespace
-
-std::vector<std::string> VideoReaderOptions::validate() const {
-  Rules rules("VideoReaderOptions");
-  rules.check(height >= 0 && height <= kMaxSide, "height", static_cast<double>(height),
-              "must be 0 (the file's) or 1..16384");
-  rules.check(width >= 0 && width <= kMaxSide, "width", static_cast<double>(width),
-              "must be 0 (the file's) or 1..16384");
-  rules.check((height == 0) == (width == 0), "width", static_cast<double>(width),
-              "must be given together with height = " + std::to_string(height));
-  return rules.problems();
-}
 
 struct VideoReader::Impl {
   Impl(const std::string& path, const VideoReaderOptions& chosen) : options(chosen), file(path) {}
@@ -61,7 +49,8 @@ void VideoReader::Impl::build_table() {
   if (!scanned) scanned = file.scan_frames(options.damage);
   if (scanned->pts.empty())
     throw Error(ErrorCategory::bad_file, file.path() + ": holds no video frame that decodes");
-  scanned->order_by_time(file.stream().time_base);
+  const AVRational ticks = file.stream().time_base;
+  scanned->order_by_time({ticks.num, ticks.den});
   table = std::make_shared<const FrameTable>(std::move(*scanned));
 }
 

@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -12,6 +11,7 @@
 #include "../../io/descriptor.hpp"
 #include "../../io/temporary.hpp"
 #include "ffmpeg.hpp"
+#include "film_encoder.hpp"
 
 namespace foresight::data {
 namespace {
@@ -68,15 +68,11 @@ void quieten_encoders() {
 
 bool has_video_encoder(const std::string& encoder) { return !find_encoders(encoder).empty(); }
 
-std::vector<std::string> VideoWriterOptions::validate() const {
-  Rules rules("VideoWriterOptions");
-  rules.check(std::isfinite(fps) && fps >= 0.001 && fps <= 1000, "fps", fps, "must be 0.001..1000");
-  rules.check(crf >= 0 && crf <= 63, "crf", static_cast<double>(crf), "must be 0..63");
-  rules.check(key_interval >= 1 && key_interval <= 100000, "key_interval",
-              static_cast<double>(key_interval), "must be 1..100000");
-  rules.check(!encoder.empty(), "encoder", encoder,
-              "must name an encoder, e.g. h264, av1, libx264");
-  return rules.problems();
+void require_video_encoder(const std::filesystem::path& path, const std::string& encoder) {
+  require(has_video_encoder(encoder), ErrorCategory::unsupported,
+          path.string() + ": this FFmpeg has no encoder '" + encoder +
+              "' for H.264, AV1 or HEVC; install a build with libx264 (Debian/Ubuntu: "
+              "libavcodec-extra or ffmpeg) or set VideoWriterOptions.encoder");
 }
 
 struct VideoWriter::Impl {
@@ -263,11 +259,7 @@ VideoWriter::VideoWriter(std::filesystem::path path, const VideoWriterOptions& o
   impl_ = std::make_unique<Impl>();
   impl_->path = std::move(path);
   impl_->options = options;
-  if (!has_video_encoder(options.encoder))
-    impl_->fail(ErrorCategory::unsupported,
-                "this FFmpeg has no encoder '" + options.encoder +
-                    "' for H.264, AV1 or HEVC; install a build with libx264 (Debian/Ubuntu: "
-                    "libavcodec-extra or ffmpeg) or set VideoWriterOptions.encoder");
+  require_video_encoder(impl_->path, options.encoder);
   const auto folder =
       impl_->path.has_parent_path() ? impl_->path.parent_path() : std::filesystem::path(".");
   if (!std::filesystem::is_directory(folder))

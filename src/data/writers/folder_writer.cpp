@@ -9,8 +9,10 @@
 
 #include "../formats/episode_files.hpp"
 #include "../formats/irregular_steps.hpp"
+#include "../formats/number_types.hpp"
 #include "../formats/recorded_notes.hpp"
 #include "../formats/recorded_splits.hpp"
+#include "../video/film_encoder.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/data/csv.hpp"
@@ -90,17 +92,16 @@ FolderWriter::FolderWriter(fs::path folder, const RecordingOptions& options)
   require(problems.empty(), ErrorCategory::invalid_option,
           problems.empty() ? std::string() : problems.front());
   require_valid(options_);
+  types_ = table_types(recording_.features);
   start();
 }
 
 FolderWriter::~FolderWriter() = default;
 
 void FolderWriter::start() {
-  require(has_video_encoder(options_.video.encoder), ErrorCategory::unsupported,
-          folder_.string() + ": this FFmpeg has no encoder '" + options_.video.encoder + "'");
+  require_video_encoder(folder_, options_.video.encoder);
   for (const auto* names : {&options_.actions, &options_.states, &options_.others})
     columns_.insert(columns_.end(), names->begin(), names->end());
-  types_ = table_types(recording_.features);
   std::error_code code;
   fs::create_directories(folder_, code);
   require(!code, ErrorCategory::io_failure,
@@ -156,9 +157,9 @@ void FolderWriter::continue_folder() {
       settings.contains("shapes") || !shapes.empty())
     same("shapes", shapes);
   if (settings.contains("types"))
-    same("types", types_);
+    same("types", types_.emplace(table_types(recording_.features)));
   else
-    types_.clear();  // those of the episodes that are there are not known
+    types_.reset();  // those of the episodes that are there are not known
   if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
@@ -224,11 +225,16 @@ void FolderWriter::append(const Tensor& frame, const Tensor& values) {
   check_shape("values", values, {static_cast<int64_t>(columns_.size())}, "[columns]");
   require(values.is_floating_point(), ErrorCategory::invalid_argument,
           "values: expected floating point numbers");
+  const auto type = values.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   RecordedRow row{.frames = {{recording_.cameras.front(), frame}}, .values = {}};
   int64_t place = 0;
   for (auto& feature : recording_.features) {
     const auto width = static_cast<int64_t>(feature.columns.size());
-    feature.type = values.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    require(!types_ || feature.type == type, ErrorCategory::invalid_argument,
+            folder_.string() + ": dataset.json tells that '" + feature.name + "' is " +
+                number_type_name(feature.type) + ", but the values to be added are " +
+                number_type_name(type));
+    feature.type = type;
     row.values[feature.name] = values.narrow(0, place, width);
     place += width;
   }
@@ -355,7 +361,7 @@ void FolderWriter::write_settings(int64_t episodes, const nlohmann::json& splits
   settings["last_action"] = options_.last_action == LastAction::artefact ? "artefact" : "applied";
   if (const auto shapes = table_shapes(recording_.features); !shapes.empty())
     settings["shapes"] = shapes;
-  if (!types_.empty()) settings["types"] = types_;
+  if (types_) settings["types"] = *types_;
   if (!splits.empty()) settings["splits"] = splits;
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;

@@ -7,6 +7,7 @@
 #include "../formats/lerobot_layout.hpp"
 #include "../tables/parquet_file.hpp"
 #include "../tables/parquet_writer.hpp"
+#include "../video/film_encoder.hpp"
 #include "episode_rows.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/data/png.hpp"
@@ -275,9 +276,7 @@ LeRobotWriter::LeRobotWriter(const fs::path &folder, const RecordingOptions &opt
   require(problems.empty(), ErrorCategory::invalid_option,
           problems.empty() ? std::string() : problems.front());
   require(has_parquet(), ErrorCategory::unsupported, folder.string() + ": " + kNoParquet);
-  require(options.storage == FrameStorage::pictures || has_video_encoder(options.video.encoder),
-          ErrorCategory::unsupported,
-          folder.string() + ": this FFmpeg has no encoder '" + options.video.encoder + "'");
+  if (options.storage == FrameStorage::video) require_video_encoder(folder, options.video.encoder);
   std::error_code code;
   fs::create_directories(folder, code);
   require(!code, ErrorCategory::io_failure,
