@@ -42,14 +42,16 @@ if(FORESIGHT_WITH_DATA)
   if(FORESIGHT_WITH_FFMPEG)
     pkg_check_modules(FORESIGHT_FFMPEG IMPORTED_TARGET GLOBAL
                       libavformat>=58 libavcodec>=58 libavutil>=56 libswscale>=5)
+    set(_importance WARNING)  # most of what is recorded is film
   else()
     set(FORESIGHT_FFMPEG_FOUND OFF)
+    set(_importance STATUS)
   endif()
   if(FORESIGHT_FFMPEG_FOUND)
     list(APPEND FORESIGHT_DATA_LIBRARIES PkgConfig::FORESIGHT_FFMPEG)
   else()
-    message(STATUS "foresight: no FFmpeg (libavformat-dev libavcodec-dev libavutil-dev libswscale-dev): films and PNG "
-                   "pictures will not open, films will not be written, pictures keep the size that they are stored at")
+    message(${_importance} "foresight: no FFmpeg (libavformat-dev libavcodec-dev libavutil-dev libswscale-dev): films "
+      "and PNG pictures will not open, films will not be written, pictures keep the size that they are stored at")
   endif()
   if(FORESIGHT_WITH_HDF5)
     pkg_check_modules(FORESIGHT_HDF5 IMPORTED_TARGET GLOBAL hdf5>=1.10)
