@@ -135,7 +135,7 @@ TEST_CASE("a folder of float32 alone tells so, and goes on with nothing else") {
   CHECK(fails_with(
       ErrorCategory::invalid_argument,
       [&] { writer.append(frame, at::full({1}, 0.5, at::kDouble)); },
-      "dataset.json tells that 'action' is float32", "float64"));
+      "'action' is recorded as float32", "float64"));
   writer.append(frame, at::full({1}, 0.5, at::kFloat));
   CHECK(writer.finish_episode() == 2);
   CHECK(open_dataset(path)->column_type("push") == at::kFloat);

@@ -5,8 +5,11 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
+#include "../../src/data/file_stamp.hpp"
+#include "../../src/data/video/coded_bytes.hpp"
 #include "../../src/data/video/ffmpeg.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
@@ -252,6 +255,27 @@ TEST_CASE("a film that changed before it was first read is refused with other ti
   fs::copy_file(growing.other, growing.film, fs::copy_options::overwrite_existing);
   REQUIRE(fs::file_size(growing.film) < bytes);
   CHECK(refused(*shortened));
+}
+
+TEST_CASE("a film that grew before it was first read is refused where it had ended otherwise") {
+  const Growing growing;
+  if (!growing.data) return;
+  const auto then = coded_bytes(growing.film, file_stamp(growing.film));
+  REQUIRE(then.has_value());
+  REQUIRE(then->count > 8192);  // so that its end is not a part of its beginning
+  const auto fresh = growing.opened();
+  growing.grow();
+  const auto now = coded_bytes(growing.film, file_stamp(growing.film));
+  REQUIRE(now.has_value());
+  REQUIRE(now->count > then->count);
+  {
+    std::fstream film(growing.film, std::ios::binary | std::ios::in | std::ios::out);
+    film.seekp(now->offset + then->count - 100);
+    film.write("other", 5);
+  }
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { fresh->read_frames(6, {0}); },
+      growing.film.string() + ": has changed since the data set was opened"));
 }
 
 }  // namespace foresight::data::growing_films_test

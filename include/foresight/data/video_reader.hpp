@@ -111,7 +111,7 @@ class FORESIGHT_API VideoReader {
   /// Opens `path` (mp4, mkv, webm, avi, mpeg-ts, ...) and builds the frame table.
   /// Throws Error(not_found) if there is no such file, Error(bad_file) if it is empty, cut, damaged
   /// (Damage::fail), not a video, or holds no video frame, Error(unsupported) if this FFmpeg has no
-  /// decoder for it.
+  /// decoder for it, or this build no FFmpeg.
   explicit VideoReader(const std::string& path, const VideoReaderOptions& options = {});
   /// Opens a file whose table of frames is known from another reader of it, with the same options:
   /// saves making it, for which many containers are read whole.

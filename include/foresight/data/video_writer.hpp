@@ -47,9 +47,9 @@ struct FORESIGHT_API VideoWriterOptions {
 /// behind.
 class FORESIGHT_API VideoWriter {
  public:
-  /// Throws Error(unsupported) if this FFmpeg lacks the encoder, Error(io_failure) if the folder
-  /// cannot be written, Error(invalid_option) for options out of range. Nothing is opened before
-  /// the first frame, whose size is the film's.
+  /// Throws Error(unsupported) if this FFmpeg lacks the encoder or this build FFmpeg,
+  /// Error(io_failure) if the folder cannot be written, Error(invalid_option) for options out of
+  /// range. Nothing is opened before the first frame, whose size is the film's.
   explicit VideoWriter(std::filesystem::path path, const VideoWriterOptions& options = {});
   ~VideoWriter();
   VideoWriter(VideoWriter&&) noexcept;
@@ -71,7 +71,7 @@ class FORESIGHT_API VideoWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Whether this FFmpeg has an encoder that VideoWriterOptions.encoder may name.
+/// Whether there is FFmpeg and it has an encoder that VideoWriterOptions.encoder may name.
 FORESIGHT_API bool has_video_encoder(const std::string& encoder = "h264");
 
 }  // namespace foresight::data

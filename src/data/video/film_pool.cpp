@@ -138,10 +138,12 @@ void FilmPool::accept_growth(const std::string& file) {
   const bool same = now && (then.table ? begins_as(*now->reader->table(), *then.table)
                                        : goes_on(file, now->stamp, *now->reader->table()));
   if (!same) {
-    refused_[file] = file_stamp(file);
+    if (now && file_stamp(file) != now->stamp) return;  // changed again: the callers look again
+    refused_[file] = now ? now->stamp : file_stamp(file);
     return require_unchanged(file, then.stamp);
   }
-  if (now->stamp.bytes > then.stamp.bytes)
+  if (then.table ? now->reader->num_frames() > std::ssize(then.table->pts)
+                 : now->stamp.bytes > then.stamp.bytes)
     log(LogLevel::info, file + ": has more frames by now, those that it had are read");
   const std::lock_guard lock(mutex_);
   idle_.remove_if([&](const auto& reader) { return reader->path() == file; });

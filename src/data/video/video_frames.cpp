@@ -85,6 +85,7 @@ class VideoFrames final : public FrameSource {
     for (auto& clip : clips_) {
       if (!looked_at.insert(clip.file).second) continue;
       try {
+        pool_.known(clip.file.string());  // which may have grown since its state was noted
         auto reader = pool_.take(clip.file.string());
         size_ = {reader->info().height, reader->info().width};
         size_of_ = clip.file.string();
@@ -162,11 +163,13 @@ class VideoFrames final : public FrameSource {
     if (lookup_.times) read_times();  // what is wrong with them is not the film's fault
     const std::filesystem::path film(file);
     try {
-      for (const auto& clip : clips_)
-        for (int64_t row = 0; clip.file == film && row < clip.rows; ++row) {
+      for (const auto& clip : clips_) {
+        if (clip.file != film) continue;
+        for (int64_t row = 0; row < clip.rows; ++row) {
           const auto& packet = packet_of(table, frame_of(table, clip, row));
           if (packet.offset + packet.size > end) return false;
         }
+      }
     } catch (const Error&) {  // no frame at the time of a row
       return false;
     }

@@ -231,7 +231,7 @@ void FolderWriter::append(const Tensor& frame, const Tensor& values) {
   for (auto& feature : recording_.features) {
     const auto width = static_cast<int64_t>(feature.columns.size());
     require(!types_ || feature.type == type, ErrorCategory::invalid_argument,
-            folder_.string() + ": dataset.json tells that '" + feature.name + "' is " +
+            folder_.string() + ": '" + feature.name + "' is recorded as " +
                 number_type_name(feature.type) + ", but the values to be added are " +
                 number_type_name(type));
     feature.type = type;
