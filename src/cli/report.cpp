@@ -40,17 +40,16 @@ std::string recorded_environment(const data::Dataset& dataset) {
   return told == notes.end() ? std::string() : told->second;
 }
 
-// Where the film is made: in the environment that was asked for, else in that of the recordings.
-// Null where it cannot be, and why not.
-std::unique_ptr<envs::Env> film_environment(const ReportFlags& flags, const data::Dataset& dataset,
-                                            std::string& why_not) {
+// Where an episode is planned: in the environment that was asked for, else in that of the
+// recordings. Null where it cannot be, and why not.
+std::unique_ptr<envs::Env> planning_environment(const ReportFlags& flags,
+                                                const data::Dataset& dataset,
+                                                std::string& why_not) {
   const auto name = flags.env.empty() ? recorded_environment(dataset) : flags.env;
   const auto known = envs::env_names();
   const auto states = std::ssize(dataset.state_columns()),
              actions = std::ssize(dataset.action_columns());
-  if (!data::has_video_encoder())
-    why_not = "this build writes no films: it has no FFmpeg, or that has no H.264 encoder";
-  else if (states == 0)
+  if (states == 0)
     why_not = "the recordings name no states to start the environment from";
   else if (name.empty())
     why_not = "the recordings do not say which environment they are of; --env does";
@@ -90,15 +89,20 @@ std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
   const auto lost = unreadable_episodes(*frames, unreadable);
   describe_left_out(report, lost, *dataset);
   std::string why_not;
-  const auto env = film_environment(flags, *dataset, why_not);
+  const auto env = planning_environment(flags, *dataset, why_not);
   const auto episodes = without(split_of(agent.config(), *dataset), lost);
   const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
   const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
   add_world_model(report, agent, frames, episodes, measures);
-  if (env && measures.probe)
-    add_planned_episode(report, agent, *measures.probe, frames, lost, *env, run / "episode.mp4");
-  else if (env)
+  if (env && measures.probe) {
+    const bool films = data::has_video_encoder();
+    add_planned_episode(report, agent, *measures.probe, frames, lost, *env,
+                        films ? run / "episode.mp4" : fs::path());
+    if (!films)
+      why_not = "this build writes no films: it has no FFmpeg, or that has no H.264 encoder";
+  } else if (env) {
     why_not = "no episode is left to fit the probe on that finds states in latents";
+  }
   return why_not;
 }
 
@@ -130,7 +134,7 @@ void report_command(const ReportFlags& flags) {
   }
   report.commands.push_back("foresight report --run " + shell_word(flags.run));
   if (bundle) {
-    report.further = what_else(report, flags.run, bundle->config);
+    report.further = what_else(report, flags.run, data_path, bundle->config);
     if (measured || evaluation.is_object()) report.mark = measured_mark(run, *bundle);
   }
   viz::write_run_report(report, run / "report.html");
@@ -172,8 +176,8 @@ void add_report(CLI::App& app) {
   environments.emplace_back(kNoEnvironment);
   command
       ->add_option("--env", flags->env,
-                   "environment of the film; none: no film (default: the one that the recordings "
-                   "say they are of)")
+                   "environment of the planned episode and its film; none: neither (default: the "
+                   "one that the recordings say they are of)")
       ->check(CLI::IsMember(environments));
   flags->machine.add(*command);
   command->callback([flags] { report_command(*flags); });

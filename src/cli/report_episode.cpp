@@ -133,7 +133,9 @@ void add_planned_episode(viz::RunReport& report, const Agent& given, const eval:
   }
   const auto steps = static_cast<int64_t>(pictures.size());
   report.headline.push_back(
-      {"film: steps to the goal", reached ? std::to_string(steps) : "not reached"});
+      {film_path.empty() ? "planned episode: steps to the goal" : "film: steps to the goal",
+       reached ? std::to_string(steps) : "not reached"});
+  if (film_path.empty()) return;
   viz::write_episode_film(
       {.frames = at::stack(pictures),
        .goal = goal_frame[0],

@@ -38,15 +38,17 @@ viz::RunReport training_report(const std::string& folder, const nlohmann::json& 
 /// more training is not what it shows.
 std::string measured_mark(const std::filesystem::path& run, const io::Bundle& bundle);
 
-/// What a later page can show that `report` does not, and what measures it; empty: nothing.
+/// What a later page can show that `report` does not, and what measures it; empty: nothing. `data`:
+/// where the run's recordings are.
 std::string what_else(const viz::RunReport& report, const std::string& folder,
-                      const io::BundleConfig& bundle);
+                      const std::string& data, const io::BundleConfig& bundle);
 
 /// Whether `foresight report` can measure a model: one that imagines and sees pictures alone.
 bool can_be_measured(const io::BundleConfig& bundle);
 
 /// report.html of that in the run folder, at the end of a training, unless a page of measures of
-/// just this bundle is there (measured_mark()). What fails is a warning; whether there is a page.
+/// just this bundle is there (measured_mark()), or one of which this version does not know what it
+/// shows, which is told. What fails is a warning; whether there is a page.
 bool write_training_report(const std::string& folder, at::Device device,
                            const train::LearnResult& result);
 
@@ -73,7 +75,8 @@ void add_world_model(viz::RunReport& report, const Agent& agent,
                      const WorldModelMeasures& measures);
 
 /// Plans one recorded problem in `env`, of no episode that is `unreadable`: frames with what the
-/// planner imagined, placed by `probe`, the cost terms of the first plan, and a film at `film`.
+/// planner imagined, placed by `probe`, the cost terms of the first plan, and a film at `film`;
+/// empty: no film.
 void add_planned_episode(viz::RunReport& report, const Agent& agent, const eval::LinearProbe& probe,
                          std::shared_ptr<const data::FrameCache> frames,
                          const std::map<int64_t, std::string>& unreadable, envs::Env& env,

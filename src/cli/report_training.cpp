@@ -11,6 +11,7 @@
 #include "command_lines.hpp"
 #include "foresight/control/incident.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/envs/registry.hpp"
 #include "foresight/io/checksum.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
@@ -66,7 +67,33 @@ void add_learned_on(viz::RunReport& report, const fs::path& file) {
   }
 }
 
-constexpr const char* kMarkOfTraining = "training alone";  // of a page; see measured_mark()
+// Of a page; see measured_mark().
+constexpr const char* kMarkOfTraining = "training alone";
+constexpr const char* kMarkOfMeasures = "measured: ";
+
+// Whether a page that is not of the run as it stands makes room for that of a training. Those of
+// a training that have no mark yet are known by these words.
+bool is_replaceable(const std::string& page) {
+  const auto says = [&](const char* words) { return page.find(words) != std::string::npos; };
+  return viz::has_mark(page, kMarkOfTraining) || viz::has_mark_beginning(page, kMarkOfMeasures) ||
+         says("Written at the end of the training") || says("Training has not finished");
+}
+
+// Whether a page that is there is kept. One that may show measures, of which it does not say, is
+// not lost to a training without them.
+bool keeps_page(const std::string& folder, const fs::path& path,
+                const std::optional<io::Bundle>& bundle) {
+  if (!fs::exists(path)) return false;
+  const auto page = io::read_text(path, std::size_t{1} << 30);
+  // Measured of just this: a run that had finished ended anew.
+  if (bundle && viz::has_mark(page, measured_mark(folder, *bundle))) return true;
+  if (is_replaceable(page)) return false;
+  log(LogLevel::warning,
+      fmt::format("{} is of an earlier version and is kept; `foresight report --run {}` makes it "
+                  "anew",
+                  path.string(), shell_word(folder)));
+  return true;
+}
 
 std::vector<train::MetricsRow> metrics_of(const fs::path& run) {
   const auto file = run / "metrics.jsonl";
@@ -86,6 +113,45 @@ void describe_unfinished(viz::RunReport& report, const nlohmann::json& config,
     if (config.contains(count)) report.data_set.push_back({count, config[count].dump()});
 }
 
+// The environment, as it is made by default, that draws what a model sees and takes the actions
+// that it gives; empty: none.
+std::string fitting_environment(const io::BundleConfig& bundle) {
+  const auto& seen = bundle.observation;
+  if (seen.empty() || seen.front().name != kPixels) return {};
+  for (const auto& name : envs::env_names()) {
+    const auto env = envs::make_env(name);
+    const auto planes = env->spec().picture_planes, size = env->spec().native_size;
+    const auto drawn = planes > 0 ? std::vector<int64_t>{planes, size, size}
+                                  : std::vector<int64_t>{kAny, kAny, 3};
+    if (env->spec().action.dim == bundle.action.dim && seen.front().shape == drawn) return name;
+  }
+  return {};
+}
+
+// Whether `foresight eval` has left success in the run folder.
+bool has_success(const fs::path& run) {
+  const auto file = run / "eval.json";
+  try {
+    return fs::exists(file) && !io::read_json(file).at("protocols").empty();
+  } catch (const std::exception&) {
+    return false;  // a damaged one is measured again
+  }
+}
+
+// Success that a later page can show; empty: none.
+std::string success_to_show(const std::string& folder, const std::string& data,
+                            const io::BundleConfig& bundle, const std::string& environment) {
+  if (has_success(folder)) return "success and timings, which eval.json there holds";
+  if (environment.empty()) return {};
+  auto line = "foresight eval --bundle " + shell_word((fs::path(folder) / "bundle").string());
+  const bool told = bundle.observation.size() > 1;  // its columns, by recordings alone
+  if (told) line += " --data " + shell_word(data);
+  return fmt::format(
+      "success and timings (with --trade-off trade-offs, too), as `{} --env {}` measures in that "
+      "environment{}",
+      line, environment, told ? ", where the recordings are of it" : "");
+}
+
 }  // namespace
 
 std::optional<io::Bundle> finished_bundle(const fs::path& run) {
@@ -95,26 +161,27 @@ std::optional<io::Bundle> finished_bundle(const fs::path& run) {
 
 std::string measured_mark(const fs::path& run, const io::Bundle& bundle) {
   const auto metrics = metrics_of(run);
-  return fmt::format("measured: bundle {}, step {}",
+  return fmt::format("{}bundle {}, step {}", kMarkOfMeasures,
                      io::told_checksum(bundle.tensors).value_or("without checksum"),
                      metrics.empty() ? 0 : metrics.back().step);
 }
 
 std::string what_else(const viz::RunReport& report, const std::string& folder,
-                      const io::BundleConfig& bundle) {
-  const auto in_run = [&](const char* name) {
-    return shell_word((fs::path(folder) / name).string());
-  };
+                      const std::string& data, const io::BundleConfig& bundle) {
   const bool measurable = can_be_measured(bundle);
+  const auto environment = fitting_environment(bundle);
   std::vector<std::string> parts;
   if (measurable && report.collapse.spectrum.empty())
-    parts.push_back("latent space, linear probes, collapse, imagination and plans, as it measures");
-  if (models::is_world_model(bundle.family) && report.success.rows.empty())
     parts.push_back(
-        "success and timings (with --trade-off trade-offs, too), as `foresight eval --bundle " +
-        in_run("bundle") + "` measures in an environment");
+        "latent space, linear probes of recorded states, collapse and imagination, as it measures");
+  if (measurable && report.frames.empty() && !environment.empty())
+    parts.push_back("plans, where the recordings are of a built-in environment (or --env)");
+  if (models::is_world_model(bundle.family) && report.success.rows.empty())
+    if (auto success = success_to_show(folder, data, bundle, environment); !success.empty())
+      parts.push_back(std::move(success));
   if (measurable && report.incidents.rows.empty())
-    parts.push_back("incidents, as a safety monitor logs in " + in_run(kIncidentFile));
+    parts.push_back("incidents, as a safety monitor logs in " +
+                    shell_word((fs::path(folder) / kIncidentFile).string()));
   if (parts.empty()) return {};
   return fmt::format("`foresight report --run {}` can also show {}.", shell_word(folder),
                      fmt::join(parts, "; "));
@@ -151,12 +218,10 @@ bool write_training_report(const std::string& folder, at::Device device,
   const auto path = fs::path(folder) / "report.html";
   try {
     const auto bundle = finished_bundle(folder);
-    if (bundle && fs::exists(path) &&
-        viz::has_mark(io::read_text(path, std::size_t{1} << 30), measured_mark(folder, *bundle)))
-      return true;  // measured of just this: a run that had finished ended anew
+    if (keeps_page(folder, path, bundle)) return true;
     const auto config = io::read_json(fs::path(folder) / "config.json");
-    auto report =
-        training_report(folder, config, config.value("data", std::string()), bundle, device);
+    const auto data = config.value("data", std::string());
+    auto report = training_report(folder, config, data, bundle, device);
     const bool finished = result.outcome == train::Outcome::finished;
     if (!finished)
       report.headline = {{"state",
@@ -169,7 +234,7 @@ bool write_training_report(const std::string& folder, at::Device device,
           finished ? "at the end of the training" : "when the training stopped", measure,
           can_be_measured(bundle->config) ? " with what is measured of the model" : "");
       report.commands.push_back(measure);
-      report.further = what_else(report, folder, bundle->config);
+      report.further = what_else(report, folder, data, bundle->config);
     }
     viz::write_run_report(report, path);
     return true;

@@ -84,9 +84,11 @@ std::string markup(const std::vector<Figure>& figures) {
   return out;
 }
 
-std::string mark_markup(const std::string& text) {
-  return fmt::format("<meta name=\"foresight\" content=\"{}\"/>\n", escape(text));
+std::string mark_beginning(const std::string& text) {
+  return "<meta name=\"foresight\" content=\"" + escape(text);
 }
+
+std::string mark_markup(const std::string& text) { return mark_beginning(text) + "\"/>\n"; }
 
 }  // namespace
 
@@ -205,6 +207,10 @@ void Report::write(const std::filesystem::path& path) const { io::write_text(pat
 
 bool has_mark(const std::string& html, const std::string& text) {
   return html.find(mark_markup(text)) != std::string::npos;  // other text has no tags: escape()
+}
+
+bool has_mark_beginning(const std::string& html, const std::string& text) {
+  return html.find(mark_beginning(text)) != std::string::npos;
 }
 
 }  // namespace foresight::viz

@@ -8,8 +8,12 @@
 
 #include "catch.hpp"
 #include "foresight/data/folder_writer.hpp"
+#include "foresight/data/video_writer.hpp"
+#include "foresight/envs/registry.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/models/eb_jepa_bundle.hpp"
+#include "report_parts.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
 
@@ -179,7 +183,8 @@ TEST_CASE("a page of measures is kept while the run is what it shows, and no lon
   CHECK_FALSE(measured());
   done("report --run " + run);
   CHECK(measured());
-  CHECK_THAT(shown(page()), Catch::Contains("can also show success and timings"));
+  CHECK_THAT(shown(page()), Catch::Contains("can also show plans, where the recordings") &&
+                                Catch::Contains("; success and timings"));
   write_anew();  // has nothing to train
   CHECK(measured());
 
@@ -202,6 +207,108 @@ TEST_CASE("a page of measures is kept while the run is what it shows, and no lon
   io::write_text(folder / "run" / "metrics.jsonl", metrics);
   write_anew();
   CHECK_FALSE(measured());
+}
+
+TEST_CASE("a page without a mark is replaced where it is a training's, else kept and told of") {
+  const TemporaryFolder folder;
+  record_own_world(folder / "data", 2);
+  const auto run = (folder / "run").string();
+  const auto train = "train --data " + (folder / "data").string() + kBrief + " --out " + run;
+  done(train);
+  const auto path = folder / "run" / "report.html";
+  const std::string measures = "<html>effective rank</html>";
+  io::write_text(path, measures);
+  CHECK_THAT(done(train + " --resume"),
+             Catch::Contains("report.html is of an earlier version and is kept; `foresight report "
+                             "--run " +
+                             run + "` makes it anew"));
+  CHECK(io::read_text(path) == measures);
+  for (const auto* words : {"Written at the end of the training", "Training has not finished"}) {
+    io::write_text(path, measures + words);
+    CHECK_THAT(done(train + " --resume"), !Catch::Contains("earlier version"));
+    CHECK_THAT(io::read_text(path), Catch::Contains("can also show"));
+  }
+}
+
+TEST_CASE("a page promises what the run can keep alone") {
+  const TemporaryFolder folder;
+  const auto run = folder.path().string();
+  const auto further = [&](const io::BundleConfig& bundle) {
+    return cli::what_else({}, run, "my data", bundle);
+  };
+  io::BundleConfig pictures;
+  pictures.family = "jepa";
+  pictures.observation = {{std::string(kPixels), {kAny, kAny, 3}, at::kByte}};
+  pictures.action.dim = 2;
+  CHECK_THAT(further(pictures),
+             Catch::Contains("collapse and imagination, as it measures; plans, where the "
+                             "recordings are of a built-in environment (or --env); success") &&
+                 Catch::Contains("`foresight eval --bundle " + run + "/bundle --env two_room`"));
+  viz::RunReport without_plans;  // as of `report --env none`
+  without_plans.collapse.spectrum = {1.0};
+  CHECK_THAT(cli::what_else(without_plans, run, "my data", pictures),
+             Catch::Contains("can also show plans, where") && !Catch::Contains("latent space"));
+  pictures.action.dim = 3;  // no built-in environment takes them
+  CHECK_THAT(further(pictures), Catch::Contains("latent space") && !Catch::Contains("success") &&
+                                    !Catch::Contains("plans"));
+
+  const auto rooms =
+      models::eb_jepa_bundle_config(models::EbJepa(models::EbJepaOptions::small(), 3));
+  CHECK_THAT(further(rooms), Catch::Contains("`foresight eval --bundle " + run +
+                                             "/bundle --env eb_two_rooms` measures") &&
+                                 !Catch::Contains("plans"));
+  auto proprio = pictures;
+  proprio.family = "dino_wm";
+  proprio.action.dim = 2;
+  proprio.observation.push_back({std::string(kProprio), {2}, at::kFloat});
+  CHECK_THAT(further(proprio), Catch::Contains("/bundle --data 'my data' --env two_room`"));
+  auto arm = proprio;
+  arm.family = "vjepa2_ac";
+  arm.action.dim = 7;
+  CHECK(further(arm).empty());
+
+  // What an evaluation has measured already, of a model without an environment too.
+  io::write_json(folder / "eval.json", {{"protocols", {{{"planner", {}}}}}});
+  for (const auto& bundle : {rooms, arm})
+    CHECK_THAT(further(bundle), Catch::Contains("can also show success and timings, which "
+                                                "eval.json there holds") &&
+                                    !Catch::Contains("foresight eval"));
+  io::write_json(folder / "eval.json", {{"protocols", nlohmann::json::array()}});  // --env none
+  CHECK_THAT(further(rooms), Catch::Contains("foresight eval"));
+}
+
+TEST_CASE("an episode is planned and shown where no film can be written, too") {
+  const TemporaryFolder folder;
+  const auto data = (folder / "data").string(), run = (folder / "run").string();
+  done("record --env two_room --episodes 8 --seed 3 --out " + data);
+  done("train --data " + data + " --out " + run + kBrief);
+  at::NoGradGuard no_grad;
+  auto agent = Agent::load(folder / "run" / "bundle");
+  agent.options.sampling.samples = 16;
+  agent.options.sampling.elites = 4;
+  agent.options.sampling.iterations = 2;
+  const eval::LinearProbe probe{at::zeros({agent.model().spec().channels, 2}, at::kDouble),
+                                at::zeros({2}, at::kDouble),
+                                {"x", "y"}};
+  const auto env = envs::make_env("two_room");
+  viz::RunReport report;
+  cli::add_planned_episode(report, agent, probe,
+                           std::make_shared<const data::FrameCache>(data::open_dataset(data)), {},
+                           *env, {});
+  CHECK_FALSE(report.frames.empty());
+  CHECK_FALSE(report.costs.empty());
+  REQUIRE(report.headline.size() == 1);
+  CHECK(report.headline.front().name == "planned episode: steps to the goal");
+
+  // What the command says of it, and of an episode that is not wanted.
+  const auto page = [&] { return shown(io::read_text(folder / "run" / "report.html")); };
+  const auto* film = data::has_video_encoder() ? "film:   " : "no film: this build writes no films";
+  CHECK_THAT(done("report --run " + run), Catch::Contains(film));
+  CHECK_THAT(page(), Catch::Contains("<h2>Plans"));
+  CHECK_THAT(done("report --run " + run + " --env none"), Catch::Contains("no film: --env none"));
+  CHECK_THAT(page(), !Catch::Contains("<h2>Plans") &&
+                         Catch::Contains("can also show plans, where the recordings are of a "
+                                         "built-in environment (or --env)"));
 }
 
 TEST_CASE("the page says how sure success is of every budget, or that it is not known") {

@@ -159,6 +159,7 @@ TEST_CASE("a run report has sections for what it was given alone, and says what 
   CHECK(markup_problem(empty) == "");
   CHECK(count(empty, "<section") == 0);
   CHECK_FALSE(has_mark(empty, ""));
+  CHECK_FALSE(has_mark_beginning(empty, ""));
 
   const auto whole = DemoRun().make();
   RunReport run;
@@ -174,6 +175,9 @@ TEST_CASE("a run report has sections for what it was given alone, and says what 
   CHECK(contains(html, "<footer><p>`foresight eval` shows &lt;more&gt;.</p>"));
   CHECK(has_mark(html, run.mark));
   CHECK_FALSE(has_mark(html, "step"));
+  CHECK(has_mark_beginning(html, "step \""));
+  CHECK(has_mark_beginning(html, ""));
+  CHECK_FALSE(has_mark_beginning(html, "4"));
 
   run = {};
   run.latent.position = at::zeros({3, 2});  // half of what is shown is a mistake, not nothing

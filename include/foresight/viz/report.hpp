@@ -86,5 +86,7 @@ class FORESIGHT_API Report {
 
 /// Whether a page that Report wrote has this mark.
 FORESIGHT_API bool has_mark(const std::string& html, const std::string& text);
+/// Whether it has a mark that begins with `text`; of an empty one: any mark.
+FORESIGHT_API bool has_mark_beginning(const std::string& html, const std::string& text);
 
 }  // namespace foresight::viz
