@@ -9,9 +9,10 @@
 // default a few episodes of TwoRoom are recorded first; of two folders each gives half of every
 // batch. The probe is asked for the state columns; where there are none, for the place in the
 // picture that changes most during the clip. STEPS: 60 by default, half a minute, to see the loss
-// fall; from 300 on the features are probed. SEED, digits alone: of the weights, the masks and the
-// order of the clips, 0 by default; which episodes are held out does not depend on it. OUT keeps
-// the run and its bundle; without it nothing stays.
+// fall; from 300 on the features are probed. SEED, digits alone that name nothing that is there: of
+// the weights, the masks and the order of the clips, 0 by default; which episodes are held out does
+// not depend on it. OUT, a new folder or one of an earlier call, keeps the run and its bundle;
+// without it nothing stays.
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
@@ -136,6 +137,18 @@ eval::ProbeReport probe(const Features& fit, const Features& judge) {
                               judge.latents, judge.states);
 }
 
+// Whether a word is the seed: a folder of recordings may be called 2024.
+bool is_seed(const fs::path& word) {
+  return !word.empty() && word.string().find_first_not_of("0123456789") == std::string::npos &&
+         !fs::exists(word);
+}
+
+// Whether a run may be written there: nobody's data are mixed with it.
+bool is_free(const fs::path& out) {
+  return !fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out)) ||
+         fs::exists(out / "run" / "metrics.jsonl") || fs::exists(out / "bundle" / "config.json");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -143,16 +156,20 @@ int main(int argc, char** argv) try {
   const int64_t steps = argc > 1 ? std::atoll(argv[1]) : 60;
   // Folders of data, then the seed, then where to.
   std::vector<fs::path> folders(argv + std::min(argc, 2), argv + argc);
-  const auto seed_at = std::find_if(folders.begin(), folders.end(), [](const fs::path& word) {
-    return word.string().find_first_not_of("0123456789") == std::string::npos;
-  });
+  const auto last_two = folders.end() - std::min<std::ptrdiff_t>(2, std::ssize(folders));
+  const auto seed_at = std::find_if(last_two, folders.end(), is_seed);
   const std::vector<fs::path> behind(seed_at, folders.end());
   folders.erase(seed_at, folders.end());
   const int64_t seed = behind.empty() ? 0 : std::atoll(behind.front().c_str());
   const bool keeps_run = behind.size() == 2;
   const fs::path out = keeps_run ? behind.back() : scratch.path();
-  if (steps < 1 || folders.size() > 2 || behind.size() > 2) {
+  if (steps < 1 || folders.size() > 2) {
     std::fprintf(stderr, "usage: %s [STEPS [FOLDER [FOLDER]] [SEED [OUT]]]\n", argv[0]);
+    return 2;
+  }
+  if (keeps_run && !is_free(out)) {
+    std::fprintf(stderr, "%s holds something else than a run of this example: choose another OUT\n",
+                 out.c_str());
     return 2;
   }
   if (folders.empty()) {

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <memory>
 
@@ -67,7 +68,7 @@ bool report(const fs::path& run, const std::string& name, const char* text) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const Scratch scratch("own_encoder");
   const fs::path folder = argc > 1 ? fs::path(argv[1]) : scratch.path() / "recorded";
   const int64_t steps = argc > 2 ? std::atoll(argv[2]) : 40;
@@ -113,4 +114,7 @@ int main(int argc, char** argv) {
   if (keeps_runs)
     std::printf("bundles in %s and %s\n", encoder.bundle.c_str(), world.bundle.c_str());
   return learned ? 0 : 1;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

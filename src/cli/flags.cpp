@@ -6,9 +6,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <sstream>
+#include <utility>
 
 namespace foresight::cli {
 namespace {
@@ -36,13 +38,54 @@ nlohmann::json number(const nlohmann::json& like, const std::string& text,
   return parsed;
 }
 
-// What --help says that a field takes.
+// What --help says of a field's values.
 std::string kind_of(const FieldFlag& field) {
   if (!field.names.empty()) return fmt::format("{{{}}}", fmt::join(field.names, ","));
   if (field.preset.is_boolean()) return "{true,false}";
   if (field.preset.is_number_integer()) return "INT";
   if (field.preset.is_number()) return "FLOAT";
   return field.preset.is_array() ? "LIST" : "TEXT";
+}
+
+constexpr const char* kMeasured = "it is measured over the episodes that are trained on";
+
+// Options that are no flags, and what decides them.
+constexpr std::array<std::pair<const char*, const char*>, 8> kDecided = {
+    {{"loader.seed", "--seed decides it"},
+     {"loader.states", "what is trained decides whether states are read, --reading.states which"},
+     {"critic.latent", "--model.latent decides it"},
+     {"model.action.dim", "it is the number of action columns (--reading.actions)"},
+     {"model.action.block", "--windows.stride decides it"},
+     {"model.action.mean", kMeasured},
+     {"model.action.std", kMeasured},
+     {"model.action.discrete", "recorded actions are read as numbers, not as symbols"}}};
+
+// `where`: how it was given.
+[[noreturn]] void refuse_as_decided(const std::string& where, const std::string& path) {
+  std::string why = "data or other options decide it";
+  for (const auto& [decided, by] : kDecided)
+    if (path == decided) why = by;
+  throw Error(ErrorCategory::invalid_option, where + path + " cannot be chosen: " + why);
+}
+
+// Whether `value`, given for the option at `path`, sets the one at `decided`.
+bool sets(const std::string& path, const nlohmann::json& value, const std::string& decided) {
+  if (path == decided) return true;
+  if (!decided.starts_with(path + ".") || !value.is_object()) return false;
+  const auto fields = value.items();
+  return std::any_of(fields.begin(), fields.end(), [&](const auto& field) {
+    return sets(path + "." + field.key(), field.value(), decided);
+  });
+}
+
+// Every run of a grid that varies one would be the same.
+void require_undecided(const std::string& grid_file, const std::vector<std::string>& paths) {
+  const auto grid = io::read_json(grid_file);
+  if (!grid.is_object()) return;  // which sweep_points() says
+  for (const auto& [path, values] : grid.items())
+    for (const auto& value : values)
+      for (const auto& decided : paths)
+        if (sets(path, value, decided)) refuse_as_decided(grid_file + ": ", decided);
 }
 
 // Which names with commas in them need.
@@ -123,6 +166,26 @@ void add_field_flags(CLI::App& app, const std::vector<FieldFlag>& fields, Option
                   [](const FieldFlag& field) { return field.preset.is_array(); }))
     add_note(app, fmt::format("LIST: values with commas between, or JSON; {}: an empty one.",
                               kEmptyList));
+  if (std::any_of(fields.begin(), fields.end(),
+                  [](const FieldFlag& field) { return !field.names.empty(); }))
+    add_note(app,
+             "{a,b,...}: the names there are; not every option takes all of them, nor with all "
+             "others.");
+}
+
+void refuse_decided(CLI::App& app, const std::vector<std::string>& paths) {
+  for (const auto& path : paths) {
+    const auto flag = "--" + path;
+    if (app.get_option_no_throw(flag) != nullptr) continue;  // in the command's own words
+    app.add_option_function<std::string>(
+           flag, [path](const std::string&) { refuse_as_decided("--", path); })
+        ->group(std::string());  // not in --help
+  }
+  if (auto* sweep = app.get_option_no_throw("--sweep"); sweep != nullptr && !paths.empty())
+    sweep->check([paths](const std::string& grid_file) {
+      require_undecided(grid_file, paths);
+      return std::string();
+    });
 }
 
 void add_note(CLI::App& app, const std::string& text) {

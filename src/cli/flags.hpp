@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Command-line flags from option structs. Every field becomes --path.to.field with its default and
-// help text. What the user gives is collected as a JSON patch, so that a flag and a key of a JSON
-// file mean the same and are checked by the same code (core/options_json.hpp).
+// help text, but for those that data or other options decide. What the user gives is collected as a
+// JSON patch, so that a flag and a key of a JSON file mean the same and are checked by the same
+// code (core/options_json.hpp).
 #pragma once
 
 #include <algorithm>
@@ -39,10 +40,10 @@ struct FieldFlag {
   std::string path;       ///< "training.optimizer.lr"
   nlohmann::json preset;  ///< its default, which also tells its kind
   std::string help;
-  std::vector<std::string> names = {};  ///< those that an enumeration takes
+  std::vector<std::string> names = {};  ///< those of an enumeration; validate() may refuse some
 };
 
-/// The names that a field takes; none where it is no enumeration.
+/// The names of a field's values; none where it is no enumeration.
 template <class Field>
 std::vector<std::string> names_of(const Field&) {
   std::vector<std::string> names;
@@ -71,7 +72,12 @@ void add_fields(CLI::App& app, const std::vector<FieldFlag>& fields, OptionFlags
 /// A line under the command's --help.
 void add_note(CLI::App& app, const std::string& text);
 
-/// Flags for all fields of `defaults` but those `without`, which something else decides.
+/// No flags for `paths`, which data or other options decide, nor values in a grid of --sweep, where
+/// the command has that already: whoever gives one is told what decides it. A flag that the command
+/// has already stays.
+void refuse_decided(CLI::App& app, const std::vector<std::string>& paths);
+
+/// Flags for all fields of `defaults` but those `without`: refuse_decided().
 template <OptionStruct Options>
 void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags,
                  const std::vector<std::string>& without = {}) {
@@ -81,6 +87,7 @@ void add_options(CLI::App& app, const Options& defaults, OptionFlags& flags,
     return std::find(without.begin(), without.end(), field.path) != without.end();
   });
   add_fields(app, fields, flags);
+  refuse_decided(app, without);
 }
 
 /// `defaults`, then the file, then the flags; not yet validated. Throws Error(invalid_option).

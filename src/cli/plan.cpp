@@ -189,7 +189,8 @@ void add_plan(CLI::App& app) {
   command->add_option("--start-values", flags->start_values,
                       "what the model observes besides the picture: FIELD=NUMBER,NUMBER,..., raw");
   command->add_option("--goal-values", flags->goal_values,
-                      "the same of the goal (default: the start's)");
+                      "the same of the goal (default: the start's, unless "
+                      "objective.proprio_distance weighs it)");
   flags->machine.add(*command);
   flags->precision.add(*command);
   add_planner_options(*command, flags->options);

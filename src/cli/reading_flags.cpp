@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reading_flags.hpp"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <vector>
@@ -12,6 +14,13 @@ namespace foresight::cli {
 namespace {
 
 constexpr const char* kUnreadable = "unreadable";
+
+// Whether these are flags of that command, or of one below it.
+bool belongs_to(const CLI::App* app, const char* command) {
+  for (; app != nullptr; app = app->get_parent())
+    if (app->get_name() == command) return true;
+  return false;
+}
 
 std::shared_ptr<const data::Dataset> open_seen_by(const std::string& path,
                                                   data::DatasetOptions options,
@@ -59,24 +68,36 @@ TrainedOn told_by_bundle(const std::filesystem::path& bundle) {
 }
 
 void ReadingFlags::add(CLI::App& app, LoaderFlag loader) {
+  const bool inspects = belongs_to(&app, "inspect");
+  const bool as_trained = !inspects && !belongs_to(&app, "import");
+  std::string usual_camera = "the first by name";
+  if (inspects) usual_camera = "all, on the contact sheet " + usual_camera;
+  if (as_trained)
+    usual_camera = "the one that a run or bundle was trained on, else " + usual_camera;
   app.add_option("--camera,--reading.camera", camera,
-                 "recordings of several cameras: whose frames are read (default: the one that a "
-                 "run or bundle was trained on, else the first by name; `foresight inspect` lists "
-                 "them)");
+                 fmt::format("recordings of several cameras: whose frames are read (default: {}; "
+                             "`foresight inspect` lists them)",
+                             usual_camera));
+  data::DatasetOptions usual;
+  if (inspects)  // as inspect_data() reads
+    usual = {.missing_states = data::NanPolicy::accept, .unreadable = data::Unreadable::skip};
   std::vector<FieldFlag> fields;
-  list_fields(data::DatasetOptions{}, "reading", fields);
+  list_fields(usual, "reading", fields);
   std::erase_if(fields, [](const FieldFlag& field) { return field.path == "reading.camera"; });
   add_field_flags(app, fields, given);
-  add_note(app,
-           "--reading.*: the values shown hold unless a run or bundle was trained with others.");
+  if (as_trained)
+    add_note(app,
+             "--reading.*: the values shown hold unless a run or bundle was trained with others.");
   if (loader == LoaderFlag::own) return;
   app.add_option_function<std::string>(
          "--loader.unreadable",
          [this](const std::string& text) {
            given.set(std::string("reading.") + kUnreadable, text);
          },
-         "the same as --reading.unreadable (default: as a run or bundle was trained, else "
-         "fail): skip leaves out episodes whose frames cannot be read, and counts them")
+         fmt::format("the same as --reading.unreadable (default: {}): skip leaves out episodes "
+                     "whose frames cannot be read, and counts them",
+                     as_trained ? "as a run or bundle was trained, else fail"
+                                : enum_name(usual.unreadable)))
       ->excludes("--reading.unreadable");
 }
 

@@ -40,6 +40,14 @@ std::uint64_t seed_of(const RecordFlags& flags, int64_t first, int64_t i) {
   return hash.value();
 }
 
+// Those whose pictures a video can hold.
+std::vector<std::string> pictured_envs() {
+  auto names = envs::env_names();
+  std::erase_if(
+      names, [](const auto& name) { return envs::make_env(name)->spec().picture_planes != 0; });
+  return names;
+}
+
 void record(const RecordFlags& flags) {
   const auto env = envs::make_env(flags.env);
   const auto policy = envs::make_policy(flags.policy);
@@ -81,10 +89,8 @@ void record(const RecordFlags& flags) {
 void add_record(CLI::App& app) {
   auto flags = std::make_shared<RecordFlags>();
   auto* command = app.add_subcommand("record", "Record episodes of a built-in environment");
-  command
-      ->add_option("--env", flags->env,
-                   "environment; not eb_two_rooms, which draws no camera pictures")
-      ->check(CLI::IsMember(envs::env_names()))
+  command->add_option("--env", flags->env, "environment, of those that draw camera pictures")
+      ->check(CLI::IsMember(pictured_envs()))
       ->capture_default_str();
   command
       ->add_option("--policy", flags->policy,

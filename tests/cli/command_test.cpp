@@ -226,6 +226,31 @@ TEST_CASE("wrong usage exits with 2 and says what was meant") {
   CHECK_FALSE(fs::exists(workshop() / "z"));
 }
 
+TEST_CASE("options that data or other options decide are refused with what decides them") {
+  const auto refused = [](const std::string& arguments, const std::string& by) {
+    const auto run = foresight_command(arguments + " --data " + made("data") + " --out " +
+                                       made("decided"));
+    INFO(run.output);
+    CHECK(run.code == 2);
+    CHECK_THAT(run.output, Catch::Contains(by) && !Catch::Contains("did you mean"));
+  };
+  const std::string seed = "loader.seed cannot be chosen: --seed decides it";
+  const std::string block = "model.action.block cannot be chosen: --windows.stride decides it";
+  refused("train --loader.seed 1", "--" + seed);
+  refused("train --model.action.block=2", "--" + block);
+  refused("train --critic.latent 8", "--model.latent decides it");
+  refused("train dino_wm --model.action.mean 0,0", "measured over the episodes");
+  refused("train lejepa --loader.states true", "what is trained decides");
+  // Runs of a sweep over them would be the same.
+  const auto grid = made("decided.json");
+  std::ofstream(grid) << R"({"loader.seed": [1, 2]})";
+  refused("train --sweep " + grid, grid + ": " + seed);
+  refused("train lejepa --sweep " + grid, grid + ": " + seed);
+  std::ofstream(grid) << R"({"model.action": [{"block": 2}]})";
+  refused("train dino_wm --sweep " + grid, grid + ": " + block);
+  CHECK_FALSE(fs::exists(workshop() / "decided"));
+}
+
 TEST_CASE("failures exit with 1 and name the file") {
   const auto missing = foresight_command("train --data " + made("nothing") + " --out " + made("z"));
   CHECK(missing.code == 1);
@@ -254,13 +279,26 @@ TEST_CASE("help shows every option with its default") {
                               !Catch::Contains("--model.action.dim") &&
                               !Catch::Contains("--loader.seed") &&
                               !Catch::Contains("--critic.latent"));
-  CHECK(foresight_command("train --data x --out y --critic.latent 8").code == 2);
   // Where a bundle says otherwise, what is shown is no default.
   const auto plan = foresight_command("eval --help").output;
   CHECK_THAT(plan, Catch::Contains("{gaussian,coloured,knots,action_rates,categorical}") &&
                        Catch::Contains("unless the bundle says others") &&
                        !Catch::Contains("--no-baselines{false}"));
   CHECK(foresight_command("--version").code == 0);
+}
+
+TEST_CASE("help says of reading recordings what the command does") {
+  const std::string trained = "unless a run or bundle was trained with others";
+  for (const auto* command : {"train", "train lejepa", "eval", "plan", "report"})
+    CHECK_THAT(foresight_command(std::string(command) + " --help").output,
+               Catch::Contains(trained));
+  for (const auto* command : {"inspect", "import lewm"})
+    CHECK_THAT(foresight_command(std::string(command) + " --help").output,
+               Catch::Contains("--reading.fps") && !Catch::Contains("a run or bundle"));
+  CHECK_THAT(foresight_command("inspect --help").output,
+             Catch::Contains("--reading.missing_states {reject,accept}=accept"));
+  // Environments whose pictures a video can hold.
+  CHECK_THAT(foresight_command("record --help").output, !Catch::Contains("eb_two_rooms"));
 }
 
 }  // namespace foresight::command_test
