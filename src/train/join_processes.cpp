@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
@@ -16,6 +17,7 @@
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/log.hpp"
+#include "own_address.hpp"
 
 #if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -23,6 +25,7 @@
 #endif
 #ifdef USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/version.h>
 #endif
 #ifdef USE_C10D_NCCL
 #include <c10/cuda/CUDAGuard.h>
@@ -199,25 +202,36 @@ c10::intrusive_ptr<c10d::Store> meet(const Launch& launch, const ProcessGroupOpt
 }
 
 #ifdef USE_C10D_GLOO
-std::shared_ptr< ::gloo::transport::Device> gloo_device(const Launch& launch,
-                                                        const ProcessGroupOptions& options) {
-  using Gloo = c10d::ProcessGroupGloo;
-  const char* variable = std::getenv("GLOO_SOCKET_IFNAME");
-  const std::string name =
-      options.interface_name.empty() && variable != nullptr ? variable : options.interface_name;
-  if (!name.empty()) return Gloo::createDeviceForInterface(name);
-  if (launch.master_addr == "127.0.0.1" || launch.master_addr == "localhost")
-    return Gloo::createDeviceForHostname("127.0.0.1");
-  return Gloo::createDefaultDevice();
+// Gloo waits five times its timeout for another process to connect to this one. They have met in
+// the store by then, so that a fifth of the time is enough, and what fails ends when it should.
+Milliseconds connection_timeout(const ProcessGroupOptions& options) {
+  constexpr Milliseconds kLeast{5'000};
+  const auto whole = timeout_of(options);
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 11  // since then it can be set anew
+  return std::max(whole / 5, std::min(whole, kLeast));
+#else
+  return whole;
+#endif
 }
 
 std::shared_ptr<ProcessGroup> join_gloo(const Launch& launch, const ProcessGroupOptions& options) {
+  using Gloo = c10d::ProcessGroupGloo;
   const auto store = meet(launch, options);
-  auto backend = told(launch, options.timeout, "connecting by Gloo", [&] {
-    auto gloo = c10d::ProcessGroupGloo::Options::create(timeout_of(options));
-    gloo->devices.push_back(gloo_device(launch, options));
-    return c10::make_intrusive<c10d::ProcessGroupGloo>(store, static_cast<int>(launch.rank),
-                                                       static_cast<int>(launch.world_size), gloo);
+  const char* variable = std::getenv("GLOO_SOCKET_IFNAME");
+  const std::string network =
+      options.interface_name.empty() && variable != nullptr ? variable : options.interface_name;
+  const auto address =
+      network.empty() ? own_address(launch.master_addr, launch.master_port) : std::string();
+  const auto what = fmt::format("connecting by Gloo from {}{}", network, address) +
+                    (network.empty() ? ", GLOO_SOCKET_IFNAME names another network," : "");
+  auto backend = told(launch, options.timeout, what.c_str(), [&] {
+    auto gloo = Gloo::Options::create(connection_timeout(options));
+    gloo->devices.push_back(network.empty() ? Gloo::createDeviceForHostname(address)
+                                            : Gloo::createDeviceForInterface(network));
+    auto joined = c10::make_intrusive<Gloo>(store, static_cast<int>(launch.rank),
+                                            static_cast<int>(launch.world_size), gloo);
+    if (connection_timeout(options) != timeout_of(options)) joined->setTimeout(timeout_of(options));
+    return joined;
   });
   return std::make_shared<C10dGroup>(launch, options.timeout, std::move(backend), at::kCPU);
 }

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
+#include <tuple>
 
 #include "catch.hpp"
 #include "foresight/io/json_file.hpp"
@@ -265,6 +266,74 @@ TEST_CASE("torchrun starts one training, and starts it anew when a process was k
   CHECK(bundle_difference(folder / "one", folder / "two") < kRounding);
 
   check_interrupted(start, "INT", folder / "interrupted");
+}
+
+// As far as the network goes: each has addresses, a loopback and ports of its own, and one cable
+// leads from one to the other.
+class TwoMachines {
+ public:
+  TwoMachines() {
+    const auto on = [](const std::string& name) { return "ip -n " + name + " "; };
+    made_ = std::system(("( ip netns add " + a_ + " && ip netns add " + b_ +
+                         " && ip link add eth0 netns " + a_ + " type veth peer name eth0 netns " +
+                         b_ + " && " + on(a_) + "addr add 10.77.0.1/24 dev eth0 && " + on(b_) +
+                         "addr add 10.77.0.2/24 dev eth0 && " + on(a_) + "link set eth0 up && " +
+                         on(b_) + "link set eth0 up && " + on(a_) + "link set lo up && " + on(b_) +
+                         "link set lo up ) > /dev/null 2>&1")
+                            .c_str()) == 0;
+  }
+  TwoMachines(const TwoMachines&) = delete;
+  TwoMachines& operator=(const TwoMachines&) = delete;
+  ~TwoMachines() {
+    for (const auto& name : {a_, b_})
+      std::ignore = std::system(("ip netns del " + name + " > /dev/null 2>&1").c_str());
+  }
+  bool made() const { return made_; }
+  // Runs a command on machine 0 or 1.
+  std::string on(int machine) const {
+    return "ip netns exec " + (machine == 0 ? a_ : b_) + " ";
+  }
+
+ private:
+  std::string a_ = "foresight_a_" + std::to_string(getpid());
+  std::string b_ = "foresight_b_" + std::to_string(getpid());
+  bool made_ = false;
+};
+
+TEST_CASE("two machines train as one, and end in time where one cannot be reached",
+          "[.][machines]") {
+  if (!train::is_built_in(train::Transport::gloo)) return void(std::puts("skipped: no Gloo"));
+  const TwoMachines machines;
+  if (!machines.made())
+    return void(std::puts("skipped: no network namespaces (ip of iproute2, and root, make them)"));
+  const TemporaryFolder folder;
+  const auto arguments = brief_training(folder.path());
+  REQUIRE(foresight_command(arguments + "/one").code == 0);
+  auto brief = arguments;
+  brief.replace(brief.find("timeout 60"), 10, "timeout 10");
+  const auto rank = [&](int number, const std::string& more) {
+    return "RANK=" + std::to_string(number) + " WORLD_SIZE=2 MASTER_ADDR=10.77.0.1 " + more +
+           machines.on(number) + FORESIGHT_BINARY_DIR "/bin/foresight " + brief;
+  };
+  const auto code = shell(rank(1, "") + "/two & " + rank(0, "") + "/two && wait $!",
+                          folder / "two.log");
+  const auto said = text_of(folder / "two.log");
+  INFO(said);
+  REQUIRE(code == 0);
+  CHECK(times(said, "2 processes share every batch") == 1);
+  CHECK(bundle_difference(folder / "one", folder / "two") < kRounding);
+
+  // Rank 0 offers its loopback, by which nobody comes: both end, rank 1 too, which is called.
+  const auto apart = shell("timeout 60 sh -c '" + rank(1, "GLOO_SOCKET_IFNAME=lo ") +
+                               "/three; echo ended' & " +
+                               rank(0, "GLOO_SOCKET_IFNAME=lo ") +
+                               "/three; code=$?; wait; exit $code",
+                           folder / "three.log");
+  const auto failed = text_of(folder / "three.log");
+  INFO(failed);
+  CHECK(apart != 0);
+  CHECK(times(failed, "connecting by Gloo from lo failed") == 2);
+  CHECK(times(failed, "ended") == 1);
 }
 
 TEST_CASE("mpirun starts one training, which keeps its step when mpirun is stopped",

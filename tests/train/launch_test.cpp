@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "../../src/train/own_address.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/train/process_group.hpp"
@@ -201,6 +202,15 @@ TEST_CASE("a launch is read as mpirun of Open MPI, MPICH and MVAPICH2 describes 
                                 {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}},
                                "set MASTER_ADDR"));
   CHECK(environment_is_refused({{"PMI_RANK", "x"}, {"PMI_SIZE", "4"}}, "PMI_RANK = 'x'"));
+}
+
+TEST_CASE("a machine is reached at loopback from itself, else by an address of its own") {
+  for (const auto* host : {"127.0.0.1", "127.0.1.1", "localhost", "::1"})
+    CHECK(own_address(host, 29500) == "127.0.0.1");
+  const auto own = own_address("192.0.2.1", 29500);  // behind the default route, if there is one
+  CHECK_FALSE(own.empty());
+  CHECK(own_address("no such host", 29500) == own);
+  CHECK(own_address(own, 29500) == own);
 }
 
 TEST_CASE("a broken launch is refused by the name of its variable") {

@@ -57,8 +57,8 @@ struct FORESIGHT_API ProcessGroupOptions {
   /// takes to write a checkpoint. The same in all processes. A process that died is noticed at
   /// once; what takes long is done by long_work().
   double timeout = 1800;
-  /// Network interface of gloo, e.g. "eth0"; empty: GLOO_SOCKET_IFNAME if set, loopback if rank 0
-  /// is there, else that of the host name.
+  /// Network interface of gloo, e.g. "eth0"; empty: GLOO_SOCKET_IFNAME if set, else the one by which
+  /// this machine reaches rank 0's, loopback if rank 0 is there.
   std::string interface_name = {};
 
   template <class Self, class Visitor>
