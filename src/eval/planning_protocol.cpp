@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "foresight/core/error.hpp"
 #include "foresight/core/noise.hpp"
@@ -180,8 +181,9 @@ PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget, int
   protocol.success_distance = env.spec().end_distance;
   if (protocol.success_distance > 0) protocol.solved_when = SolvedWhen::near_at_end;
   const auto tries = 100 * count;
+  std::mt19937_64 seeds(static_cast<std::uint64_t>(seed));
   for (int64_t i = 0; i < tries && static_cast<int64_t>(protocol.instances.size()) < count; ++i)
-    if (!env.reset(static_cast<std::uint64_t>(seed + i)).terminated)
+    if (!env.reset(seeds()).terminated)
       protocol.instances.push_back(
           {kNoEpisode, 0, 0, numbers_of(env.state()), numbers_of(env.goal())});
   require(static_cast<int64_t>(protocol.instances.size()) == count, ErrorCategory::invalid_argument,

@@ -143,6 +143,10 @@ TEST_CASE("Problems drawn from an environment start unsolved, anywhere, and repe
   CHECK(std::abs(crossings - 100) < 35);
   const auto again = sample_environment_protocol(env, 150, 200, 5);
   CHECK(again.instances[199].goal_state == protocol.instances[199].goal_state);
+  int64_t in_common = 0;  // with the next seed
+  for (const auto& one : sample_environment_protocol(env, 150, 200, 6).instances)
+    for (const auto& other : protocol.instances) in_common += one.start_state == other.start_state;
+  CHECK(in_common == 0);
   CHECK(sample_environment_protocol(env, 150, 1, 9).instances[0].start_state !=
         protocol.instances[0].start_state);
   CHECK_THROWS_AS(sample_environment_protocol(env, 0, 10, 5), Error);

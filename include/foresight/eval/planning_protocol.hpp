@@ -90,12 +90,14 @@ struct FORESIGHT_API ProtocolOptions {
 FORESIGHT_API PlanningProtocol sample_planning_protocol(const std::vector<Tensor>& episode_states,
                                                         const ProtocolOptions& options);
 
-/// Draws `count` problems as Env::reset() does, from seeds seed, seed + 1, ...: start and goal
-/// anywhere. They count as solved as EnvSpec::end_distance says. `budget`: steps, usually
-/// EnvSpec::problem_steps. Problems that are solved at the start are left out. Goals a few steps
-/// ahead in a recording lie on a way that was shown; these need not, so they tell a model that
-/// knows the world from one that follows distances. Throws Error(invalid_argument) unless budget
-/// and count are at least 1, and if the environment draws solved problems only.
+/// Draws `count` problems as Env::reset() does: start and goal anywhere. Its seeds are
+/// std::mt19937_64's of `seed`, so that the problems of two seeds have none in common, nor with
+/// recordings, which are made from seed, seed + 1, ... They count as solved as EnvSpec::end_distance
+/// says. `budget`: steps, usually EnvSpec::problem_steps. Problems that are solved at the start are
+/// left out. Goals a few steps ahead in a recording lie on a way that was shown; these need not, so
+/// they tell a model that knows the world from one that follows distances. Throws
+/// Error(invalid_argument) unless budget and count are at least 1, and if the environment draws
+/// solved problems only.
 FORESIGHT_API PlanningProtocol sample_environment_protocol(envs::Env& env, int64_t budget,
                                                            int64_t count, int64_t seed);
 
