@@ -234,9 +234,7 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     if (!incomparable.empty() && !rows.empty())
       table += fmt::format(
           "not ranked: {} change(s) what the loss is or what it is measured on, so that the "
-          "smaller "
-          "one is not the better; "
-          "planning success compares (training.success_every)\n",
+          "smaller one is not the better; planning success compares (training.success_every)\n",
           fmt::join(incomparable, ", "));
     io::write_text(out / "sweep.txt", table);
     return table;

@@ -85,7 +85,8 @@ class VideoFrames final : public FrameSource {
     for (auto& clip : clips_) {
       if (!looked_at.insert(clip.file).second) continue;
       try {
-        pool_.known(clip.file.string());  // which may have grown since its state was noted
+        if (lookup_.shared)  // it may have grown since its state was noted
+          pool_.known(clip.file.string());
         auto reader = pool_.take(clip.file.string());
         size_ = {reader->info().height, reader->info().width};
         size_of_ = clip.file.string();
