@@ -20,8 +20,10 @@ std::string train_again(const nlohmann::json& config, const std::string& data,
                         const std::string& run);
 
 /// The evaluation of the bundle in `run` on `data`, through `camera`; as `evaluation`, a result of
-/// `foresight eval`, was made, unless it is null.
+/// `foresight eval`, was made; where that is null, planning in `environment`, or nowhere
+/// (kNoEnvironment).
 std::string eval_again(const nlohmann::json& evaluation, const std::string& data,
-                       const std::string& camera, const std::string& run);
+                       const std::string& camera, const std::string& environment,
+                       const std::string& run);
 
 }  // namespace foresight::cli

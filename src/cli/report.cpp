@@ -70,8 +70,14 @@ std::unique_ptr<envs::Env> planning_environment(const ReportFlags& flags,
   return why_not.empty() ? std::move(env) : nullptr;
 }
 
-// What measuring the model adds to the report. Returns why there is no film; empty: there is one.
-std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
+// Where an episode of a measured model could be planned, and why there is no film of one; empty:
+// there is one.
+struct Planned {
+  std::string environment = kNoEnvironment, no_film;
+};
+
+// What measuring the model adds to the report.
+Planned add_measures(viz::RunReport& report, const ReportFlags& flags,
                          const nlohmann::json& config, const std::string& data_path,
                          at::Device device) {
   const fs::path run(flags.run);
@@ -88,8 +94,10 @@ std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
                                                                std::vector<int64_t>{}, unreadable);
   const auto lost = unreadable_episodes(*frames, unreadable);
   describe_left_out(report, lost, *dataset);
-  std::string why_not;
+  Planned planned;
+  auto& why_not = planned.no_film;
   const auto env = planning_environment(flags, *dataset, why_not);
+  if (env) planned.environment = env->spec().name;
   const auto episodes = without(split_of(agent.config(), *dataset), lost);
   const eval::RecordedInput input(agent.model().spec(), *dataset, {}, agent.config());
   const auto measures = measure(agent.model(), input, frames, episodes, kOpenLoopHorizon);
@@ -103,7 +111,7 @@ std::string add_measures(viz::RunReport& report, const ReportFlags& flags,
   } else if (env) {
     why_not = "no episode is left to fit the probe on that finds states in latents";
   }
-  return why_not;
+  return planned;
 }
 
 void report_command(const ReportFlags& flags) {
@@ -123,14 +131,15 @@ void report_command(const ReportFlags& flags) {
     evaluation = io::read_json(run / "eval.json");
     add_evaluation(report, evaluation);
   }
-  const auto no_film =
-      measured ? add_measures(report, flags, config, data_path, device) : std::string();
+  const auto planned =
+      measured ? add_measures(report, flags, config, data_path, device) : Planned();
   if (bundle && (measured || evaluation.is_object())) {
     const auto evaluated_on = evaluation.is_object() && flags.data.empty()
                                   ? evaluation.value("data", data_path)
                                   : data_path;
     const auto camera = data::identity_told(bundle->config.provenance).camera;
-    report.commands.push_back(eval_again(evaluation, evaluated_on, camera, flags.run));
+    report.commands.push_back(
+        eval_again(evaluation, evaluated_on, camera, planned.environment, flags.run));
   }
   report.commands.push_back("foresight report --run " + shell_word(flags.run));
   if (bundle) {
@@ -139,10 +148,10 @@ void report_command(const ReportFlags& flags) {
   }
   viz::write_run_report(report, run / "report.html");
   fmt::print("report: {}\n", fs::absolute(run / "report.html").string());
-  if (measured && no_film.empty())
+  if (measured && planned.no_film.empty())
     fmt::print("film:   {}\n", fs::absolute(run / "episode.mp4").string());
   else if (measured)
-    fmt::print("no film: {}\n", no_film);
+    fmt::print("no film: {}\n", planned.no_film);
   else if (bundle)
     fmt::print("losses alone: family '{}' is no world model of camera pictures alone\n",
                bundle->config.family);

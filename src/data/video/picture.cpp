@@ -292,7 +292,10 @@ ImageSize picture_size(const std::filesystem::path& path) {
   ImageSize size;
   if (file.read(start.data(), start.size())) {
     const std::string_view bytes(start.data(), start.size());
-    if (bytes == kPngStart) size = png_size(file);
+    if (bytes == kPngStart) {
+      require_png_decoder(name);
+      size = png_size(file);
+    }
     if (bytes.starts_with(kJpegStart)) size = jpeg_size(file.seekg(2));
   }
   require(size.height > 0 && size.width > 0, ErrorCategory::bad_file,

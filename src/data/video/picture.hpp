@@ -17,8 +17,9 @@
 
 namespace foresight::data {
 
-/// The size that a PNG or JPEG file claims, without decoding it. Throws Error(io_failure), and
-/// Error(bad_file) for other bytes, a cut head and a size that is not decodable().
+/// The size that a PNG or JPEG file claims, without decoding it. Throws Error(io_failure),
+/// Error(bad_file) for other bytes, a cut head and a size that is not decodable(), and
+/// Error(unsupported) for PNG in a build that does not decode it.
 ImageSize picture_size(const std::filesystem::path& path);
 
 /// Pixels of a picture at most, as for video.
@@ -30,9 +31,10 @@ inline bool decodable(const ImageSize& size) { return size.height <= kLargestPic
 Tensor resized_pictures(const Tensor& pictures, const VideoReaderOptions& options);
 
 /// What decode_picture() and resized_pictures() do by FFmpeg: the picture in a PNG file of less
-/// than 1 GiB, and contiguous pictures at another size than theirs. Throw Error(unsupported)
-/// without it.
+/// than 1 GiB, or nothing where that could be read, and contiguous pictures at another size than
+/// theirs. Throw Error(unsupported) without it.
 Tensor decode_png_picture(std::string_view bytes, const std::string& name);
+void require_png_decoder(const std::string& name);
 Tensor scaled_pictures(const Tensor& pictures, const VideoReaderOptions& options);
 
 /// decode_picture() and resized_pictures() of one whose size is not known before: [1,H,W,3] as

@@ -8,13 +8,18 @@
 
 namespace foresight::data {
 
+void require_png_decoder(const std::string& name) {
+  require(avcodec_find_decoder(AV_CODEC_ID_PNG) != nullptr, ErrorCategory::unsupported,
+          name + ": this FFmpeg reads no PNG");
+}
+
 Tensor decode_png_picture(std::string_view bytes, const std::string& name) {
   const auto check = [&](int code) {
     require(code >= 0, ErrorCategory::bad_file,
             name + ": is no whole PNG picture: " + ffmpeg::reason(code));
   };
+  require_png_decoder(name);
   const AVCodec* codec = avcodec_find_decoder(AV_CODEC_ID_PNG);
-  require(codec != nullptr, ErrorCategory::unsupported, name + ": this FFmpeg reads no PNG");
   const ffmpeg::Codec decoder(avcodec_alloc_context3(codec));
   if (!decoder) throw std::bad_alloc();
   decoder->thread_count = 1;

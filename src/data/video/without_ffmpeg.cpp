@@ -84,6 +84,8 @@ Tensor decode_png_picture(std::string_view, const std::string& name) {
   refuse_without_ffmpeg(name);
 }
 
+void require_png_decoder(const std::string& name) { refuse_without_ffmpeg(name); }
+
 Tensor scaled_pictures(const Tensor& pictures, const VideoReaderOptions& options) {
   const auto told = [](int64_t width, int64_t height) {
     return std::to_string(width) + "x" + std::to_string(height);

@@ -107,6 +107,8 @@ int main() {
   write_plain_folder(own / "png", {own / "a.png"});
   fs::copy_file(own / "a.png", own / "png" / "episode_0000" / "b.png");
   open(own / "png", kFfmpeg);
+  check("opening pictures alone", kFfmpeg,
+        [&] { data::open_dataset(own / "png" / "episode_0000"); });
   data::DatasetOptions small;
   small.video.height = small.video.width = 32;
   check("scaling", kFfmpeg, [&] { data::open_dataset(own / "jpeg", small)->read_frames(0, {0}); });
