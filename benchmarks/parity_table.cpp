@@ -5,8 +5,8 @@
 // tolerance that they were held to, and why it is that. scripts/parity.sh runs both.
 // With the folder of the fixtures it also names those that no test compared, those of networks that
 // none compared in bfloat16, every tensor that is neither an input, nor compared, nor exempt by
-// name (parity_keys.hpp), and every one that a row in bfloat16 lacks without a reason there, and
-// ends with 3 where one is of a source that is reproduced as a whole.
+// name (parity_keys.hpp), and every one that a row in bfloat16 lacks without a reason there or that
+// it must have, and ends with 3 where one is of a source that is reproduced as a whole.
 //   benchmark_parity_table <figures.jsonl> [<fixtures> [<what the page calls them>]]
 #include <algorithm>
 #include <cstdio>
@@ -29,45 +29,9 @@
 namespace {
 
 using foresight::benchmark::Exempt;
-
-// Whether all of a source is reproduced, or some of its fixtures wait for it.
-enum class Reproduced { whole, part };
-
-// A folder of fixtures: whose numbers they are. Folders that are not listed stand under their name.
-struct Source {
-  const char* folder;
-  const char* title;
-  const char* text;
-  Reproduced reproduced = Reproduced::whole;
-};
-constexpr Source kSources[] = {
-    {"lewm", "LeWM, PLDM, PreJEPA",
-     "stable-worldmodel: encoder, predictor, rollouts, costs, training steps, CEM."},
-    {"dino_wm", "DINO-WM",
-     "gaoyuezhou/dino_wm, and facebookresearch/dinov2 for the encoder: training steps, rollouts, "
-     "objectives, planners."},
-    {"hf", "Hugging Face",
-     "transformers: ViT, I-JEPA, DINOv2, V-JEPA 2, read from folders as it writes them."},
-    {"vjepa2", "V-JEPA 2 and V-JEPA 2-AC",
-     "facebookresearch/vjepa2: masks, rotary attention, encoders, predictors, training steps, "
-     "CEM."},
-    {"eb_jepa", "eb_jepa", "facebookresearch/eb_jepa: networks, losses, environment, planners."},
-    {"losses", "Losses", "stable-worldmodel and le-jepa: SIGReg, variance and covariance terms."},
-    {"planners", "Planners", "stable-worldmodel's solvers, every iteration of a search."},
-    {"mppi", "MPPI", "pytorch_mppi: MPPI, SMPPI and KMPPI, command by command."},
-    {"tdmpc2", "TD-MPC2", "nicklashansen/tdmpc2: the planner, every iteration of a search.",
-     Reproduced::part},
-    {"world_models", "World Models",
-     "the package cma: every generation of CMA-ES, with which World Models trains its controller.",
-     Reproduced::part},
-    {"dreamer", "Dreamer and PlaNet", "danijar/dreamerv3 and its predecessors.", Reproduced::part},
-    {"mctx", "Tree search", "google-deepmind/mctx.", Reproduced::part}};
-
-const Source* source_of(const std::string& folder) {
-  const auto* source = std::find_if(std::begin(kSources), std::end(kSources),
-                                    [&](const Source& s) { return s.folder == folder; });
-  return source == std::end(kSources) ? nullptr : source;
-}
+using foresight::benchmark::kSources;
+using foresight::benchmark::Reproduced;
+using foresight::benchmark::source_of;
 
 // All tensors of one fixture that were computed in one precision and belong to one section.
 struct Row {
@@ -256,10 +220,15 @@ void print_own_tolerances(const Fixtures& fixtures) {
 void print_folder(const std::string& folder, const Fixtures& fixtures,
                   const Uncompared& uncompared) {
   const auto* source = source_of(folder);
-  std::cout << "\n## " << (source ? source->title : folder.c_str()) << "\n\n";
-  if (source) std::cout << source->text << "\n\n";
+  std::cout << "\n## " << (source ? source->title : folder.c_str()) << "\n";
+  if (source) std::cout << "\n" << source->text << "\n";
+  if (fixtures.empty()) {
+    std::cout << "\nNot reproduced yet: nothing is compared with " << joined(uncompared.waiting)
+              << ".\n";
+    return;
+  }
   std::cout
-      << "| fixture | computed in | tensors | numbers | largest error | of the tensor's largest "
+      << "\n| fixture | computed in | tensors | numbers | largest error | of the tensor's largest "
          "value | tolerance | used |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n";
   std::set<std::string> reasons;
   for (const auto& [fixture, compared] : fixtures)
@@ -308,8 +277,13 @@ std::vector<std::string> check_keys(const std::filesystem::path& file, const std
     else if (!is_compared)
       wrong.push_back(key);
   }
+  std::set<std::string> wide, narrow;  // of all kinds of rows
   for (const auto& [precision, row] : fixture.rows) {
-    if (!precision.starts_with(kBfloat16)) continue;
+    if (!precision.starts_with(kBfloat16)) {
+      wide.insert(row.keys.begin(), row.keys.end());
+      continue;
+    }
+    narrow.insert(row.keys.begin(), row.keys.end());
     for (const auto& key : wider_keys(fixture, precision.substr(kBfloat16.size()))) {
       if (row.keys.contains(key)) continue;
       if (const auto* exempt = foresight::benchmark::exemption_of(
@@ -319,6 +293,9 @@ std::vector<std::string> check_keys(const std::filesystem::path& file, const std
         wrong.push_back(key + " (in " + precision + ")");
     }
   }
+  for (const auto& key :
+       foresight::benchmark::missing_in_bfloat16(folder + "/" + name, wide, narrow))
+    wrong.push_back(key + " (must be in bfloat16)");
   return wrong;
 }
 
@@ -373,21 +350,31 @@ int main(int argc, char** argv) try {
   std::map<std::string, Uncompared> uncompared;
   const auto fixtures = argc >= 3 ? fixtures_below(argv[2]) : std::set<std::filesystem::path>();
   const auto forgotten = name_forgotten(fixtures, folders, uncompared);
-  int64_t compared = 0;
+  int64_t compared = 0, waiting = 0;
   for (const auto& [folder, of_folder] : folders)
     compared += static_cast<int64_t>(of_folder.size());
+  for (const auto& [folder, of_folder] : uncompared)
+    waiting += static_cast<int64_t>(of_folder.waiting.size());
   const auto machine = foresight::benchmark::machine();
   std::cout << foresight::benchmark::kParityIntroduction << "Computed on "
             << machine.at("cpu").get<std::string>() << " with LibTorch "
             << machine.at("libtorch").get<std::string>() << ", one thread.\n";
   if (!fixtures.empty())
     std::cout << "\nFixtures: " << fixtures.size() << ", of which " << compared
-              << " are compared below; " << (argc == 4 ? argv[3] : "all of one folder") << ".\n";
-  for (const auto& source : kSources)
-    if (const auto found = folders.find(source.folder); found != folders.end())
-      print_folder(found->first, found->second, uncompared[found->first]);
-  for (const auto& [folder, rows] : folders)
-    if (!source_of(folder)) print_folder(folder, rows, uncompared[folder]);
+              << " are compared below and " << waiting << " named as not compared; "
+              << (argc == 4 ? argv[3] : "all of one folder") << ".\n";
+  const auto print = [&](const std::string& folder) {
+    const auto found = folders.find(folder);
+    const auto rows = found == folders.end() ? Fixtures() : found->second;
+    if (!rows.empty() || !uncompared[folder].waiting.empty())
+      print_folder(folder, rows, uncompared[folder]);
+  };
+  std::set<std::string> others;
+  for (const auto& source : kSources) print(source.folder);
+  for (const auto& [folder, rows] : folders) others.insert(folder);
+  for (const auto& [folder, rows] : uncompared) others.insert(folder);
+  for (const auto& folder : others)
+    if (!source_of(folder)) print(folder);
   return forgotten > 0 ? 3 : 0;
 } catch (const std::exception& error) {
   std::cerr << "benchmark_parity_table: " << error.what() << "\n";

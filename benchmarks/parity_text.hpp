@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What docs/parity.md says before its tables.
+// What docs/parity.md says before its tables, and of whose numbers each is.
 #pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <string>
 
 namespace foresight::benchmark {
 
@@ -13,6 +17,7 @@ are stored in fixtures: networks with small random weights, inputs, and what the
 of them. None is of a released checkpoint: none was at hand. A line is all tensors of one fixture
 that were computed in one precision. The last two columns are of the tensor that came closest to its
 tolerance: a test fails at 100 %. Relative errors leave out tensors that are zero but for rounding.
+"Numbers" are the elements compared: where a test masks some of a tensor, the others.
 Every tensor of a fixture but its inputs and weights is compared, or stands below the table with the
 reason why not.
 
@@ -52,11 +57,59 @@ reason why not.
   root mean square of its block of 256, so that the tolerance is 4 · 1.7e-4 · sqrt(n / 3) of the
   tensor's largest value, with the n of bfloat16.
 - **integers** (masks, indices, counts, which steps met a wall) are the same.
-- **pictures** are bytes that an environment draws: exp may differ in its last bit, so that a grey
-  level may be one off.
-- **sampled** are statistics of random trajectories, and of as many that the original drew with its
-  own random numbers: within four standard errors of the difference, or more.
+- **pictures** are bytes that an environment draws: exp may differ in its last bit, so that a single
+  pixel of each may be a grey level off.
+- **sampled** are statistics of random trajectories, sixteen times as many as the original drew with
+  its own random numbers: within the sampling error that the fixture states for its own, or two
+  standard errors of it.
 
 )";
+
+/// Whether all of a source is reproduced, or some of its fixtures wait for it.
+enum class Reproduced { whole, part };
+
+/// A folder of fixtures: whose numbers they are. Folders that are not listed stand under their
+/// name.
+struct Source {
+  const char* folder;
+  const char* title;
+  const char* text;
+  Reproduced reproduced = Reproduced::whole;
+};
+inline constexpr Source kSources[] = {
+    {"lewm", "LeWM, PLDM, PreJEPA",
+     "stable-worldmodel: encoder, predictor, rollouts, costs, training steps, CEM."},
+    {"dino_wm", "DINO-WM",
+     "gaoyuezhou/dino_wm, and facebookresearch/dinov2 for the encoder: training steps, rollouts, "
+     "objectives, planners."},
+    {"hf", "Hugging Face",
+     "transformers: ViT, I-JEPA, DINOv2, V-JEPA 2, read from folders as it writes them."},
+    {"vjepa2", "V-JEPA 2 and V-JEPA 2-AC",
+     "facebookresearch/vjepa2: masks, rotary attention, encoders, predictors, training steps, "
+     "CEM."},
+    {"eb_jepa", "eb_jepa", "facebookresearch/eb_jepa: networks, losses, environment, planners."},
+    {"losses", "Losses", "stable-worldmodel and le-jepa: SIGReg, variance and covariance terms."},
+    {"planners", "Planners", "stable-worldmodel's solvers, every iteration of a search."},
+    {"mppi", "MPPI", "pytorch_mppi: MPPI, SMPPI and KMPPI, command by command."},
+    {"tdmpc2", "TD-MPC2", "nicklashansen/tdmpc2: the planner, every iteration of a search.",
+     Reproduced::part},
+    {"world_models", "World Models",
+     "the package cma: every generation of CMA-ES, with which World Models trains its controller.",
+     Reproduced::part},
+    {"dreamer", "Dreamer and PlaNet",
+     "danijar/dreamerv3 and its predecessors: encoders and decoders, recurrent state-space models, "
+     "losses, the optimiser.",
+     Reproduced::part},
+    {"mctx", "Tree search",
+     "google-deepmind/mctx: the searches of MuZero, Gumbel MuZero and Stochastic MuZero, and their "
+     "parts.",
+     Reproduced::part}};
+
+/// Null for a folder that is not listed.
+inline const Source* source_of(const std::string& folder) {
+  const auto* source = std::find_if(std::begin(kSources), std::end(kSources),
+                                    [&](const Source& s) { return s.folder == folder; });
+  return source == std::end(kSources) ? nullptr : source;
+}
 
 }  // namespace foresight::benchmark

@@ -51,7 +51,8 @@ inline models::DinoWmOptions golden_dino_wm_options(const nlohmann::json& config
   return options;
 }
 
-/// Options of a PreJEPA fixture; `config` is its "model" entry. Six patches are a picture of 2 x 3.
+/// Options of a PreJEPA fixture; `config` is its "model" entry. Its features have no place: its
+/// patches are a picture of one pixel each, as near to a square as their number allows.
 inline models::DinoWmOptions golden_prejepa_options(const nlohmann::json& config) {
   const auto& predictor = config.at("predictor");
   models::DinoWmOptions options;
@@ -70,11 +71,14 @@ inline models::DinoWmOptions golden_prejepa_options(const nlohmann::json& config
       options.proprio.width = width;
     }
   }
-  REQUIRE(predictor.at("num_patches") == 6);
-  options.image.size = 2;
-  options.image.width = 3;
+  const int64_t patches = predictor.at("num_patches");
+  int64_t height = 1;
+  for (int64_t side = 1; side * side <= patches; ++side)
+    if (patches % side == 0) height = side;
+  options.image.size = height;
+  options.image.width = patches / height;
   options.encoder = unused_backbone(1, visual);
-  options.encoder_image_size = 2;
+  options.encoder_image_size = height;
   read_golden_predictor(options, predictor);
   options.history = config.at("history_size");
   return options;

@@ -56,12 +56,12 @@ class Golden : public GoldenFile {
     compare(key, actual, where);
   }
 
-  /// As compare(), with a tolerance of the caller's own. `reason`: why it is not the file's, for
-  /// docs/parity.md; an empty one fails the test.
+  /// As compare_where(), with a tolerance of the caller's own. `reason`: why it is not the file's,
+  /// for docs/parity.md; an empty one fails the test.
   void compare_within(std::string_view key, const Tensor& actual, const Tolerance& tolerance,
-                      std::string_view reason) {
+                      std::string_view reason, const Tensor& where = {}) {
     CHECK_FALSE(reason.empty());
-    compare(key, actual, Tensor(), &tolerance, nullptr, reason);
+    compare(key, actual, where, &tolerance, nullptr, reason);
   }
 
   /// As compare(), of networks that resample their positions in float32 whatever they compute in:
@@ -130,11 +130,19 @@ class Golden : public GoldenFile {
     compare(key, actual, where, &tolerance, "sampled");
   }
 
-  /// As compare(), of drawn pictures of bytes: exp may differ in its last bit, so that a grey level
-  /// may be one off. Only where `where` (bool, same shape; undefined: everywhere) is true.
+  /// As compare(), of drawn pictures of bytes [...,h,w]: exp may differ in its last bit, so that a
+  /// single pixel of a picture may be one grey level off. Only where `where` (bool, same shape;
+  /// undefined: everywhere) is true.
   void compare_pictures(std::string_view key, const Tensor& actual, const Tensor& where = {}) {
     const Tolerance tolerance{1, 0, 0};
     compare(key, actual, where, &tolerance, "pictures");
+    const auto full = full_key(key, actual);
+    if (!has(full) || !actual.defined() || actual.sizes() != file().at(full).sizes()) return;
+    Tensor off = actual.to(at::kCPU).ne(file().at(full));
+    if (where.defined()) off = off.logical_and(where.to(at::kCPU));
+    const auto pixels = off.sum({-2, -1}).max().item<int64_t>();
+    INFO("fixture " << name() << ", key " << full << ": " << pixels << " pixels of one picture");
+    CHECK(pixels <= 1);
   }
 
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
@@ -246,7 +254,7 @@ class Golden : public GoldenFile {
         {"key", compared.key},
         {"dtype", compared.dtype},
         {"stored", c10::toString(compared.stored)},
-        {"elements", expected.numel()},
+        {"elements", mask.expand(expected.sizes()).sum().item<int64_t>()},
         {"largest", largest},
         {"max_abs", max_abs},
         {"max_rel", largest > 0 ? max_abs / largest : 0.0},

@@ -2,6 +2,7 @@
 // A Jepa built from the settings and weights of a LeWM or PLDM fixture.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -50,6 +51,63 @@ inline std::shared_ptr<models::Jepa> golden_jepa(const Golden& golden,
 
 inline std::shared_ptr<models::Jepa> golden_jepa(const Golden& golden) {
   return golden_jepa(golden, golden_jepa_options(golden.config()));
+}
+
+/// Reference keys of a training fixture name our parameter `key` so: PLDM trains a wrapper that
+/// holds the model and the inverse-dynamics head side by side.
+inline std::string golden_reference_name(const Golden& golden, const std::string& key) {
+  const bool wrapped = golden.kind() == "pldm_train_step";
+  return wrapped && !key.starts_with("idm.") ? "model." + key : key;
+}
+
+/// The model's options with the losses of the fixture's recipe.
+inline models::JepaOptions golden_training_options(const Golden& golden) {
+  const auto& config = golden.config();
+  auto options = golden_jepa_options(config);
+  const auto& losses = config.at("recipe").at("loss");
+  const auto weight = [&](const char* name) {
+    if (!losses.contains(name)) return 0.0;
+    const auto& term = losses.at(name);
+    return term.value("enabled", true) ? term.at("weight").get<double>() : 0.0;
+  };
+  options.loss.sigreg = 0.0;  // PLDM lists it but never computes it
+  if (config.contains("sigreg")) {
+    options.loss.sigreg = weight("sigreg");
+    options.loss.sigreg_options.knots = config.at("sigreg").at("knots");
+    options.loss.sigreg_options.projections = config.at("sigreg").at("num_proj");
+  }
+  options.loss.straightening = weight("temp_straight");
+  options.loss.std = weight("std");
+  options.loss.std_t = weight("std_t");
+  options.loss.cov = weight("cov");
+  options.loss.cov_t = weight("cov_t");
+  options.loss.temporal = weight("temp_align");
+  options.loss.inverse_dynamics = weight("idm");
+  if (config.contains("idm")) options.inverse_dynamics_hidden = config.at("idm").at("hidden_dim");
+  return options;
+}
+
+/// Compares a model after training with "<section>/..". `clipped`: the gradients of the first step.
+/// Adam turns a gradient of rounding noise into a full step: such elements get the file's wider
+/// tolerance.
+inline void compare_golden_state(Golden& golden, const std::string& section,
+                                 const models::Jepa& model,
+                                 const std::map<std::string, Tensor>& clipped) {
+  const auto& rule = golden.config().at("small_gradient_rule");
+  for (const auto& [key, value] : nn::state_dict(model)) {
+    const auto full = section + "/" + golden_reference_name(golden, key);
+    if (!golden.has(full)) continue;
+    const auto gradient = clipped.find(key);
+    if (gradient == clipped.end()) {
+      golden.compare(full, value);
+      continue;
+    }
+    const auto& g = gradient->second;
+    const auto reliable = g.eq(0).logical_or(g.abs().ge(rule.at("threshold").get<double>()));
+    golden.compare_where(full, value, reliable);
+    if (!golden.excluded(full))
+      CHECK((value - golden.at(full)).abs().max().item<double>() <= rule.at("atol").get<double>());
+  }
 }
 
 }  // namespace foresight

@@ -15,6 +15,14 @@
 
 namespace foresight {
 
+/// Of a feed-forward part, by "hidden_act". Fails the test for one that is not known here.
+inline nn::Activation golden_activation(const std::string& name) {
+  INFO("hidden_act " << name);
+  if (name == "gelu_pytorch_tanh") return nn::Activation::gelu_tanh;
+  REQUIRE((name == "gelu" || name == "gelu (erf)"));
+  return nn::Activation::gelu;
+}
+
 inline nn::VitOptions golden_vit_options(const nlohmann::json& encoder) {
   nn::VitOptions options;
   options.patch = encoder.at("patch_size");
@@ -23,6 +31,9 @@ inline nn::VitOptions golden_vit_options(const nlohmann::json& encoder) {
   options.heads = encoder.at("num_attention_heads");
   options.mlp_width = encoder.at("intermediate_size");
   options.norm_epsilon = encoder.value("layer_norm_eps", 1e-12);
+  options.qkv_bias = encoder.value("qkv_bias", true);
+  options.activation = golden_activation(encoder.value("hidden_act", std::string("gelu")));
+  REQUIRE(encoder.value("num_channels", 3) == 3);  // nn::Vit takes no others
   return options;
 }
 

@@ -14,10 +14,11 @@ namespace foresight {
 /// Encoder and predictor of a fixture that has both.
 inline models::VJepa2Options golden_vjepa2_options(const nlohmann::json& config) {
   models::VJepa2Options options;
-  options.encoder = golden_video_vit_options(config.at("encoder"));
+  options.encoder = golden_video_vit_options(config.at("encoder"), golden_norm_epsilon(config));
   options.image.size = options.encoder.image_height;
   options.image.width = options.encoder.image_width;
-  options.predictor = golden_masked_predictor_options(config.at("predictor"));
+  options.predictor =
+      golden_masked_predictor_options(config.at("predictor"), golden_norm_epsilon(config));
   return options;
 }
 
@@ -28,7 +29,7 @@ inline models::VJepa2AcOptions golden_vjepa2_ac_options(const nlohmann::json& co
   const auto& predictor =
       config.contains("predictor") ? config.at("predictor") : config.at("model");
   if (config.contains("encoder")) {
-    options.encoder = golden_video_vit_options(config.at("encoder"));
+    options.encoder = golden_video_vit_options(config.at("encoder"), golden_norm_epsilon(config));
   } else {
     options.encoder = nn::VideoVitOptions::tiny();
     options.encoder.depth = 1;
@@ -40,7 +41,7 @@ inline models::VJepa2AcOptions golden_vjepa2_ac_options(const nlohmann::json& co
     options.encoder.image_width = predictor.at("img_size")[1];
   }
   options.image.size = options.encoder.image_height;
-  options.predictor = golden_frame_predictor_options(predictor);
+  options.predictor = golden_frame_predictor_options(predictor, golden_norm_epsilon(config));
   return options;
 }
 

@@ -12,6 +12,13 @@
 
 namespace foresight {
 
+/// The LayerNorm epsilon of all networks of a fixture, from its whole config. Fails the test where
+/// targets are normalised with another one than the library's.
+inline double golden_norm_epsilon(const nlohmann::json& config) {
+  REQUIRE(config.value("target_layer_norm_eps", 1e-5) == 1e-5);
+  return config.value("norm_eps", 1e-6);
+}
+
 /// int(width * ratio), narrowed for a gated layer where the reference does so.
 inline int64_t golden_mlp_width(const nlohmann::json& model, int64_t width) {
   const auto hidden =
@@ -30,7 +37,8 @@ inline nn::PositionKind golden_positions(const nlohmann::json& model) {
                                              : nn::PositionKind::sincos;
 }
 
-inline nn::VideoVitOptions golden_video_vit_options(const nlohmann::json& model) {
+inline nn::VideoVitOptions golden_video_vit_options(const nlohmann::json& model,
+                                                    double norm_epsilon) {
   nn::VideoVitOptions options;
   options.width = model.at("embed_dim");
   options.depth = model.at("depth");
@@ -45,6 +53,7 @@ inline nn::VideoVitOptions golden_video_vit_options(const nlohmann::json& model)
   options.positions = golden_positions(model);
   options.feed_forward = golden_feed_forward(model);
   options.qkv_bias = model.value("qkv_bias", true);
+  options.norm_epsilon = norm_epsilon;
   return options;
 }
 
@@ -56,8 +65,8 @@ inline nn::TokenGrid golden_grid(const nlohmann::json& model) {
           model.at("img_size")[1].get<int64_t>() / patch};
 }
 
-inline nn::MaskedVideoPredictorOptions golden_masked_predictor_options(
-    const nlohmann::json& model) {
+inline nn::MaskedVideoPredictorOptions golden_masked_predictor_options(const nlohmann::json& model,
+                                                                       double norm_epsilon) {
   nn::MaskedVideoPredictorOptions options;
   options.width = model.at("predictor_embed_dim");
   options.depth = model.at("depth");
@@ -67,10 +76,12 @@ inline nn::MaskedVideoPredictorOptions golden_masked_predictor_options(
   options.positions = golden_positions(model);
   options.feed_forward = golden_feed_forward(model);
   options.qkv_bias = model.value("qkv_bias", true);
+  options.norm_epsilon = norm_epsilon;
   return options;
 }
 
-inline nn::FrameCausalPredictorOptions golden_frame_predictor_options(const nlohmann::json& model) {
+inline nn::FrameCausalPredictorOptions golden_frame_predictor_options(const nlohmann::json& model,
+                                                                      double norm_epsilon) {
   nn::FrameCausalPredictorOptions options;
   options.width = model.at("predictor_embed_dim");
   options.depth = model.at("depth");
@@ -82,6 +93,7 @@ inline nn::FrameCausalPredictorOptions golden_frame_predictor_options(const nloh
       model.value("use_rope", false) ? nn::PositionKind::rope : nn::PositionKind::none;
   options.feed_forward = golden_feed_forward(model);
   options.qkv_bias = model.value("qkv_bias", true);
+  options.norm_epsilon = norm_epsilon;
   return options;
 }
 

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <memory>
 
 #include "commands.hpp"
@@ -110,8 +111,17 @@ void check_layout(const Exporter& exporter, const std::string& layout) {
           "--layout " + layout + ": family '" + exporter.family + "' has the layouts " + accepted);
 }
 
+// The file that is written must not be one of the bundle's.
+void require_outside(const std::string& out, const std::string& bundle) {
+  const auto file = std::filesystem::weakly_canonical(out);  // where a link leads
+  require(
+      file.parent_path() != std::filesystem::canonical(bundle), ErrorCategory::invalid_option,
+      "--out " + out + ": is inside the bundle, which has files of its own; give another place");
+}
+
 void export_command(const ExportFlags& flags) {
   const auto bundle = io::read_bundle(flags.bundle);
+  require_outside(flags.out, flags.bundle);
   io::require_checksum(bundle.tensors);  // not every family's export reads a network
   const auto& exporter = exporter_of(bundle.config.family, flags.bundle);
   check_layout(exporter, flags.layout);

@@ -64,11 +64,16 @@ bool in_float32(const io::NamedTensors& tensors) {
 std::span<const Importer> importers() { return kImporters; }
 
 std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights) {
-  if (!weights.config.is_object() || !weights.config.contains("model_type")) return std::nullopt;
   const std::filesystem::path path = from;
-  if (std::filesystem::is_directory(path)) return io::read_hf_folder(path);
-  if (path.filename() != io::kHfTensorsFile) return std::nullopt;
-  return io::read_hf_folder(path.has_parent_path() ? path.parent_path() : ".");
+  const bool whole = std::filesystem::is_directory(path);
+  const auto folder = whole ? path : path.has_parent_path() ? path.parent_path() : ".";
+  const auto has = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  if (whole ? !has(io::kHfTensorsFile) && !has(io::kHfIndexFile) && !has(io::kHfPickleFile)
+            : path.filename() != io::kHfTensorsFile)
+    return std::nullopt;
+  const auto config = weights.config();
+  if (!config.is_object() || !config.contains("model_type")) return std::nullopt;
+  return io::read_hf_folder(folder);
 }
 
 void measure_actions(ActionSpace& action, const ImportData& data) {
@@ -110,8 +115,19 @@ void ImportFlags::add(CLI::App& command) {
       ->delimiter(',');
 }
 
+io::Weights ImportFlags::open(const std::string& path) const {
+  auto weights = io::open_weights(path);
+  const auto folder = weights.path.has_parent_path() ? weights.path.parent_path() : ".";
+  std::error_code none;  // `out` may not exist
+  require(!std::filesystem::equivalent(folder, out, none), ErrorCategory::invalid_option,
+          "--out " + out + ": holds '" + weights.path.filename().string() +
+              "', which is read and would be replaced; give another folder");
+  return weights;
+}
+
 io::NamedTensors ImportFlags::tensors(const io::Weights& weights) const {
-  auto tensors = io::without(io::without_wrappers(weights.model(group)), ignore);
+  auto tensors = io::without_wrappers(
+      io::without(io::without_wrappers(weights.model(group, "--group")), ignore));
   const auto left_out = weights.tensors.size() - tensors.size();
   fmt::print("{}: {} tensors ({})", weights.path.string(), tensors.size(), types_of(tensors));
   if (left_out > 0) fmt::print(", {} others left out", left_out);

@@ -22,7 +22,7 @@ namespace {
 
 struct DinoWmFlags {
   ImportFlags shared;
-  std::string backbone, preset = "dino_wm";
+  std::string backbone, backbone_group, preset = "dino_wm";
   ImportData data;
   OptionFlags options;
 };
@@ -63,16 +63,23 @@ models::DinoWmOptions resolved(const DinoWmFlags& flags, const io::Weights& weig
   auto options = flags.preset == "prejepa" ? DinoWmOptions::prejepa() : DinoWmOptions::dino_wm();
   auto& predictor = options.predictor;
   predictor.heads = predictor.head_width = 0;
-  models::read_prejepa_config(options, weights.config);
+  const auto config = weights.config();
+  models::read_prejepa_config(options, config);
   options = overlaid(options, flags.options);
   if (flags.data.given()) {
     measure_actions(options.action, flags.data);
     measure_proprio(options.proprio, flags.data);
   }
   require_statistics(options);
-  models::fill_predictor_heads(predictor, tensors, weights.path.string());
+  const auto told = [&](const char* key) {
+    return models::prejepa_config_told(options, config, key);
+  };
+  const auto config_name = weights.config_file.string();
+  models::fill_predictor_heads(predictor, tensors, weights.path.string(),
+                               told("heads") || told("dim_head") ? config_name : std::string());
   fmt::print("predictor: {} heads of {}\n", predictor.heads, predictor.head_width);
   require_valid(options);
+  models::check_prejepa_config(options, config, config_name, tensors);
   return options;
 }
 
@@ -100,7 +107,9 @@ io::Weights joined(io::Weights weights) {
 // What an export gives back of `tensors`, by its names: no part that nothing reads, but the
 // backbone of a PreJEPA.
 io::NamedTensors exported(const io::NamedTensors& tensors) {
-  auto named = io::without_wrappers(tensors, {"model."});
+  auto named = tensors;
+  for (auto& [name, tensor] : named) name = io::without_marks(name);
+  named = io::without_wrappers(named, {"model."});
   const bool prejepa = models::dino_wm_layout(named) == models::DinoWmLayout::prejepa;
   for (const auto& part : models::dino_wm_other_parts(named))
     if (!prejepa || part.first != "backbone.")
@@ -109,23 +118,28 @@ io::NamedTensors exported(const io::NamedTensors& tensors) {
 }
 
 void import_dino_wm_command(const DinoWmFlags& flags) {
-  auto weights = io::open_weights(flags.shared.from);
+  auto weights = flags.shared.open(flags.shared.from);
   const auto count = weights.tensors.size();
   if (flags.shared.group.empty()) weights = joined(std::move(weights));
   if (weights.tensors.size() < count)
     fmt::print("left out: {} tensors of other groups\n", count - weights.tensors.size());
-  const auto backbone = joined(io::open_weights(flags.backbone));
+  auto backbone = flags.shared.open(flags.backbone);
+  if (flags.backbone_group.empty()) backbone = joined(std::move(backbone));
+  const auto frozen = backbone.model(flags.backbone_group, "--backbone_group");
   const auto tensors = flags.shared.tensors(weights);
-  models::DinoWm model(resolved(flags, weights, tensors), std::nullopt);
-  models::load_dino_wm(model, tensors, weights.path.string());
-  models::load_dino_wm_backbone(model, backbone.model({}), backbone.path.string(),
-                                io::Placement::share);
+  const auto source = weights.path.string(), backbone_source = backbone.path.string();
+  const auto options = resolved(flags, weights, tensors);
+  models::check_dino_wm_sizes(options, tensors, source, frozen, backbone_source);
+  models::DinoWm model(options, std::nullopt);
+  models::load_dino_wm(model, tensors, source);
+  models::load_dino_wm_backbone(model, frozen, backbone_source, io::Placement::share);
   for (const auto& [prefix, count] : models::dino_wm_other_parts(tensors))
     if (prefix == "decoder." || weights.path != backbone.path)
       fmt::print("left out: {} tensors of '{}'\n", count, prefix);
   auto config = models::dino_wm_bundle_config(model);
   config.planner = write_options(AgentOptions::dino_wm(model.options().proprio.dim > 0));
   config.provenance["backbone"] = backbone.path.filename().string();
+  if (!flags.backbone_group.empty()) config.provenance["backbone_group"] = flags.backbone_group;
   config.provenance.update(models::dino_wm_source(tensors));
   write_imported({std::move(config), nn::state_dict(model)}, flags.shared, weights,
                  exported(tensors));
@@ -140,6 +154,8 @@ void add_dino_wm_import(CLI::App& command) {
       .add_option("--backbone", flags->backbone,
                   "weights of the frozen encoder: DINOv2's own file or a Hugging Face folder")
       ->required();
+  command.add_option("--backbone_group", flags->backbone_group,
+                     "which state dict of a --backbone with several, e.g. teacher");
   command
       .add_option("--preset", flags->preset,
                   "what the options below start from: dino_wm, or prejepa of stable-worldmodel")

@@ -85,7 +85,7 @@ std::optional<losses::LatentView> told_view(const OptionFlags& flags, const char
 
 void import_eb_jepa_command(const EbJepaFlags& flags) {
   const auto given = resolve(EbJepaImportOptions(), flags.options);
-  const auto weights = io::open_weights(flags.shared.from);
+  const auto weights = flags.shared.open(flags.shared.from);
   auto shared = flags.shared;
   const auto& groups = weights.groups;
   if (shared.group.empty() &&

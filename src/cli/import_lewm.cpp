@@ -20,9 +20,9 @@ struct LewmFlags {
 void import_lewm_command(const LewmFlags& flags) {
   auto options = resolve(models::LewmImportOptions{}, flags.options);
   if (flags.data.given()) measure_actions(options.action, flags.data);
-  const auto weights = io::open_weights(flags.shared.from);
+  const auto weights = flags.shared.open(flags.shared.from);
   const auto tensors = flags.shared.tensors(weights);
-  auto bundle = models::import_lewm(tensors, options, weights.config, weights.path.string());
+  auto bundle = models::import_lewm(tensors, options, weights.config(), weights.path.string());
   write_imported(std::move(bundle), flags.shared, weights, tensors);
 }
 

@@ -69,8 +69,22 @@ io::NamedTensors encoder_of(const io::NamedTensors& tensors, const std::string& 
   return own;
 }
 
+// Of DINOv2's training files, of which a teacher may be all, what is below "backbone.": their heads
+// are left out, with a message. Other files' tensors as they are.
+io::NamedTensors backbone_of(const io::NamedTensors& tensors) {
+  constexpr std::string_view kBackbone = "backbone.";
+  const auto all = io::without_wrappers(tensors, {"teacher."});
+  io::NamedTensors own;
+  for (const auto& [name, tensor] : all)
+    if (name.starts_with(kBackbone)) own.emplace_back(name.substr(kBackbone.size()), tensor);
+  if (own.empty()) return all;
+  if (own.size() < all.size())
+    fmt::print("left out: {} tensors beside '{}'\n", all.size() - own.size(), kBackbone);
+  return own;
+}
+
 void import_vit_command(const VitFlags& flags) {
-  const auto weights = io::open_weights(flags.shared.from);
+  const auto weights = flags.shared.open(flags.shared.from);
   models::ImageEncoderModel model;
   std::string layout = kOwnLayout;
   io::NamedTensors read;
@@ -91,7 +105,7 @@ void import_vit_command(const VitFlags& flags) {
     print_left_out(weights.tensors);
     read = encoder_of(weights.tensors, folder->model_type() + ".");
   } else {
-    read = flags.shared.tensors(weights);
+    read = backbone_of(flags.shared.tensors(weights));
     model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);
     told = models::dinov2_evaluation_pictures();
   }

@@ -150,7 +150,7 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
           ErrorCategory::invalid_option,
           "--probe_index and --probe_heads belong to --probe: leave them out");
   if (!flags.probe.empty()) {
-    const auto file = io::open_weights(flags.probe);
+    const auto file = flags.shared.open(flags.probe);
     models::ProbeFileOptions options;
     if (flags.probe_index) options.which = *flags.probe_index;
     if (flags.probe_heads) options.heads = *flags.probe_heads;
@@ -220,7 +220,7 @@ void print_positions(const nn::VideoVitOptions& encoder, const io::NamedTensors&
 }
 
 void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
-  const auto weights = io::open_weights(flags.shared.from);
+  const auto weights = flags.shared.open(flags.shared.from);
   std::shared_ptr<models::VJepa2> model;
   const auto folder = hf_folder_of(flags.shared.from, weights);
   require_family(family, folder, weights);
@@ -262,7 +262,7 @@ void import_vjepa2_command(const VJepa2Flags& flags, Family family) {
 }
 
 void import_vjepa2_ac_command(const VJepa2AcFlags& flags) {
-  const auto weights = io::open_weights(flags.shared.from);
+  const auto weights = flags.shared.open(flags.shared.from);
   const auto source = weights.path.string();
   const auto encoder = chosen_encoder(flags, weights);
   auto options = models::describe_vjepa2_ac(weights.tensors, flags.image_size, source, told(flags));

@@ -27,7 +27,11 @@ struct ImportFlags {
   void add(CLI::App& command);
   /// add() without the choice of tensors, for families whose files have known parts.
   void add_files(CLI::App& command);
-  /// The chosen state dict without wrappers and ignored tensors. Prints what was chosen.
+  /// Opens `path`, which is read. Throws Error(invalid_option) where writing `out` would replace
+  /// it.
+  io::Weights open(const std::string& path) const;
+  /// The chosen state dict without wrappers, which all names have or all but ignored ones, and
+  /// ignored tensors. Prints what was chosen.
   io::NamedTensors tensors(const io::Weights& weights) const;
 };
 
@@ -72,7 +76,8 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
                     const io::Weights& weights, const io::NamedTensors& read);
 
 /// The folder of transformers that `from` is or whose model.safetensors it names; nothing where no
-/// config.json tells a model_type, and for other files: what lies beside one says nothing about it.
+/// config.json tells a model_type, and for other files, of which a folder may have one: what lies
+/// beside one says nothing about it.
 std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights);
 
 /// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws

@@ -14,7 +14,6 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/io/checksum.hpp"
 #include "foresight/io/hf_folder.hpp"
-#include "foresight/io/json_file.hpp"
 #include "foresight/io/weights.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
@@ -24,15 +23,6 @@
 
 namespace foresight::cli {
 namespace {
-
-// A folder of transformers has files of the same names; only a bundle's config has a schema.
-bool is_bundle(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path / io::kBundleConfigFile) ||
-      !std::filesystem::exists(path / io::kBundleTensorsFile))
-    return false;
-  const auto config = io::read_json(path / io::kBundleConfigFile);
-  return config.is_object() && config.contains("schema");
-}
 
 bool is_weights(const std::filesystem::path& path) {
   const auto extension = CLI::detail::to_lower(path.extension().string());
@@ -44,7 +34,7 @@ bool is_weights(const std::filesystem::path& path) {
       std::find(recordings.begin(), recordings.end(), extension) != recordings.end();
   return (std::filesystem::is_regular_file(path) && !recording) ||
          std::filesystem::exists(path / io::kHfTensorsFile) ||
-         std::filesystem::exists(path / io::kHfIndexFile);
+         std::filesystem::exists(path / io::kHfIndexFile) || io::is_weights_folder(path);
 }
 
 void inspect_weights(const std::string& path) {
@@ -115,7 +105,8 @@ void add_inspect(CLI::App& app) {
   add_options(*command, data::InspectionOptions{}, flags->options);
   command->callback([flags] {
     const auto& path = flags->data.path;
-    if (is_bundle(path))
+    if (io::is_bundle(path) &&
+        std::filesystem::exists(std::filesystem::path(path) / io::kBundleTensorsFile))
       inspect_bundle(path);
     else if (is_weights(path))
       inspect_weights(path);

@@ -76,7 +76,10 @@ void print_shape(const data::Dataset& dataset, const data::Inspection& found, bo
   print_cameras(dataset, chosen);
   std::vector<std::string> columns;
   for (const auto& column : dataset.columns())
-    columns.push_back(fmt::format("{} {}", column, type_name(dataset.column_type(column))));
+    columns.push_back(fmt::format("{} {}", column,
+                                  found.unread.contains(column)
+                                      ? std::string("not read")
+                                      : type_name(dataset.column_type(column))));
   print_list("columns", columns);
   print_list("texts", dataset.text_columns());
   fmt::print("last action of an episode: {}\n", dataset.last_action() == data::LastAction::artefact

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "foresight/data/identity.hpp"
 #include "foresight/io/files.hpp"
@@ -24,31 +25,48 @@ nlohmann::json number_or_null(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
 }
 
-nlohmann::json row_of(const SweepPoint& point, const train::LearnResult& result) {
-  const bool finished = result.outcome == train::Outcome::finished;
-  const auto& last = result.critic.step > 0 && std::isfinite(result.critic.success)
+constexpr const char *kSuccess = "success", *kLoss = "validation_loss",
+                     *kCriticLoss = "critic_validation_loss";
+
+// What a run has brought, of the weights that it kept.
+nlohmann::json row_of(const SweepPoint& point, const char* outcome,
+                      const train::LearnResult& result) {
+  const auto& last = result.critic.step > 0 && std::isfinite(result.critic.kept_success)
                          ? result.critic
                          : result.world_model;
   return {{"folder", point.folder},
           {"values", point.values},
-          {"outcome", finished ? "finished" : "diverged"},
+          {"outcome", outcome},
           {"message", result.message},
           {"steps", result.world_model.step},
           {"loss", number_or_null(result.world_model.loss)},
-          {"validation_loss", number_or_null(result.world_model.validation_loss)},
-          {"success", number_or_null(last.success)},
+          {kLoss, number_or_null(result.world_model.kept_validation_loss)},
+          {kCriticLoss, number_or_null(result.critic.kept_validation_loss)},
+          {kSuccess, number_or_null(last.kept_success)},
           {"seconds", number_or_null(result.seconds)}};
 }
 
-// Smaller is better; what has no number comes last.
-double rank_of(const nlohmann::json& row, bool by_success) {
-  const auto& value = row[by_success ? "success" : "validation_loss"];
-  if (!value.is_number() || row["outcome"] != "finished")
-    return std::numeric_limits<double>::infinity();
-  return by_success ? -value.get<double>() : value.get<double>();
+// A row of an earlier version lacks some.
+nlohmann::json number_in(const nlohmann::json& row, const std::string& column) {
+  return row.value(column, nlohmann::json());
 }
 
-constexpr std::array kResults = {"outcome", "success", "validation loss", "loss", "seconds"};
+bool any_has(const nlohmann::json& rows, const char* column) {
+  return std::any_of(rows.begin(), rows.end(),
+                     [&](const nlohmann::json& row) { return number_in(row, column).is_number(); });
+}
+
+// Smaller is better; what has no number comes last.
+double rank_of(const nlohmann::json& row, const std::string& by) {
+  const auto value = number_in(row, by);
+  if (!value.is_number() || row["outcome"] != "finished")
+    return std::numeric_limits<double>::infinity();
+  return by == kSuccess ? -value.get<double>() : value.get<double>();
+}
+
+constexpr std::array kResults = {"outcome",         "success", "validation loss",
+                                 "cost-to-go loss", "loss",    "seconds"};
+constexpr std::array kColumns = {"outcome", kSuccess, kLoss, kCriticLoss, "loss", "seconds"};
 
 // The end of an option path, as many parts of it as no other column ends with.
 std::string heading(const std::string& path, const nlohmann::json& values) {
@@ -66,27 +84,91 @@ std::string heading(const std::string& path, const nlohmann::json& values) {
 
 // Options that say what the loss is, or of which data: its value means another thing where one of
 // them differs. Statistics of a batch depend on how large it is.
-constexpr std::array kObjectives = {
-    "model.loss",       "model.regulariser", "model.prediction",    "model.predicted_steps",
-    "model.auto_steps", "model.sigreg",      "model.loss_exponent", "model.rollout_start",
-    "task.masks",       "task.short_range",  "task.long_range",     "task.loss_exponent",
-    "task.distance",    "task.views",        "task.batch",          "model.regularisation",
-    "windows.frames",   "windows.stride",    "loader.batch",        "model.normalise_latents",
-    "validation",       "validation_split",  "validation_batches",  "target"};
+constexpr std::array kObjectives = {"model.loss",
+                                    "model.regulariser",
+                                    "model.prediction",
+                                    "model.predicted_steps",
+                                    "model.auto_steps",
+                                    "model.sigreg",
+                                    "model.loss_exponent",
+                                    "model.rollout_start",
+                                    "task.short_range",
+                                    "task.long_range",
+                                    "task.loss_exponent",
+                                    "task.views",
+                                    "task.batch",
+                                    "task.seed",
+                                    "task.masks",
+                                    "task.distance",
+                                    "windows.frames",
+                                    "windows.stride",
+                                    "loader.batch",
+                                    "model.normalise_latents",
+                                    "validation",
+                                    "validation_split",
+                                    "validation_batches",
+                                    "task.validation_clips",
+                                    "split",
+                                    "split_seed",
+                                    "walks",
+                                    "image_size",
+                                    "model.proprio",
+                                    "model.action_width",
+                                    "model.action_repeat",
+                                    "model.image.max_aspect",
+                                    "backbone",
+                                    "target",
+                                    "model.regularisation"};
 
-// Those paths that more than one value was asked for and that change the loss itself.
-std::vector<std::string> varied_objectives(const nlohmann::json& grid) {
+// The same of the cost-to-go, whose targets it makes itself.
+constexpr std::array kCriticObjectives = {"critic_task"};
+
+bool is_within(const std::string& path, const std::string& whole) {
+  return path == whole || path.starts_with(whole + ".");
+}
+
+// Those of `paths` that are, hold or belong to one of `options`.
+template <std::size_t N>
+std::vector<std::string> among(const std::vector<std::string>& paths,
+                               const std::array<const char*, N>& options) {
   std::vector<std::string> found;
-  const auto within = [](const std::string& path, const std::string& whole) {
-    return path == whole || path.starts_with(whole + ".");
-  };
-  for (const auto& [path, values] : grid.items())
-    if (values.size() > 1 &&
-        std::any_of(kObjectives.begin(), kObjectives.end(), [&, &name = path](auto* part) {
-          return within(name, part) || within(part, name);
+  for (const auto& path : paths)
+    if (std::any_of(options.begin(), options.end(), [&](const char* option) {
+          return is_within(path, option) || is_within(option, path);
         }))
       found.push_back(path);
   return found;
+}
+
+// What the runs of a sweep are compared by, or why they are not.
+struct Ranking {
+  const char* by = kLoss;
+  std::string problem = {};
+};
+
+Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossTarget target) {
+  constexpr const char* kAdvice = "planning success compares (training.success_every)";
+  if (any_has(rows, kSuccess)) return {kSuccess};
+  std::vector<std::string> varied;
+  for (const auto& [path, unused] : grid.items())
+    if (varies(grid, path)) varied.push_back(path);
+  if (varied.empty()) return {};
+  if (target == LossTarget::moving_encoder)
+    return {kLoss,
+            "every run's loss is taken against a slow copy of its own encoder, so that the smaller "
+            "one is not the better; a probe on the bundles compares (train vjepa2_probe)"};
+  const bool of_critic = std::all_of(varied.begin(), varied.end(), [](const std::string& path) {
+    return path.starts_with("critic");
+  });
+  auto incomparable = of_critic ? among(varied, kCriticObjectives) : among(varied, kObjectives);
+  if (target == LossTarget::labels) std::erase(incomparable, "backbone");
+  Ranking ranking{of_critic ? kCriticLoss : kLoss};
+  if (!incomparable.empty())
+    ranking.problem = fmt::format(
+        "{} change(s) what the loss is or what it is measured on, so that the smaller one is not "
+        "the better; {}",
+        fmt::join(incomparable, ", "), kAdvice);
+  return ranking;
 }
 
 std::string cell(const nlohmann::json& value) {
@@ -162,18 +244,26 @@ std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::stri
   return points;
 }
 
+bool varies(const nlohmann::json& grid, const std::string& path) {
+  return grid.contains(path) && grid[path].size() > 1;
+}
+
 std::string sweep_table(const nlohmann::json& rows) {
   std::vector<std::vector<std::string>> lines(1);
   if (rows.empty()) return "";
+  const auto is_shown = [&](std::size_t column) {
+    return std::string(kColumns[column]) != kCriticLoss || any_has(rows, kCriticLoss);
+  };
   lines[0] = {"run"};
   for (const auto& [path, unused] : rows[0]["values"].items())
     lines[0].push_back(heading(path, rows[0]["values"]));
-  lines[0].insert(lines[0].end(), kResults.begin(), kResults.end());
+  for (std::size_t i = 0; i < kResults.size(); ++i)
+    if (is_shown(i)) lines[0].emplace_back(kResults[i]);
   for (const auto& row : rows) {
     std::vector<std::string> line{row["folder"].get<std::string>()};
     for (const auto& [unused, value] : row["values"].items()) line.push_back(cell(value));
-    for (const char* column : {"outcome", "success", "validation_loss", "loss", "seconds"})
-      line.push_back(cell(row[column]));
+    for (std::size_t i = 0; i < kColumns.size(); ++i)
+      if (is_shown(i)) line.push_back(cell(number_in(row, kColumns[i])));
     lines.push_back(std::move(line));
   }
   std::string text;
@@ -201,7 +291,8 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
 
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
                   const nlohmann::json& base, const nlohmann::json& setting,
-                  const std::filesystem::path& out, const PointTraining& training) {
+                  const std::filesystem::path& out, LossTarget target,
+                  const PointTraining& training) {
   const auto record = out / "sweep.json";
   if (std::filesystem::exists(record)) {
     const auto started = io::read_json(record);
@@ -217,30 +308,27 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
   }
   auto rows = nlohmann::json::array();
   const auto write = [&] {
-    const auto measured = [](const nlohmann::json& row) { return row["success"].is_number(); };
-    const bool by_success = std::any_of(rows.begin(), rows.end(), measured);
-    const auto incomparable = by_success ? std::vector<std::string>() : varied_objectives(grid);
+    const auto ranking = ranking_of(grid, rows, target);
     auto sorted = rows;
-    if (incomparable.empty())
+    if (ranking.problem.empty())
       std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
-        return rank_of(a, by_success) < rank_of(b, by_success);
+        return rank_of(a, ranking.by) < rank_of(b, ranking.by);
       });
     auto whole = setting;
     whole.update({{"grid", grid}, {"base", base}, {"runs", sorted}});
-    whole["ranked_by"] = by_success ? "success" : "validation_loss";
-    if (!incomparable.empty()) whole["ranked_by"] = nullptr;
+    whole["ranked_by"] = ranking.by;
+    if (!ranking.problem.empty()) whole["ranked_by"] = nullptr;
     io::write_json(record, whole);
     auto table = sweep_table(sorted);
-    if (!incomparable.empty() && !rows.empty())
-      table += fmt::format(
-          "not ranked: {} change(s) what the loss is or what it is measured on, so that the "
-          "smaller one is not the better; planning success compares (training.success_every)\n",
-          fmt::join(incomparable, ", "));
+    if (!ranking.problem.empty() && !rows.empty())
+      table += fmt::format("not ranked: {}\n", ranking.problem);
     io::write_text(out / "sweep.txt", table);
     return table;
   };
   std::filesystem::create_directories(out);
   std::string table = write();
+  std::optional<Error> refusal;  // the first
+  std::size_t refused = 0;
   for (std::size_t i = 0; i < points.size(); ++i) {
     const auto folder = out / points[i].folder;
     const auto done = folder / kRunResult;
@@ -249,14 +337,30 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
     } else {
       fmt::print("sweep {}/{}: {}\n", i + 1, points.size(), points[i].values.dump());
       std::fflush(stdout);
-      const auto result = training(i, folder);
-      if (result.outcome == train::Outcome::interrupted) return false;
-      rows.push_back(row_of(points[i], result));
-      io::write_json(done, rows.back());
+      try {
+        const auto result = training(i, folder);
+        if (result.outcome == train::Outcome::interrupted) return false;
+        const bool finished = result.outcome == train::Outcome::finished;
+        rows.push_back(row_of(points[i], finished ? "finished" : "diverged", result));
+        io::write_json(done, rows.back());
+      } catch (const Error& problem) {  // of these values with these data; others may be fine
+        const auto category = problem.category();
+        const bool refuses = category == ErrorCategory::invalid_option ||
+                             category == ErrorCategory::invalid_argument;
+        // Where the lock is another's, another sweep is at work.
+        if (!refuses || std::filesystem::exists(folder / "run.lock")) throw;
+        if (!refusal) refusal = problem;
+        ++refused;
+        fmt::print("refused: {}\n", problem.what());
+        train::LearnResult result;
+        result.message = problem.what();
+        rows.push_back(row_of(points[i], "refused", result));
+      }
     }
     table = write();
   }
   fmt::print("{}", table);
+  if (refusal && refused == points.size()) throw *refusal;
   return true;
 }
 

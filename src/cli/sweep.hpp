@@ -7,10 +7,11 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "flags.hpp"
-#include "foresight/train/learn.hpp"
+#include "foresight/train/learn_family.hpp"
 #include "planning_success.hpp"
 
 namespace foresight::cli {
@@ -26,6 +27,25 @@ struct SweepPoint {
 /// for more than 10,000 combinations.
 std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::string& name);
 
+/// What a family's validation loss is taken against.
+enum class LossTarget {
+  latents,         ///< those of the model or of a frozen encoder
+  labels,          ///< columns of the recordings, whatever the encoder is
+  moving_encoder,  ///< a slow copy of each run's own encoder: no two losses compare
+};
+
+template <class Options>
+constexpr LossTarget loss_target() {
+  if (std::is_same_v<Options, train::VJepa2LearnOptions> ||
+      std::is_same_v<Options, train::IJepaLearnOptions>)
+    return LossTarget::moving_encoder;
+  return std::is_same_v<Options, train::VJepa2ProbeLearnOptions> ? LossTarget::labels
+                                                                 : LossTarget::latents;
+}
+
+/// Whether a grid asks for more than one value of an option.
+bool varies(const nlohmann::json& grid, const std::string& path);
+
 /// Trains combination number `point` in its folder.
 using PointTraining =
     std::function<train::LearnResult(std::size_t point, const std::filesystem::path& folder)>;
@@ -38,14 +58,18 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
                              const SuccessFlags& success);
 
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
-/// success where it was measured, else by validation loss, as "ranked_by" tells; in the order of
-/// the grid, and saying so, where that varies what the loss is. A run that diverges is a row like
-/// the others. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns false when
-/// it was interrupted; the same call goes on. Throws Error(invalid_argument) where `out` holds a
-/// sweep of another grid, or with other options, recordings or success.
+/// success where it was measured, else by the validation loss, of the cost-to-go where the grid
+/// varies that alone, as "ranked_by" tells; in the order of the grid, and saying so, where losses
+/// do not compare. Success and validation losses are those of the weights that a run has kept. A
+/// run that diverges is a row like the others, and so is one that its data refuse, which the same
+/// call tries again. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns
+/// false when it was interrupted; the same call goes on. Throws Error(invalid_argument) where `out`
+/// holds a sweep of another grid, or with other options, recordings or success; the first refusal
+/// where every run was refused.
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
                   const nlohmann::json& base, const nlohmann::json& setting,
-                  const std::filesystem::path& out, const PointTraining& training);
+                  const std::filesystem::path& out, LossTarget target,
+                  const PointTraining& training);
 
 /// `base` with a point's values. Throws Error(invalid_option) naming the point.
 template <OptionStruct Options>
@@ -63,15 +87,21 @@ Options options_at(const Options& base, const SweepPoint& point, const std::stri
 }
 
 /// The sweep of the grid in a file over the options of any family: `training(options, folder)` for
-/// each combination. All are checked before the first run.
+/// each combination. All are checked before the first run. Where `seed` varies, all hold out the
+/// episodes of the seed of `base`: results on other data would not compare.
 template <OptionStruct Options, class Training>
 bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::path& out,
                const Options& base, const nlohmann::json& setting, const Training& training) {
   const auto grid = io::read_json(grid_file);
   const auto points = sweep_points(grid, grid_file.string());
   std::vector<Options> options;
-  for (const auto& point : points) options.push_back(options_at(base, point, grid_file.string()));
-  return train_points(points, grid, write_options(base), setting, out,
+  for (const auto& point : points) {
+    options.push_back(options_at(base, point, grid_file.string()));
+    if constexpr (requires { base.split_seed; })
+      if (varies(grid, "seed") && options.back().split_seed < 0)
+        options.back().split_seed = base.seed;
+  }
+  return train_points(points, grid, write_options(base), setting, out, loss_target<Options>(),
                       [&](std::size_t point, const std::filesystem::path& folder) {
                         return training(options[point], folder);
                       });

@@ -4,12 +4,15 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <type_traits>
 #include <vector>
 
 #include "flags.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/data/first_episodes.hpp"
+#include "foresight/io/json_file.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/eb_jepa_bundle.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
@@ -32,6 +35,13 @@ constexpr bool kRecorded = !std::is_same_v<Options, train::EbJepaLearnOptions>;
 template <class Options>
 constexpr bool kPlansFromPictures =
     std::is_same_v<Options, train::DinoWmLearnOptions> || !kRecorded<Options>;
+
+// Families whose published clips have so many frames a second, whatever the recordings' rate.
+template <class Options>
+constexpr bool kClipsByRate = std::is_same_v<Options, train::VJepa2LearnOptions> ||
+                              std::is_same_v<Options, train::VJepa2AcLearnOptions>;
+
+constexpr int64_t kUntold = 0;  // no stride at all
 
 constexpr const char* kEbRooms = "eb_two_rooms";
 
@@ -66,15 +76,40 @@ void require_no_flags(const CLI::App& parent, const char* family) {
                 " " + option->get_name());
 }
 
+// Whether flags or the file of --config say how far apart the frames of a window are.
+bool gives_stride(const OptionFlags& given) {
+  static const nlohmann::json::json_pointer place("/windows/stride");
+  return given.patch.contains(place) ||
+         (!given.file.empty() && io::read_json(given.file).contains(place));
+}
+
+// `by_rate`: windows.stride is for the recordings' rate to decide, as a published preset was chosen
+// and nothing else names one.
 template <class Options>
-Options chosen_options(const FamilyFlags<Options>& flags,
-                       const std::vector<TrainingPreset<Options>>& presets, const char* bundles) {
+struct Chosen {
+  Options options;
+  bool by_rate = false;
+};
+
+template <class Options>
+Chosen<Options> chosen_options(const FamilyFlags<Options>& flags,
+                               const std::vector<TrainingPreset<Options>>& presets,
+                               const char* bundles) {
   auto defaults = preset_options(flags.preset, flags.options, presets);
+  const bool published = kClipsByRate<Options> && !tells_a_run(flags.options.file) &&
+                         !flags.preset.empty() && flags.preset != presets.front().name;
   auto given = with_unreadable(flags.options, flags.reading);
   const bool continues = !flags.continued.bundle.empty();
+  bool by_rate = published && !gives_stride(given);
   if (continues) {
     require_no_model(given);
+    if constexpr (kClipsByRate<Options>)
+      if (by_rate) defaults.windows.stride = kUntold;
     take_from_bundle(defaults, flags.continued.bundle, bundles);
+    if constexpr (kClipsByRate<Options>) {
+      by_rate = by_rate && defaults.windows.stride == kUntold;
+      if (by_rate) defaults.windows.stride = 1;
+    }
   }
   constexpr bool kClips = std::is_same_v<Options, train::VJepa2LearnOptions>;
   if constexpr (kClips)  // as a preset that was asked for has them, else as the bundle
@@ -89,7 +124,36 @@ Options chosen_options(const FamilyFlags<Options>& flags,
     if (continues && train::takes_any_clip_length(options.model))
       options.model.encoder.frames = options.windows.frames;
   require_valid(options);
-  return options;
+  return {options, by_rate};
+}
+
+// What the run in --out that goes on, or the sweep there, said of an option; null: nothing.
+nlohmann::json told_before(const RunFlags& run, bool sweeps, const std::string& place) {
+  if (!sweeps && !run.resume) return {};
+  const auto file = std::filesystem::path(run.out) / (sweeps ? "sweep.json" : "config.json");
+  if (!std::filesystem::exists(file)) return {};
+  const auto told = io::read_json(file);
+  const nlohmann::json::json_pointer path((sweeps ? "/base" : "/learn") + place);
+  return told.contains(path) ? told[path] : nlohmann::json();
+}
+
+// windows.stride of published clips, and says which; a run that goes on keeps its own.
+int64_t stride_by_rate(const data::Dataset& dataset, const RunFlags& run, bool sweeps,
+                       bool speaks) {
+  if (const auto told = told_before(run, sweeps, "/windows/stride"); told.is_number_integer()) {
+    if (speaks) fmt::print("windows.stride {}: as what is in {} began\n", told.dump(), run.out);
+    return told.get<int64_t>();
+  }
+  const auto stride = train::vjepa2_clip_stride(dataset.fps());
+  if (dataset.fps() > 0 && speaks)
+    fmt::print("windows.stride {}: of {} rows a second, published clips have at most 4\n", stride,
+               dataset.fps());
+  if (dataset.fps() <= 0 && speaks)
+    log(LogLevel::warning,
+        fmt::format("{} tells no rate: windows.stride = {}, every row, where published clips have "
+                    "4 a second; set --reading.fps or --windows.stride",
+                    dataset.name(), stride));
+  return stride;
 }
 
 // Where success is measured: with recordings, on pictures of their size; else in the rooms that the
@@ -107,7 +171,7 @@ PlanningGround ground_of(const Options& options, std::shared_ptr<const data::Dat
 // Whether a training looks at state columns: no other may fail for want of some.
 template <class Options>
 bool reads_states(const Options& options) {
-  if constexpr (std::is_same_v<Options, train::LeJepaLearnOptions>)
+  if constexpr (requires { options.task.probe; })
     return options.task.probe.outputs() > 0;
   else
     return std::is_same_v<Options, train::DinoWmLearnOptions> ||
@@ -143,6 +207,9 @@ class FamilyTraining {
         flags.continued.from([&](const std::string& path) { return open(path, before.replay); });
   }
 
+  /// Null where data are made as needed.
+  const data::Dataset* dataset() const { return dataset_.get(); }
+
   /// What a sweep is compared by besides its options.
   nlohmann::json setting() const {
     return sweep_setting(dataset_.get(), flags_.states, reading_, flags_.success);
@@ -175,20 +242,25 @@ class FamilyTraining {
 };
 
 template <class Options>
-void train_family(const FamilyFlags<Options>& flags, const Options& options) {
+void train_family(const FamilyFlags<Options>& flags, Chosen<Options> chosen) {
+  auto& options = chosen.options;
   const TrainingMachine machine(flags.run);
   require(!machine.processes || flags.sweep.empty(), ErrorCategory::invalid_option,
           "--sweep trains in one process: leave out WORLD_SIZE and --process-transport");
   print_start(flags.run, machine);
   const FamilyTraining<Options> training(flags, machine, options);
+  if constexpr (kClipsByRate<Options>)
+    if (chosen.by_rate)
+      options.windows.stride =
+          stride_by_rate(*training.dataset(), flags.run, !flags.sweep.empty(), machine.speaks());
   const train::InterruptGuard guard;
   if (flags.sweep.empty()) {
     print_run(training(options, {flags.run.out, flags.run.resume}), flags.run, machine);
     return;
   }
   const bool done = run_sweep(flags.sweep, flags.run.out, options, training.setting(),
-                              [&](const Options& chosen, const std::filesystem::path& folder) {
-                                return training(chosen, {folder, /*resume=*/true});
+                              [&](const Options& point, const std::filesystem::path& folder) {
+                                return training(point, {folder, /*resume=*/true});
                               });
   if (done) return;
   fmt::print("interrupted; the same command goes on\n");
@@ -223,6 +295,10 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
   command->get_option("--continue")->excludes(sweep);
   add_preset(*command, flags->preset, presets);
   add_options(*command, presets.front().make(), flags->options, decided_options<Options>());
+  if constexpr (kClipsByRate<Options>)
+    add_note(*command,
+             "--windows.stride: published presets take it from the recordings' rate, for clips of "
+             "at most 4 frames a second, unless it is given or the bundle of --continue tells it.");
   if constexpr (kRecorded<Options>)
     command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->callback([flags, presets, name, bundles, &parent] {
@@ -256,13 +332,17 @@ void add_train_families(CLI::App& app) {
       app, "vjepa2_ac", models::kVJepa2AcFamily,
       "V-JEPA 2-AC on a frozen video encoder, from a gripper's poses",
       {{"small", VJepa2AcLearnOptions::small}, {"vjepa2_ac", VJepa2AcLearnOptions::vjepa2_ac}});
-  add_family<IJepaLearnOptions>(
-      app, "ijepa", models::kVJepa2Family, "I-JEPA: an image encoder, from pictures",
-      {{"tiny", IJepaLearnOptions::tiny}, {"huge", IJepaLearnOptions::huge}});
-  add_family<LeJepaLearnOptions>(
-      app, "lejepa", models::kLeJepaFamily,
-      "LeJEPA: an image encoder, from pictures, watched by a probe",
-      {{"tiny", LeJepaLearnOptions::tiny}, {"small", LeJepaLearnOptions::small}});
+  add_family<IJepaLearnOptions>(app, "ijepa", models::kVJepa2Family,
+                                "I-JEPA: an image encoder, from pictures",
+                                {{"tiny", IJepaLearnOptions::tiny},
+                                 {"huge", IJepaLearnOptions::huge},
+                                 {"huge_448", IJepaLearnOptions::huge_448},
+                                 {"giant", IJepaLearnOptions::giant}});
+  add_family<LeJepaLearnOptions>(app, "lejepa", models::kLeJepaFamily,
+                                 "LeJEPA: an image encoder, from pictures, watched by a probe",
+                                 {{"tiny", LeJepaLearnOptions::tiny},
+                                  {"small", LeJepaLearnOptions::small},
+                                  {"minimal", LeJepaLearnOptions::minimal}});
   add_family<EbJepaLearnOptions>(
       app, "eb_jepa", models::kEbJepaFamily, "EB-JEPA on Two Rooms, whose data are made as needed",
       {{"small", EbJepaLearnOptions::small}, {"two_rooms", EbJepaLearnOptions::two_rooms}});

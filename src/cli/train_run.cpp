@@ -21,18 +21,24 @@ namespace foresight::cli {
 namespace {
 
 void print_stages(const train::LearnResult& result) {
-  fmt::print("world model: {} steps, {:.1f} s ({:.1f} ms a step), loss {:.4g}, validation {:.4g}\n",
-             result.world_model.step, result.world_model.seconds, result.world_model.step_ms,
-             result.world_model.loss, result.world_model.validation_loss);
+  // What was never computed, as the loss of no steps, is left out.
+  const auto figure = [](const char* name, double value) {
+    return std::isnan(value) ? std::string() : fmt::format(", {} {:.4g}", name, value);
+  };
+  const auto& world_model = result.world_model;
+  fmt::print("world model: {} steps, {:.1f} s ({:.1f} ms a step){}{}\n", world_model.step,
+             world_model.seconds, world_model.step_ms, figure("loss", world_model.loss),
+             figure("validation", world_model.kept_validation_loss));
   if (result.critic.step > 0)
     fmt::print("cost-to-go: {} steps, {:.1f} s ({:.2f} ms a step), loss {:.4g}\n",
                result.critic.step, result.critic.seconds, result.critic.step_ms,
                result.critic.loss);
   for (const auto* stage : {&result.world_model, &result.critic}) {
-    if (std::isfinite(stage->success))
-      fmt::print("planning problems solved: {:.0f} %\n", 100 * stage->success);
+    if (std::isfinite(stage->kept_success))
+      fmt::print("planning problems solved: {:.0f} %\n", 100 * stage->kept_success);
     if (stage->kept_step != stage->step && stage->outcome == train::Outcome::finished)
-      fmt::print("weights kept: those of step {}\n", stage->kept_step);
+      fmt::print("weights kept: those of step {}, whose validation and success these are\n",
+                 stage->kept_step);
   }
 }
 

@@ -38,6 +38,7 @@ class Inspector {
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
       found_.lengths.push_back(dataset_.length(e));
     std::sort(found_.lengths.begin(), found_.lengths.end());
+    look_for_unread();
     look_at_actions();
     look_for_odd_values();
     const auto states = with_values(dataset_.state_columns());
@@ -50,9 +51,25 @@ class Inspector {
   }
 
  private:
+  // One odd column must not hide what is to be said of the others.
+  void look_for_unread() {
+    for (const auto& column : dataset_.columns()) {
+      try {
+        dataset_.read_rows({column}, 0, 0, 1);
+      } catch (const Error& error) {
+        found_.unread.emplace(column, error.what());
+      }
+    }
+  }
+
+  std::vector<std::string> that_can_be_read(std::vector<std::string> columns) const {
+    std::erase_if(columns, [this](const auto& column) { return found_.unread.contains(column); });
+    return columns;
+  }
+
   void look_at_actions() {
     std::vector<std::string> columns;  // that have a value in some row that counts
-    for (const auto& column : dataset_.action_columns()) {
+    for (const auto& column : that_can_be_read(dataset_.action_columns())) {
       bool any = false;
       for (int64_t e = 0; e < dataset_.num_episodes() && !any; ++e)
         any = at::isnan(dataset_.read_rows({column}, e, 0, dataset_.length(e) - 1))
@@ -89,13 +106,14 @@ class Inspector {
     return std::find(names.begin(), names.end(), column) != names.end();
   }
 
-  std::vector<std::string> with_values(std::vector<std::string> columns) const {
+  std::vector<std::string> with_values(const std::vector<std::string>& all) const {
+    auto columns = that_can_be_read(all);
     std::erase_if(columns, [this](const auto& column) { return among(found_.empty, column); });
     return columns;
   }
 
   void look_for_odd_values() {
-    for (const auto& column : dataset_.columns()) {
+    for (const auto& column : that_can_be_read(dataset_.columns())) {
       MissingValues missing{column}, infinite{column};
       const auto count = [](MissingValues& found, const Tensor& odd, int64_t episode) {
         const auto rows = odd.sum().item<int64_t>();
@@ -126,7 +144,7 @@ class Inspector {
   }
 
   void look_at_clock() {
-    found_.timed = dataset_.fps() > 0 && among(dataset_.columns(), kTimeColumn);
+    found_.timed = dataset_.fps() > 0 && among(that_can_be_read(dataset_.columns()), kTimeColumn);
     if (!found_.timed) return;
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
       const int64_t steps = irregular_steps(dataset_, e, options_.clock);
@@ -200,6 +218,15 @@ class Inspector {
 
   void fault(std::string text) { found_.faults.push_back(std::move(text)); }
 
+  void tell_unread() {
+    std::map<std::string, bool> needed;  // by problem, which columns of one feature share
+    for (const auto& [column, problem] : found_.unread)
+      needed["numbers cannot be read: " + problem] |=
+          among(dataset_.action_columns(), column) || among(dataset_.state_columns(), column);
+    for (const auto& [problem, is_needed] : needed)
+      (is_needed ? found_.faults : found_.warnings).push_back(problem);
+  }
+
   void look_for_faults() {
     for (const auto& column : dataset_.state_columns())
       if (among(found_.empty, column)) fault(fmt::format("state '{}' has no value at all", column));
@@ -237,6 +264,7 @@ class Inspector {
   }
 
   void judge() {
+    tell_unread();
     look_for_faults();
     pass_on_remarks();
     if (found_.lengths.front() < 2 && !dataset_.action_columns().empty())

@@ -93,9 +93,28 @@ auto read_current(const fs::path& path, const Read& read) {
 
 }  // namespace
 
+bool is_bundle(const fs::path& folder) {
+  std::error_code ignored;
+  const auto file = folder / kBundleConfigFile;
+  if (!fs::exists(file, ignored)) return false;
+  try {
+    const auto config = read_json(file);
+    return config.is_object() && config.contains("schema");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void write_bundle(const fs::path& folder, const BundleConfig& config, const NamedTensors& tensors) {
   throw_if_any(config.validate());
   check_head_tensors(config, tensors);
+  std::error_code ignored;
+  for (const auto* part : {kBundleConfigFile, kBundleTensorsFile})
+    require(is_bundle(folder) || !fs::exists(folder / part, ignored),
+            ErrorCategory::invalid_argument,
+            folder.string() + ": holds another project's '" + part +
+                "' (its config.json has no 'schema'); a bundle is written to a new or empty "
+                "folder, or over another bundle");
   replace_folder(folder, "bundle", {kBundleConfigFile, kBundleTensorsFile},
                  [&](const fs::path& temporary) {
                    write_json(temporary / kBundleConfigFile, write_bundle_config(config));

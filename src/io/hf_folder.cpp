@@ -5,6 +5,7 @@
 #include <set>
 
 #include "foresight/core/error.hpp"
+#include "foresight/io/bundle.hpp"
 #include "foresight/io/json_file.hpp"
 #include "swap_folders.hpp"
 #include "temporary.hpp"
@@ -72,10 +73,11 @@ NamedTensors HfFolder::tensors() const {
   NamedTensors all;
   for (const auto& file : files)
     for (const auto& name : file.names()) all.emplace_back(name, file.at(name));
-  return all;
+  return pickle ? pickle->tensors() : all;
 }
 
 std::string HfFolder::tensors_name() const {
+  if (pickle) return pickle->path().string();
   return files.size() == 1 ? files.front().path().string() : (path / kHfIndexFile).string();
 }
 
@@ -93,13 +95,14 @@ HfFolder read_hf_folder(const fs::path& path) {
     folder.files.push_back(SafeTensors::open(path / kHfTensorsFile));
   } else if (is_file(path / kHfIndexFile)) {
     folder.files = read_shards(path);
+  } else if (is_file(path / kHfPickleFile)) {
+    folder.pickle = TorchCheckpoint::open(path / kHfPickleFile);
   } else {
-    const bool pickled =
-        is_file(path / "pytorch_model.bin") || is_file(path / "pytorch_model.bin.index.json");
+    const bool pickled = is_file(path / "pytorch_model.bin.index.json");
     throw Error(ErrorCategory::not_found,
                 path.string() + ": holds neither " + kHfTensorsFile + " nor " + kHfIndexFile +
-                    (pickled ? "; its weights are a PyTorch pickle, save them as safetensors "
-                               "(save_pretrained(..., safe_serialization=True))"
+                    (pickled ? "; its weights are several PyTorch pickles, save them as "
+                               "safetensors (save_pretrained(..., safe_serialization=True))"
                              : ""));
   }
   return folder;
@@ -111,6 +114,8 @@ void write_hf_folder(const fs::path& folder, const nlohmann::ordered_json& confi
   fs::create_directories(resolved_target(folder).parent_path(), failure);
   require(!failure, ErrorCategory::io_failure,
           folder.string() + ": cannot create the folder above it: " + failure.message());
+  require(!is_bundle(folder), ErrorCategory::invalid_argument,
+          folder.string() + ": is a bundle, which a folder of transformers does not replace");
   replace_folder(folder, "folder of transformers", {kHfConfigFile, kHfTensorsFile},
                  [&](const fs::path& temporary) {
                    write_safetensors(temporary / kHfTensorsFile, tensors, {{"format", "pt"}});

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
 
+#include "descriptor.hpp"
 #include "foresight/core/error.hpp"
 #include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kModelGroup = "state_dict";
+constexpr std::array<std::string_view, 2> kMarks{"module.", "_orig_mod."};  // of wrappers
 constexpr std::array<std::string_view, 5> kExtensions{".safetensors", ".pt", ".pth", ".ckpt",
                                                       ".bin"};
 
@@ -29,9 +30,11 @@ std::string listed(const std::vector<std::string>& names) {
 
 /// Formats are told apart by their first bytes: people rename files.
 bool is_zip(const fs::path& path) {
+  struct stat status{};
+  const Descriptor file = open_regular(AT_FDCWD, path, path, status);  // waits for no pipe
   std::string bytes(4, '\0');
-  std::ifstream(path, std::ios::binary)
-      .read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  const auto count = ::pread(file.get(), bytes.data(), bytes.size(), 0);
+  if (count < 0) throw system_error(path, "read");
   return starts_like_zip(bytes);
 }
 
@@ -41,13 +44,16 @@ bool is_torch_pickle(const fs::path& path) {
          extension == ".bin";
 }
 
+bool is_weights_name(const fs::path& name) {
+  return std::find(kExtensions.begin(), kExtensions.end(), name.extension().string()) !=
+         kExtensions.end();
+}
+
 /// The one file of weights in a folder.
 fs::path weights_file(const fs::path& folder) {
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (std::find(kExtensions.begin(), kExtensions.end(), entry.path().extension().string()) !=
-        kExtensions.end())
-      found.push_back(entry.path().filename().string());
+    if (is_weights_name(entry.path())) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
   require(!found.empty(), ErrorCategory::not_found,
           folder.string() + ": no file of weights here, expected " + kHfTensorsFile +
@@ -70,12 +76,17 @@ NamedTensors Weights::group(std::string_view name) const {
   return chosen;
 }
 
-NamedTensors Weights::model(std::string_view name) const {
+nlohmann::json Weights::config() const {
+  return config_file.empty() ? nlohmann::json() : read_json(config_file);
+}
+
+NamedTensors Weights::model(std::string_view name, std::string_view flag) const {
   if (!name.empty()) return group(name);
   if (groups.empty()) return tensors;
   require(std::find(groups.begin(), groups.end(), kModelGroup) != groups.end(),
           ErrorCategory::invalid_option,
-          path.string() + ": holds several groups of tensors, choose one: " + listed(groups));
+          path.string() + ": holds several groups of tensors, choose one: " + listed(groups) +
+              (flag.empty() ? "" : " (" + std::string(flag) + ")"));
   return group(kModelGroup);
 }
 
@@ -89,7 +100,7 @@ Weights open_weights(const fs::path& path) {
   if (fs::is_directory(path)) {
     if (fs::exists(path / kHfTensorsFile) || fs::exists(path / kHfIndexFile)) {
       const auto folder = read_hf_folder(path);
-      return {folder.tensors_name(), folder.tensors(), {}, folder.config};
+      return {folder.tensors_name(), folder.tensors(), {}, folder.config_name()};
     }
     weights.path = weights_file(path);
   }
@@ -101,12 +112,29 @@ Weights open_weights(const fs::path& path) {
     weights.tensors = SafeTensors::open(weights.path).tensors();
   }
   const auto config = weights.path.parent_path() / kHfConfigFile;
-  if (fs::exists(config)) weights.config = read_json(config);
+  if (fs::exists(config)) weights.config_file = config;
   return weights;
 }
 
+bool is_weights_folder(const fs::path& path) {
+  if (!fs::is_directory(path)) return false;
+  bool found = false;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const auto& name = entry.path();
+    const auto extension = name.extension();
+    const bool text = extension.empty() || extension == ".json" || extension == ".txt" ||
+                      extension == ".md";  // without extension: LICENSE
+    const bool hidden = name.filename().string().starts_with('.');
+    if (is_weights_name(name) && fs::is_regular_file(name))
+      found = true;
+    else if (!hidden && (!text || entry.is_directory()))
+      return false;
+  }
+  return found;
+}
+
 NamedTensors without_wrappers(const NamedTensors& tensors, const std::vector<std::string>& others) {
-  std::vector<std::string> prefixes{"module.", "_orig_mod."};
+  std::vector<std::string> prefixes(kMarks.begin(), kMarks.end());
   prefixes.insert(prefixes.end(), others.begin(), others.end());
   std::size_t length = 0;
   const auto all_begin_with = [&](const std::string& prefix) {
@@ -125,6 +153,17 @@ NamedTensors without_wrappers(const NamedTensors& tensors, const std::vector<std
   NamedTensors bare;
   for (const auto& [name, tensor] : tensors) bare.emplace_back(name.substr(length), tensor);
   return bare;
+}
+
+std::string without_marks(std::string key) {
+  for (const auto mark : kMarks)
+    for (auto at = key.find(mark); at != std::string::npos; at = key.find(mark, at)) {
+      if (at == 0 || key[at - 1] == '.')
+        key.erase(at, mark.size());
+      else
+        ++at;
+    }
+  return key;
 }
 
 NamedTensors without(const NamedTensors& tensors, const std::vector<std::string>& prefixes) {

@@ -37,6 +37,10 @@ class Part {
   void expect(std::string_view name, const std::vector<int64_t>& shape) const {
     expect_tensor(tensors_, part_ + std::string(name), shape, source_, reason_, faults_);
   }
+  // A matrix that others bound: compared where all that does not fit is told.
+  void expect_too(std::string_view name, const std::vector<int64_t>& shape) const {
+    if (faults_) expect(name, shape);
+  }
 
   // `list` ("blocks.") opens the names of as many tensors' groups as `option` says. Where faults
   // are collected and the tensors are so many, the groups that lack are told by their tensors.
@@ -74,13 +78,22 @@ class Part {
 
   // Transformer blocks modulated by conditions.
   void expect_adaln(std::string_view list, int64_t width, int64_t attention, int64_t mlp_width,
-                    int64_t depth) const {
+                    int64_t depth, bool projected = false) const {
     for (int64_t i = 0; i < depth; ++i) {
       const auto layer = std::string(list) + std::to_string(i) + ".";
-      expect(layer + "attn.to_qkv.weight", {attention, width});
-      expect(layer + "mlp.net.1.weight", {mlp_width, width});
+      expect_frame_block(layer + "attn.", layer + "mlp.", width, attention, mlp_width, projected);
       expect(layer + "adaLN_modulation.1.weight", {times(6, width), width});
     }
+  }
+
+  // Attention over frames below `attn`, of `attention` queries, keys and values in all, and the
+  // feed-forward part below `mlp`. `projected`: whether what the heads give goes through a layer.
+  void expect_frame_block(const std::string& attn, const std::string& mlp, int64_t width,
+                          int64_t attention, int64_t mlp_width, bool projected) const {
+    expect(attn + "to_qkv.weight", {attention, width});
+    if (projected) expect_too(attn + "to_out.0.weight", {width, attention / 3});
+    expect(mlp + "net.1.weight", {mlp_width, width});
+    expect_too(mlp + "net.4.weight", {width, mlp_width});
   }
 
   // Of VideoBlocks, and of the table of added positions if there is one.
@@ -106,9 +119,8 @@ int64_t places(const nn::TokenGrid& grid) {
   return times(times(grid.frames, grid.rows), grid.columns);
 }
 
-void expect_patch_predictor(const io::NamedTensors& tensors, const nn::PatchPredictorOptions& o,
-                            const nn::PatchPredictorSizes& sizes, std::string_view source) {
-  const Part predictor(tensors, "predictor.", source);
+void expect_patch_predictor(const Part& predictor, const nn::PatchPredictorOptions& o,
+                            const nn::PatchPredictorSizes& sizes) {
   const bool adaln = o.conditioning == nn::ActionConditioning::adaln;
   const bool token = o.conditioning == nn::ActionConditioning::token;
   const auto width =
@@ -120,11 +132,13 @@ void expect_patch_predictor(const io::NamedTensors& tensors, const nn::PatchPred
   constexpr std::string_view kLayers = "transformer.layers.";
   predictor.expect_count(kLayers, o.depth, "predictor.depth");
   const auto attention = times(3, times(o.heads, o.head_width));
-  if (adaln) return predictor.expect_adaln(kLayers, width, attention, o.mlp_width, o.depth);
+  const bool projected = o.heads != 1 || o.head_width != width;
+  if (adaln)
+    return predictor.expect_adaln(kLayers, width, attention, o.mlp_width, o.depth, projected);
   for (int64_t i = 0; i < o.depth; ++i) {
     const auto layer = std::string(kLayers) + std::to_string(i) + ".";
-    predictor.expect(layer + "0.to_qkv.weight", {attention, width});
-    predictor.expect(layer + "1.net.1.weight", {o.mlp_width, width});
+    predictor.expect_frame_block(layer + "0.", layer + "1.", width, attention, o.mlp_width,
+                                 projected);
   }
 }
 
@@ -173,8 +187,9 @@ void expect_adaln_predictor(const Part& predictor, const nn::AdaLnPredictorOptio
 }  // namespace
 
 void expect_sizes(const io::NamedTensors& tensors, std::string_view part, const nn::VitOptions& o,
-                  int64_t image_size, std::string_view source, std::string_view options) {
-  const Part encoder(tensors, part, source, options);
+                  int64_t image_size, std::string_view source, std::string_view options,
+                  std::string_view reason, SizeFaults* faults) {
+  const Part encoder(tensors, part, source, options, reason, faults);
   encoder.expect("embeddings.patch_embeddings.projection.weight", {o.width, 3, o.patch, o.patch});
   const auto grid = image_size / o.patch;
   encoder.expect("embeddings.position_embeddings",
@@ -186,7 +201,12 @@ void expect_sizes(const io::NamedTensors& tensors, std::string_view part, const 
     encoder.expect(layer + "attention.attention.query.weight", {o.width, o.width});
     encoder.expect(layer + "intermediate.dense.weight",
                    {times(o.gated ? 2 : 1, o.mlp_width), o.width});
+    for (const auto* map : {"attention.attention.key.weight", "attention.attention.value.weight",
+                            "attention.output.dense.weight"})
+      encoder.expect_too(layer + map, {o.width, o.width});
+    encoder.expect_too(layer + "output.dense.weight", {o.width, o.mlp_width});
   }
+  if (o.pooler) encoder.expect_too("pooler.dense.weight", {o.width, o.width});
 }
 
 void expect_sizes(const io::NamedTensors& tensors, const nn::VideoVitOptions& o,
@@ -202,11 +222,18 @@ void expect_sizes(const io::NamedTensors& tensors, const nn::VideoVitOptions& o,
 void expect_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o,
                   std::string_view source) {
   expect_sizes(tensors, "encoder.", o.encoder, o.encoder_image_size, source);
-  const Part model(tensors, "", source);
+  expect_trained_sizes(tensors, o, source);
+}
+
+void expect_trained_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o,
+                          std::string_view source, std::string_view options,
+                          std::string_view reason, SizeFaults* faults) {
+  const Part model(tensors, "", source, options, reason, faults);
   model.expect("action_encoder.patch_embed.weight", {o.action_width, o.action.width(), 1});
   if (o.proprio.dim > 0)
     model.expect("proprio_encoder.patch_embed.weight", {o.proprio.width, o.proprio.dim, 1});
-  expect_patch_predictor(tensors, o.predictor, predictor_sizes(o), source);
+  expect_patch_predictor(Part(tensors, "predictor.", source, options, reason, faults), o.predictor,
+                         predictor_sizes(o));
 }
 
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2Options& o,

@@ -26,17 +26,23 @@ namespace foresight::models {
 
 /// Throws Error(bad_file), opening with `source`, unless the tensors have these sizes. `part` opens
 /// the names of the encoder's tensors: "encoder." or ""; `options`, how messages open the names of
-/// its options. A head's tensors are without their prefix. Options are valid.
+/// its options. A head's tensors are without their prefix. Options are valid. `reason`: where sizes
+/// are from, as messages end. With `faults`, which then gets what does not fit, nothing of it is
+/// thrown but a number of layers beyond that of all tensors, and all matrices and tables are
+/// compared.
 void expect_sizes(const io::NamedTensors& tensors, std::string_view part, const nn::VitOptions& o,
                   int64_t image_size, std::string_view source,
-                  std::string_view options = "options.encoder.");
+                  std::string_view options = "options.encoder.",
+                  std::string_view reason = kFromConfig, SizeFaults* faults = nullptr);
 void expect_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o, std::string_view source);
+/// The same of predictor and embeddings alone, under the names of DinoWm.
+void expect_trained_sizes(const io::NamedTensors& tensors, const DinoWmOptions& o,
+                          std::string_view source, std::string_view options = "options.",
+                          std::string_view reason = kFromConfig, SizeFaults* faults = nullptr);
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2Options& o, std::string_view source);
 void expect_sizes(const io::NamedTensors& tensors, const VJepa2AcOptions& o,
                   std::string_view source);
 void expect_sizes(const io::NamedTensors& tensors, const JepaOptions& o, std::string_view source);
-/// `reason`: where sizes are from, as messages end. With `faults`, which then gets what does not
-/// fit, nothing of it is thrown.
 void expect_sizes(const io::NamedTensors& tensors, const EbJepaOptions& o, std::string_view source,
                   std::string_view reason = kFromConfig, SizeFaults* faults = nullptr);
 void expect_sizes(const io::NamedTensors& tensors, const LeJepaOptions& o, std::string_view source);

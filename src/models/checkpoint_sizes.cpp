@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -22,10 +23,13 @@ const Tensor* find_tensor(const io::NamedTensors& tensors, std::string_view name
   return found == tensors.end() ? nullptr : &found->second;
 }
 
-// A product of sizes that may be any.
+// A product of sizes that may be any; negative ones are of products that are too large to be told.
 double numbers_of(const std::vector<int64_t>& shape) {
   double count = 1;
-  for (const auto size : shape) count *= static_cast<double>(size);
+  for (const auto size : shape) {
+    if (size < 0) return std::numeric_limits<double>::infinity();
+    count *= static_cast<double>(size);
+  }
   return count;
 }
 

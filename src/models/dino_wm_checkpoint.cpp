@@ -6,7 +6,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bundle_sizes.hpp"
+#include "dino_wm_sizes.hpp"
 #include "foresight/io/load_tensors.hpp"
+#include "foresight/io/weights.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "upstream_config.hpp"
@@ -18,6 +21,8 @@ constexpr std::array kTrained{"predictor.", "action_encoder.", "proprio_encoder.
 constexpr std::array kOtherParts{"encoder.", "backbone.", "decoder."};
 constexpr std::string_view kPreJepaEncoders = "extra_encoders.", kEncoderEnding = "_encoder.";
 constexpr std::string_view kLayers = "predictor.transformer.layers.", kMaskEnding = ".0.bias";
+constexpr std::string_view kPositionTable = "predictor.pos_embedding";
+constexpr std::string_view kFromOptions = " as the options have it";
 
 template <class Prefixes>
 bool starts_with_any(std::string_view key, const Prefixes& prefixes) {
@@ -27,9 +32,10 @@ bool starts_with_any(std::string_view key, const Prefixes& prefixes) {
 }
 
 std::string without_wrapper(std::string_view key) {
-  for (const std::string_view wrapper : {"module.", "model."})
-    if (key.starts_with(wrapper)) key.remove_prefix(wrapper.size());
-  return std::string(key);
+  constexpr std::string_view kTrainer = "model.";
+  auto own = io::without_marks(std::string(key));
+  if (own.starts_with(kTrainer)) own.erase(0, kTrainer.size());
+  return own;
 }
 
 // PreJEPA keeps its attention mask as the buffer transformer.layers.{i}.0.bias.
@@ -47,6 +53,47 @@ std::optional<std::string> own_key(std::string_view published) {
   const auto rest = key.substr(kPreJepaEncoders.size());  // "proprio.patch_embed.weight"
   const auto dot = rest.find('.');
   return dot == std::string::npos ? key : rest.substr(0, dot) + "_encoder" + rest.substr(dot);
+}
+
+// Predictor and embeddings under our names.
+io::NamedTensors trained_tensors(const io::NamedTensors& published) {
+  io::NamedTensors own;
+  for (const auto& [key, tensor] : published)
+    if (auto name = own_key(key)) own.emplace_back(std::move(*name), tensor);
+  return own;
+}
+
+// The backbone's tensors under our names, but without the part's.
+io::NamedTensors backbone_tensors(const io::NamedTensors& tensors) {
+  constexpr std::array<std::string_view, 3> kPrefixes{"encoder.base_model.", "backbone.",
+                                                      "encoder."};
+  // "encoder." also opens the names of Hugging Face's layers: it is a prefix only where everything
+  // of the backbone is below it.
+  const auto has = [&](std::string_view prefix, std::string_view name) {
+    for (const auto& [key, tensor] : tensors)
+      if (without_wrapper(key) == std::string(prefix) + std::string(name)) return true;
+    return false;
+  };
+  std::string prefix;
+  for (const auto candidate : kPrefixes)
+    if (prefix.empty() &&
+        (has(candidate, "pos_embed") || has(candidate, "embeddings.position_embeddings")))
+      prefix = candidate;
+  io::NamedTensors own;
+  for (const auto& [key, tensor] : tensors) {
+    const auto name = without_wrapper(key);
+    if (name.starts_with(prefix)) own.emplace_back(name.substr(prefix.size()), tensor);
+  }
+  return nn::vit_tensors(own);
+}
+
+// The sizes that a PreJEPA's config.json tells, and what they are in options.
+template <class Options>
+auto prejepa_sizes(Options& o) {
+  return std::array{std::pair{"num_frames", &o.history}, std::pair{"depth", &o.predictor.depth},
+                    std::pair{"heads", &o.predictor.heads},
+                    std::pair{"dim_head", &o.predictor.head_width},
+                    std::pair{"mlp_dim", &o.predictor.mlp_width}};
 }
 
 // "proprio_encoder.patch_embed.weight" -> "extra_encoders.proprio.patch_embed.weight"
@@ -94,19 +141,67 @@ void require_prejepa(const DinoWmOptions& options) {
 }  // namespace
 
 void read_prejepa_config(DinoWmOptions& options, const nlohmann::json& upstream) {
-  auto& predictor = options.predictor;
-  for (const auto& [key, target] : {std::pair{"num_frames", &options.history},
-                                    {"depth", &predictor.depth},
-                                    {"heads", &predictor.heads},
-                                    {"dim_head", &predictor.head_width},
-                                    {"mlp_dim", &predictor.mlp_width}})
+  for (const auto& [key, target] : prejepa_sizes(options))
     if (const auto told = upstream_integer(upstream, "predictor", key); told > 0) *target = told;
   const auto dropout = upstream_entry(upstream, "predictor", "dropout");
-  if (dropout.is_number()) predictor.dropout = dropout.get<double>();
+  if (dropout.is_number()) options.predictor.dropout = dropout.get<double>();
+}
+
+bool prejepa_config_told(const DinoWmOptions& options, const nlohmann::json& upstream,
+                         std::string_view key) {
+  for (const auto& [name, value] : prejepa_sizes(options))
+    if (name == key) return *value > 0 && upstream_integer(upstream, "predictor", name) == *value;
+  return false;
+}
+
+void check_prejepa_config(const DinoWmOptions& options, const nlohmann::json& upstream,
+                          const std::string& config_name, const io::NamedTensors& tensors) {
+  const auto own = trained_tensors(tensors);
+  const auto& o = options.predictor;
+  const auto agrees = [&](bool fits, const char* key, int64_t value, const std::string& found) {
+    require(fits || !prejepa_config_told(options, upstream, key), ErrorCategory::bad_file,
+            config_name + ": predictor." + key + " = " + std::to_string(value) +
+                " disagrees with the weights: " + found);
+  };
+  const auto layers = count_below(own, kLayers);
+  agrees(layers == o.depth, "depth", o.depth,
+         "'" + std::string(kLayers) + "*' are those of " + std::to_string(layers) + " layers");
+  const auto first = std::string(kLayers) + "0.";
+  const auto sizes = predictor_sizes(options);
+  const auto tokens =
+      sizes.tokens + (o.conditioning == nn::ActionConditioning::token ? int64_t{1} : int64_t{0});
+  for (const auto& [key, tensor] : own) {
+    const auto shape = "'" + key + "' has shape " + shape_string(tensor.sizes());
+    if (key == first + "1.net.1.weight" || key == first + "mlp.net.1.weight")
+      agrees(tensor.dim() < 1 || tensor.size(0) == o.mlp_width, "mlp_dim", o.mlp_width, shape);
+    const bool positions = key == kPositionTable && tensor.dim() == 3;
+    if (!positions || tokens < 1 || tensor.size(1) % tokens != 0) continue;
+    const auto frames = tensor.size(1) / tokens;
+    agrees(frames == sizes.frames, "num_frames", sizes.frames,
+           shape + ", which is " + std::to_string(frames) + " frames of " + std::to_string(tokens) +
+               " tokens");
+  }
+}
+
+void check_dino_wm_sizes(const DinoWmOptions& options, const io::NamedTensors& tensors,
+                         std::string_view source, const io::NamedTensors& backbone,
+                         std::string_view backbone_source) {
+  require_valid(options);
+  // The encoder first: a message about the rest makes the whole model.
+  SizeFaults faults;
+  const auto encoder = backbone_tensors(backbone);
+  expect_sizes(encoder, "", options.encoder, options.encoder_image_size, backbone_source,
+               "encoder.", kFromOptions, &faults);
+  faults.throw_if_any(encoder, backbone_source, [&] {
+    return nn::state_dict(nn::Vit(options.encoder, options.encoder_image_size));
+  });
+  const auto own = trained_tensors(tensors);
+  expect_trained_sizes(own, options, source, "", kFromOptions, &faults);
+  faults.throw_if_any(own, source, [&] { return dino_wm_tensors(DinoWm(options, std::nullopt)); });
 }
 
 void fill_predictor_heads(nn::PatchPredictorOptions& predictor, const io::NamedTensors& tensors,
-                          std::string_view source) {
+                          std::string_view source, std::string_view told_by) {
   constexpr std::array<int64_t, 2> kPublishedWidths{404, 394};  // with and without proprioception
   const std::string first = std::string(kLayers) + "0.";
   int64_t attention = 0, width = 0;
@@ -141,7 +236,8 @@ void fill_predictor_heads(nn::PatchPredictorOptions& predictor, const io::NamedT
   if (head_width == 0) head_width = attention / heads;
   require(attention % heads == 0 && head_width == attention / heads, ErrorCategory::invalid_option,
           text + " is not that of " + std::to_string(heads) + " heads of " +
-              std::to_string(head_width));
+              std::to_string(head_width) +
+              (told_by.empty() ? "" : ", as " + std::string(told_by) + " says"));
 }
 
 std::vector<std::pair<std::string, int64_t>> dino_wm_other_parts(const io::NamedTensors& tensors) {
@@ -178,34 +274,12 @@ io::NamedTensors dino_wm_tensors(const DinoWm& model, DinoWmLayout layout) {
 
 void load_dino_wm(DinoWm& model, const io::NamedTensors& tensors, std::string_view source) {
   check_masks(model, tensors, source);
-  io::NamedTensors renamed;
-  for (const auto& [key, tensor] : tensors)
-    if (auto own = own_key(key)) renamed.emplace_back(std::move(*own), tensor);
-  io::load_into(dino_wm_tensors(model), renamed, source, io::DtypeRule::same_kind);
+  io::load_into(dino_wm_tensors(model), trained_tensors(tensors), source, io::DtypeRule::same_kind);
 }
 
 void load_dino_wm_backbone(DinoWm& model, const io::NamedTensors& tensors, std::string_view source,
                            io::Placement placement) {
-  constexpr std::array<std::string_view, 3> kPrefixes{"encoder.base_model.", "backbone.",
-                                                      "encoder."};
-  // "encoder." also opens the names of Hugging Face's layers: it is a prefix only where everything
-  // of the backbone is below it.
-  const auto has = [&](std::string_view prefix, std::string_view name) {
-    for (const auto& [key, tensor] : tensors)
-      if (without_wrapper(key) == std::string(prefix) + std::string(name)) return true;
-    return false;
-  };
-  std::string prefix;
-  for (const auto candidate : kPrefixes)
-    if (prefix.empty() &&
-        (has(candidate, "pos_embed") || has(candidate, "embeddings.position_embeddings")))
-      prefix = candidate;
-  io::NamedTensors own;
-  for (const auto& [key, tensor] : tensors) {
-    const auto name = without_wrapper(key);
-    if (name.starts_with(prefix)) own.emplace_back(name.substr(prefix.size()), tensor);
-  }
-  nn::load_state_dict(model.encoder(), nn::vit_tensors(own), source, placement);
+  nn::load_state_dict(model.encoder(), backbone_tensors(tensors), source, placement);
 }
 
 }  // namespace foresight::models

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "bundle_sizes.hpp"
+#include "foresight/io/weights.hpp"
 #include "foresight/nn/state_dict.hpp"
 
 namespace foresight::models {
@@ -72,16 +73,7 @@ nn::ImpalaOptions eb_jepa_encoder(const EbJepaShapes& shapes, nn::ImpalaOptions 
 
 }  // namespace
 
-std::string eb_jepa_key(std::string key) {
-  for (const std::string_view mark : {"_orig_mod.", "module."})
-    for (auto at = key.find(mark); at != std::string::npos; at = key.find(mark, at)) {
-      if (at == 0 || key[at - 1] == '.')
-        key.erase(at, mark.size());
-      else
-        ++at;
-    }
-  return key;
-}
+std::string eb_jepa_key(std::string key) { return io::without_marks(std::move(key)); }
 
 EbJepaOptions eb_jepa_options(const io::NamedTensors& tensors, EbJepaOptions base,
                               std::string_view source,

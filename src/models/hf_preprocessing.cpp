@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kPilBilinear = 2, kPilBicubic = 3;
+constexpr int64_t kMostPixels = int64_t{1} << 16;  // of an edge
 
 // The file's keys, each checked as it is read.
 class PictureSteps {
@@ -78,8 +79,10 @@ class PictureSteps {
 
  private:
   int64_t edge(const char* key, const json& value) const {
-    require(value.is_number_integer() && value.get<int64_t>() > 0, ErrorCategory::bad_file,
-            named(key) + ", expected a number of pixels, {height, width} or {shortest_edge}");
+    require(value.is_number_integer() && value >= 1 && value <= kMostPixels,
+            ErrorCategory::bad_file,
+            named(key) + ", expected a number of pixels up to " + std::to_string(kMostPixels) +
+                ", {height, width} or {shortest_edge}");
     return value.get<int64_t>();
   }
 

@@ -19,6 +19,19 @@ std::vector<std::string> LeJepaOptions::validate() const {
       .problems();
 }
 
+LeJepaOptions LeJepaOptions::small() {
+  LeJepaOptions options;
+  options.sigreg.projections = 1024;
+  return options;
+}
+
+LeJepaOptions LeJepaOptions::minimal() {
+  LeJepaOptions options;
+  options.image.size = 128;
+  options.encoder.patch = 8;
+  return options;
+}
+
 LeJepaOptions LeJepaOptions::tiny() {
   LeJepaOptions options;
   options.image.size = 32;

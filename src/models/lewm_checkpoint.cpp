@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/lewm_checkpoint.hpp"
 
+#include "foresight/io/weights.hpp"
 #include "foresight/nn/hf_vit_keys.hpp"
 #include "foresight/nn/state_dict.hpp"
 
@@ -8,8 +9,9 @@ namespace foresight::models {
 
 std::string lewm_key(std::string_view key) {
   constexpr std::string_view kWrapper = "model.";
-  if (key.starts_with(kWrapper)) key.remove_prefix(kWrapper.size());
-  return nn::older_hf_vit_key(key);
+  auto own = io::without_marks(std::string(key));
+  if (own.starts_with(kWrapper)) own.erase(0, kWrapper.size());
+  return nn::older_hf_vit_key(own);
 }
 
 void load_lewm(Jepa& model, const io::NamedTensors& tensors, std::string_view source) {

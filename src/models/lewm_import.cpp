@@ -3,6 +3,7 @@
 
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
+#include "foresight/io/weights.hpp"
 #include "foresight/models/jepa_bundle.hpp"
 #include "foresight/models/lewm_checkpoint.hpp"
 #include "foresight/nn/hf_vit_keys.hpp"
@@ -73,7 +74,8 @@ UnwrittenBundle import_lewm(const io::NamedTensors& tensors, const LewmImportOpt
   auto layout = HfKeyLayout::older;
   for (const auto& [key, tensor] : tensors) {
     bundle.tensors.emplace_back(lewm_key(key), tensor);
-    if (nn::older_hf_vit_key(key) != key) layout = HfKeyLayout::newer;
+    const auto plain = io::without_marks(key);
+    if (nn::older_hf_vit_key(plain) != plain) layout = HfKeyLayout::newer;
   }
   const auto jepa_options =
       LewmShapes(bundle.tensors, std::string(source)).options(options, upstream);

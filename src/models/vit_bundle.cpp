@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/models/vit_bundle.hpp"
 
+#include <algorithm>
+
 #include "bundle_sizes.hpp"
 #include "family_bundle.hpp"
 #include "saved_module.hpp"
@@ -20,6 +22,8 @@ io::BundleConfig vit_bundle_config(const ImageEncoderModel& model) {
   const VitBundleOptions options{model.image, model.encoder->options(),
                                  model.encoder->image_size()};
   require_valid(options);
+  require_few_tokens(std::max(options.image.size, options.image.columns()), options.encoder.patch,
+                     1, "image.size");
   const auto side = options.image.size / options.encoder.patch;
   return encoder_config(kVitFamily, options, {kAny, kAny, 3}, side * side, options.encoder.width);
 }

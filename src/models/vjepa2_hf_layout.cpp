@@ -90,7 +90,8 @@ io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors) {
   std::map<std::string, std::map<int, Part>> fused;
   for (const auto& [given, tensor] : tensors) {
     std::string name = given.starts_with(kWrapper) ? given.substr(kWrapper.size()) : given;
-    if (name == kHfMaskTokens && tensor.dim() == 4) {
+    // One without numbers claims any count of tokens and has no bytes: the strict loader's matter.
+    if (name == kHfMaskTokens && tensor.dim() == 4 && tensor.numel() > 0) {
       for (int64_t k = 0; k < tensor.size(0); ++k)
         result.emplace_back(std::string(kMaskToken) + std::to_string(k), tensor.select(0, k));
       continue;

@@ -63,7 +63,9 @@ void write_checkpoint(const fs::path& folder, const Checkpoint& checkpoint, int6
           fmt::format("cannot create {}: {}", folder.string(), error.message()));
   const nlohmann::json measured = {{"loss", checkpoint.loss},
                                    {"validation", to_json(checkpoint.validation)},
-                                   {"success", to_json(checkpoint.success)}};
+                                   {"success", to_json(checkpoint.success)},
+                                   {"kept_validation", to_json(checkpoint.kept_validation)},
+                                   {"kept_success", to_json(checkpoint.kept_success)}};
   io::write_with_checksum(checkpoint_path(folder, checkpoint.step), checkpoint.tensors,
                           {{"format", fmt::format("{}{}", kFormat, kWritten)},
                            {"step", std::to_string(checkpoint.step)},
@@ -104,6 +106,10 @@ Checkpoint read_checkpoint(const fs::path& path) {
       checkpoint.loss = number_or_nan(measured.at("loss"));
       checkpoint.validation = read_measured(measured.at("validation"));
       checkpoint.success = read_measured(measured.at("success"));
+      if (measured.contains("kept_validation")) {  // not of earlier versions
+        checkpoint.kept_validation = read_measured(measured.at("kept_validation"));
+        checkpoint.kept_success = read_measured(measured.at("kept_success"));
+      }
     }
   } catch (const nlohmann::json::exception& problem) {
     throw Error(ErrorCategory::bad_file,

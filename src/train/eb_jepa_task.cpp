@@ -101,13 +101,18 @@ losses::Terms EbJepaTask::held_out_loss(const Replicas* processes) const {
   const auto loss_of = [&](int64_t first, int64_t count) {
     return batch_loss(held_out_.batch(first, count));
   };
-  for (int64_t i = part.first; i < part.first + part.count; ++i) {
+  const auto past = part.first + part.count;
+  bool cut = processes == nullptr && StoppableValidation::is_asked();
+  for (int64_t i = part.first; i < past && !cut; ++i) {
     const auto first = i * options_.batch, count = std::min(options_.batch, clips - first);
     mean.add(loss_of(first, count), count);
+    cut = i + 1 < past && StoppableValidation::is_asked();
   }
   if (part.count == 0) mean.add(loss_of(0, 1), 0);  // tells the names of the terms
-  if (processes != nullptr) mean.exchange(*processes);
-  return mean.terms();
+  if (processes != nullptr) cut = mean.exchange(*processes, cut);
+  if (!cut) return mean.terms();
+  StoppableValidation::tell_cut();
+  return {};
 }
 
 std::string EbJepaTask::position() const { return write_position({{"trajectory", next_}}); }

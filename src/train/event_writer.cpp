@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -163,17 +164,25 @@ std::string read_metrics_text(const std::filesystem::path& path) {
   return io::read_text(path, std::uint64_t{4} << 30);  // a row a step of a month-long run fits
 }
 
-/// Leaves only the good lines up to `resume_step` in an existing file.
-void prepare_metrics(const std::filesystem::path& path, std::optional<std::int64_t> resume_step) {
-  if (!std::filesystem::exists(path)) return;
+/// Leaves only the good lines with rows that `keeps` accepts; whether that changed the file.
+template <class Keeps>
+bool leave_rows(const std::filesystem::path& path, const Keeps& keeps) {
   const auto text = read_metrics_text(path);
   std::string kept;
   kept.reserve(text.size());
   for_each_line(path, text, [&](const MetricsRow& row, std::string_view line) {
-    if (resume_step && row.step > *resume_step) return;
-    kept.append(line).push_back('\n');
+    if (keeps(row)) kept.append(line).push_back('\n');
   });
-  if (kept != text) io::write_text(path, kept);
+  if (kept == text) return false;
+  io::write_text(path, kept);
+  return true;
+}
+
+/// Leaves only the good lines up to `resume_step` in an existing file.
+void prepare_metrics(const std::filesystem::path& path, std::optional<std::int64_t> resume_step) {
+  if (std::filesystem::exists(path))
+    leave_rows(path,
+               [&](const MetricsRow& row) { return !resume_step || row.step <= *resume_step; });
 }
 
 // ---- Files
@@ -309,6 +318,19 @@ void EventWriter::write(std::int64_t step, const Scalars& scalars) {
   // What cannot be written now stays queued, and flush() says so.
   metrics_->hand_over();
   events_->hand_over();
+}
+
+void EventWriter::drop(std::int64_t step, const std::vector<std::string>& names) {
+  if (!metrics_ || names.empty()) return;
+  flush();
+  const auto is_named = [&](const auto& scalar) {
+    return std::find(names.begin(), names.end(), scalar.first) != names.end();
+  };
+  const auto path = metrics_->path;
+  const bool changed = leave_rows(path, [&](const MetricsRow& row) {
+    return row.step != step || std::none_of(row.scalars.begin(), row.scalars.end(), is_named);
+  });
+  if (changed) metrics_ = std::make_unique<Output>(path, 0);  // the file is another one
 }
 
 void EventWriter::flush() {

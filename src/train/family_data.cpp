@@ -68,8 +68,11 @@ data::DataIdentity FamilyData::identity(const data::Dataset& dataset) const {
 }
 
 data::EpisodeSplit FamilyData::new_split(const data::Dataset& dataset) const {
-  return data::split_episodes(dataset.num_episodes(), options_.validation,
-                              static_cast<std::uint64_t>(options_.seed));
+  return data::split_episodes(dataset.num_episodes(), options_.validation, split_seed());
+}
+
+std::uint64_t FamilyData::split_seed() const {
+  return static_cast<std::uint64_t>(options_.split_seed >= 0 ? options_.split_seed : options_.seed);
 }
 
 data::EpisodeSplit FamilyData::fresh_split(const data::Dataset& dataset, HeldOut held_out) const {
@@ -86,8 +89,7 @@ data::EpisodeSplit FamilyData::fresh_split(const data::Dataset& dataset, HeldOut
     split.validation = drawn().validation;
   } else {
     const auto count = static_cast<int64_t>(split.train.size());
-    const auto parts =
-        data::split_episodes(count, options_.validation, static_cast<std::uint64_t>(options_.seed));
+    const auto parts = data::split_episodes(count, options_.validation, split_seed());
     for (const auto place : parts.validation)
       split.validation.push_back(split.train[static_cast<std::size_t>(place)]);
   }
@@ -136,7 +138,31 @@ data::EpisodeSplit FamilyData::kept_split(const data::Dataset& dataset) const {
   return split;
 }
 
+// A run without any window to learn from is another error, which Loader tells.
+void FamilyData::require_held_out_windows() const {
+  const auto& held = fresh_.split.validation;
+  if (windows(held) > 0 || windows(fresh_.split.train) == 0) return;
+  if (held.empty() && options_.validation == 0) return;  // as was asked for
+  const auto problem =
+      held.empty()
+          ? fmt::format("{}: validation = {} of its {} episode(s) holds none out", dataset().name(),
+                        options_.validation, dataset().num_episodes())
+          : fmt::format(
+                "{}: none of the {} held-out episode(s), as {}, has the {} rows of a window "
+                "(windows.frames = {}, windows.stride = {})",
+                dataset().name(), held.size(), dataset().episode_name(held.front()),
+                options_.windows.rows(), options_.windows.frames, options_.windows.stride);
+  constexpr const char* kAdvice =
+      "hold out more or longer ones (validation, validation_split, split_seed)";
+  require(options_.training.keep != Keep::lowest_loss, ErrorCategory::invalid_option,
+          fmt::format("{}, so that training.keep = lowest_loss has nothing to choose by: {}",
+                      problem, kAdvice));
+  if (writes_run(hooks_))
+    log(LogLevel::warning, fmt::format("{}, so that nothing is validated: {}", problem, kAdvice));
+}
+
 void FamilyData::show(const models::ImageOptions* image) {
+  require_held_out_windows();
   if (options_.augmentation.crops()) image = nullptr;  // a crop shows pixels larger
   for (auto* part : {&fresh_, &old_}) {
     if (!part->dataset) continue;

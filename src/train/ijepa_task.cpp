@@ -4,21 +4,20 @@
 #include <algorithm>
 
 #include "foresight/core/replica_part.hpp"
-#include "foresight/models/vjepa2_pretraining.hpp"
 #include "foresight/nn/ema.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "learned_pictures.hpp"
 #include "moved_together.hpp"
+#include "online_probe.hpp"
 #include "target_encoder.hpp"
 
 namespace foresight::train {
 namespace {
 
-models::VJepa2Options pictures(models::VJepa2Options options) {
-  options.encoder.frames = 1;
-  options.encoder.positions = options.predictor.positions = nn::PositionKind::sincos;
-  options.predictor.mask_tokens = 1;
-  return options;
+// Tokens [B,n,D] after the target encoder's last norm.
+Tensor target_tokens(const nn::VideoVit& target, const Tensor& images) {
+  at::NoGradGuard no_grad;
+  return target.forward(images);
 }
 
 std::shared_ptr<models::VJepa2> picture_model(std::shared_ptr<models::VJepa2> model) {
@@ -37,21 +36,9 @@ std::vector<std::string> IJepaOptions::validate() const {
       .within("momentum", momentum, 0, 1)
       .within("final_momentum", final_momentum, 0, 1)
       .at_least("momentum_steps", static_cast<double>(momentum_steps), 0)
+      .nested("probe", probe.validate())
       .problems();
 }
-
-models::VJepa2Options ijepa_huge() {
-  models::VJepa2Options options;
-  options.image.size = options.encoder.image_height = options.encoder.image_width = 224;
-  options.encoder.patch = 14;
-  options.encoder.width = 1280;
-  options.encoder.depth = 32;
-  options.encoder.heads = options.predictor.heads = 16;
-  options.encoder.mlp_width = 5120;
-  return pictures(options);
-}
-
-models::VJepa2Options ijepa_tiny() { return pictures(models::VJepa2Options::tiny()); }
 
 IJepaTask::IJepaTask(std::shared_ptr<models::VJepa2> model, TaskData data,
                      const IJepaOptions& options)
@@ -59,7 +46,15 @@ IJepaTask::IJepaTask(std::shared_ptr<models::VJepa2> model, TaskData data,
       model_(picture_model(std::move(model))),
       target_(target_encoder(*model_)),
       options_((require_valid(options), options)),
-      masks_(options.masks, model_->options().encoder.grid()) {}
+      masks_(options.masks, model_->options().encoder.grid()),
+      probe_(online_probe(model_->options().encoder.width, options_.probe)),
+      all_(model_) {
+  if (probe_.is_empty()) return;
+  all_ = std::make_shared<torch::nn::Module>();
+  all_->register_module("model", model_);
+  all_->register_module("probe", probe_);
+  probe_->to(model_->parameters().front().device());
+}
 
 double IJepaTask::momentum() const {
   if (options_.momentum_steps == 0) return options_.momentum;
@@ -70,9 +65,14 @@ double IJepaTask::momentum() const {
 
 losses::Terms IJepaTask::loss_of_blocks(const Tensor& images,
                                         const models::ImageBlocks& blocks) const {
+  return block_loss(images, target_tokens(*target_, images), blocks);
+}
+
+losses::Terms IJepaTask::block_loss(const Tensor& images, const Tensor& tokens,
+                                    const models::ImageBlocks& blocks) const {
   const auto ids = moved_together({blocks.context, blocks.targets}, images.device());
   const auto &context_ids = ids[0], &target_ids = ids[1];
-  const auto targets = nn::gather_tokens(models::masked_targets(*target_, images), target_ids);
+  const auto targets = nn::gather_tokens(nn::normalise_tokens(tokens), target_ids);
   // All target blocks of a picture are predicted from the same context, each on its own.
   const auto per_picture = target_ids.size(0) / images.size(0);
   const auto context = model_->encode_context(images, context_ids);
@@ -87,6 +87,7 @@ losses::Terms IJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
   require(batch.pixels.size(1) == 1, ErrorCategory::invalid_argument,
           "IJepaTask: windows of " + std::to_string(batch.pixels.size(1)) +
               " frames, expected WindowOptions.frames = 1");
+  const auto truth = online_truth(probe_, batch.states, options_.probe, "IJepaTask");
   const auto device = model_->parameters().front().device();
   // Contexts of all processes' pictures are cut to one length, so blocks are drawn for all of them.
   const auto pictures = batch.pixels.size(0), all = pictures * replica_count();
@@ -97,7 +98,11 @@ losses::Terms IJepaTask::batch_loss(const data::Batch& batch, Noise& noise) {
         .flatten(0, 1);
   };
   blocks = {own(blocks.context), own(blocks.targets)};
-  return loss_of_blocks(learned_pictures(*model_, batch.pixels.to(device), augmentation()), blocks);
+  const auto images = learned_pictures(*model_, batch.pixels.to(device), augmentation());
+  const auto tokens = target_tokens(*target_, images);
+  auto terms = block_loss(images, tokens, blocks);
+  if (!probe_.is_empty()) add_online_probe(terms, probe_, tokens.mean(1), truth, options_.probe);
+  return terms;
 }
 
 void IJepaTask::updated() {

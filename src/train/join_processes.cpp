@@ -73,10 +73,13 @@ auto told(const Launch& launch, double timeout, const char* what, Exchange&& exc
   } catch (const std::exception& problem) {
     std::string reason = problem.what();
     reason = reason.substr(0, std::min<std::size_t>(reason.find('\n'), 300));
-    const bool taken = reason.find("ddress already in use") != std::string::npos;
-    const auto cause =
-        taken ? "another program has that port; set MASTER_PORT to a free one"
-              : fmt::format("another process is gone or has not answered within {:g} s", timeout);
+    const auto says = [&](const char* part) { return reason.find(part) != std::string::npos; };
+    const bool ended = says("onnection reset") || says("onnection closed") || says("roken pipe");
+    std::string cause = "another process is gone";
+    if (says("ddress already in use"))
+      cause = "another program has that port; set MASTER_PORT to a free one";
+    else if (!ended)
+      cause += fmt::format(" or has not answered within {:g} s", timeout);
     throw Error(ErrorCategory::io_failure,
                 fmt::format("rank {} of {}: {} failed: {} ({})", launch.rank, launch.world_size,
                             what, cause, reason));
@@ -245,11 +248,12 @@ std::shared_ptr<ProcessGroup> join_gloo(const Launch&, const ProcessGroupOptions
 
 #ifdef USE_C10D_NCCL
 std::shared_ptr<ProcessGroup> join_nccl(const Launch& launch, const ProcessGroupOptions& options) {
-  require(launch.local_rank < static_cast<int64_t>(c10::cuda::device_count()),
-          ErrorCategory::invalid_option,
-          fmt::format("Launch.local_rank (LOCAL_RANK) = {}: this machine has {} GPUs for nccl",
-                      launch.local_rank, static_cast<int>(c10::cuda::device_count())));
-  const auto gpu = static_cast<c10::DeviceIndex>(launch.local_rank);
+  const auto gpus = static_cast<int64_t>(c10::cuda::device_count());
+  require(gpus > 0, ErrorCategory::invalid_option,
+          "ProcessGroupOptions.transport = nccl: this process sees no GPU");
+  // Where a launcher shows each process its own GPU alone, local_rank counts on. Two on one GPU are
+  // for NCCL to refuse.
+  const auto gpu = static_cast<c10::DeviceIndex>(launch.local_rank % gpus);
   c10::cuda::set_device(gpu);
   // c10d reads this when it makes the group. Without it, waiting for an exchange orders streams and
   // returns, and a thread of c10d ends the program when another process is gone: there would be no

@@ -63,11 +63,13 @@ RecordedTraining recorded_training(const LearnOptions& options) {
   recorded.loader = options.loader;
   recorded.cache = options.cache;
   recorded.augmentation = options.augmentation;
+  recorded.training = options.training;
   recorded.split = options.split;
   recorded.validation_split = options.validation_split;
   recorded.validation = options.validation;
   recorded.validation_batches = options.validation_batches;
   recorded.seed = options.seed;
+  recorded.split_seed = options.split_seed;
   return recorded;
 }
 

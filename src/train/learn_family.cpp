@@ -35,10 +35,31 @@ void write_masked_model(const fs::path& path, const models::VJepa2& model,
   io::write_bundle(path, config, tensors);
 }
 
+// Whether an online probe is to read state columns.
+template <class TaskOptions>
+bool reads_states(const TaskOptions& options) {
+  if constexpr (requires { options.probe; })
+    return options.probe.outputs() > 0;
+  else
+    return false;
+}
+
+// Statistics of what the probe reads, from the data where they were not given; what a run tells of
+// them, null of a task without probes.
+template <class TaskOptions>
+nlohmann::json fill_probe(TaskOptions& options, const FamilyData& data) {
+  if constexpr (requires { options.probe; }) {
+    options.probe = data.probe_target(options.probe);
+    return {{"probe", {{"mean", options.probe.mean}, {"std", options.probe.std}}}};
+  } else {
+    return {};
+  }
+}
+
 // The training of a masked model, whose task has a target encoder.
 template <class MaskedTask, class Options, class TaskOptions>
 LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset> dataset,
-                         Options options, const TaskOptions& task_options, const RunFolder& folder,
+                         Options options, TaskOptions task_options, const RunFolder& folder,
                          at::Device device, ProgressStyle progress, const LearnHooks& hooks) {
   const auto origin = continued_bundle(hooks);
   auto model = origin ? model_of_clips(*origin, options.windows.frames) : nullptr;
@@ -46,13 +67,15 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
   require_valid(options);
   FamilyRun run(family, Dynamics::none, write_options(options), options.training, folder, progress,
                 hooks);
-  FamilyData data(std::move(dataset), pictures_alone(options), hooks, {});
+  FamilyData data(std::move(dataset), pictures_alone(options), hooks,
+                  {.states = reads_states(task_options)});
+  const auto measured = fill_probe(task_options, data);
   if (!model)
     model =
         std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
   data.show(&options.model.image);
-  run.open(data.learned_from());
+  run.open(data.learned_from(), measured);
   data.decode(progress);
   MaskedTask task(model, data.task_data(device), task_options);
   const auto features = [&](const data::Batch& batch) {
@@ -102,17 +125,15 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
   require_valid(options);
   FamilyRun run("lejepa", Dynamics::none, write_options(options), options.training, folder,
                 progress, hooks);
-  FamilyData data(std::move(dataset), options, hooks,
-                  {.states = options.task.probe.classes + options.task.probe.columns > 0});
+  FamilyData data(std::move(dataset), options, hooks, {.states = reads_states(options.task)});
   auto task_options = options.task;
-  task_options.probe = data.probe_target(task_options.probe);
+  const auto measured = fill_probe(task_options, data);
   if (!model)
     model =
         std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
   data.show(nullptr);  // small crops want all the pixels there are
-  run.open(data.learned_from(),
-           {{"probe", {{"mean", task_options.probe.mean}, {"std", task_options.probe.std}}}});
+  run.open(data.learned_from(), measured);
   data.decode(progress);
   LeJepaTask task(model, data.task_data(device), task_options);
   const auto on = data.learning_on(task, {}, [&](const data::Batch& batch) {

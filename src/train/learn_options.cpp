@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace foresight::train {
 namespace {
 
@@ -23,6 +26,15 @@ void check_kept_encoder(Rules& rules, EncoderWeights encoder, const TrainOptions
   rules.check(plain || encoder == EncoderWeights::online, "encoder", enum_name(encoder),
               "must be online where training.keep or training.average choose among weights: they "
               "choose among the online encoder's");
+}
+
+// A probe learns along in the same step.
+void check_online_probe(Rules& rules, const ProbeTargetOptions& probe,
+                        const TrainOptions& training) {
+  rules.check(probe.outputs() == 0 || training.optimizer.clip == 0, "training.optimizer.clip",
+              training.optimizer.clip,
+              "must be 0 with a probe, whose gradient would count in the norm and shrink the "
+              "encoder's");
 }
 
 // What all small presets have in common.
@@ -69,6 +81,18 @@ VJepa2LearnOptions published_vjepa2(models::VJepa2Options model) {
   return options;
 }
 
+constexpr int64_t kImageNetSteps = 187'500;  // 300 epochs of 1,281,167 pictures
+
+// I-JEPA's recipe for an encoder of any size (arXiv 2301.08243, appendix).
+IJepaLearnOptions published_ijepa(models::VJepa2Options model, int64_t steps) {
+  auto options = published<IJepaLearnOptions>(1, 1, 2048, steps);
+  options.model = std::move(model);
+  // The paper names a crop and nothing else. Its part of the picture is V-JEPA 2's, its shape what
+  // RandomResizedCrop does unless told otherwise.
+  options.augmentation = random_crops({0.3, 1.0}, {3.0 / 4, 4.0 / 3});
+  return options;
+}
+
 }  // namespace
 
 std::vector<std::string> RecordedTraining::validate() const {
@@ -84,6 +108,7 @@ std::vector<std::string> RecordedTraining::validate() const {
              "must be > 0 for training.keep = lowest_loss, which is that of held-out episodes")
       .at_least("validation_batches", static_cast<double>(validation_batches), 1)
       .at_least("seed", static_cast<double>(seed), 0)
+      .at_least("split_seed", static_cast<double>(split_seed), -1)
       .problems();
 }
 
@@ -152,32 +177,30 @@ std::vector<std::string> VJepa2ProbeLearnOptions::validate() const {
 
 std::vector<std::string> IJepaLearnOptions::validate() const {
   Rules rules("IJepaLearnOptions");
+  check_online_probe(rules, task.probe, training);
   rules.nested("model", model.validate())
       .nested("task", task.validate())
       .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
              "must be 1: it learns from single frames")
       .check(model.encoder.frames == 1, "model.encoder.frames",
-             static_cast<double>(model.encoder.frames), "must be 1: a model of clips is no I-JEPA");
+             static_cast<double>(model.encoder.frames), "must be 1: a model of clips is no I-JEPA")
+      .check(augmentation.flip == 0 || task.probe.columns == 0, "augmentation.flip",
+             augmentation.flip, "must be 0 for regressed columns, whose mirror image is not known");
   check_kept_encoder(rules, encoder, training);
   return all_problems(rules.problems(), RecordedTraining::validate());
 }
 
 std::vector<std::string> LeJepaLearnOptions::validate() const {
-  return all_problems(
-      Rules("LeJepaLearnOptions")
-          .nested("model", model.validate())
-          .nested("task", task.validate())
-          .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
-                 "must be 1: it learns from single frames")
-          .check(task.probe.classes + task.probe.columns == 0 || training.optimizer.clip == 0,
-                 "training.optimizer.clip", training.optimizer.clip,
-                 "must be 0 with a probe, whose gradient would count in the norm and shrink the "
-                 "encoder's")
-          .check(!augmentation.changes(), "augmentation", 0,
-                 "changes pictures before LeJEPA makes its views of them: choose those with "
-                 "task.views")
-          .problems(),
-      RecordedTraining::validate());
+  Rules rules("LeJepaLearnOptions");
+  check_online_probe(rules, task.probe, training);
+  rules.nested("model", model.validate())
+      .nested("task", task.validate())
+      .check(windows.frames == 1, "windows.frames", static_cast<double>(windows.frames),
+             "must be 1: it learns from single frames")
+      .check(!augmentation.changes(), "augmentation", 0,
+             "changes pictures before LeJEPA makes its views of them: choose those with "
+             "task.views");
+  return all_problems(rules.problems(), RecordedTraining::validate());
 }
 
 std::vector<std::string> EbJepaLearnOptions::validate() const {
@@ -210,6 +233,7 @@ std::vector<std::string> LearnOptions::validate() const {
       .check(validation_batches >= 1, "validation_batches", static_cast<double>(validation_batches),
              "must be >= 1")
       .check(seed >= 0, "seed", static_cast<double>(seed), "must be >= 0")
+      .at_least("split_seed", static_cast<double>(split_seed), -1)
       .check(windows.frames > model.predicted_steps, "windows.frames",
              static_cast<double>(windows.frames),
              fmt::format("must be > model.predicted_steps = {}", model.predicted_steps))
@@ -261,6 +285,11 @@ DinoWmLearnOptions DinoWmLearnOptions::adaln() {
   options.model.predictor.conditioning = nn::ActionConditioning::adaln;
   options.model.loss.rollout = 1.0;
   return options;
+}
+
+int64_t vjepa2_clip_stride(double fps) {
+  constexpr double kPerSecond = 4, kRounding = 1e-6, kMost = 1e9;
+  return static_cast<int64_t>(std::clamp(std::ceil(fps / kPerSecond - kRounding), 1.0, kMost));
 }
 
 VJepa2AcLearnOptions VJepa2AcLearnOptions::small() {
@@ -321,12 +350,16 @@ VJepa2ProbeLearnOptions VJepa2ProbeLearnOptions::published() {
 IJepaLearnOptions IJepaLearnOptions::tiny() { return brief<IJepaLearnOptions>(1, 1, 64); }
 
 IJepaLearnOptions IJepaLearnOptions::huge() {
-  auto options = published<IJepaLearnOptions>(1, 1, 2048, 187'500);
-  options.model = ijepa_huge();
-  // The paper names a crop and nothing else. Its part of the picture is V-JEPA 2's, its shape what
-  // RandomResizedCrop does unless told otherwise.
-  options.augmentation = random_crops({0.3, 1.0}, {3.0 / 4, 4.0 / 3});
-  return options;
+  return published_ijepa(models::ijepa_huge(), kImageNetSteps);
+}
+
+IJepaLearnOptions IJepaLearnOptions::huge_448() {
+  return published_ijepa(models::ijepa_huge_448(), kImageNetSteps);
+}
+
+IJepaLearnOptions IJepaLearnOptions::giant() {
+  constexpr int64_t kSteps = 305'000;  // 44 epochs of the 14.2 million pictures of ImageNet-22k
+  return published_ijepa(models::ijepa_giant(), kSteps);
 }
 
 LeJepaLearnOptions LeJepaLearnOptions::tiny() {
@@ -340,7 +373,19 @@ LeJepaLearnOptions LeJepaLearnOptions::tiny() {
 
 LeJepaLearnOptions LeJepaLearnOptions::small() {
   auto options = published<LeJepaLearnOptions>(1, 1, 512, 100'000);
-  options.model = models::LeJepaOptions();
+  options.model = models::LeJepaOptions::small();
+  return options;
+}
+
+LeJepaLearnOptions LeJepaLearnOptions::minimal() {
+  constexpr int64_t kSteps = 29'600;  // 800 epochs of Imagenette's 9469 pictures
+  auto options = published<LeJepaLearnOptions>(1, 1, 256, kSteps);
+  options.model = models::LeJepaOptions::minimal();
+  options.training.optimizer.lr = 2e-3;
+  auto& views = options.task.views;
+  views.global_views = 4;
+  views.local_views = 0;
+  views.global_size = options.model.image.size;
   return options;
 }
 

@@ -135,7 +135,7 @@ losses::Terms LoaderTask::loss_on(data::Loader* windows, const Replicas* process
     skipped = processes->sum(at::full({1}, skipped, at::kDouble)).item().to<int64_t>();
     if (skipped > 0) share_unreadable(*processes);
   }
-  if (own) skipped_held_out_ = skipped;
+  if (own && !terms.empty()) skipped_held_out_ = skipped;
   return terms;
 }
 

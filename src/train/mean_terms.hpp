@@ -7,6 +7,7 @@
 #include "foresight/core/replica_part.hpp"
 #include "foresight/data/loader.hpp"
 #include "foresight/losses/terms.hpp"
+#include "stoppable_validation.hpp"
 
 namespace foresight::train {
 
@@ -22,12 +23,14 @@ class MeanTerms {
     samples_ += static_cast<double>(samples);
   }
 
-  /// Adds what the other processes have added. Each must have added terms of the same names.
-  void exchange(const Replicas& processes) {
-    const auto mine = at::cat({sum_.cpu(), at::full({1}, samples_, at::kDouble)});
+  /// Adds what the other processes have added. Each must have added terms of the same names. `cut`:
+  /// whether this one ended early; returns whether any did.
+  bool exchange(const Replicas& processes, bool cut) {
+    const auto mine = at::cat({sum_.cpu(), at::tensor({samples_, cut ? 1.0 : 0.0}, at::kDouble)});
     const auto all = processes.sum(mine);
-    sum_ = all.slice(0, 0, -1);
-    samples_ = all[-1].item<double>();
+    sum_ = all.slice(0, 0, -2);
+    samples_ = all[-2].item<double>();
+    return all[-1].item<double>() > 0;
   }
 
   /// The means under the names and weights of the last batch; empty if there was none.
@@ -47,7 +50,8 @@ class MeanTerms {
 
 /// Mean of loss(batch) over the first `batches` batches of the loader's first epoch, or as many as
 /// that has. Processes take whole batches that follow each other; one without any computes one all
-/// the same, to know the terms, and it does not count.
+/// the same, to know the terms, and it does not count. A StoppableValidation that is cut short has
+/// no terms, in any process.
 template <class Loss>
 losses::Terms mean_loss(data::Loader& loader, int64_t batches, const Loss& loss,
                         const Replicas* processes = nullptr) {
@@ -57,12 +61,18 @@ losses::Terms mean_loss(data::Loader& loader, int64_t batches, const Loss& loss,
   const auto first = std::min(part.first, all - 1), past = first + std::max<int64_t>(part.count, 1);
   loader.seek({0, first});
   MeanTerms mean;
-  for (auto batch = loader.next(); batch; batch = loader.next()) {
+  bool cut = processes == nullptr && StoppableValidation::is_asked();
+  while (!cut) {
+    const auto batch = loader.next();
+    if (!batch) break;
     mean.add(loss(*batch), part.count > 0 ? batch->pixels.size(0) : 0);
     if (batch->position.batch + 1 >= past) break;
+    cut = StoppableValidation::is_asked();
   }
-  if (processes != nullptr) mean.exchange(*processes);
-  return mean.terms();
+  if (processes != nullptr) cut = mean.exchange(*processes, cut);
+  if (!cut) return mean.terms();
+  StoppableValidation::tell_cut();
+  return {};
 }
 
 }  // namespace foresight::train

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <span>
 
@@ -176,6 +177,37 @@ void require_same_run(const nlohmann::json& given, const nlohmann::json& told,
   tell_changes(given, told, begins_to_skip, path);
 }
 
+// A run's folder, locked. One that fails before it has recorded anything, as for an option that
+// only its network or its batches can refuse, leaves no config.json that would be in the way of the
+// same command with another option.
+class OpenRun {
+ public:
+  explicit OpenRun(const std::filesystem::path& run)
+      : run_(run),
+        lock_(run / "run",
+              run.string() +
+                  ": another training is at work here; wait until it has ended, choose another "
+                  "folder (`--out`), or, if its machine is gone, remove run.lock") {}
+  ~OpenRun() {
+    if (!is_new_ || std::uncaught_exceptions() <= exceptions_) return;
+    std::error_code none;
+    const auto metrics = run_ / "metrics.jsonl";
+    if (std::filesystem::exists(metrics, none) && std::filesystem::file_size(metrics, none) > 0)
+      return;
+    std::filesystem::remove(run_ / "config.json", none);
+  }
+  OpenRun(const OpenRun&) = delete;
+  OpenRun& operator=(const OpenRun&) = delete;
+
+  void began_anew() { is_new_ = true; }
+
+ private:
+  std::filesystem::path run_;
+  data::NameLock lock_;
+  bool is_new_ = false;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
 }  // namespace
 
 bool writes_run(const LearnHooks& hooks) {
@@ -219,11 +251,7 @@ RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const Le
   std::filesystem::create_directories(folder.path, error);
   require(!error, ErrorCategory::io_failure,
           fmt::format("cannot create {}: {}", run, error.message()));
-  auto lock = std::make_shared<const data::NameLock>(
-      folder.path / "run",
-      run +
-          ": another training is at work here; wait until it has ended, choose another folder "
-          "(`--out`), or, if its machine is gone, remove run.lock");
+  auto open = std::make_shared<OpenRun>(folder.path);
   const auto path = folder.path / "config.json";
   const bool is_new = !std::filesystem::exists(path);
   require(is_new || folder.resume, ErrorCategory::invalid_argument,
@@ -237,11 +265,12 @@ RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const Le
     if (!is_new)
       log(LogLevel::warning, fmt::format("{} has no checkpoint yet: the run starts anew", run));
     io::write_json(path, config);
+    if (is_new) open->began_anew();
   } else {
     require_same_run(config, io::read_json(path), path);
   }
   io::remove_abandoned_in(folder.path);  // of a process that was killed while it wrote one
-  return lock;
+  return open;
 }
 
 }  // namespace foresight::train

@@ -45,10 +45,11 @@ using RunLock = std::shared_ptr<const void>;
 /// about; of recordings whose damage is skipped, files may be missing by now, and a run may begin
 /// to skip, which config.json then tells. A run without a checkpoint starts anew, with any options.
 /// One that goes on with another number of processes gets that number added to its `processes`, and
-/// is rid of temporary files of a process that was killed while it wrote. All processes call this,
-/// the first one writes. Throws Error: invalid_argument where a run is that is not to be resumed,
-/// or another process trains (its number is told), invalid_option naming everything that differs,
-/// from the run or between the processes.
+/// is rid of temporary files of a process that was killed while it wrote. A new run that an
+/// exception ends before its first row of metrics takes its config.json back. All processes call
+/// this, the first one writes. Throws Error: invalid_argument where a run is that is not to be
+/// resumed, or another process trains (its number is told), invalid_option naming everything that
+/// differs, from the run or between the processes.
 [[nodiscard]] RunLock open_run(const nlohmann::json& config, const RunFolder& folder,
                                const LearnHooks& hooks);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a stage of a training went, as a bundle's provenance keeps it, and what was skipped.
+// How a stage of a training went, as a bundle's provenance keeps it (of the weights that it ended
+// with), and what was skipped.
 #pragma once
 
 #include <cmath>
@@ -18,8 +19,8 @@ inline nlohmann::json run_summary(const TrainResult& result) {
           {"seconds", number(result.seconds)},
           {"step_ms", number(result.step_ms)},
           {"loss", number(result.loss)},
-          {"validation_loss", number(result.validation_loss)},
-          {"success", number(result.success)},
+          {"validation_loss", number(result.kept_validation_loss)},
+          {"success", number(result.kept_success)},
           {"kept_step", result.kept_step}};
 }
 

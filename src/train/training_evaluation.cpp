@@ -5,6 +5,7 @@
 #include "foresight/core/log.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "loss_values.hpp"
+#include "stoppable_validation.hpp"
 #include "training_run.hpp"
 
 namespace foresight::train {
@@ -22,22 +23,32 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   task_.module().eval();
   saved_step_ = -1;  // a checkpoint of this step does not know what comes now
   Scalars scalars;
+  bool validated = false;  // there may be nothing to validate on
   if (loss_due) {
+    const StoppableValidation stoppable;
     const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
     const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
-    if (!terms.empty()) {
+    validation_cut_ = stoppable.was_cut();
+    validated = !terms.empty();
+    if (validated) {
       const auto values = host_values(terms);
       result_.validation_loss = values[0];
       add_scalars(scalars, task_.name() + "/validation/", terms, values);
-      keep_if_best(Keep::lowest_loss, values[0], -values[0]);
     }
+  }
+  if (validation_cut_) {  // the run that goes on does it
+    task_.module().train();
+    return;
   }
   if (success_due) {
     const auto measure = [this] { result_.success = hooks_.success(); };
     hooks_.reducer != nullptr ? hooks_.reducer->long_work(measure) : measure();
     scalars.emplace_back(task_.name() + "/validation/success", result_.success);
-    keep_if_best(Keep::highest_success, result_.success, result_.success);
   }
+  const auto loss = result_.validation_loss;
+  if (validated) keep_if_best(Keep::lowest_loss, loss, -loss);
+  if (success_due) keep_if_best(Keep::highest_success, result_.success, result_.success);
+  tell_kept(validated, success_due);
   task_.module().train();
   if (writes() && !scalars.empty()) metrics_.write(first_step_ + result_.step, scalars);
   // Only now: what failed on the way is to be done again by the run that goes on.
@@ -56,12 +67,27 @@ void TrainingRun::keep_if_best(Keep measure, double value, double score) {
   // In this order: if they cannot be written, the run that goes on must not take them for kept.
   if (writes()) best_weights_.write(task_.module(), result_.step, value);
   best_ = value;
+  kept_validation_ = kept_success_ = {.step = result_.step};
+  // By an earlier call, of the same weights.
+  if (validated_step_ == result_.step) kept_validation_.value = result_.validation_loss;
+  if (measured_step_ == result_.step) kept_success_.value = result_.success;
+}
+
+void TrainingRun::tell_kept(bool validated, bool measured) {
+  if (kept_validation_.step != result_.step) return;
+  if (validated) kept_validation_.value = result_.validation_loss;
+  if (measured) kept_success_.value = result_.success;
 }
 
 void TrainingRun::end_with_kept_weights() {
   result_.kept_step = result_.step;
   if (options_.keep != Keep::last && writes() && best_weights_.exists()) {
     result_.kept_step = best_weights_.load(task_.module());
+    result_.kept_validation_loss = kept_validation_.value;
+    result_.kept_success = kept_success_.value;
+    if (kept_validation_.step != result_.kept_step)  // a checkpoint of an earlier version
+      (options_.keep == Keep::lowest_loss ? result_.kept_validation_loss : result_.kept_success) =
+          best_;
   } else {
     if (options_.keep != Keep::last && writes())
       log(LogLevel::warning,
@@ -72,10 +98,14 @@ void TrainingRun::end_with_kept_weights() {
     if (average_) average_->exchange();
   }
   if (hooks_.reducer == nullptr) return;
-  std::vector<Tensor> kept{at::full({}, result_.kept_step, at::dtype(at::kLong).device(device_))};
+  std::vector<Tensor> kept{
+      at::full({}, result_.kept_step, at::dtype(at::kLong).device(device_)),
+      at::tensor({result_.kept_validation_loss, result_.kept_success}, at::kDouble).to(device_)};
   for (const auto& [name, tensor] : nn::state_dict(task_.module())) kept.push_back(tensor.detach());
   hooks_.reducer->synchronise(result_.step, kept);
-  result_.kept_step = kept.front().item<int64_t>();
+  result_.kept_step = kept[0].item<int64_t>();
+  result_.kept_validation_loss = kept[1][0].item<double>();
+  result_.kept_success = kept[1][1].item<double>();
 }
 
 }  // namespace foresight::train

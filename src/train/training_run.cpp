@@ -165,13 +165,16 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   result_.outcome = Outcome::finished;
   result_.message = "finished";
   bool stop = false;
+  const auto end_interrupted = [this] {
+    result_.outcome = Outcome::interrupted;
+    result_.message = fmt::format("interrupted after step {}", result_.step);
+  };
   try {
     // What an earlier run had still to measure when it ended.
     if (first > 0) evaluate(due(options_.validate_every), due(options_.success_every));
     while (result_.step < options_.steps) {
-      if (stop || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
-        result_.outcome = Outcome::interrupted;
-        result_.message = fmt::format("interrupted after step {}", result_.step);
+      if (stop || validation_cut_ || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
+        end_interrupted();
         break;
       }
       const auto step_start = Clock::now();
@@ -191,7 +194,9 @@ TrainResult TrainingRun::run(ProgressStyle style) {
       progress.update(result_.step, samples_per_step(), fmt::format("loss {:.4g}", result_.loss));
     }
     if (result_.outcome == Outcome::finished) evaluate(true, options_.success_every > 0);
+    if (validation_cut_) end_interrupted();
   } catch (...) {
+    task_.module().zero_grad();
     // Keep the last whole step. If that fails too, the first problem is still the one to tell, and
     // the second where it is another one: a disk is full twice.
     const auto first_problem = message_of(std::current_exception());
@@ -209,6 +214,8 @@ TrainResult TrainingRun::run(ProgressStyle style) {
       result_.step > first ? 1e3 * stepping_ / static_cast<double>(result_.step - first) : 0.0;
   save();
   task_.module().eval();
+  result_.kept_validation_loss = result_.validation_loss;
+  result_.kept_success = result_.success;
   if (result_.outcome == Outcome::finished) end_with_kept_weights();
   return result_;
 }

@@ -41,6 +41,8 @@ class TrainingRun {
   void restore(const std::filesystem::path& metrics);
   void recall(const std::filesystem::path& metrics);
   void restore_task(const Checkpoint& checkpoint, const std::string& source);
+  // Rows of this step that the checkpoint does not know: what they tell is measured again.
+  void drop_unknown_rows();
   // Everywhere the weights of rank 0, so that equal gradients keep them equal.
   void join();
   void save();
@@ -64,6 +66,8 @@ class TrainingRun {
   bool diverged(const std::string& problem);
   void evaluate(bool loss_due, bool success_due);
   void keep_if_best(Keep measure, double value, double score);
+  // What was measured after this step, of the weights that are kept if they are its.
+  void tell_kept(bool validated, bool measured);
   void log_step(const StepLoss& loss, double factor);
   int64_t processes() const;
   // Of all processes.
@@ -87,6 +91,8 @@ class TrainingRun {
   std::string position_;                            // of the task after the last whole step
   std::vector<std::pair<Tensor, Tensor>> buffers_;  // of the module, and their values then
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
+  Measured kept_validation_, kept_success_;  // of the weights of best_
+  bool validation_cut_ = false;              // by a wish to stop, in all processes
   int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
   double stepping_ = 0, logged_stepping_ = 0;  // seconds of steps, nothing else
   double logged_waited_ = 0;                   // Task::seconds_waited() then

@@ -41,6 +41,8 @@ TrainingRun::TrainingRun(Task& task, const TrainOptions& options, const RunFolde
   // Of a process that was killed while it wrote one.
   if (folder.resume && writes()) io::remove_abandoned_in(folder_);
   if (folder.resume) restore(folder.path / "metrics.jsonl");
+  if (folder.resume && writes()) drop_unknown_rows();
+  task_.module().zero_grad();  // what an earlier run, or the caller, left
   join();
   remember();
 }
@@ -67,6 +69,8 @@ void TrainingRun::restore(const std::filesystem::path& metrics) {
   measured_step_ = checkpoint->success.step;
   if (result_.step > 0 && std::isnan(result_.loss)) recall(metrics);
   best_ = checkpoint->best;
+  kept_validation_ = checkpoint->kept_validation;
+  kept_success_ = checkpoint->kept_success;
   if (options_.keep == Keep::last || std::isnan(best_)) return;
   const auto lost = best_weights_.exists()
                         ? best_weights_.damage()
@@ -75,6 +79,7 @@ void TrainingRun::restore(const std::filesystem::path& metrics) {
     log(LogLevel::warning, lost + "; the best of the validations to come is kept");
     validated_step_ = measured_step_ = -1;  // this step's may be it
     best_ = std::numeric_limits<double>::quiet_NaN();
+    kept_validation_ = kept_success_ = {};
   }
 }
 
@@ -96,6 +101,15 @@ void TrainingRun::recall(const std::filesystem::path& metrics) {
       }
     }
   }
+}
+
+// A process that is killed between a row of its last step and the checkpoint after it leaves both.
+void TrainingRun::drop_unknown_rows() {
+  std::vector<std::string> unknown;
+  const auto prefix = task_.name() + "/validation/";
+  if (validated_step_ != result_.step) unknown.push_back(prefix + "loss");
+  if (measured_step_ != result_.step) unknown.push_back(prefix + "success");
+  metrics_.drop(first_step_ + result_.step, unknown);
 }
 
 void TrainingRun::restore_task(const Checkpoint& checkpoint, const std::string& source) {
@@ -142,6 +156,8 @@ void TrainingRun::save() {
   checkpoint.loss = result_.loss;
   checkpoint.validation = {validated_step_, result_.validation_loss};
   checkpoint.success = {measured_step_, result_.success};
+  checkpoint.kept_validation = kept_validation_;
+  checkpoint.kept_success = kept_success_;
   checkpoint.position = position_;
   const auto add = [&](const char* prefix, const io::NamedTensors& tensors) {
     for (const auto& [name, tensor] : tensors)

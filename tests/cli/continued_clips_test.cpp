@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight train vjepa2 --continue: how long clips are and what of the schedule --steps changes;
 // and what is refused of the texts that options are given as.
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,7 +10,9 @@
 #include "catch.hpp"
 #include "damaged_bundle.hpp"
 #include "foresight/data/video_writer.hpp"
+#include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/viz/image.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
 
@@ -92,6 +96,78 @@ TEST_CASE("the cool-down goes on from a main phase with longer clips, as do clip
   const auto damaged = foresight_command("report --run " + path("cool/"));
   CHECK(damaged.code != 0);
   CHECK_THAT(damaged.output, Catch::Contains("is damaged or was not copied whole"));
+}
+
+TEST_CASE("published clips have at most 4 frames a second unless a stride is given or kept") {
+  const TemporaryFolder folder;
+  const auto data = long_films(folder);
+  const auto path = [&](const std::string& name) { return (folder / name).string(); };
+  const std::string little =
+      " --steps 1 --training.precision fp32 --model.image.size 32 --model.encoder.image_height 32"
+      " --model.encoder.image_width 32 --model.encoder.patch 8 --model.encoder.width 24"
+      " --model.encoder.depth 1 --model.encoder.heads 2 --model.encoder.mlp_width 48"
+      " --model.predictor.width 24 --model.predictor.depth 1 --model.predictor.heads 2"
+      " --model.predictor.mlp_width 48";
+  const auto large = [&](const std::string& name, const std::string& more = "") {
+    return "train vjepa2 --preset large --data " + data + kFew + little + " --out " + path(name) +
+           more;
+  };
+  const auto first = foresight_command(large("main"));
+  INFO(first.output);
+  REQUIRE(first.code == 0);
+  CHECK_THAT(first.output, Catch::Contains("windows.stride 3: of 10 rows a second"));
+  auto config = io::read_json(folder / "main" / "config.json");
+  CHECK(config["learn"]["windows"]["stride"] == 3);
+  const auto bundle = io::read_json(folder / "main" / "bundle" / "config.json");
+  CHECK(bundle["provenance"]["stride"] == 3);
+  CHECK(done(large("main", " --resume"), folder / "main")["windows"]["stride"] == 3);
+
+  // A run of an earlier version, whose clips had every row, goes on with what it has.
+  config["learn"]["windows"]["stride"] = 1;
+  io::write_json(folder / "main" / "config.json", config);
+  CHECK(done(large("main", " --resume"), folder / "main")["windows"]["stride"] == 1);
+
+  const auto given = done(large("given", " --windows.stride 2"), folder / "given");
+  CHECK(given["windows"]["stride"] == 2);
+  std::ofstream(folder / "windows.json") << R"({"windows": {"stride": 2}})";
+  CHECK(done(large("file", " --config " + path("windows.json")), folder / "file")["windows"] ==
+        given["windows"]);
+
+  // A sweep's combinations too; what it began with is kept.
+  std::ofstream(folder / "grid.json") << R"({"seed": [3]})";
+  const auto sweep = large("sweep", " --sweep " + path("grid.json"));
+  CHECK(done(sweep, folder / "sweep" / "000")["windows"]["stride"] == 3);
+  auto record = io::read_json(folder / "sweep" / "sweep.json");
+  record["base"]["windows"]["stride"] = 1;
+  io::write_json(folder / "sweep" / "sweep.json", record);
+  const auto again = foresight_command(sweep);
+  CHECK_THAT(again.output, Catch::Contains("windows.stride 1: as what is in"));
+  CHECK(again.code == 0);
+
+  // Pictures of a bundle, not its clips' distance: nobody told how an imported one was trained.
+  const auto on = "train vjepa2 --preset cool_down --windows.frames 16 --data " + data + kFew +
+                  " --steps 1 --training.precision fp32 --continue ";
+  CHECK(done(on + path("given/bundle") + " --out " + path("kept"), folder / "kept")["windows"] ==
+        given["windows"]);
+  auto imported = io::read_json(folder / "given" / "bundle" / "config.json");
+  imported["provenance"].erase("stride");
+  io::write_json(folder / "given" / "bundle" / "config.json", imported);
+  const auto derived =
+      done(on + path("given/bundle") + " --out " + path("derived"), folder / "derived");
+  CHECK(derived["windows"]["stride"] == 3);
+
+  // Photographs in a folder tell no rate.
+  fs::create_directories(folder / "photos" / "episode_0");
+  for (int number = 10; number < 40; ++number) {
+    const auto bytes = viz::encode_png(at::full({64, 64, 3}, number, at::kByte));
+    io::write_text(folder / "photos" / "episode_0" / fmt::format("frame_{}.png", number),
+                   std::string(bytes.begin(), bytes.end()));
+  }
+  const auto untold = foresight_command("train vjepa2 --preset large --data " + path("photos") +
+                                        kFew + little + " --validation 0 --out " + path("untold"));
+  INFO(untold.output);
+  CHECK(untold.code == 0);
+  CHECK_THAT(untold.output, Catch::Contains("tells no rate: windows.stride = 1"));
 }
 
 TEST_CASE("option texts that mean nothing are refused by name before anything is written") {

@@ -231,4 +231,75 @@ TEST_CASE("record goes on in a folder without recording any of its episodes agai
                             data->read_rows(data->state_columns(), other, 0, 1)));
 }
 
+TEST_CASE("record writes LeRobot data of the episodes that it writes to a folder, types included") {
+  const TemporaryFolder folder;
+  const auto recorded = [&](const char* name, const std::string& options) {
+    return foresight_command("record --episodes 2 --size 16 --seed 4 --out " +
+                             (folder / name).string() + options);
+  };
+  REQUIRE(recorded("tables", "").code == 0);
+  const auto tables = data::open_dataset(folder / "tables");
+  CHECK(tables->column_type("action_0") == at::kDouble);
+  CHECK(tables->column_type("terminated") == at::kBool);
+  const auto done = recorded("lerobot", " --format lerobot");
+  INFO(done.output);
+  if (done.output.find("has no Apache Parquet") != std::string::npos) FORESIGHT_SKIP(done.output);
+  REQUIRE(done.code == 0);
+  CHECK(recorded("lerobot", " --format lerobot").code == 0);  // and on
+  const auto copy = data::open_dataset(folder / "lerobot");
+  REQUIRE(copy->num_episodes() == 4);
+  CHECK(copy->column_type("terminated") == at::kBool);
+  CHECK(copy->notes().at("environment") == "two_room");
+  for (int64_t e = 0; e < 2; ++e) {
+    REQUIRE(copy->length(e) == tables->length(e));
+    const auto same = [&](const std::vector<std::string>& there,
+                          const std::vector<std::string>& here) {
+      return at::allclose(copy->read_all_rows(there, e), tables->read_all_rows(here, e), 0, 0,
+                          /*equal_nan=*/true);
+    };
+    CHECK(same(copy->action_columns(), tables->action_columns()));
+    CHECK(same(copy->state_columns(), tables->state_columns()));
+    CHECK(same({"distance", "truncated"}, {"distance", "truncated"}));
+  }
+  CHECK_FALSE(at::equal(copy->read_rows(copy->state_columns(), 2, 0, 1),
+                        copy->read_rows(copy->state_columns(), 0, 0, 1)));
+  CHECK(recorded("other", " --format hdf5").code == 2);
+  for (const char* other : {"lerobot", "tables --format lerobot"}) {
+    const auto refused = recorded(other, "");
+    INFO(refused.output);
+    CHECK(refused.code == 1);
+    CHECK(refused.output.find("LeRobot data set") != std::string::npos);
+  }
+  data::RecordingOptions narrow;  // float32 all
+  narrow.video.fps = tables->fps();
+  narrow.cameras = {"pixels"};
+  narrow.last_action = data::LastAction::artefact;
+  narrow.features = {{"action", tables->action_columns()},
+                     {"observation.state", tables->state_columns()},
+                     {"distance", {"distance"}},
+                     {"terminated", {"terminated"}},
+                     {"truncated", {"truncated"}}};
+  CHECK_THROWS_WITH(
+      data::open_episode_writer(folder / "tables", data::TargetFormat::folder, narrow),
+      Catch::Contains("types = "));
+}
+
+TEST_CASE("inspect ends with its verdict where a column cannot be read") {
+  const TemporaryFolder folder;
+  const auto recordings = fs::path(FORESIGHT_TEST_DATA) / "recordings";
+  const auto set = folder / "set";
+  fs::copy(recordings / "tworoom" / "lerobot_v21", set, fs::copy_options::recursive);
+  for (const auto& [file, code] : {std::pair("numbers", 0), std::pair("needed", 3)}) {
+    fs::copy_file(recordings / "layouts/lerobot_nulls" / (std::string(file) + ".parquet"),
+                  set / "data/chunk-000/episode_000001.parquet",
+                  fs::copy_options::overwrite_existing);
+    const auto done = foresight_command("inspect " + set.string());
+    INFO(done.output);
+    if (done.output.find("has no Apache Parquet") != std::string::npos) FORESIGHT_SKIP(done.output);
+    CHECK(done.code == code);
+    CHECK(done.output.find("verdict: ") != std::string::npos);
+    CHECK((done.output.find("next.done not read") != std::string::npos) == (code == 3));
+  }
+}
+
 }  // namespace foresight::data_command_test

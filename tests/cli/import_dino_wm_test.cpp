@@ -141,6 +141,92 @@ TEST_CASE("the heads of a DINO-WM's predictor come from a file or a flag, never 
   files.refused("", 2, "is not that of 2 heads of 8");
 }
 
+TEST_CASE("a DINO-WM of more than its files hold is refused before that is made") {
+  const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
+  constexpr int64_t kHuge = 1'000'000'000'000, kMost = 9'000'000'000'000'000'000;
+  const auto flag = [&](const std::string& name, int64_t value, const std::string& words) {
+    INFO(name << " " << value);
+    files.refused(" --" + name + " " + std::to_string(value), 1, words);
+  };
+  const std::string mlp = "1.net.1.weight' has shape [10, ";
+  for (const auto value : {kHuge, kMost}) {
+    flag("predictor.mlp_width", value, mlp);
+    flag("history", value, "'predictor.pos_embedding' has shape [1, 8, ");
+  }
+  flag("predictor.depth", 300'000, "predictor.depth = 300000");
+  flag("action_width", kHuge, "'action_encoder.patch_embed.weight' has shape [3, 4, 1]");
+  flag("encoder.mlp_width", kHuge, "backbone.safetensors: ");
+  flag("encoder.depth", 300'000, "encoder.depth = 300000");
+  flag("encoder_image_size", 8'000'000'000, "'embeddings.position_embeddings' has shape");
+  // A size that is near is told with all that does not fit.
+  flag("predictor.mlp_width", 12, "tensors do not fit the model");
+}
+
+TEST_CASE("a config.json that a DINO-WM's weights contradict is named") {
+  Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
+  files.config["predictor"].erase("heads");
+  files.config["predictor"].erase("head_width");
+  files.config["predictor"].erase("depth");
+  files.config["predictor"].erase("mlp_width");
+  files.config.erase("history");
+  const auto told = [&](const std::string& key, int64_t value) {
+    nlohmann::json predictor{
+        {"num_frames", 2}, {"depth", 2}, {"heads", 2}, {"dim_head", 4}, {"mlp_dim", 10}};
+    predictor[key] = value;
+    io::write_json(files.path("config.json"), {{"predictor", predictor}});
+  };
+  const auto refused = [&](const std::string& key, int64_t value, const std::string& words) {
+    INFO(key << " " << value);
+    told(key, value);
+    files.refused("", 1,
+                  "config.json: predictor." + key + " = " + std::to_string(value) +
+                      " disagrees with the weights: 'predictor." + words);
+  };
+  refused("depth", 3, "transformer.layers.*' are those of 2 layers");
+  refused("depth", 300'000, "transformer.layers.*' are those of 2 layers");
+  for (const int64_t value : {int64_t{12}, int64_t{9'000'000'000'000'000'000}}) {
+    refused("mlp_dim", value, "transformer.layers.0.1.net.1.weight' has shape [10, 12]");
+    refused("num_frames", value,
+            "pos_embedding' has shape [1, 8, 12], which is 2 frames of 4 tokens");
+  }
+  told("heads", 3);
+  files.refused("", 2, "config.json says");
+  // What a flag overrules is not the file's.
+  told("depth", 3);
+  CHECK(files.done(" --predictor.depth 2").predictor.mlp_width == 10);
+}
+
+TEST_CASE("of several backbones in one file one is chosen") {
+  const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
+  files.done();
+  std::map<std::string, io::NamedTensors> groups;
+  for (const auto& [name, tensor] : nn::state_dict(files.model->encoder())) {
+    groups["teacher"].emplace_back("backbone." + name, tensor + 1);
+    groups["student"].emplace_back("backbone." + name, tensor);
+  }
+  write_bytes(files.path("both.pth"), torch_groups(groups));
+  const auto import = [&](const std::string& flags) {
+    fs::remove_all(files.path("bundle"));
+    return foresight_command("import dino_wm " + files.path("own.safetensors") + " --backbone " +
+                             files.path("both.pth") + " --config " + files.path("options.json") +
+                             " --out " + files.path("bundle") + flags);
+  };
+  const auto asked = import("");
+  CHECK(asked.code == 2);
+  CHECK_THAT(asked.output, Catch::Contains("student, teacher (--backbone_group)"));
+  const auto chosen = import(" --backbone_group teacher");
+  INFO(chosen.output);
+  REQUIRE(chosen.code == 0);
+  const auto bundle = io::read_bundle(files.path("bundle"));
+  CHECK(bundle.config.provenance.at("backbone_group") == "teacher");
+  const auto read = models::read_dino_wm(bundle);
+  check_same(nn::state_dict(read->encoder()), [&] {
+    auto expected = nn::state_dict(files.model->encoder());
+    for (auto& [name, tensor] : expected) tensor = tensor + 1;
+    return expected;
+  }());
+}
+
 TEST_CASE("recordings give a DINO-WM the statistics of its actions and of its proprioception") {
   Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 2));
   for (const auto* name : {"mean", "std"}) {

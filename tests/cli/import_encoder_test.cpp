@@ -183,6 +183,13 @@ TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json
   const auto read = models::read_vit(io::read_bundle(folder / "bundle"));
   CHECK(read.image.std == std::vector<double>{0.4, 0.5, 0.6});
   CHECK(read.image.size == 28);
+  for (const auto& [edge, words] : {std::pair{int64_t{1} << 40, "number of pixels up to 65536"},
+                                    std::pair{int64_t{1} << 15, "image.size = 32768 makes"}}) {
+    io::write_json(
+        folder / "hf" / "preprocessor_config.json",
+        {{"image_mean", {0.1, 0.2, 0.3}}, {"image_std", {0.4, 0.5, 0.6}}, {"crop_size", edge}});
+    CHECK_THAT(foresight_command(command).output, Catch::Contains(words));
+  }
   io::write_json(folder / "hf" / "preprocessor_config.json", {{"image_mean", {0.1, "x", 0.3}}});
   CHECK_THAT(foresight_command(command).output, Catch::Contains("no list of three numbers"));
   // As DINOv2's: scaled to a larger edge, then cropped; a flag overrules.
@@ -203,6 +210,23 @@ TEST_CASE("picture statistics are taken from a folder's preprocessor_config.json
   CHECK(image_of("other", " --image.resize_edge 0").resize_edge == 0);
   io::write_json(folder / "hf" / "preprocessor_config.json", {{"do_pad", true}});
   CHECK_THAT(foresight_command(command).output, Catch::Contains("do_pad"));
+}
+
+TEST_CASE("mask tokens that a V-JEPA 2's file claims and has no bytes of are not counted out") {
+  const TemporaryFolder folder;
+  const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
+  fs::create_directory(folder / "hf");
+  fs::copy_file(source / "config.json", folder / "hf" / "config.json");
+  auto tensors = io::SafeTensors::open(source / "model.safetensors").tensors();
+  for (auto& [name, tensor] : tensors)
+    if (name == "predictor.embeddings.mask_tokens")
+      tensor = at::zeros({1'000'000'000'000, 1, 1, 0});
+  io::write_safetensors(folder / "hf" / "model.safetensors", tensors);
+  const auto refused = foresight_command("import vjepa2 " + (folder / "hf").string() + " --out " +
+                                         (folder / "bundle").string());
+  CHECK(refused.code == 1);
+  CHECK_THAT(refused.output, Catch::Contains("pred_num_mask_tokens") &&
+                                 Catch::Contains("[1000000000000, 1, 1, 0]"));
 }
 
 TEST_CASE("pictures for an imported V-JEPA 2 are cut as its published evaluation cuts them") {

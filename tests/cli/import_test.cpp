@@ -53,6 +53,34 @@ TEST_CASE("import makes a bundle of a training checkpoint, export gives its tens
       io::SafeTensors::open(file).has("encoder.encoder.layer.0.attention.attention.query.weight"));
 }
 
+TEST_CASE("a LeWM is imported whatever wrapped it or its parts") {
+  const auto plain = io::TorchCheckpoint::open(kCheckpoint).tensors("state_dict.model.");
+  const auto imported = [&](const std::string& model, const std::string& encoder, bool loss) {
+    const TemporaryFolder folder;
+    const auto path = [&](const char* name) { return (folder / name).string(); };
+    io::NamedTensors wrapped;
+    for (const auto& [name, tensor] : plain) {
+      const bool inside = name.starts_with("encoder.");
+      wrapped.emplace_back(model + (inside ? "encoder." + encoder + name.substr(8) : name), tensor);
+    }
+    if (loss) wrapped.emplace_back("sigreg.t", at::zeros({3}));
+    io::write_safetensors(path("w.safetensors"), wrapped);
+    const auto result = foresight_command(
+        "import lewm " + path("w.safetensors") + " --out " + path("bundle") + kStatistics +
+        " --encoder_heads 2" + " --predictor_heads 4" + (loss ? " --ignore sigreg." : ""));
+    INFO(result.output);
+    REQUIRE(result.code == 0);
+    REQUIRE(
+        foresight_command("export " + path("bundle") + " --out " + path("back.safetensors")).code ==
+        0);
+    check_same(io::SafeTensors::open(path("back.safetensors")).tensors(), plain);
+  };
+  imported("model._orig_mod.", "", false);
+  imported("", "_orig_mod.", false);
+  imported("module.model.", "", true);
+  imported("model.", "module._orig_mod.", true);
+}
+
 TEST_CASE("import says what is missing, and writes nothing then") {
   const TemporaryFolder folder;
   const auto command = "import lewm " + kCheckpoint + " --out " + (folder / "bundle").string();

@@ -135,6 +135,83 @@ TEST_CASE("of several DINOv2s in one file one is chosen, without what is no part
   CHECK_THAT(folder.output, Catch::Contains("leave out --group"));
 }
 
+TEST_CASE("of DINOv2's training files the backbone is read, below whatever it stands") {
+  const auto file = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  for (const std::string prefix :
+       {"backbone.", "module.backbone.", "teacher.backbone.", "_orig_mod.teacher.backbone."})
+    for (const bool heads : {false, true}) {
+      INFO(prefix << (heads ? " with heads" : ""));
+      const Import import;
+      io::NamedTensors training;
+      for (const auto& [name, tensor] : file) training.emplace_back(prefix + name, tensor);
+      const auto above = prefix.substr(0, prefix.find("backbone."));
+      if (heads) training.emplace_back(above + "dino_head.mlp.0.weight", at::zeros({3}));
+      write_bytes(import.path("training.pth"), torch_state_dict(training));
+      const auto imported = import.run("training.pth");
+      INFO(imported.output);
+      REQUIRE(imported.code == 0);
+      const auto left_out = Catch::Contains("left out: 1 tensors beside 'backbone.'");
+      CHECK(left_out.match(imported.output) == heads);
+      check_same(import.exported(), file);
+    }
+}
+
+TEST_CASE("a folder of transformers is read from its pickle where it has no safetensors") {
+  const Import import;
+  const Folder folder("vit");
+  fs::create_directory(import.path("hf"));
+  io::write_json(import.path("hf") / "config.json", folder.config);
+  write_bytes(import.path("hf") / "pytorch_model.bin", torch_state_dict(folder.tensors));
+  CHECK(import.done("hf", kStatistics).config.provenance["imported"]["file"] ==
+        "pytorch_model.bin");
+  check_same(import.exported(), folder.tensors);
+  const auto inspected = foresight_command("inspect " + import.path("hf").string());
+  CHECK(inspected.code == 0);
+  CHECK_THAT(inspected.output,
+             Catch::Contains("pytorch_model.bin: ") && Catch::Contains("embeddings.cls_token"));
+}
+
+TEST_CASE("a folder with one file of weights is that file, whatever its config.json is of") {
+  const Import import;
+  const auto file = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  fs::create_directory(import.path("mine"));
+  write_bytes(import.path("mine") / "dinov2.pth", torch_state_dict(file));
+  for (const auto* config : {R"({"model_type": "dinov2"})", "// my settings"}) {
+    INFO(config);
+    write_bytes(import.path("mine") / "config.json", config);
+    import.done("mine");
+    check_same(import.exported(), file);
+    CHECK(foresight_command("inspect " + import.path("mine").string()).code == 0);
+    CHECK(foresight_command("inspect " + import.path("mine/dinov2.pth").string()).code == 0);
+  }
+}
+
+TEST_CASE("an import does not replace what it reads, nor an export its bundle") {
+  const Import import;
+  Folder("vit").write(import.path("hf"));
+  const auto weights = import.path("hf") / "model.safetensors";
+  const auto before = read_bytes(weights);
+  const auto refused = [&](const std::string& command, const std::string& words) {
+    const auto result = foresight_command(command);
+    CHECK(result.code == 2);
+    CHECK_THAT(result.output, Catch::Contains(words));
+  };
+  for (const auto& from : {import.path("hf"), weights})
+    refused("import vit " + from.string() + " --out " + import.path("hf").string() + kStatistics,
+            "holds 'model.safetensors', which is read");
+  CHECK(read_bytes(weights) == before);
+
+  import.done("hf", kStatistics);
+  const auto bundle = import.path("bundle");
+  const auto own = read_bytes(bundle / "model.safetensors");
+  fs::create_directory_symlink(bundle, import.path("link"));
+  for (const auto& out : {bundle / "model.safetensors", bundle / "back.safetensors",
+                          import.path("link") / "model.safetensors"})
+    refused("export " + bundle.string() + " --out " + out.string(), "is inside the bundle");
+  CHECK(read_bytes(bundle / "model.safetensors") == own);
+  CHECK_FALSE(fs::exists(bundle / "back.safetensors"));
+}
+
 TEST_CASE("a DINOv2's tensors under the names of its own code") {
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& [name, tensor] : nn::dinov2_tensors(*tiny_dinov2(3, false)))

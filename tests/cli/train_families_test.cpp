@@ -156,6 +156,18 @@ TEST_CASE("V-JEPA 2 learns from clips, and V-JEPA 2-AC on it from poses") {
   CHECK_THAT(done("inspect " + path("arm/bundle")),
              Catch::Contains("latent: 64 tokens") && Catch::Contains("'proprio'"));
   done("report --run " + path("arm"));
+
+  // The published clips have at most 4 frames a second, here of 10 rows.
+  const auto told = done("train vjepa2_ac --data " + data + " --backbone " + path("target/bundle") +
+                         " --preset vjepa2_ac --out " + path("slow") +
+                         " --steps 1 --loader.batch 2 --validation_batches 1"
+                         " --training.precision fp32 --model.predictor.width 48"
+                         " --model.predictor.depth 1 --model.predictor.heads 2"
+                         " --model.predictor.mlp_width 96");
+  CHECK_THAT(told, Catch::Contains("windows.stride 3: of 10 rows a second"));
+  CHECK(io::read_json(folder / "slow" / "config.json")["learn"]["windows"]["stride"] == 3);
+  CHECK(io::read_json(folder / "slow" / "bundle" / "config.json")["provenance"]["stride"] == 3);
+  CHECK(io::read_json(folder / "arm" / "config.json")["learn"]["windows"]["stride"] == 1);
 }
 
 TEST_CASE("I-JEPA and EB-JEPA train from the command line") {
@@ -167,6 +179,22 @@ TEST_CASE("I-JEPA and EB-JEPA train from the command line") {
   CHECK(pictures.family == "vjepa2");
   CHECK(pictures.options["encoder"]["frames"] == 1);
   CHECK(pictures.provenance["encoder"] == "target");
+
+  // With a probe that watches; stopped after the first step, it ends with the same weights.
+  const auto watched = "train ijepa --data " + path("gripper") +
+                       " --steps 2 --loader.batch 4 --validation_batches 1"
+                       " --model.encoder.depth 1 --task.probe.columns 2"
+                       " --training.checkpoint_every 1 --out ";
+  done(watched + path("watched"));
+  CHECK_THAT(io::read_text(folder / "watched" / "metrics.jsonl"),
+             Catch::Contains("ijepa/validation/probe_error"));
+  check_equal(tensors_of(folder / "watched" / "bundle"),
+              tensors_of(folder / "pictures" / "bundle"));
+  fs::remove_all(folder / "watched" / "bundle");
+  fs::remove(folder / "watched" / "checkpoints" / "ijepa" / "step_00000002.safetensors");
+  done(watched + path("watched") + " --resume");
+  check_equal(tensors_of(folder / "watched" / "bundle"),
+              tensors_of(folder / "pictures" / "bundle"));
 
   done("train eb_jepa --out " + path("rooms") +
        " --steps 2 --task.batch 4 --task.validation_clips 4");
@@ -232,6 +260,7 @@ TEST_CASE("what does not fit a family is named, and no run folder is left") {
   refused("vjepa2" + given + " --windows.frames 4", "must be model.encoder.frames = 8");
   refused("vjepa2" + given + " --training.keep lowest_loss", "must be online");
   refused("lejepa" + given + " --task.probe.columns 9", "7 state columns");
+  refused("ijepa" + given + " --task.probe.columns 9", "7 state columns");
   refused("lejepa" + given + " --preset enormous", "preset");
   io::write_text(folder / "weights.pth", "PK");
   const auto weights = (folder / "weights.pth").string();

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight train with a grid of options, with a bundle to go on from, and with an eye on planning
 // success.
+#include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "catch.hpp"
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
+#include "foresight/train/event_writer.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
 
@@ -49,6 +52,13 @@ TEST_CASE("a sweep trains every combination once, goes on where it stopped, and 
     const auto options =
         io::read_json(folder / "sweep" / run["folder"].get<std::string>() / "config.json")["learn"];
     CHECK(options["seed"] == run["values"]["seed"]);
+    // All hold out the episodes of the command's own seed.
+    CHECK(options["split_seed"] == 0);
+    const auto bundle = io::read_json(folder / "sweep" / run["folder"].get<std::string>() /
+                                      "bundle" / "config.json");
+    CHECK(bundle["provenance"]["validation_episodes"] ==
+          io::read_json(folder / "sweep" / "000" / "bundle" /
+                        "config.json")["provenance"]["validation_episodes"]);
     CHECK(options["training"]["optimizer"]["lr"] == run["values"]["training.optimizer.lr"]);
   }
   CHECK(seen.size() == 4);
@@ -93,6 +103,86 @@ TEST_CASE("a sweep over the loss itself is not ranked by it, and no two columns 
   const auto table = io::read_text(folder / "sweep" / "sweep.txt");
   CHECK_THAT(table, Catch::Contains("not ranked: model.loss.cov change(s) what the loss is"));
   CHECK_THAT(table, Catch::Contains("run  critic_training.steps  cov  training.steps  outcome"));
+}
+
+TEST_CASE("a sweep ranks by the weights that each run kept, and the cost-to-go by its own loss") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3), grid = (folder / "grid.json").string();
+  const auto swept = [&](const char* name, const char* options, const std::string& more) {
+    std::ofstream(grid) << options;
+    const auto made =
+        foresight_command("train --data " + data + " --out " + (folder / name).string() +
+                          " --sweep " + grid + kBrief + more);
+    INFO(made.output);
+    REQUIRE(made.code == 0);
+    return io::read_json(folder / name / "sweep.json");
+  };
+  // So large a rate that losses rise and fall.
+  const auto kept = swept("kept", R"({"training.keep": ["last", "lowest_loss"]})",
+                          " --training.validate_every 1 --training.optimizer.lr 0.01"
+                          " --training.schedule.warmup 0");
+  double last = 0, lowest = std::numeric_limits<double>::infinity();
+  for (const auto& row : train::read_metrics(folder / "kept" / "000" / "metrics.jsonl"))
+    for (const auto& [name, value] : row.scalars)
+      if (name == "jepa/validation/loss") lowest = std::min(lowest, last = value);
+  REQUIRE(lowest < last);
+  CHECK(kept["runs"][0]["values"]["training.keep"] == "lowest_loss");
+  CHECK(kept["runs"][0]["validation_loss"] == Approx(lowest));
+  CHECK(kept["runs"][1]["validation_loss"] == Approx(last));
+
+  const auto critic = swept("critic", R"({"critic_training.optimizer.lr": [1e-9, 1e-2]})", "");
+  CHECK(critic["ranked_by"] == "critic_validation_loss");
+  CHECK(critic["runs"][0]["folder"] == "001");
+  CHECK(critic["runs"][0]["critic_validation_loss"] < critic["runs"][1]["critic_validation_loss"]);
+  CHECK_THAT(io::read_text(folder / "critic" / "sweep.txt"), Catch::Contains("cost-to-go loss"));
+  CHECK(swept("target", R"({"critic_task.expectile": [0.1, 0.5]})", "")["ranked_by"].is_null());
+}
+
+TEST_CASE("a combination that the data refuse is a row, and the sweep goes on") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3), grid = (folder / "grid.json").string();
+  std::ofstream(grid) << R"({"windows.frames": [5, 400, 6]})";
+  const auto command = "train --data " + data + " --sweep " + grid + kBrief + " --out " +
+                       (folder / "sweep").string();
+  for (int time = 0; time < 2; ++time) {
+    const auto swept = foresight_command(command);
+    INFO(swept.output);
+    REQUIRE(swept.code == 0);
+    CHECK_THAT(swept.output, Catch::Contains("refused: ") && Catch::Contains("400"));
+    const auto runs = io::read_json(folder / "sweep" / "sweep.json")["runs"];
+    REQUIRE(runs.size() == 3);
+    CHECK(runs[0]["outcome"] == "finished");
+    CHECK(runs[1]["outcome"] == "refused");
+    CHECK_THAT(runs[1]["message"].get<std::string>(),
+               Catch::Contains("WindowOptions.frames = 400"));
+    CHECK(runs[1]["validation_loss"].is_null());
+    CHECK(runs[2]["outcome"] == "finished");
+  }
+  std::ofstream(grid) << R"({"windows.frames": [400]})";
+  const auto none = foresight_command(command + "2");
+  CHECK(none.code == 1);
+  CHECK_THAT(none.output, Catch::Contains("WindowOptions.frames = 400"));
+}
+
+TEST_CASE("losses are no ranking where each run has a target, or data, of its own") {
+  const TemporaryFolder folder;
+  const auto data = recorded(folder, "data", 3), grid = (folder / "grid.json").string();
+  const auto ranked_by = [&](const std::string& family, const std::string& options) {
+    std::ofstream(grid) << options;
+    const auto out = folder / "sweep";
+    std::filesystem::remove_all(out);
+    const auto swept = foresight_command("train " + family + " --out " + out.string() +
+                                         " --sweep " + grid + " --steps 0");
+    INFO(swept.output);
+    REQUIRE(swept.code == 0);
+    return io::read_json(out / "sweep.json")["ranked_by"];
+  };
+  const auto ijepa = "ijepa --loader.batch 4 --data " + data;
+  CHECK(ranked_by(ijepa, R"({"training.optimizer.lr": [1e-3, 1e-4]})").is_null());
+  CHECK(ranked_by(ijepa, R"({"training.optimizer.lr": [1e-3]})") == "validation_loss");
+  const std::string rooms = "eb_jepa --task.batch 4 --task.validation_clips 4";
+  CHECK(ranked_by(rooms, R"({"walks.door_probability": [0.5, 0.2]})").is_null());
+  CHECK(ranked_by(rooms, R"({"training.optimizer.lr": [1e-3, 1e-4]})") == "validation_loss");
 }
 
 TEST_CASE("LeWM and PLDM are trained by their published recipes, with sizes of one's own") {

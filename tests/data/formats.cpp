@@ -8,6 +8,7 @@
 #include "error_message.hpp"
 #include "foresight/data/statistics.hpp"
 #include "foresight/data/windows.hpp"
+#include "opened_recording.hpp"
 #include "recorded_sets.hpp"
 #include "temporary_folder.hpp"
 
@@ -168,6 +169,57 @@ TEST_CASE("windows of stable-worldmodel recordings hold its frames, values and d
     }
   }
   CHECK(compared >= 10);
+}
+
+// load_chunk() of its loader: rows start..end-1, every frameskip-th but for actions.
+TEST_CASE("pieces of stable-worldmodel recordings are those that it cuts") {
+  int compared = 0;
+  for (const auto& [name, golden] : swm_sets()) {
+    if (!golden.contains("chunks")) continue;
+    const auto dataset = opened(name);
+    if (!dataset) continue;
+    for (const auto& piece : golden.at("chunks")) {
+      const auto episode = piece.at("episode").get<int64_t>();
+      const auto start = piece.at("start").get<int64_t>();
+      const auto rows = piece.at("end").get<int64_t>() - start;
+      const auto stride = piece.at("frameskip").get<int64_t>();
+      INFO(name << " episode " << episode << " row " << start);
+      const auto values = [&, &dataset = dataset](const char* feature) {
+        return dataset->read_rows(columns_of_feature(*dataset, feature), episode, start, rows);
+      };
+      const auto numbers = [&](const char* feature) {
+        return golden_numbers(piece.at(feature).at("data"));
+      };
+      std::vector<int64_t> shown;
+      for (int64_t row = 0; row < rows; row += stride) shown.push_back(start + row);
+      check_pictures(dataset->read_frames(episode, shown), piece.at("pixels"));
+      CHECK(same_values(values("action"), numbers("action")));
+      CHECK(same_values(values("proprio").slice(0, 0, rows, stride), numbers("proprio")));
+      ++compared;
+    }
+  }
+  CHECK(compared >= 2);
+}
+
+TEST_CASE("training sees stable-worldmodel's pixels, not the goal that was recorded beside them") {
+  const auto file =
+      std::filesystem::path(FORESIGHT_TEST_DATA) / "recordings/layouts/swm_goal/worlds.h5";
+  if (const auto dataset = opened_or_skipped(file)) {
+    CHECK(dataset->cameras() ==
+          std::vector<std::string>{"pixels", "pixels.side", "a_view", "goal"});
+    CHECK(dataset->camera() == "pixels");
+    CHECK(dataset->read_frames(1, {1}).max().item<int64_t>() == 57);
+    const auto goal = open_dataset(file, {.camera = "goal"});
+    CHECK(goal->read_frames(1, {1}).min().item<int64_t>() == 200);
+  }
+  const TemporaryFolder folder;
+  const auto copy = folder / "set";
+  const auto recursive = std::filesystem::copy_options::recursive;
+  std::filesystem::copy(recordings() / "tworoom" / "swm" / "folder", copy, recursive);
+  std::filesystem::copy(copy / "pixels", copy / "goal", recursive);
+  const auto dataset = open_dataset(copy);
+  CHECK(dataset->cameras() == std::vector<std::string>{"pixels", "goal"});
+  CHECK(dataset->camera() == "pixels");
 }
 
 TEST_CASE("missing actions are left out of statistics and become 0 after normalising") {

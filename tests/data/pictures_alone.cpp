@@ -292,4 +292,18 @@ TEST_CASE("pictures that claim to be too large, or would be to cover the others,
       "unreadable = skip"));
 }
 
+TEST_CASE("a table beside a film of its name is said not to be read") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  for (const char* name : {"run_a.mp4", "run_b.mp4"}) write_grey_film(folder / name, 4, 16, 16);
+  write_bytes(folder / "labels.csv", "film,label\nrun_a,1\n");
+  CHECK(open_dataset(folder.path())->remarks().empty());
+  for (const char* name : {"run_a.csv", "run_b.csv"})
+    write_bytes(folder / name, "action_0\n1\n2\n3\n4\n");
+  const auto remarks = open_dataset(folder.path())->remarks();
+  REQUIRE(remarks.size() == 1);
+  CHECK_THAT(remarks.front(), Catch::Contains((folder / "run_a.csv").string()) &&
+                                  Catch::Contains("one of 2") && Catch::Contains("episode_0000"));
+}
+
 }  // namespace foresight::data::pictures_alone

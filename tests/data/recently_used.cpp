@@ -30,6 +30,23 @@ TEST_CASE("of more values than are kept, the one that was not asked for the long
   CHECK_FALSE(many[98].expired());
 }
 
+TEST_CASE("values are dropped by name and by age") {
+  RecentlyUsed<int> kept(3);
+  for (const char* name : {"a", "b", "c"}) kept.get(name, [&] { return name[0] - 'a'; });
+  std::vector<int> order;
+  kept.visit_oldest_first([&](int value) { order.push_back(value); });
+  CHECK(order == std::vector<int>{0, 1, 2});
+  kept.drop("b");
+  kept.drop("b");
+  CHECK(kept.size() == 2);
+  kept.drop_oldest();
+  CHECK(kept.get("c", [] { return 7; }) == 2);
+  CHECK(kept.get("b", [] { return 7; }) == 7);
+  kept.drop("b");
+  kept.drop("c");
+  CHECK(kept.empty());
+}
+
 TEST_CASE("a value that cannot be made is asked for again") {
   RecentlyUsed<int> kept(1);
   CHECK_THROWS(kept.get("a", []() -> int { throw 1; }));

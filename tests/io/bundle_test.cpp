@@ -10,6 +10,7 @@
 #include "catch.hpp"
 #include "child_process.hpp"
 #include "error_message.hpp"
+#include "foresight/io/hf_folder.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/io/load_tensors.hpp"
 #include "no_rename_exchange.hpp"
@@ -277,6 +278,32 @@ TEST_CASE("a folder that holds other files is not replaced") {
         io::write_bundle(folder / "no" / "model", example(), {{"heads.probe.w", at::ones(1)}});
       },
       "does not exist"));
+}
+
+TEST_CASE("a bundle does not replace another project's files of the same names, nor they it") {
+  TemporaryFolder folder;
+  const auto hub = folder / "hub";
+  io::write_hf_folder(hub, {{"model_type", "vit"}}, {{"w", at::ones({2})}});
+  const auto refused = [&] {
+    return fails_with(
+        ErrorCategory::invalid_argument,
+        [&] { io::write_bundle(hub, example(), example_tensors()); }, "holds another project's",
+        "'schema'");
+  };
+  const auto before = read_bytes(hub / "model.safetensors");
+  CHECK(refused());
+  write_bytes(hub / "config.json", "// no JSON");
+  CHECK(refused());
+  fs::remove(hub / "config.json");
+  CHECK(refused());
+  CHECK(read_bytes(hub / "model.safetensors") == before);
+
+  io::write_bundle(folder / "own", example(1), example_tensors(1));
+  CHECK(io::is_bundle(folder / "own"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_argument,
+      [&] { io::write_hf_folder(folder / "own", {{"model_type", "vit"}}, {}); }, "is a bundle"));
+  CHECK(consistent(io::read_bundle(folder / "own")));
 }
 
 TEST_CASE("a bundle is replaced though a killed process left one of its files half written") {

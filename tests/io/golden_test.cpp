@@ -13,33 +13,85 @@
 
 namespace foresight::golden_test {
 
+namespace {
+
+// An environment variable with another value for one test.
+class ChangedVariable {
+ public:
+  ChangedVariable(const char* name, const std::string& value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    ::setenv(name, value.c_str(), /*overwrite=*/1);
+  }
+  ~ChangedVariable() { ::setenv(name_, before_.c_str(), /*overwrite=*/1); }
+  ChangedVariable(const ChangedVariable&) = delete;
+  ChangedVariable& operator=(const ChangedVariable&) = delete;
+
+ private:
+  const char* name_;
+  std::string before_;  // empty means none
+};
+
+// Fixtures of a test's own, so that those which are added to a set change nothing here.
+class OwnGoldens {
+ public:
+  void write(const std::string& file, const io::NamedTensors& tensors,
+             const std::map<std::string, std::string>& metadata = {}) const {
+    const auto path = folder_.path() / (file + ".safetensors");
+    std::filesystem::create_directories(path.parent_path());
+    io::write_safetensors(path, tensors, metadata);
+  }
+
+ private:
+  TemporaryFolder folder_;
+  ChangedVariable variable_{"FORESIGHT_GOLDENS", folder_.path().string()};
+};
+
+}  // namespace
+
 TEST_CASE("a family is every file of its kind, or else every file of its name") {
-  CHECK(golden_files("lewm/lewm_encoder").size() == 3);
-  CHECK(golden_files("lewm/lewm_projector").size() == 1);  // its kind is lewm_mlp
-  CHECK(golden_files("losses/losses_straightening").size() == 2);
-  CHECK(golden_files("mppi/smppi").size() == 2);
-  CHECK(golden_files("planners/planners_cem").size() == 2);
-  CHECK(golden_files("lewm/no_such_family").empty());
-  CHECK(golden_files("no_such_folder/x").empty());
+  const OwnGoldens own;
+  const auto write = [&](const std::string& file, const std::string& kind) {
+    own.write(file, {{"outputs/x", at::zeros({1})}}, {{"config", R"({"kind": ")" + kind + "\"}"}});
+  };
+  write("nets/encoder", "encoder");
+  write("nets/encoder_added", "nets/encoder");
+  write("nets/other_name", "encoder");
+  write("nets/encoder_of_another_kind", "mlp");
+  write("nets/projector", "mlp");
+  write("nets/projector_added", "mlp");
+  const auto names = [](const std::string& family) {
+    std::vector<std::string> result;
+    for (const auto& file : golden_files(family)) result.push_back(file.stem().string());
+    return result;
+  };
+  using Names = std::vector<std::string>;
+  CHECK(names("nets/encoder") == Names{"encoder", "encoder_added", "other_name"});
+  CHECK(names("nets/projector") == Names{"projector", "projector_added"});  // no such kind
+  CHECK(names("nets/no_such_family").empty());
+  CHECK(names("no_such_folder/x").empty());
 }
 
 TEST_CASE("a fixture gives its settings, sections and the tolerance of each key") {
-  int files = 0;
-  for_each_golden("lewm/lewm_train_step", [&](Golden& golden) {
-    ++files;
-    CHECK(golden.kind() == "lewm_train_step");
-    CHECK(golden.section("params").size() > 10);
+  const OwnGoldens own;
+  own.write("nets/step", {{"params/w", at::ones({2})}, {"outputs/emb", at::ones({2})}},
+            {{"config", R"({"kind": "train_step"})"}, {"tolerance", R"({"atol": 1e-3, "rtol": 1e-5,
+               "per_family": {"outputs": {"atol": 5e-6}, "after_step": {"rtol": 2e-7}},
+               "excluded": ["net.0.bias", "after_steps3/net.1.running_mean"]})"}});
+  for_each_golden("nets/train_step", [&](Golden& golden) {
+    CHECK(golden.kind() == "train_step");
+    CHECK(golden.section("params").size() == 1);
     CHECK(golden.tolerance_of("outputs/emb").atol == 5e-6);
+    CHECK(golden.tolerance_of("outputs/emb").rtol == 1e-5);
+    CHECK(golden.tolerance_of("after_step/x").atol == 1e-3);
     CHECK(golden.tolerance_of("after_step/x").rtol == 2e-7);
     CHECK(golden.tolerance_of("outputs64/emb").atol == 1e-9);
-    CHECK(golden.excluded("grads/projector.net.0.bias"));
-    CHECK(golden.excluded("after_steps3/projector.net.1.running_mean"));
-    CHECK_FALSE(golden.excluded("after_step/projector.net.1.running_mean"));
-    const auto before = golden.uncompared("outputs").size();
+    CHECK(golden.excluded("grads/net.0.bias"));
+    CHECK(golden.excluded("after_steps3/net.1.running_mean"));
+    CHECK_FALSE(golden.excluded("after_step/net.1.running_mean"));
+    CHECK(golden.uncompared("outputs").size() == 1);
     golden.compare("emb", golden.output("emb"));
-    CHECK(golden.uncompared("outputs").size() == before - 1);
+    CHECK(golden.uncompared("outputs").empty());
   });
-  CHECK(files == 1);
 }
 
 TEST_CASE("tolerances written as prose are understood") {
@@ -55,36 +107,39 @@ TEST_CASE("tolerances written as prose are understood") {
   CHECK(tolerance_from_prose(dreamer, "grads").rtol == 0);
 }
 
+namespace {
+
+// The fixture of the SIGReg loss: outputs/recipe_like_loss is a scalar, .._grad [4,8,24].
+Golden sigreg() { return Golden(goldens_folder() / "losses/losses_sigreg.safetensors"); }
+
+// One of a search, whose elites are integers.
+Golden cem() {
+  return Golden(goldens_folder() / "planners/planners_cem_double_integrator.safetensors");
+}
+
+}  // namespace
+
 TEST_CASE("a float64 result is held to the float64 reference") {
-  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
-    golden.compare("few_knots_loss", golden.at("outputs64/few_knots_loss"));
-    CHECK(golden.uncompared("outputs64").size() + 1 == golden.section("outputs64").size());
-  });
+  auto golden = sigreg();
+  golden.compare("few_knots_loss", golden.at("outputs64/few_knots_loss"));
+  CHECK(golden.uncompared("outputs64").size() + 1 == golden.section("outputs64").size());
 }
 
 TEST_CASE("a network's result is compared with the reference's run in its own precision") {
-  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
-    const std::string key = "few_knots_loss";
-    const auto left = [&](const std::string& section) { return golden.uncompared(section).size(); };
-    const auto narrow = left("outputs"), wide = left("outputs64");
-    golden.compare_run(key, (1.001 * golden.at("outputs64/" + key)).to(at::kBFloat16), 1);
-    CHECK((left("outputs") == narrow && left("outputs64") == wide));
-    golden.compare_run(key, golden.output(key), 1);
-    CHECK((left("outputs") == narrow - 1 && left("outputs64") == wide));
-    golden.compare_run(key, golden.at("outputs64/" + key), 1);
-    CHECK(left("outputs64") == wide - 1);
-    golden.compare_run("no_such_key", golden.output(key), 1);
-  });
+  auto golden = sigreg();
+  const std::string key = "few_knots_loss";
+  const auto left = [&](const std::string& section) { return golden.uncompared(section).size(); };
+  const auto narrow = left("outputs"), wide = left("outputs64");
+  golden.compare_run(key, (1.001 * golden.at("outputs64/" + key)).to(at::kBFloat16), 1);
+  CHECK((left("outputs") == narrow && left("outputs64") == wide));
+  golden.compare_run(key, golden.output(key), 1);
+  CHECK((left("outputs") == narrow - 1 && left("outputs64") == wide));
+  golden.compare_run(key, golden.at("outputs64/" + key), 1);
+  CHECK(left("outputs64") == wide - 1);
+  golden.compare_run("no_such_key", golden.output(key), 1);
 }
 
 // Each of these fails, as marked, because compare() found the difference.
-
-namespace {
-
-/// The fixture of the SIGReg loss: outputs/recipe_like_loss is a scalar, .._grad [4,8,24].
-Golden sigreg() { return Golden(golden_files("losses/losses_sigreg").at(0)); }
-
-}  // namespace
 
 TEST_CASE("a value outside the tolerance is a failure", "[!shouldfail]") {
   auto golden = sigreg();
@@ -128,7 +183,7 @@ TEST_CASE("an error in bfloat16 beyond its roundings is a failure", "[!shouldfai
 }
 
 TEST_CASE("an integer that is off by one is a failure", "[!shouldfail]") {
-  Golden golden(golden_files("planners/planners_cem").at(0));
+  auto golden = cem();
   for (const auto& key : golden.file().names())
     if (key.starts_with("outputs/") && golden.file().dtype(key) == at::kLong)
       golden.compare(key, golden.at(key) + 1);
@@ -179,31 +234,32 @@ TEST_CASE("every fixture of a source that is reproduced as a whole is of a famil
 TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names") {
   const TemporaryFolder folder;
   const auto path = folder / "figures.jsonl";
-  const char* chosen = std::getenv("FORESIGHT_PARITY_OUT");
-  const std::string before = chosen ? chosen : "";  // empty means none
-  ::setenv("FORESIGHT_PARITY_OUT", path.c_str(), /*overwrite=*/1);
-  for_each_golden("losses/losses_sigreg", [](Golden& golden) {
+  {
+    const ChangedVariable chosen("FORESIGHT_PARITY_OUT", path.string());
+    auto golden = sigreg();
     const auto expected = golden.at("outputs64/few_knots_loss");
     golden.compare_within("outputs64/few_knots_loss", expected + 0.25, {0.5, 0, 0}, "a guess");
     golden.compare("outputs64/few_knots_loss", expected);
     golden.compare_sampled("outputs64/few_knots_loss", expected + 0.25, 0.5);
-  });
-  Golden planner(golden_files("planners/planners_cem").at(0));
-  for (const auto& key : planner.file().names())
-    if (planner.file().dtype(key) == at::kLong && key.starts_with("outputs/")) {
-      planner.compare(key, planner.at(key));
-      break;
-    }
-  ::setenv("FORESIGHT_PARITY_OUT", before.c_str(), /*overwrite=*/1);
+    auto planner = cem();
+    for (const auto& key : planner.file().names())
+      if (planner.file().dtype(key) == at::kLong && key.starts_with("outputs/")) {
+        planner.compare(key, planner.at(key));
+        break;
+      }
+    const auto gradient = golden.output("recipe_like_grad");
+    golden.compare_where("recipe_like_grad", gradient, gradient.gt(0));
+  }
   const auto text = io::read_text(path);
   std::vector<nlohmann::json> lines;
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
-  REQUIRE(lines.size() == 4);
+  REQUIRE(lines.size() == 5);
   const auto &first = lines[0], &second = lines[1];
   CHECK(first.at("folder") == "losses");
   CHECK(first.at("fixture") == "losses_sigreg");
   CHECK(first.at("key") == "outputs64/few_knots_loss");
+  CHECK(first.at("elements") == 1);
   CHECK(std::abs(first.at("max_abs").get<double>() - 0.25) < 1e-9);
   CHECK(std::abs(first.at("max_rel").get<double>() * first.at("largest").get<double>() - 0.25) <
         1e-9);
@@ -218,6 +274,28 @@ TEST_CASE("comparisons are appended to the file that FORESIGHT_PARITY_OUT names"
   CHECK(std::abs(lines[2].at("of_tolerance").get<double>() - 0.5) < 1e-9);
   CHECK(lines[3].at("dtype") == "integers");
   CHECK(lines[3].at("of_tolerance") == 0.0);
+  const auto masked = sigreg().output("recipe_like_grad").gt(0);
+  CHECK(lines[4].at("elements") == masked.sum().item<int64_t>());  // not all that the tensor has
+}
+
+namespace {
+
+// Two pictures of which `pixels` of the second are a grey level off.
+void compare_pictures_off_by(int64_t pixels) {
+  const OwnGoldens own;
+  own.write("env/pictures", {{"outputs/frames", at::full({2, 8, 8}, 7, at::kByte)}});
+  Golden golden(goldens_folder() / "env/pictures.safetensors");
+  auto drawn = golden.output("frames");
+  drawn[1].flatten().narrow(0, 5, pixels).add_(1);
+  golden.compare_pictures("frames", drawn);
+}
+
+}  // namespace
+
+TEST_CASE("a single pixel of a picture may be a grey level off") { compare_pictures_off_by(1); }
+
+TEST_CASE("two pixels of a picture that are a grey level off are a failure", "[!shouldfail]") {
+  compare_pictures_off_by(2);
 }
 
 TEST_CASE("scripts/parity.sh does not write over a page of more fixtures unless told to") {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "foresight/io/weights.hpp"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 
 #include "catch.hpp"
@@ -68,11 +70,11 @@ TEST_CASE("a folder with one file of weights stands for it, config.json included
   CHECK(fails_with(
       ErrorCategory::not_found, [&] { io::open_weights(folder.path()); }, "no file of weights"));
   fs::copy_file(kTorch / "groups.pt", folder / "weights.pt");
-  CHECK(io::open_weights(folder.path()).config.is_null());
+  CHECK(io::open_weights(folder.path()).config().is_null());
   write_bytes(folder / "config.json", R"({"encoder": {"size": "tiny"}})");
   const auto weights = io::open_weights(folder.path());
   CHECK(weights.path == folder / "weights.pt");
-  CHECK(weights.config["encoder"]["size"] == "tiny");
+  CHECK(weights.config()["encoder"]["size"] == "tiny");
   CHECK(weights.groups == Names{"encoder", "target_encoder"});
   fs::copy_file(kTorch / "groups.pt", folder / "other.ckpt");
   CHECK(fails_with(
@@ -82,10 +84,46 @@ TEST_CASE("a folder with one file of weights stands for it, config.json included
   CHECK(io::open_weights(folder.path()).tensors.size() > 50);  // what transformers writes
 }
 
+TEST_CASE("another program's config.json beside weights is read by those alone who ask for it") {
+  const TemporaryFolder folder;
+  fs::copy_file(kTorch / "groups.pt", folder / "weights.pt");
+  write_bytes(folder / "config.json", "// my settings");
+  const auto weights = io::open_weights(folder / "weights.pt");
+  CHECK(weights.groups.size() == 2);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { weights.config(); }, "config.json: not valid JSON"));
+}
+
+TEST_CASE("weights are not waited for at a pipe") {
+  const TemporaryFolder folder;
+  REQUIRE(::mkfifo((folder / "weights.pt").c_str(), 0600) == 0);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { io::open_weights(folder / "weights.pt"); }, "special file"));
+}
+
+TEST_CASE("a folder of weights holds them, texts and nothing else") {
+  const TemporaryFolder folder;
+  CHECK_FALSE(io::is_weights_folder(folder.path()));
+  for (const auto* text : {"config.json", "README.md", "LICENSE", ".gitattributes"})
+    write_bytes(folder / text, "x");
+  CHECK_FALSE(io::is_weights_folder(folder.path()));
+  write_bytes(folder / "a.ckpt", "x");
+  CHECK(io::is_weights_folder(folder.path()));
+  CHECK_FALSE(io::is_weights_folder(folder / "a.ckpt"));
+  write_bytes(folder / "episode_0.mp4", "x");
+  CHECK_FALSE(io::is_weights_folder(folder.path()));
+  fs::remove(folder / "episode_0.mp4");
+  fs::create_directory(folder / "data");
+  CHECK_FALSE(io::is_weights_folder(folder.path()));
+}
+
 TEST_CASE("one of several state dicts must be chosen, except where one is called state_dict") {
   const auto groups = io::open_weights(kTorch / "groups.pt");
   CHECK(fails_with(
       ErrorCategory::invalid_option, [&] { groups.model(""); }, "encoder, target_encoder"));
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { groups.model("", "--group"); },
+      "choose one: encoder, target_encoder (--group)"));
   CHECK(names(groups.model("encoder")) == Names{"module.norm.weight"});
   CHECK_FALSE(
       at::equal(groups.model("encoder")[0].second, groups.model("target_encoder")[0].second));
@@ -102,6 +140,12 @@ TEST_CASE("wrappers' prefixes are removed where all names have them, and only th
   CHECK(names(io::without_wrappers(named({"module.backbone.a"}))) == Names{"backbone.a"});
   CHECK(names(io::without_wrappers(named({"module.backbone.a"}), {"backbone."})) == Names{"a"});
   CHECK(io::without_wrappers({}).empty());
+}
+
+TEST_CASE("wrappers' marks are removed wherever they stand before a name") {
+  CHECK(io::without_marks("model._orig_mod.a.module.b") == "model.a.b");
+  CHECK(io::without_marks("_orig_mod.module.module.a") == "a");
+  CHECK(io::without_marks("my_module.a.modules.b") == "my_module.a.modules.b");
 }
 
 TEST_CASE("tensors are left out by prefix, and a prefix of none is an error") {

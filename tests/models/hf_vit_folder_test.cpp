@@ -251,7 +251,7 @@ TEST_CASE("missing, superfluous and misshaped tensors are named as the file name
   CHECK_NOTHROW(folder.load());
 }
 
-TEST_CASE("folders that are none, or hold pickles only, are said to be so") {
+TEST_CASE("folders that are none, or hold shards of pickles only, are said to be so") {
   const TemporaryFolder folder;
   const auto read = [&] { models::load_hf_model(folder / "m"); };
   CHECK(fails_with(ErrorCategory::not_found, read, "no such folder"));
@@ -259,7 +259,7 @@ TEST_CASE("folders that are none, or hold pickles only, are said to be so") {
   CHECK(fails_with(ErrorCategory::not_found, read, "config.json"));
   io::write_json(folder / "m/config.json", json{{"model_type", "vit"}});
   CHECK(fails_with(ErrorCategory::not_found, read, "model.safetensors"));
-  io::write_text(folder / "m/pytorch_model.bin", "x");
+  io::write_text(folder / "m/pytorch_model.bin.index.json", "x");
   CHECK(fails_with(ErrorCategory::not_found, read, "pickle", "safe_serialization"));
   io::write_safetensors(folder / "m/model.safetensors", {{"a", at::zeros({1})}});
   io::write_json(folder / "m/config.json", json{{"model_type", "bert"}});

@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "cli/same_tensors.hpp"
 #include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_models.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/nn/vit_layouts.hpp"
 #include "golden.hpp"
+#include "key_map.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::hf_vit_test {
@@ -107,11 +109,6 @@ TEST_CASE("ViT, I-JEPA and DINOv2 folders give transformers' features", "[parity
 
 namespace {
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const auto at = text.find(from);
-  return at == std::string::npos ? text : text.replace(at, from.size(), to);
-}
-
 // The names that transformers 5 uses in memory, by the rules that the fixture states.
 io::NamedTensors in_memory_layout(const io::NamedTensors& on_disk, bool dinov2) {
   io::NamedTensors result;
@@ -121,16 +118,16 @@ io::NamedTensors in_memory_layout(const io::NamedTensors& on_disk, bool dinov2) 
                                    std::pair{"attention.attention.value", "attention.v_proj"},
                                    std::pair{"attention.output.dense", "attention.o_proj"},
                                    std::pair{"mlp.weights_out", "mlp.down_proj"}})
-      key = replaced(key, from, to);
+      key = with_replaced(key, from, to);
     if (!dinov2) {
-      key = replaced(key, "intermediate.dense", "mlp.fc1");
-      key = replaced(key, "output.dense", "mlp.fc2");
-      key = replaced(key, "encoder.layer.", "layers.");
+      key = with_replaced(key, "intermediate.dense", "mlp.fc1");
+      key = with_replaced(key, "output.dense", "mlp.fc2");
+      key = with_replaced(key, "encoder.layer.", "layers.");
     }
     if (key.find("weights_in") != std::string::npos) {
       const auto halves = tensor.chunk(2, 0);
-      result.emplace_back(replaced(key, "weights_in", "gate_proj"), halves[0].clone());
-      result.emplace_back(replaced(key, "weights_in", "up_proj"), halves[1].clone());
+      result.emplace_back(with_replaced(key, "weights_in", "gate_proj"), halves[0].clone());
+      result.emplace_back(with_replaced(key, "weights_in", "up_proj"), halves[1].clone());
     } else {
       result.emplace_back(key, tensor);
     }
@@ -173,6 +170,16 @@ TEST_CASE("names as transformers 5 has them in memory load to the same network",
       for (std::size_t i = 0; i < one.size(); ++i) CHECK(at::equal(one[i].second, other[i].second));
     });
   }
+}
+
+TEST_CASE("DINOv2's own names are those that its key map gives Hugging Face's") {
+  const auto rules = golden_json("hf/dinov2_key_map.json").at("keys");
+  for_each_golden("hf/hf_dinov2", [&](Golden& golden) {
+    const auto on_disk = params(golden);
+    const auto original = KeyMap(on_disk, "dinov2").apply(rules);
+    check_same(nn::dinov2_tensors(*load(golden, on_disk)), original);
+    check_same(nn::vit_tensors(original), nn::vit_tensors(on_disk));
+  });
 }
 
 TEST_CASE("a folder from transformers loads by its model_type and is written back bit for bit") {

@@ -206,7 +206,7 @@ TEST_CASE("the files of published encoders are read as transformers reads them")
   const auto open = told_by(folder, Json::object());
   CHECK(open.size == 0);
   CHECK(open.mean.empty());
-  CHECK_FALSE(read_hf_preprocessing(io::HfFolder{video.path() / "none", {}, {}}).has_value());
+  CHECK_FALSE(read_hf_preprocessing(io::HfFolder{video.path() / "none", {}, {}, {}}).has_value());
 }
 
 TEST_CASE("steps of an image processor that are not known here are refused by name") {

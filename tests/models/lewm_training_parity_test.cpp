@@ -14,45 +14,12 @@ namespace foresight::lewm_training_parity_test {
 
 namespace {
 
-// Reference keys of a training fixture name our parameter `key` so: PLDM trains a wrapper that
-// holds the model and the inverse-dynamics head side by side.
-std::string reference_name(const Golden& golden, const std::string& key) {
-  const bool wrapped = golden.kind() == "pldm_train_step";
-  return wrapped && !key.starts_with("idm.") ? "model." + key : key;
-}
-
-models::JepaOptions training_options(const Golden& golden) {
-  const auto& config = golden.config();
-  auto options = golden_jepa_options(config);
-  const auto& losses = config.at("recipe").at("loss");
-  const auto weight = [&](const char* name) {
-    if (!losses.contains(name)) return 0.0;
-    const auto& term = losses.at(name);
-    return term.value("enabled", true) ? term.at("weight").get<double>() : 0.0;
-  };
-  options.loss.sigreg = 0.0;  // PLDM lists it but never computes it
-  if (config.contains("sigreg")) {
-    options.loss.sigreg = weight("sigreg");
-    options.loss.sigreg_options.knots = config.at("sigreg").at("knots");
-    options.loss.sigreg_options.projections = config.at("sigreg").at("num_proj");
-  }
-  options.loss.straightening = weight("temp_straight");
-  options.loss.std = weight("std");
-  options.loss.std_t = weight("std_t");
-  options.loss.cov = weight("cov");
-  options.loss.cov_t = weight("cov_t");
-  options.loss.temporal = weight("temp_align");
-  options.loss.inverse_dynamics = weight("idm");
-  if (config.contains("idm")) options.inverse_dynamics_hidden = config.at("idm").at("hidden_dim");
-  return options;
-}
-
 enum class Precision { fp32, bf16 };
 
 // A training fixture's model, batch and optimisers.
 struct TrainingRun {
   explicit TrainingRun(Golden& golden, at::ScalarType type = at::kFloat)
-      : golden(golden), type(type), model(golden_jepa(golden, training_options(golden))) {
+      : golden(golden), type(type), model(golden_jepa(golden, golden_training_options(golden))) {
     model->to(type);
     model->train();
     images = golden.input("pixels", type);
@@ -106,27 +73,6 @@ struct TrainingRun {
     return norms;
   }
 
-  // Adam turns a gradient of rounding noise into a full step: such elements get the file's wider
-  // tolerance.
-  void compare_state(const std::string& section, const std::map<std::string, Tensor>& clipped) {
-    const auto& rule = golden.config().at("small_gradient_rule");
-    for (const auto& [key, value] : nn::state_dict(*model)) {
-      const auto full = section + "/" + reference_name(golden, key);
-      if (!golden.has(full)) continue;
-      const auto gradient = clipped.find(key);
-      if (gradient == clipped.end()) {
-        golden.compare(full, value);
-        continue;
-      }
-      const auto& g = gradient->second;
-      const auto reliable = g.eq(0).logical_or(g.abs().ge(rule.at("threshold").get<double>()));
-      golden.compare_where(full, value, reliable);
-      if (!golden.excluded(full))
-        CHECK((value - golden.at(full)).abs().max().item<double>() <=
-              rule.at("atol").get<double>());
-    }
-  }
-
   std::map<std::string, Tensor> gradients() const {
     std::map<std::string, Tensor> result;
     for (const auto& parameter : model->named_parameters())
@@ -144,7 +90,7 @@ struct TrainingRun {
 
 void compare_gradients(Golden& golden, const TrainingRun& run) {
   for (const auto& [key, gradient] : run.gradients())
-    golden.compare("grads/" + reference_name(golden, key), gradient);
+    golden.compare("grads/" + golden_reference_name(golden, key), gradient);
   CHECK(golden.uncompared("grads").empty());
 }
 
@@ -173,7 +119,7 @@ void check_bfloat16_step(Golden& golden, const std::map<std::string, std::string
     golden.compare_bfloat16(theirs, terms.at(ours).value.to(at::kBFloat16), n.loss);
   std::map<std::string, Tensor> sure;
   for (const auto& [key, gradient] : run.gradients()) {
-    const auto full = "grads/" + reference_name(golden, key);
+    const auto full = "grads/" + golden_reference_name(golden, key);
     golden.compare_bfloat16(full, gradient.to(at::kBFloat16), n.gradient);
     sure[key] = golden.sign_is_sure(full, n.gradient);
   }
@@ -181,7 +127,7 @@ void check_bfloat16_step(Golden& golden, const std::map<std::string, std::string
   const double rate = golden.config().at("optimizer").at("lr");
   run.apply(rate);
   for (const auto& parameter : run.model->named_parameters()) {
-    const auto full = "after_step/" + reference_name(golden, parameter.key());
+    const auto full = "after_step/" + golden_reference_name(golden, parameter.key());
     if (golden.excluded(full)) continue;
     INFO(full);
     const auto off = (parameter.value().detach() - golden.at(full)).abs();
@@ -223,7 +169,7 @@ TEST_CASE("a LeWM training step has the reference's losses, gradients and update
       compare("sigreg_loss", terms.at("sigreg").value);
       if (is_float) compare_gradients(golden, one);
       compare("grad_norm", one.apply(lr)[0]);
-      if (is_float) one.compare_state("after_step", one.gradients());
+      if (is_float) compare_golden_state(golden, "after_step", *one.model, one.gradients());
 
       TrainingRun run(golden, type);
       std::map<std::string, Tensor> first;
@@ -238,7 +184,7 @@ TEST_CASE("a LeWM training step has the reference's losses, gradients and update
       compare("steps3_loss", at::stack(losses));
       compare("steps3_pred_loss", at::stack(predictions));
       compare("steps3_grad_norm", at::stack(norms));
-      if (is_float) run.compare_state("after_steps3", first);
+      if (is_float) compare_golden_state(golden, "after_steps3", *run.model, first);
     }
     CHECK(golden.uncompared("after_step").empty());
     CHECK(golden.uncompared("after_steps3").empty());
@@ -281,7 +227,7 @@ TEST_CASE("a PLDM training step has the reference's losses, gradients and update
       const auto norms = run.apply(golden.config().at("optimizer").at("lr"));
       golden.compare_run("grad_norm_model", norms[0]);
       golden.compare_run("grad_norm_idm", norms[1]);
-      if (is_float) run.compare_state("after_step", run.gradients());
+      if (is_float) compare_golden_state(golden, "after_step", *run.model, run.gradients());
     }
     CHECK(golden.uncompared("after_step").empty());
     CHECK(golden.uncompared("outputs").empty());

@@ -11,6 +11,7 @@
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "golden.hpp"
+#include "parameters_at_depth.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::vjepa2_checkpoint_test {
@@ -37,13 +38,6 @@ io::NamedTensors checkpoint_of(const models::VJepa2& model, double shift) {
   tensors.emplace_back("encoder.module.backbone.pos_embed", at::zeros({1, 4, 8}));
   tensors.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
   return tensors;
-}
-
-// Parameters of a network of `depth` equal blocks, from those of one and of two blocks.
-template <class Make>
-int64_t parameters_at_depth(int64_t depth, Make&& make) {
-  const auto one = nn::parameter_count(*make(1)), two = nn::parameter_count(*make(2));
-  return one + (two - one) * (depth - 1);
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 #include <fstream>
 #include <map>
 
+#include "cli/same_tensors.hpp"
 #include "error_message.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/multiblock_masks.hpp"
 #include "foresight/models/pose.hpp"
+#include "key_map.hpp"
 #include "temporary_folder.hpp"
 #include "vjepa2_golden.hpp"
 
@@ -227,6 +229,37 @@ TEST_CASE("a V-JEPA 2 folder is written back bit for bit") {
   CHECK(told.resize_edge == side + 3);
   CHECK(told.mean == std::vector<double>{0.5, 0.5, 0.5});
   CHECK(told.std == model->options().image.std);
+}
+
+TEST_CASE("V-JEPA 2's own names are those that its key map gives Hugging Face's") {
+  const auto map = golden_json("hf/vjepa2_key_map.json");
+  auto rules = map.at("encoder");
+  for (auto rule : map.at("predictor")) {
+    if (rule.at("op") != "as encoder") {
+      rules.push_back(rule);
+      continue;
+    }
+    for (auto copy : map.at("encoder")) {
+      const std::string hf = copy.at("hf"), own = copy.at("vjepa2");
+      if (hf.find("{i}") == std::string::npos) continue;
+      copy["hf"] = with_replaced(hf, "encoder.layer", "predictor.layer");
+      copy["vjepa2"] = with_replaced(own, "encoder: blocks", "predictor: predictor_blocks");
+      rules.push_back(copy);
+    }
+  }
+  for (auto& rule : rules)
+    rule["vjepa2"] = with_replaced(rule.at("vjepa2").get<std::string>(), ": ", ".");
+
+  const auto folder = io::read_hf_folder(goldens_folder() / "hf/checkpoints/vjepa2");
+  const auto given = folder.tensors();
+  const auto original = KeyMap(given, "vjepa2").apply(rules);
+  const auto model = models::load_hf_vjepa2(folder);
+  const auto published = [&](models::VJepa2Layout layout) {
+    return models::published_vjepa2(model->options(), nn::state_dict(*model), layout);
+  };
+  check_same(published(models::VJepa2Layout::original), original);
+  check_same(published(models::VJepa2Layout::transformers), given);
+  check_same(models::vjepa2_from_hf(given), original);
 }
 
 TEST_CASE("configurations of V-JEPA 2 as they are published are read") {

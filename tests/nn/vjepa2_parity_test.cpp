@@ -97,7 +97,7 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
           "[parity][device]") {
   for_each_golden("vjepa2/encoder", [](Golden& golden) {
     const auto& config = golden.config();
-    const auto options = golden_video_vit_options(config.at("model"));
+    const auto options = golden_video_vit_options(config.at("model"), golden_norm_epsilon(config));
     nn::VideoVit vit(options);
     if (golden.has("outputs/fresh_sincos_pos_embed")) {
       for (const auto& [key, tensor] : nn::state_dict(vit))
@@ -145,8 +145,9 @@ TEST_CASE("the video encoder equals the reference for every size, mask and posit
 TEST_CASE("the masked predictor equals the reference", "[parity][device]") {
   for_each_golden("vjepa2/predictor", [](Golden& golden) {
     const auto& model = golden.config().at("model");
-    nn::MaskedVideoPredictor predictor(golden_masked_predictor_options(model),
-                                       model.at("embed_dim"), golden_grid(model));
+    nn::MaskedVideoPredictor predictor(
+        golden_masked_predictor_options(model, golden_norm_epsilon(golden.config())),
+        model.at("embed_dim"), golden_grid(model));
     nn::load_state_dict(predictor, golden_section(golden, "params"), golden.name());
     at::NoGradGuard no_grad;
     for (const auto type : kNetworkTypes) {
@@ -172,7 +173,8 @@ TEST_CASE("the action-conditioned predictor equals the reference for every numbe
           "[parity][device]") {
   for_each_golden("vjepa2/ac_predictor", [](Golden& golden) {
     const auto& model = golden.config().at("model");
-    const auto options = golden_frame_predictor_options(model);
+    const auto options =
+        golden_frame_predictor_options(model, golden_norm_epsilon(golden.config()));
     const auto grid = golden_grid(model);
     nn::FrameCausalPredictor predictor(options, model.at("embed_dim"), grid);
     nn::load_state_dict(predictor, golden_section(golden, "params"), golden.name());

@@ -199,6 +199,34 @@ TEST_CASE("a finished run that is resumed tells what it told and measures nothin
   CHECK(curve(folder.path(), "table/validation/loss").size() == 1);
 }
 
+TEST_CASE("a run killed before the checkpoint that knows of its last rows has each of them once") {
+  const TemporaryFolder folder;
+  auto options = every_step_logged(6);
+  options.checkpoint_every = 3;
+  options.success_every = 3;
+  TrainHooks hooks;
+  int measured = 0;
+  hooks.success = [&] { return ++measured, 0.5; };
+  TableFit first(8);
+  train_table(first, options, folder.path(), hooks);
+  const auto metrics = metric_curve(folder.path());
+  const auto rows = read_metrics(folder / "metrics.jsonl").size();
+  REQUIRE(measured == 2);
+  for (const auto& unknown : {std::vector<std::string>{"validation"},
+                              std::vector<std::string>{"validation", "success"}}) {
+    rewrite_metadata(checkpoint_path(folder / "checkpoints" / "table", 6), [&](Metadata& metadata) {
+      auto values = nlohmann::json::parse(metadata.at("measured"));
+      for (const auto& name : unknown) values[name] = {{"step", 3}, {"value", 0.5}};
+      metadata["measured"] = values.dump();
+    });
+    TableFit again(8);
+    train_table(again, options, folder.path(), hooks, /*resume=*/true);
+    CHECK(read_metrics(folder / "metrics.jsonl").size() == rows);
+    CHECK(metric_curve(folder.path()) == metrics);
+  }
+  CHECK(measured == 3);
+}
+
 TEST_CASE("a measurement that fails is done by the run that goes on") {
   const TemporaryFolder folder;
   auto options = every_step_logged(6);

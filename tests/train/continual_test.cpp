@@ -332,6 +332,10 @@ TEST_CASE("learn() lets success be measured on bundles, and keeps what solved mo
   REQUIRE(result.outcome == Outcome::finished);
   CHECK(result.world_model.kept_step == 10);
   CHECK(result.world_model.success == 0.3);
+  CHECK(result.world_model.kept_success == 0.9);
+  const auto told = io::read_json(folder / "run" / "bundle" / "config.json")["provenance"];
+  CHECK(told["world_model"]["success"] == 0.9);  // of the weights in the bundle
+  CHECK(told["critic"]["success"] == 0.6);
   CHECK(result.critic.success == 0.6);
   CHECK(with_critic == std::vector<bool>{false, false, false, false, true, true});
   CHECK_FALSE(std::filesystem::exists(folder / "run" / "candidate"));

@@ -64,6 +64,19 @@ LeJepaTaskOptions two_views() {
   return options;
 }
 
+// As probes want it: a clip would be by the norm of both gradients.
+TrainResult unclipped_training(Task& task, int64_t steps, double rate) {
+  const TemporaryFolder folder;
+  EventWriter metrics(folder.path());
+  return train(task,
+               {.steps = steps,
+                .validate_every = 0,
+                .checkpoint_every = 0,
+                .optimizer = {.lr = rate, .decay = Decay::matrices, .clip = 0},
+                .schedule = {.warmup = steps / 10}},
+               {folder.path()}, metrics, ProgressStyle::silent);
+}
+
 }  // namespace
 
 TEST_CASE("I-JEPA's blocks have the sizes asked for, and the context holds none of the targets") {
@@ -158,6 +171,64 @@ TEST_CASE("one step of I-JEPA is the one written by hand, and its target follows
   CHECK(task.momentum() == Approx(0.625));  // one of four updates from 0.5 to 1
   task.seek(R"({"batch":0,"epoch":0,"noise":0,"replay_batch":0,"replay_epoch":0,"skipped":0,"updates":9})");
   CHECK(task.momentum() == 1.0);
+}
+
+TEST_CASE("I-JEPA's probe reads the target's mean token, and teaches neither encoder anything") {
+  const auto model = std::make_shared<models::VJepa2>(small_ijepa(), 1);
+  IJepaOptions options{.momentum = 0.5};
+  options.probe = {.columns = 2, .mean = {0.4, 0.4}, .std = {0.2, 0.2}};
+  IJepaTask task(model, pictures(4), options);
+  const auto batch = pictures(4).training->next();
+  const auto images = model->preprocess(batch->pixels);
+  PhiloxNoise noise(kTaskSeed, kTrainingDraws);
+  const auto blocks = models::ImageBlockMasks({}, model->options().encoder.grid()).sample(4, noise);
+  const auto probe = task.module().named_parameters();
+  check_first_step(
+      task,
+      [&] {
+        // Its tokens after the last norm, with no gradient: at first it is the encoder itself.
+        const auto token = task.target().forward(images).detach().mean(1);
+        const auto seen =
+            (token - token.mean(1, true)) / (token.var(1, /*unbiased=*/false, true) + 1e-5).sqrt();
+        const auto read = at::mm(seen, probe["probe.weight"].t()) + probe["probe.bias"];
+        const auto truth = (batch->states.select(1, 0) - 0.4) / 0.2;
+        return task.loss_of_blocks(images, blocks).total() + (read - truth).square().mean();
+      },
+      1e-6);
+  // The same training without a probe makes the same model, bit by bit, under the names that
+  // checkpoints without a probe have.
+  const auto train = [&](const ProbeTargetOptions& watched) {
+    auto trained = std::make_shared<models::VJepa2>(small_ijepa(), 1);
+    IJepaTask alone(trained, pictures(4), {.momentum = 0.9, .probe = watched});
+    CHECK(unclipped_training(alone, 3, 1e-3).outcome == Outcome::finished);
+    CHECK(alone.module().named_parameters().contains("encoder.norm.weight") ==
+          (watched.outputs() == 0));
+    return nn::state_dict(*trained);
+  };
+  const auto with = train(options.probe), without = train({});
+  for (std::size_t i = 0; i < with.size(); ++i) {
+    INFO(with[i].first);
+    CHECK(at::equal(with[i].second, without[i].second));
+  }
+}
+
+TEST_CASE("I-JEPA's probe learns to read its features, and refuses labels that are no class") {
+  IJepaOptions options{.momentum = 0.98};
+  options.probe = {.columns = 2, .mean = {0.5, 0.5}, .std = {0.29, 0.29}};
+  IJepaTask task(std::make_shared<models::VJepa2>(small_ijepa(), 1), tints(16), options);
+  const auto before = task.validate();
+  CHECK(before.total().item<double>() ==
+        before.at("masked_prediction").value.item<double>());  // no weights are chosen by the probe
+  REQUIRE(unclipped_training(task, 200, 1e-2).outcome == Outcome::finished);
+  const auto after = task.validate().at("probe_error").value.item<double>();
+  CHECK(after < 0.87 * before.at("probe_error").value.item<double>());
+  options.probe = {.classes = 2};
+  auto labelled = tinted_pictures(kPictureSide);
+  labelled.states = at::full_like(labelled.states, 2);
+  IJepaTask wrong(std::make_shared<models::VJepa2>(small_ijepa(), 1),
+                  {.training = windows_of(labelled, 1, 16)}, options);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { wrong.loss(); }, "IJepaTask: class number 2 is outside 0..1"));
 }
 
 TEST_CASE("a step's blocks of I-JEPA travel to the device in one piece", "[device]") {

@@ -303,9 +303,13 @@ TEST_CASE("the judgement of a probe is bounded, says of how many clips, and can 
   CHECK(told["rows"] == (1024 + batch - 1) / batch * batch);
   CHECK_THAT(result.held_out, Catch::Contains(" of 1194 held-out clips"));
 
+  options.training.steps = 1;  // which a checkpoint says were validated
+  REQUIRE_FALSE(probe_learned(options, folder / "stopped").held_out.empty());
   const InterruptGuard guard;
   std::raise(SIGINT);
-  const auto stopped = probe_learned(options, folder / "stopped");
+  const auto recorded = std::make_shared<TensorDataset>(moving_gripper(kBriefSide));
+  const auto stopped = learn(recorded, options, {folder / "stopped", /*resume=*/true}, at::kCPU,
+                             ProgressStyle::silent);
   REQUIRE(stopped.outcome == Outcome::finished);
   CHECK(stopped.held_out.empty());
   CHECK_FALSE(io::read_bundle(stopped.bundle).config.provenance.contains("held_out"));

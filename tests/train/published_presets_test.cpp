@@ -5,6 +5,7 @@
 
 #include "brief_families.hpp"
 #include "catch.hpp"
+#include "parameters_at_depth.hpp"
 #include "temporary_folder.hpp"
 
 namespace foresight::train::published_presets_test {
@@ -110,6 +111,9 @@ TEST_CASE("presets compute in the precision that was published, small ones in fl
   CHECK(precision(VJepa2LearnOptions::huge()) == Precision::bf16);
   CHECK(precision(VJepa2ProbeLearnOptions::published()) == Precision::bf16);
   CHECK(precision(LeJepaLearnOptions::small()) == Precision::bf16);  // ViT-S, as its authors start
+  CHECK(precision(LeJepaLearnOptions::minimal()) == Precision::bf16);
+  CHECK(precision(IJepaLearnOptions::huge_448()) == Precision::bf16);
+  CHECK(precision(IJepaLearnOptions::giant()) == Precision::bf16);
   // DINO-WM's own code and its variant here, which is that recipe with AdaLN.
   CHECK(precision(DinoWmLearnOptions::dino_wm()) == Precision::fp32);
   CHECK(precision(DinoWmLearnOptions::adaln()) == Precision::fp32);
@@ -144,6 +148,93 @@ TEST_CASE("LeJEPA is trained with the settings that its authors start from") {
   CHECK(views.local_views == 6);
   CHECK(views.local_size == 98);
   CHECK(views.local_scale == std::vector<double>{0.05, 0.3});
+  CHECK(options.model.image.size == 224);
+  CHECK(options.model.encoder.patch == 14);
+  CHECK(options.model.sigreg.projections == 1024);
+}
+
+TEST_CASE("LeJEPA's minimal recipe is whole, on the same ViT-S") {
+  const auto options = LeJepaLearnOptions::minimal();
+  CHECK(options.validate().empty());
+  const auto &model = options.model, small = LeJepaLearnOptions::small().model;
+  CHECK(model.encoder.patch == 8);
+  for (const auto& vit : {model.encoder, small.encoder}) {
+    CHECK(vit.width == 384);
+    CHECK(vit.depth == 12);
+    CHECK(vit.heads == 6);
+    CHECK(vit.mlp_width == 1536);
+  }
+  CHECK(model.image.size % model.encoder.patch == 0);
+  CHECK(model.projection == 16);
+  CHECK(model.regularisation == 0.02);
+  CHECK(model.sigreg.projections == 256);
+  CHECK(options.training.optimizer.lr == 2e-3);
+  CHECK(options.loader.batch == 256);
+  CHECK(options.training.steps == 800 * 37);  // batches of 9469 pictures
+  CHECK(options.task.views.global_views == 4);
+  CHECK(options.task.views.local_views == 0);
+  CHECK(options.task.views.global_size == model.image.size);
+  // Small views that there are none of need fill no patches.
+  CHECK_NOTHROW(LeJepaTask(std::make_shared<models::LeJepa>(model, std::nullopt),
+                           {.training = windows_of(tinted_pictures(32), 1, 2)}, options.task));
+}
+
+TEST_CASE("I-JEPA's published presets have the published sizes") {
+  const auto check = [](const IJepaLearnOptions& options, int64_t side, int64_t patch,
+                        int64_t width, int64_t depth, int64_t mlp, double millions) {
+    INFO(millions << " million parameters");
+    CHECK(options.validate().empty());
+    auto encoder = options.model.encoder;
+    CHECK(options.model.image.size == side);
+    CHECK(encoder.image_height == side);
+    CHECK(encoder.image_width == side);
+    CHECK(encoder.frames == 1);
+    CHECK(encoder.patch == patch);
+    CHECK(encoder.width == width);
+    CHECK(encoder.depth == depth);
+    CHECK(encoder.heads == 16);
+    CHECK(encoder.mlp_width == mlp);
+    CHECK(encoder.positions == nn::PositionKind::sincos);
+    CHECK(options.model.predictor.positions == nn::PositionKind::sincos);
+    CHECK(options.model.predictor.width == 384);
+    CHECK(options.model.predictor.heads == 16);
+    CHECK(options.model.predictor.mask_tokens == 1);
+    const auto parameters = parameters_at_depth(depth, [&](int64_t blocks) {
+      encoder.depth = blocks;
+      return std::make_shared<nn::VideoVit>(encoder);
+    });
+    // The table of positions is fixed.
+    CHECK(1e-6 * static_cast<double>(parameters) == Approx(millions).epsilon(1e-6));
+    CHECK(options.loader.batch == 2048);
+    CHECK(options.augmentation.crops());
+    CHECK(options.task.momentum == 0.996);
+  };
+  check(IJepaLearnOptions::huge(), 224, 14, 1280, 32, 5120, 630.435);
+  check(IJepaLearnOptions::huge_448(), 448, 16, 1280, 32, 5120, 630.665);
+  check(IJepaLearnOptions::giant(), 224, 16, 1408, 40, 6144, 1011.093);
+  CHECK(IJepaLearnOptions::huge().model.predictor.depth == 12);
+  CHECK(IJepaLearnOptions::huge_448().model.predictor.depth == 12);
+  CHECK(IJepaLearnOptions::giant().model.predictor.depth == 16);
+  CHECK(IJepaLearnOptions::huge_448().training.steps == 187'500);
+  // 44 epochs of 14,197,122 pictures.
+  CHECK(static_cast<double>(IJepaLearnOptions::giant().training.steps) ==
+        Approx(44 * 14'197'122.0 / 2048).epsilon(1e-3));
+}
+
+TEST_CASE("clips of V-JEPA 2 have at most 4 frames a second of recordings at any rate") {
+  for (const auto& [fps, stride] : std::vector<std::pair<double, int64_t>>{{0.0, 1},
+                                                                           {2.0, 1},
+                                                                           {4.0, 1},
+                                                                           {5.0, 2},
+                                                                           {10.0, 3},
+                                                                           {12.0 + 1e-9, 3},
+                                                                           {15.0, 4},
+                                                                           {29.97, 8},
+                                                                           {30.0, 8},
+                                                                           {60.0, 15}}) {
+    INFO(fps << " rows a second");
+    CHECK(vjepa2_clip_stride(fps) == stride);
+  }
 }
 
 TEST_CASE("published presets of masked training have their crops and mirror images") {
@@ -189,6 +280,15 @@ TEST_CASE("LeWM and PLDM are trained as published, PLDM by its own loss") {
 }
 
 TEST_CASE("a probe and a clip of the joint gradient norm do not go together") {
+  auto blocks = IJepaLearnOptions::tiny();
+  blocks.training.optimizer.clip = 1;
+  CHECK(blocks.validate().empty());
+  blocks.task.probe.columns = 2;
+  CHECK_FALSE(blocks.validate().empty());
+  blocks.training.optimizer.clip = 0;
+  CHECK(blocks.validate().empty());
+  blocks.augmentation.flip = 0.5;  // where is what the columns tell in a mirrored picture?
+  CHECK_FALSE(blocks.validate().empty());
   auto options = LeJepaLearnOptions::tiny();
   options.training.optimizer.clip = 1;
   CHECK(options.validate().empty());

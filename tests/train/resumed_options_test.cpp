@@ -113,7 +113,7 @@ TEST_CASE("a refusal of other options says where those of the run are") {
       "holds a run already: resume it (`--resume`), or choose another folder (`--out`)"));
 }
 
-TEST_CASE("a run that failed before its first step starts anew, with any options") {
+TEST_CASE("a run that ended before its first checkpoint starts anew, with any options") {
   for (const int64_t budget : {4096, 0}) {  // while decoding; while training
     const TemporaryFolder folder;
     const auto run = folder / "run";
@@ -125,6 +125,9 @@ TEST_CASE("a run that failed before its first step starts anew, with any options
           learn(std::make_shared<Unfilmed>(), options, {run}, at::kCPU, ProgressStyle::silent);
         },
         "gone"));
+    // That one recorded nothing, and is not in the way.
+    CHECK(learned(options, run).outcome == Outcome::finished);
+    for (const auto* later : {"checkpoints", "bundle"}) std::filesystem::remove_all(run / later);
     CHECK(fails_with(
         ErrorCategory::invalid_argument, [&] { learned(options, run); }, "holds a run already",
         "no checkpoint yet"));

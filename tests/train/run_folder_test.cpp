@@ -126,6 +126,29 @@ TEST_CASE("a run's folder is one training's at a time, and the second names the 
         Outcome::finished);
 }
 
+TEST_CASE("a run that is refused before its first step is not in the way of the next") {
+  const TemporaryFolder folder;
+  const auto run = folder / "run";
+  const auto learn_there = [&](const LearnOptions& options, GradientReducer* reducer) {
+    return learn(std::make_shared<TensorDataset>(pushed_square()), options, {run}, at::kCPU,
+                 ProgressStyle::silent, {.reducer = reducer});
+  };
+  auto options = tiny_learning(2);
+  FirstOfTwo first;
+  options.loader.batch = 7;
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { learn_there(options, &first); }, "batch = 7",
+      "multiple of Shard.count = 2"));
+  CHECK_FALSE(fs::exists(run / "config.json"));
+  options.training.freeze = {"nothing.*"};
+  CHECK(fails_with(
+      ErrorCategory::invalid_option, [&] { learn_there(options, nullptr); }, "fits none"));
+  CHECK_FALSE(fs::exists(run / "config.json"));
+  options.training.freeze = {};
+  CHECK(learn_there(options, nullptr).outcome == Outcome::finished);
+  CHECK(fs::exists(run / "config.json"));
+}
+
 TEST_CASE("a training whose folder was made anew leaves the lock of the one that is there now") {
   const TemporaryFolder folder;
   const auto run = folder / "run", lock = run / "run.lock";

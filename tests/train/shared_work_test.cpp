@@ -3,17 +3,22 @@
 // process would make for them, and parts of a validation. Processes are threads here; what they
 // exchange is exact, so that results can be compared with those of one.
 #include <atomic>
+#include <csignal>
 
+#include "../../src/train/mean_terms.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
 #include "foresight/core/replica_part.hpp"
+#include "foresight/train/attentive_probe_task.hpp"
 #include "foresight/train/critic_task.hpp"
+#include "foresight/train/dino_wm_task.hpp"
 #include "foresight/train/dynamics_task.hpp"
 #include "foresight/train/eb_jepa_task.hpp"
 #include "foresight/train/ijepa_task.hpp"
 #include "foresight/train/learn.hpp"
 #include "foresight/train/lejepa_task.hpp"
 #include "foresight/train/masked_video_task.hpp"
+#include "foresight/train/vjepa2_ac_task.hpp"
 #include "replica_threads.hpp"
 #include "tensor_dataset.hpp"
 
@@ -79,6 +84,50 @@ std::unique_ptr<Task> lejepa_of_part() {
   task.views.local_size = kSide / 2;
   return std::make_unique<LeJepaTask>(std::make_shared<models::LeJepa>(options, 1),
                                       shared_pictures(12), task);
+}
+
+std::unique_ptr<Task> dino_wm_of_part() {
+  models::DinoWmOptions options;
+  options.image.size = options.encoder_image_size = 32;
+  options.encoder = {
+      .patch = 16, .width = 24, .depth = 1, .heads = 2, .mlp_width = 32, .norm_epsilon = 1e-6};
+  options.proprio = {.dim = 1, .width = 4, .mean = {12.0}, .std = {5.0}};
+  options.predictor = {.depth = 1, .heads = 2, .head_width = 8, .mlp_width = 32};
+  options.predictor.dropout = 0.0;
+  options.history = 2;
+  options.action = ActionSpace();
+  return std::make_unique<DinoWmTask>(
+      std::make_shared<models::DinoWm>(options, 1),
+      TaskData{.training = own_part(pushed_square(), 3, 12), .seed = 5});
+}
+
+std::unique_ptr<Task> vjepa2_ac_of_part() {
+  models::VJepa2AcOptions options;
+  options.image.size = kSide;
+  options.encoder = nn::VideoVitOptions::tiny();
+  options.encoder.image_height = options.encoder.image_width = kSide;
+  for (auto* width : {&options.encoder.width, &options.predictor.width}) *width = 24;
+  for (auto* depth : {&options.encoder.depth, &options.predictor.depth}) *depth = 1;
+  for (auto* heads : {&options.encoder.heads, &options.predictor.heads}) *heads = 2;
+  for (auto* width : {&options.encoder.mlp_width, &options.predictor.mlp_width}) *width = 32;
+  return std::make_unique<VJepa2AcTask>(
+      std::make_shared<models::VJepa2Ac>(options, 1),
+      TaskData{.training = own_part(moving_gripper(kSide), 4, 12), .seed = 5});
+}
+
+// On tokens of single pixels.
+std::unique_ptr<Task> probe_of_part() {
+  models::AttentiveProbeOptions options;
+  options.reading = models::ProbeReading::values;
+  options.outputs = 1;
+  options.pooler = {.self_attention = 0, .heads = 2};
+  const auto encode = [](const Tensor& clips) {
+    const auto colours = clips.to(at::kFloat).flatten(1, 3) / 127.5 - 1;
+    return at::matmul(colours, PhiloxNoise(6).normal({3, 8}));
+  };
+  return std::make_unique<AttentiveProbeTask>(
+      std::make_shared<models::AttentiveProbe>(8, options, 1), encode, shared_pictures(12),
+      ProbeTargetOptions{.columns = 1});
 }
 
 std::unique_ptr<Task> eb_jepa_of_part() {
@@ -164,10 +213,11 @@ TEST_CASE("the mean loss of parts is the loss of the batch, for every task and w
     const char* name;
     std::unique_ptr<Task> (*of_part)();
   };
-  for (const auto& family :
-       {Family{"ijepa", ijepa_of_part}, Family{"vjepa2", masked_video_of_part},
-        Family{"lejepa", lejepa_of_part}, Family{"eb_jepa", eb_jepa_of_part},
-        Family{"critic", critic_of_part}, Family{"dynamics", dynamics_of_part}}) {
+  for (const auto& family : {Family{"ijepa", ijepa_of_part}, Family{"vjepa2", masked_video_of_part},
+                             Family{"lejepa", lejepa_of_part}, Family{"dino_wm", dino_wm_of_part},
+                             Family{"vjepa2_ac", vjepa2_ac_of_part}, Family{"probe", probe_of_part},
+                             Family{"eb_jepa", eb_jepa_of_part}, Family{"critic", critic_of_part},
+                             Family{"dynamics", dynamics_of_part}}) {
     const auto losses = [&](int64_t) {
       c10::NoGradGuard no_grad;
       const auto task = family.of_part();
@@ -215,6 +265,26 @@ TEST_CASE("processes share the validation batches and all get the mean of one pr
       CHECK(computed == 2 * std::max<int64_t>(all, count));
     }
   }
+}
+
+TEST_CASE("where one process is asked to stop, all end their validation and have no loss") {
+  const InterruptGuard guard;
+  const auto computed = on_replicas(2, [](int64_t rank) {
+    const StoppableValidation stoppable;
+    const ScopedReplicas processes;
+    const auto data = brightness_data(5);
+    int batches = 0;
+    const auto terms = mean_loss(
+        *data.validation, 5,
+        [&](const data::Batch& batch) {
+          if (++batches == 1 && rank == 0) std::raise(SIGINT);
+          return losses::Terms().add("brightness", 1.0, batch.pixels.to(at::kDouble).mean());
+        },
+        &processes);
+    return at::tensor({batches, terms.empty() && stoppable.was_cut() ? 1 : 0});
+  });
+  CHECK(computed[0][0].item<int64_t>() == 1);
+  for (const auto& one : computed) CHECK(one[1].item<int64_t>() == 1);
 }
 
 TEST_CASE("a held-out batch's loss does not depend on the batches before it") {

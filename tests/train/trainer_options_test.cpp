@@ -27,6 +27,9 @@ void check_same_state(torch::nn::Module& actual, torch::nn::Module& expected) {
   }
 }
 
+// The very number, or NaN like it.
+bool same(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
 // Success that depends on the weights, and draws from the generator that dropout draws from.
 TrainHooks weight_dependent_success(TableFit& task) {
   TrainHooks hooks;
@@ -70,6 +73,7 @@ TEST_CASE("the weights that are kept are those with the lowest loss, whatever a 
   CHECK(losses.back() == *std::min_element(losses.begin(), losses.end()));
   CHECK(result.kept_step == 20);
   CHECK(result.validation_loss == losses.back());
+  CHECK(result.kept_validation_loss == losses.back());
   CHECK(curve(folder / "run", "table/validation/probe").back() == 400);
 }
 
@@ -136,6 +140,8 @@ TEST_CASE("with every option at once, an interrupted run goes on bit for bit") {
                                   weight_dependent_success(second), /*resume=*/true);
     CHECK(rest.outcome == Outcome::finished);
     CHECK(rest.kept_step == whole.kept_step);
+    CHECK(same(rest.kept_validation_loss, whole.kept_validation_loss));
+    CHECK(same(rest.kept_success, whole.kept_success));
     for (const auto* name : {"table/train/loss", "table/grad_norm", "table/lr",
                              "table/validation/loss", "table/validation/success"}) {
       INFO(name);
@@ -212,12 +218,39 @@ TEST_CASE("the run ends with the weights of the best validation, by success or b
   CHECK(measured == 4);  // at the end once, not twice
   CHECK(result.kept_step == 20);
   CHECK(result.success == 0.5);
+  CHECK(result.kept_success == 0.8);
+  CHECK(std::isnan(result.kept_validation_loss));  // validated after step 40 alone
+  CHECK(std::isfinite(result.validation_loss));
   CHECK(at::equal(task.module().parameters()[0].detach(), task.history[19]));
   CHECK(fails_with(
       ErrorCategory::invalid_argument, [&] { train_table(task, options, folder / "other"); },
       "TrainHooks.success"));
   options.success_every = 0;
   CHECK_THROWS_WITH(require_valid(options), Catch::Contains("keep = highest_success"));
+}
+
+TEST_CASE("what is told of the weights that are kept was measured of them, not of the last") {
+  const TemporaryFolder folder;
+  auto options = every_step_logged(40);
+  options.validate_every = 10;
+  options.success_every = 20;
+  options.keep = Keep::lowest_loss;
+  options.optimizer.lr = 0.5;  // so large that losses rise again
+  options.schedule = {.kind = ScheduleKind::constant, .warmup = 0};
+  TrainHooks hooks;
+  int measured = 0;
+  hooks.success = [&] { return 0.25 * ++measured; };
+  TableFit task(16);
+  const auto result = train_table(task, options, folder / "run", hooks);
+  const auto losses = curve(folder / "run", "table/validation/loss");
+  REQUIRE(losses.size() == 4);
+  const auto lowest = std::min_element(losses.begin(), losses.end());
+  REQUIRE(lowest != losses.end() - 1);
+  CHECK(result.kept_step == 10 * (lowest - losses.begin() + 1));
+  CHECK(result.kept_validation_loss == *lowest);
+  CHECK(result.validation_loss == losses.back());
+  CHECK(same(result.kept_success, result.kept_step == 20 ? 0.25 : std::nan("")));
+  CHECK(result.success == 0.5);
 }
 
 TEST_CASE("weight decay grows linearly where it should") {

@@ -110,8 +110,19 @@ TEST_CASE("statistics of a step that was not finished are not counted twice afte
       [&] { train_table(first, every_step_logged(20), parts.path(), {.reducer = &reducer}); },
       "rank 1 is gone"));
   CHECK(resume_step({parts.path(), true}, "normed") == 7);
+  for (const auto& parameter : first.module().parameters()) CHECK_FALSE(parameter.grad().defined());
   train_table(second, every_step_logged(20), parts.path(), {}, /*resume=*/true);
   CHECK(differences_of(model_at(parts.path(), 20), model_at(whole.path(), 20)) == "");
+}
+
+TEST_CASE("gradients that a caller left in a module are no part of its training") {
+  const TemporaryFolder folder;
+  TableFit clean(8), used(8);
+  used.validate().total().backward();
+  train_table(clean, every_step_logged(5), folder / "clean");
+  train_table(used, every_step_logged(5), folder / "used");
+  CHECK(curve(folder / "used", "table/grad_norm") == curve(folder / "clean", "table/grad_norm"));
+  CHECK(differences_of(nn::state_dict(used.module()), nn::state_dict(clean.module())) == "");
 }
 
 }  // namespace foresight::train::unfinished_step_test

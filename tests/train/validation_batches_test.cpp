@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches of held-out windows, where a loss compares the windows of a batch.
+// Batches of held-out windows: where a loss compares the windows of a batch, where there are none,
+// and where the run is asked to stop between two.
+#include <fmt/format.h>
+#include <torch/nn.h>
+
 #include <cmath>
+#include <csignal>
 #include <filesystem>
 
 #include "../../src/train/learning_data.hpp"
+#include "captured_log.hpp"
 #include "catch.hpp"
 #include "error_message.hpp"
+#include "foresight/train/interrupt.hpp"
+#include "foresight/train/loader_task.hpp"
+#include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 #include "tiny_learning.hpp"
@@ -25,7 +34,92 @@ LearnResult learned(const LearnOptions& options, const std::filesystem::path& ru
                ProgressStyle::silent);
 }
 
+// The last episode, a recorded split of its own, is of three rows.
+class WithShortEpisode final : public TensorDataset {
+ public:
+  WithShortEpisode() : TensorDataset(pushed_square()) {}
+  int64_t length(int64_t episode) const override {
+    return episode == 9 ? 3 : TensorDataset::length(episode);
+  }
+  std::vector<std::string> splits() const override { return {"short"}; }
+  std::vector<int64_t> episodes_of_split(const std::string&) const override { return {9}; }
+};
+
+// Fits the brightness of pictures. Ctrl-C comes at a held-out batch.
+class Brightness final : public LoaderTask {
+ public:
+  explicit Brightness(int interrupt_at = -1)
+      : LoaderTask("brightness", {.training = windows_of(pushed_square(), 1, 16, {}, {0, 1, 2, 3}),
+                                  .validation = windows_of(pushed_square(), 1, 12, {}, {8, 9}),
+                                  .validation_batches = 4}),
+        interrupt_at_(interrupt_at) {
+    torch::manual_seed(2);
+    line_ = torch::nn::Linear(1, 1);
+  }
+  torch::nn::Module& module() override { return *line_; }
+  int validated = 0;
+
+ private:
+  losses::Terms batch_loss(const data::Batch& batch, Noise&) override {
+    if (!line_->is_training() && ++validated == interrupt_at_) std::raise(SIGINT);
+    const auto light = batch.pixels.to(at::kFloat).flatten(1).mean(1, true) / 255;
+    losses::Terms terms;
+    terms.add("fit", 1.0, (line_->forward(light) - light).square().mean());
+    return terms;
+  }
+  torch::nn::Linear line_{nullptr};
+  int interrupt_at_;
+};
+
 }  // namespace
+
+TEST_CASE("a validation ends when the run is asked to stop, and the one that goes on does it") {
+  const TemporaryFolder folder;
+  const auto losses = [&](const char* run) {
+    return curve(folder / run, "brightness/validation/loss");
+  };
+  for (const int64_t steps : {2, 0}) {
+    INFO(steps << " steps");
+    const auto whole = fmt::format("whole {}", steps), parts = fmt::format("parts {}", steps);
+    Brightness uninterrupted, first(2), second;
+    train_table(uninterrupted, every_step_logged(steps), folder / whole);
+    CHECK(uninterrupted.validated == 4);
+    {
+      const InterruptGuard guard;
+      const auto result = train_table(first, every_step_logged(steps), folder / parts);
+      CHECK(result.outcome == Outcome::interrupted);
+      CHECK(result.step == steps);
+      CHECK(std::isnan(result.validation_loss));
+    }
+    CHECK(first.validated == 2);
+    CHECK(losses(parts.c_str()).empty());
+    const auto result = train_table(second, every_step_logged(steps), folder / parts, {}, true);
+    CHECK(result.outcome == Outcome::finished);
+    CHECK(losses(parts.c_str()) == losses(whole.c_str()));
+    CHECK(losses(parts.c_str()).size() == 1);
+  }
+}
+
+TEST_CASE(
+    "held-out episodes without a window are told, and refused where weights are kept by them") {
+  const TemporaryFolder folder;
+  auto options = tiny_learning(1);
+  options.validation_split = "short";
+  const auto learn_there = [&] {
+    return learn(std::make_shared<WithShortEpisode>(), options, {folder / "run"}, at::kCPU,
+                 ProgressStyle::silent);
+  };
+  constexpr const char* kProblem =
+      "pushed square: none of the 1 held-out episode(s), as e9, has the 5 rows of a window";
+  options.training.keep = Keep::lowest_loss;
+  CHECK(fails_with(ErrorCategory::invalid_option, learn_there, kProblem,
+                   "training.keep = lowest_loss has nothing to choose by"));
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  options.training.keep = Keep::last;
+  const CapturedLog log;
+  CHECK(learn_there().outcome == Outcome::finished);
+  CHECK(log.says(kProblem));
+}
 
 TEST_CASE("held-out windows come in batches of two at least, each once") {
   const auto dataset = std::make_shared<TensorDataset>(pushed_square());

@@ -46,6 +46,8 @@ struct ColumnGroup {
   std::vector<std::string> columns;  ///< its numbers, e.g. action_0, action_1
   std::vector<int64_t> shape;        ///< of a row, e.g. [2]; with several sizes, `columns` are in
                                      ///< row-major order
+  std::vector<std::string> names = {};  ///< what its numbers are, where that was recorded beside
+                                        ///< `columns` (LeRobot), e.g. dx, dy; else empty
 };
 
 /// Recorded episodes. Const access is thread-safe, so that one data set serves all threads of a
@@ -71,7 +73,8 @@ class FORESIGHT_API Dataset {
   virtual const std::vector<std::string>& state_columns() const = 0;
   virtual LastAction last_action() const = 0;
   /// Names of the cameras that were recorded. read_frames() gives the pictures of one of them,
-  /// DatasetOptions.camera; by default the first in this list.
+  /// DatasetOptions.camera; by default the first in this list: by name, but of stable-worldmodel's
+  /// "pixels", then those whose names begin so (its environments show a goal under "goal").
   virtual std::vector<std::string> cameras() const { return {"pixels"}; }
   /// The one of them whose pictures read_frames() gives.
   virtual std::string camera() const { return cameras().front(); }
@@ -87,7 +90,8 @@ class FORESIGHT_API Dataset {
   /// why. Where their numbers are lost too, those are NaN; columns of integers are then float64.
   virtual std::map<int64_t, std::string> unreadable_episodes() const { return {}; }
   /// What the recorder noted of the whole recording (RecordingOptions.notes), by name, e.g.
-  /// "environment" of `foresight record`. Empty where the format has no place for it.
+  /// "environment" of `foresight record`; of LeRobot's info.json "robot_type". Empty where the
+  /// format has no place for it.
   virtual std::map<std::string, std::string> notes() const { return {}; }
   /// Statistics that were stored with the recordings (LeRobot), by the names in groups() and
   /// cameras(). Read when asked for; nothing else here depends on them. Empty where there are none.
@@ -157,7 +161,7 @@ class FORESIGHT_API Dataset {
 /// How recorded data is opened.
 struct FORESIGHT_API DatasetOptions {
   VideoReaderOptions video = {};  ///< size and conversion of frames, and what to do with damage
-  std::string camera = {};        ///< whose frames are read; empty: the first camera by name
+  std::string camera = {};        ///< whose frames are read; empty: the first of cameras()
   std::string split = {};  ///< robomimic: the demonstrations that mask/<split> lists, e.g. "train";
                            ///< DINO-WM: "train" or "val", where both lie in the folder; empty: all.
                            ///< Other formats have none that is read
@@ -184,7 +188,7 @@ struct FORESIGHT_API DatasetOptions {
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("video", self.video, "size and conversion of frames, and what to do with damage");
-    visit("camera", self.camera, "whose frames are read; empty: the first camera by name");
+    visit("camera", self.camera, "whose frames are read; empty: the first that `inspect` lists");
     visit("split", self.split,
           "robomimic: demonstrations that mask/<split> lists; DINO-WM: train or val; empty: all");
     visit("actions", self.actions, "action columns; empty: as the format says");

@@ -31,6 +31,10 @@ struct RecordedFeature {
   std::vector<int64_t> shape = {};   ///< of a row, with as many numbers as there are columns, e.g.
                                      ///< [2,3] for a matrix; empty: a vector. In a folder the
                                      ///< columns of a matrix are called NAME_0, NAME_1, ...
+  std::vector<std::string> names = {};  ///< what its numbers are, as many as columns, e.g. dx, dy:
+                                        ///< LeRobot's `names` of a vector, a folder's in
+                                        ///< dataset.json; empty: `columns` tell. A writer that goes
+                                        ///< on keeps those that are there
 };
 
 /// How LeRobot data keep frames.
@@ -63,7 +67,8 @@ struct FORESIGHT_API RecordingOptions {
   std::string task = "unknown task";           ///< of episodes that are finished without one
   LastAction last_action = LastAction::applied;   ///< what the action in an episode's last row is;
                                                   ///< LeRobot has no place to say so
-  std::string robot_type = "unknown";             ///< as LeRobot's info.json has it
+  std::string robot_type = "unknown";             ///< as LeRobot's info.json has it, a note of a
+                                                  ///< folder's; "unknown" keeps what is there
   std::map<std::string, std::string> notes = {};  ///< of the recording, by name (Dataset::notes()):
                                                   ///< further keys of a folder's dataset.json
                                                   ///< (none of its own, e.g. "splits"), or

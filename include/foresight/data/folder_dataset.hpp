@@ -5,6 +5,7 @@
 //   dataset.json                         optional: {"fps": 10, "action_columns": [...],
 //                                         "state_columns": [...], "last_action": "artefact",
 //                                         "shapes": {"grid": [2, 3]}, "types": {"done": "bool"},
+//                                         "names": {"action_0": "dx"},
 //                                         "splits": {"train": "0-14", "valid": "15,17-"}}; other
 //                                         keys are ignored. The rate is else that of the videos, or
 //                                         of the column `timestamp`, or unknown (0). Types are
@@ -58,8 +59,8 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   /// As dataset.json says ("types"); else float32 if all numbers of the column were printed as
   /// such, int64 if they are whole and float64 cannot hold some of them, float64 otherwise.
   at::ScalarType column_type(const std::string& column) const override;
-  /// As dataset.json says ("shapes"); else columns that differ by a number at the end, goal_0 and
-  /// goal_1, are one group, goal.
+  /// As dataset.json says ("shapes", "names"); else columns that differ by a number at the end,
+  /// goal_0 and goal_1, are one group, goal.
   std::vector<ColumnGroup> groups() const override;
   std::vector<std::string> remarks() const override;
   std::map<int64_t, std::string> unreadable_episodes() const override;
@@ -94,6 +95,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
     std::shared_ptr<const FrameTable> frame_table;  // of a video
   };
 
+  std::vector<std::string> columns_of(const std::vector<std::string>& asked) const;
   void find_episodes(const std::filesystem::path& folder);
   void read_settings(const std::filesystem::path& file);
   void check_types() const;
@@ -107,7 +109,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   double rate_of_timestamps() const;
   bool is_whole(const std::string& column) const;
   at::ScalarType found_type(const std::string& column) const;
-  std::vector<std::string> prefixed(std::string_view prefix) const;
+  std::vector<std::string> prefixed(const std::string& word) const;
 
   std::string name_, camera_;
   std::string unfinished_;  // what is said of an episode that was left out
@@ -117,6 +119,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   ImageSize image_size_;
   std::map<std::string, std::vector<int64_t>> shapes_;  // of groups, where dataset.json has them
   std::map<std::string, std::string> notes_, splits_;   // of splits, the numbers as text
+  std::map<std::string, std::string> names_;            // of columns: ColumnGroup::names
   double fps_ = 0;
   LastAction last_action_ = LastAction::applied;
   std::shared_ptr<const FrameSource> frames_;

@@ -81,7 +81,8 @@ class FORESIGHT_API FolderWriter final : public EpisodeWriter {
   std::vector<std::string> columns_;
   // Of columns that are not float32, for dataset.json; nothing where it tells no types.
   std::optional<std::map<std::string, std::string>> types_;
-  int64_t number_ = 0;                      // of the next episode
+  std::map<std::string, std::string> names_;  // of columns, for dataset.json
+  int64_t number_ = 0;                        // of the next episode
   int64_t episodes_ = 0;                    // in the folder
   std::unique_ptr<KeptSplits> splits_;      // of dataset.json
   std::map<std::string, ImageSize> sizes_;  // by camera, known after the first frame

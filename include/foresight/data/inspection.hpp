@@ -3,6 +3,7 @@
 // actions and shifted clocks without complaint.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,6 +83,7 @@ struct FORESIGHT_API Inspection {
   std::vector<MissingValues> infinite;  ///< the same of infinite values
   std::vector<std::string> empty;       ///< columns without any value
   std::vector<std::string> constant;    ///< action columns that never change
+  std::map<std::string, std::string> unread;  ///< columns that cannot be read, and why
   bool timed = false;                   ///< a column `timestamp` was there to be checked
   int64_t irregular_steps = 0;          ///< steps in time that are not 1/fps
   std::vector<CameraInspection> cameras;  ///< the data set's own first
@@ -96,10 +98,11 @@ struct FORESIGHT_API Inspection {
 
 /// Reads all numbers and some of the frames (InspectionOptions.frames): what is said of pictures is
 /// said of those. `others` are the same recordings, opened for their other cameras. Faults and
-/// warnings name episodes by their numbers, from 0 on, and cameras where there are several. Throws
-/// what Dataset's functions throw for numbers: open the data set with
-/// DatasetOptions.missing_states = accept and .unreadable = skip, so that states without a value
-/// and films that cannot be opened are reported, as frames that do not decode are.
+/// warnings name episodes by their numbers, from 0 on, and cameras where there are several. A
+/// column that cannot be read is left out and told, as a fault where it is an action or a state.
+/// Open the data set with DatasetOptions.missing_states = accept and .unreadable = skip, so that
+/// states without a value and films that cannot be opened are reported, as frames that do not
+/// decode are.
 FORESIGHT_API Inspection inspect(const Dataset& dataset, const InspectionOptions& options = {},
                                  const std::vector<std::shared_ptr<const Dataset>>& others = {});
 

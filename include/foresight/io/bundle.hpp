@@ -78,10 +78,15 @@ struct FORESIGHT_API Bundle {
   NamedTensors head_tensors(std::string_view head) const;
 };
 
+/// Whether `folder` holds a bundle's config.json: other projects' folders have files of the same
+/// names, but only a bundle's has a schema. False where it is no JSON.
+FORESIGHT_API bool is_bundle(const std::filesystem::path& folder);
+
 /// Creates or replaces the bundle in `folder` as a whole: a reader or a killed process meets the
 /// previous bundle or this one, never a config of one with tensors of the other. Name a head's
 /// tensors kHeadPrefix + "<head>." + key. An existing folder is replaced only if it is empty or a
-/// bundle and nothing else, so that no user's file is lost. Throws Error: invalid_option,
+/// bundle (is_bundle()) and nothing else, so that no user's file is lost: a folder of transformers
+/// has files of the same names. Throws Error: invalid_option,
 /// invalid_argument (as write_safetensors, or a folder with other files), io_failure.
 FORESIGHT_API void write_bundle(const std::filesystem::path& folder, const BundleConfig& config,
                                 const NamedTensors& tensors);

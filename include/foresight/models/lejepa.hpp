@@ -39,6 +39,12 @@ struct FORESIGHT_API LeJepaOptions {
   }
   std::vector<std::string> validate() const;
 
+  /// ViT-S/14 at 224 pixels with 1024 directions, the authors' defaults but for weight and width of
+  /// the projection, which are those of minimal().
+  static LeJepaOptions small();
+  /// The authors' minimal recipe: ViT-S/8, a projection of width 16, weight 0.02, 256 directions;
+  /// at 128 pixels.
+  static LeJepaOptions minimal();
   /// 32-pixel pictures, 0.1 million parameters: trains on a CPU in seconds.
   static LeJepaOptions tiny();
 };

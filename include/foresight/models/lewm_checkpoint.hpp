@@ -10,8 +10,8 @@
 
 namespace foresight::models {
 
-/// The key under which Jepa knows a tensor of a published checkpoint: without the training
-/// wrapper's "model." and in the older layout of the ViT layers.
+/// The key under which Jepa knows a tensor of a published checkpoint: without the marks of wrappers
+/// (io::without_marks()) and the trainer's "model.", in the older layout of the ViT layers.
 FORESIGHT_API std::string lewm_key(std::string_view key);
 
 /// Copies a published state dict into `model`. Strict: throws Error(bad_file) as

@@ -29,6 +29,7 @@ struct FORESIGHT_API Checkpoint {
   double best = 0;       ///< best of what TrainOptions::keep asks for so far; NaN if none
   double loss = std::numeric_limits<double>::quiet_NaN();  ///< of the last step
   Measured validation, success;                            ///< the last ones
+  Measured kept_validation, kept_success;                  ///< of the best weights so far
   io::NamedTensors tensors;
 
   /// The tensors whose name opens with `prefix`, without it.

@@ -35,7 +35,9 @@ struct FORESIGHT_API DataParallelOptions {
 /// The GradientReducer over a ProcessGroup. The first update exchanges after its backward pass and
 /// counts in how many pieces each gradient comes; later ones overlap, and the same network must
 /// take part in every update: a gradient that comes in more pieces than then is an
-/// Error(unsupported).
+/// Error(unsupported). A parameter that gets a gradient in some processes alone needs overlap =
+/// none where the loss exchanges statistics of the batch, which would meet its message in another
+/// order.
 class FORESIGHT_API DataParallel final : public GradientReducer {
  public:
   explicit DataParallel(std::shared_ptr<ProcessGroup> group,

@@ -55,6 +55,10 @@ class FORESIGHT_API EventWriter {
   /// that is empty, repeated, or "step" or "wall_time".
   void write(std::int64_t step, const Scalars& scalars);
 
+  /// Removes from metrics.jsonl the rows of `step` that hold one of these scalars, to be written
+  /// again; TensorBoard's files keep theirs. Throws Error(io_failure).
+  void drop(std::int64_t step, const std::vector<std::string>& names);
+
   /// Waits until all rows are on the disk (fsync). Throws Error(io_failure); the rows since the
   /// last flush() are then taken back from the file and kept, so that a later one can succeed.
   void flush();

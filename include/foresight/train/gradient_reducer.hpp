@@ -39,7 +39,9 @@ class FORESIGHT_API GradientReducer {
   /// process, after the backward pass of the last micro-batch and before clipping, so that the norm
   /// is that of the mean. `parameters`: those that are trained, in the same order everywhere; one
   /// without gradient here may have one elsewhere and counts as zero, and stays without if it has
-  /// none anywhere. Throws Error(io_failure) when a process is gone.
+  /// none anywhere. (Where the loss exchanges statistics of the batch, in replicas(), that needs
+  /// DataParallelOptions.overlap = none: messages that leave during the backward pass must leave in
+  /// the same order everywhere.) Throws Error(io_failure) when a process is gone.
   virtual void reduce(const std::vector<Tensor>& parameters) = 0;
 
   /// Replaces host values by their mean over all processes: losses for the metrics, and flags by

@@ -45,7 +45,8 @@ struct FORESIGHT_API LearnOptions {
       .checkpoint_every = 2000,
       .optimizer = {.weight_decay = 1e-4, .clip = 0},
       .schedule = {.final_factor = 0.05}};
-  int64_t seed = 0;  ///< of weights, order, split and noise
+  int64_t seed = 0;         ///< of weights, order, split and noise
+  int64_t split_seed = -1;  ///< of which episodes are held out; -1: seed
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -64,6 +65,7 @@ struct FORESIGHT_API LearnOptions {
     visit("critic_task", self.critic_task, "how the cost-to-go learns");
     visit("critic_training", self.critic_training, "training of the cost-to-go; steps = 0: none");
     visit("seed", self.seed, "of weights, order, split and noise");
+    visit("split_seed", self.split_seed, "of which episodes are held out; -1: seed");
   }
   std::vector<std::string> validate() const;
 

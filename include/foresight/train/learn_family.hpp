@@ -41,6 +41,7 @@ struct FORESIGHT_API RecordedTraining {
   double validation = 0.1;            ///< part of the episodes held out
   int64_t validation_batches = 4;     ///< batches per validation
   int64_t seed = 0;                   ///< of weights, order, split and noise
+  int64_t split_seed = -1;            ///< of which episodes are held out; -1: seed
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
@@ -55,6 +56,7 @@ struct FORESIGHT_API RecordedTraining {
     visit("validation", self.validation, "part of the episodes held out, without validation_split");
     visit("validation_batches", self.validation_batches, "batches per validation");
     visit("seed", self.seed, "of weights, order, split and noise");
+    visit("split_seed", self.split_seed, "of which episodes are held out; -1: seed");
   }
   std::vector<std::string> validate() const;
 };
@@ -92,6 +94,11 @@ struct FORESIGHT_API DinoWmLearnOptions : RecordedTraining {
   static DinoWmLearnOptions adaln();
 };
 
+/// Rows between the frames of a window, WindowOptions.stride, for clips of 4 frames a second, as
+/// V-JEPA 2 and V-JEPA 2-AC were published: ceil(fps / 4), at least 1, of recordings with `fps`
+/// rows a second (Dataset::fps()); 1 where they tell no rate, 0.
+FORESIGHT_API int64_t vjepa2_clip_stride(double fps);
+
 /// V-JEPA 2-AC on a frozen video encoder. model.image and model.encoder must be left as they are,
 /// but for model.image.max_aspect: how a camera's pictures are cut is not the encoder's to say.
 struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
@@ -116,6 +123,8 @@ struct FORESIGHT_API VJepa2AcLearnOptions : RecordedTraining {
   static VJepa2AcLearnOptions small();
   /// As published (arXiv 2506.09985): 24 blocks of width 1024, clips of eight frames. Both look at
   /// the centre of wide pictures, 1.35 times as wide as high, stretched to a square, as published.
+  /// windows.stride is 1: set it to vjepa2_clip_stride() of the recordings, as `foresight train`
+  /// does where --windows.stride does not say otherwise.
   static VJepa2AcLearnOptions vjepa2_ac();
 };
 
@@ -139,7 +148,9 @@ struct FORESIGHT_API VJepa2LearnOptions : RecordedTraining {
   /// 64-pixel clips of eight frames: minutes on a CPU.
   static VJepa2LearnOptions tiny();
   /// ViT-L, H and g on clips of 16 frames at 256 pixels, as the main phase (arXiv 2506.09985):
-  /// random crops of 0.3 to 1 of the picture and mirror images.
+  /// random crops of 0.3 to 1 of the picture and mirror images. windows.stride is 1, of cool_down()
+  /// too: set it to vjepa2_clip_stride() of the recordings, as `foresight train` does where neither
+  /// --windows.stride nor the bundle that it goes on from says otherwise.
   static VJepa2LearnOptions large();
   static VJepa2LearnOptions huge();
   static VJepa2LearnOptions giant();
@@ -187,16 +198,17 @@ struct FORESIGHT_API VJepa2ProbeLearnOptions : RecordedTraining {
 FORESIGHT_API void take_probe(VJepa2ProbeLearnOptions& options, const io::BundleConfig& bundle,
                               const std::string& source);
 
-/// I-JEPA pre-training on single frames. task.momentum_steps = 0 means training.steps here.
+/// I-JEPA pre-training on single frames. task.momentum_steps = 0 means training.steps here. A probe
+/// without statistics takes those of the data.
 struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
-  models::VJepa2Options model = ijepa_tiny();
+  models::VJepa2Options model = models::ijepa_tiny();
   IJepaOptions task;
   models::EncoderWeights encoder = models::EncoderWeights::target;  ///< which one is kept
 
   template <class Self, class Visitor>
   static void fields(Self& self, Visitor&& visit) {
     visit("model", self.model, "encoder and predictor");
-    visit("task", self.task, "blocks, distance and the target's momentum");
+    visit("task", self.task, "blocks, distance, the target's momentum, and the probe that watches");
     visit("encoder", self.encoder, "what the bundle holds: target, as I-JEPA does, or online");
     RecordedTraining::fields(self, visit);
   }
@@ -206,8 +218,13 @@ struct FORESIGHT_API IJepaLearnOptions : RecordedTraining {
 
   /// 64-pixel pictures: minutes on a CPU.
   static IJepaLearnOptions tiny();
-  /// ViT-H/14 at 224 pixels, random crops and no other change (arXiv 2301.08243).
+  /// ViT-H/14 at 224 pixels, random crops and no other change (arXiv 2301.08243); 300 epochs of
+  /// ImageNet-1k.
   static IJepaLearnOptions huge();
+  /// The same of ViT-H/16 at 448 pixels.
+  static IJepaLearnOptions huge_448();
+  /// ViT-g/16 at 224 pixels; 44 epochs of ImageNet-22k.
+  static IJepaLearnOptions giant();
 };
 
 /// LeJEPA pre-training on single frames. A probe without statistics takes those of the data. Its
@@ -228,8 +245,14 @@ struct FORESIGHT_API LeJepaLearnOptions : RecordedTraining {
 
   /// 32-pixel pictures: minutes on a CPU.
   static LeJepaLearnOptions tiny();
-  /// ViT-S/14 at 224 pixels (arXiv 2511.08544).
+  /// The authors' defaults (arXiv 2511.08544): ViT-S/14 at 224 pixels, two large and six small
+  /// views, 1024 directions, AdamW 5e-4 with decay 5e-2. Lambda and the projection's width are
+  /// those of minimal(), batch, warm-up, crops and colours ours.
   static LeJepaLearnOptions small();
+  /// The authors' minimal recipe: ViT-S/8, four views of one size, lambda 0.02, a projection of
+  /// width 16, 256 directions, rate 2e-3, batch 256, 800 epochs of Imagenette. The 128 pixels,
+  /// decay, warm-up, crops and colours are ours.
+  static LeJepaLearnOptions minimal();
 };
 
 /// EB-JEPA on Two Rooms. Its data are made as needed (envs/eb_trajectories.hpp): no recordings.

@@ -45,7 +45,7 @@ class FORESIGHT_API LeJepaTask final : public LoaderTask {
 
  private:
   losses::Terms batch_loss(const data::Batch& batch, Noise& noise) override;
-  void add_probe(losses::Terms& terms, const Tensor& pixels, const Tensor& truth) const;
+  Tensor probe_features(const Tensor& pixels) const;
 
   std::shared_ptr<models::LeJepa> model_;
   LeJepaTaskOptions options_;

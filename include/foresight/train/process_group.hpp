@@ -45,7 +45,8 @@ enum class Transport {
   automatic,  ///< nccl where this build has it and a GPU is there, else gloo; nothing where one
               ///< process is alone. A training on CPUs of a machine with GPUs asks for gloo
   gloo,       ///< over the CPUs; also moves tensors on a GPU through the CPU's memory
-  nccl,       ///< tensors on GPU `local_rank`; also moves those on the CPU through it
+  nccl,       ///< tensors on GPU `local_rank`, modulo the GPUs that this process sees; also moves
+              ///< those on the CPU through it
 };
 
 /// Whether this build has gloo or nccl; `automatic`: any of them.

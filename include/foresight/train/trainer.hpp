@@ -99,7 +99,11 @@ struct TrainResult {
   double validation_loss = std::numeric_limits<double>::quiet_NaN();  ///< last validation loss
   double success = std::numeric_limits<double>::quiet_NaN();  ///< last part of problems solved
   int64_t kept_step = 0;  ///< step of the weights that the module holds at the end
-  double step_ms = 0;     ///< mean time of a step of this run, validation and files excluded
+  /// Validation loss of those weights, and their part of problems solved; NaN where that was not
+  /// measured after kept_step. Of a run that did not finish: the last ones.
+  double kept_validation_loss = std::numeric_limits<double>::quiet_NaN();
+  double kept_success = std::numeric_limits<double>::quiet_NaN();
+  double step_ms = 0;  ///< mean time of a step of this run, validation and files excluded
 };
 
 /// Where a run keeps its files, and whether it goes on.

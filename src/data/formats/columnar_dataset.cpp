@@ -85,7 +85,8 @@ class ColumnarDataset final : public Dataset {
     std::vector<ColumnGroup> all;
     for (const auto& feature : recording_.features)
       all.push_back({feature.name, columns_of(feature),
-                     feature.shape.empty() ? std::vector<int64_t>{feature.width} : feature.shape});
+                     feature.shape.empty() ? std::vector<int64_t>{feature.width} : feature.shape,
+                     feature.names});
     return all;
   }
   std::vector<std::string> remarks() const override { return recording_.remarks; }
@@ -354,6 +355,13 @@ std::string chosen_camera(const std::string& recording, const std::vector<std::s
           recording + ": camera '" + options.camera +
               "' was not recorded. Cameras: " + listed_names(cameras));
   return meant.front();
+}
+
+void put_pixels_first(std::vector<std::string>& cameras) {
+  const auto pixels = std::stable_partition(cameras.begin(), cameras.end(),
+                                            [](const auto& name) { return name == "pixels"; });
+  std::stable_partition(pixels, cameras.end(),
+                        [](const auto& name) { return name.starts_with("pixels"); });
 }
 
 std::string listed_names(const std::vector<std::string>& names) {

@@ -40,6 +40,7 @@ struct Feature {
   int64_t width = 1;
   std::function<Tensor()> load;     ///< [rows of all episodes, width], any type of numbers
   std::vector<int64_t> shape = {};  ///< of a row; empty: [width]
+  std::vector<std::string> names = {};  ///< as ColumnGroup::names
 };
 
 struct TextFeature {
@@ -88,6 +89,10 @@ std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
 /// The camera that DatasetOptions.camera means. Throws Error(not_found) listing `cameras`.
 std::string chosen_camera(const std::string& recording, const std::vector<std::string>& cameras,
                           const DatasetOptions& options);
+
+/// Puts stable-worldmodel's camera, "pixels", first, then those whose names begin so. Its recorder
+/// keeps whatever an environment tells, among it pictures of the goal, under "goal".
+void put_pixels_first(std::vector<std::string>& cameras);
 
 /// Dataset::identify_decoding() of one that is decoded with these options.
 void add_decoding(Fnv1a& hash, const VideoReaderOptions& options);

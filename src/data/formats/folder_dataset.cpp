@@ -172,6 +172,7 @@ void FolderDataset::read_settings(const fs::path& file) {
   require(settings.is_object(), ErrorCategory::bad_file, file.string() + ": is not a JSON object");
   notes_ = notes_in(settings);
   splits_ = splits_in(settings);
+  names_ = names_in(settings, file);
   const auto read = [&](const char* key, auto& value) {
     if (auto it = settings.find(key); it != settings.end())
       foresight::detail::read_value(value, *it, file.string() + ": " + key);
@@ -294,12 +295,12 @@ void FolderDataset::agree() {
         });
     if (everywhere) text_columns_.push_back(column);
   }
-  if (action_columns_.empty()) action_columns_ = prefixed("action_");
-  if (state_columns_.empty()) state_columns_ = prefixed("state_");
+  action_columns_ = action_columns_.empty() ? prefixed("action") : columns_of(action_columns_);
+  state_columns_ = state_columns_.empty() ? prefixed("state") : columns_of(state_columns_);
   require(!action_columns_.empty(), ErrorCategory::bad_file,
           name_ +
               ": no action columns; name them in dataset.json (\"action_columns\") or call them "
-              "action_0, action_1, ... Columns: " +
+              "action_0, action_1, ..., or action. Columns: " +
               listed_names(columns_));
   for (const Episode& episode : episodes_) {
     const auto numbers = [&](const std::string& column) {

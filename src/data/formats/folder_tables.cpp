@@ -20,13 +20,17 @@ namespace foresight::data {
 // In the order of the table, but the numbers of a vector in theirs: action_10 may stand before
 // action_2, where keys were sorted as text. Columns with words count too: an action column with one
 // bad cell must be an error, not an action less.
-std::vector<std::string> FolderDataset::prefixed(std::string_view prefix) const {
+// A column of numbers that is called by the word alone is one where no other is.
+std::vector<std::string> FolderDataset::prefixed(const std::string& word) const {
   const CsvTable& table = episodes_.front().table;
   std::vector<std::string> names;
   for (const auto& column : table.columns)
-    if (column.starts_with(prefix)) names.push_back(column);
+    if (column.starts_with(word + "_")) names.push_back(column);
   for (const auto& [column, reason] : table.skipped)
-    if (column.starts_with(prefix)) names.push_back(column);
+    if (column.starts_with(word + "_")) names.push_back(column);
+  if (names.empty() &&
+      std::find(table.columns.begin(), table.columns.end(), word) != table.columns.end())
+    names.push_back(word);
   std::map<std::string, std::size_t> vectors;  // by the place of their first column
   for (const auto& column : names) vectors.emplace(column_stem(column), vectors.size());
   std::stable_sort(names.begin(), names.end(), [&](const auto& a, const auto& b) {
@@ -63,7 +67,31 @@ Tensor FolderDataset::read_stored(const std::vector<std::string>& columns, int64
   return values;
 }
 
-std::vector<ColumnGroup> FolderDataset::groups() const { return groups_by_stem(columns_, shapes_); }
+std::vector<ColumnGroup> FolderDataset::groups() const {
+  auto groups = groups_by_stem(columns_, shapes_);
+  for (auto& group : groups) {
+    const auto told = [this](const std::string& column) { return names_.contains(column); };
+    if (std::none_of(group.columns.begin(), group.columns.end(), told)) continue;
+    for (const auto& column : group.columns)
+      group.names.push_back(told(column) ? names_.at(column) : column);
+  }
+  return groups;
+}
+
+// Names stand for columns, or for the vectors that groups() makes of them.
+std::vector<std::string> FolderDataset::columns_of(const std::vector<std::string>& asked) const {
+  const auto groups = groups_by_stem(columns_, shapes_);
+  std::vector<std::string> columns;
+  for (const auto& name : asked) {
+    const auto vector = std::find_if(groups.begin(), groups.end(),
+                                     [&](const auto& group) { return group.name == name; });
+    if (vector == groups.end())
+      columns.push_back(name);
+    else
+      columns.insert(columns.end(), vector->columns.begin(), vector->columns.end());
+  }
+  return columns;
+}
 
 std::vector<std::string> FolderDataset::remarks() const {
   std::vector<std::string> all;

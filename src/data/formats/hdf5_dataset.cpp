@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recordings in one HDF5 file: which project's it is, and stable-worldmodel's flat arrays over all
 // episodes. robomimic_dataset.cpp reads the others.
+#include <algorithm>
+#include <functional>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -29,21 +32,63 @@ void list_swm_columns(const Hdf5& file, int64_t rows, const DatasetOptions& opti
                       Recording& recording) {
   for (const auto& name : file->names("/")) {
     if (name == "ep_len" || name == "ep_offset") continue;
-    const Hdf5Array array = file->array(name);
+    Hdf5Array array = file->array(name);
+    // An episode that is being recorded has rows before it is listed.
+    if (file->is_recorded_now() && !array.shape.empty() && array.shape[0] > rows)
+      array.shape[0] = rows;
     const int64_t width = row_width(array, rows);
     if (!array.problem.empty())
       leave_out(name, array, options, recording);
     else if (holds_pictures(array) && width > 0)
       recording.cameras.push_back(name);
     else if (array.text && width > 0)
-      recording.texts.push_back({name, [file, name] { return file->read_texts(name); }});
+      recording.texts.push_back({name, [file, name, rows] {
+                                   auto texts = file->read_texts(name);
+                                   texts.resize(static_cast<std::size_t>(rows));
+                                   return texts;
+                                 }});
     else if (is_column(array, rows))
-      recording.features.push_back(
-          {name, width, [file, name, rows] { return file->read(name).reshape({rows, -1}); },
+      recording.features.push_back(  // the file may have grown when it is read
+          {name, width,
+           [file, name, rows] { return file->read(name).narrow(0, 0, rows).reshape({rows, -1}); },
            row_shape(array)});
     else
       recording.skipped[name] = shape_problem(array);
   }
+  put_pixels_first(recording.cameras);
+}
+
+bool begins_with(const Tensor& all, const Tensor& known) {
+  return all.numel() >= known.numel() && at::equal(all.narrow(0, 0, known.numel()), known);
+}
+
+Tensor whole_numbers(const Hdf5File& file, const char* name) {
+  return file.read(name).to(at::kLong).flatten();
+}
+
+// Whether a file that has changed still has the episodes that were in it: the same lengths at the
+// same places, arrays of the same kind with their rows, and the same pictures of the camera as far
+// as three tell.
+std::function<bool(const Hdf5File&)> still_has(const Hdf5File& file, const Recording& recording,
+                                               const std::string& camera, const Tensor& lengths,
+                                               const Tensor& offsets) {
+  const auto& last = recording.episodes.back();
+  const int64_t rows = last.first + last.length;
+  std::map<std::string, Hdf5Array> arrays{{camera, file.array(camera)}};
+  for (const auto& feature : recording.features) arrays[feature.name] = file.array(feature.name);
+  for (const auto& text : recording.texts) arrays[text.name] = file.array(text.name);
+  return [=, pictures = sampled_pictures(file, camera, rows)](const Hdf5File& now) {
+    if (!begins_with(whole_numbers(now, "ep_len"), lengths) ||
+        !begins_with(whole_numbers(now, "ep_offset"), offsets))
+      return false;
+    for (const auto& [name, then] : arrays) {
+      const auto array = now.array(name);
+      if (!array.problem.empty() || array.type != then.type || array.text != then.text ||
+          row_shape(array) != row_shape(then) || array.shape.empty() || array.shape[0] < rows)
+        return false;
+    }
+    return sampled_pictures(now, camera, rows) == pictures;
+  };
 }
 
 OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
@@ -54,8 +99,13 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
   recording.last_action = LastAction::artefact;  // the recorder's first action, moved, or NaN
   recording.actions = {{"action"}};
   recording.states = {{"state"}, {"proprio"}};
-  const Tensor lengths = file->read("ep_len").to(at::kLong).flatten();
-  const Tensor offsets = file->read("ep_offset").to(at::kLong).flatten();
+  Tensor lengths = whole_numbers(*file, "ep_len"), offsets = whole_numbers(*file, "ep_offset");
+  if (file->is_recorded_now()) {  // one of them may be written already, and the other not
+    const int64_t both = std::min(lengths.numel(), offsets.numel());
+    lengths = lengths.narrow(0, 0, both), offsets = offsets.narrow(0, 0, both);
+    recording.remarks.push_back(recording.name + ": its recorder has it open, or was killed; the " +
+                                std::to_string(both) + " episodes that it lists now are read");
+  }
   require(lengths.numel() == offsets.numel(), ErrorCategory::bad_file,
           file->path() + ": ep_len lists " + std::to_string(lengths.numel()) +
               " episodes, ep_offset " + std::to_string(offsets.numel()));
@@ -81,10 +131,22 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
         return as_rgb(file->read_rows(camera, places));
       },
       options.video, all, options.unreadable);
+  file->accept_growth(still_has(*file, recording, camera, lengths, offsets));
   return make_columnar_dataset(std::move(recording), options);
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> sampled_pictures(const Hdf5File& file, const std::string& name,
+                                              int64_t rows) {
+  Fnv1a hash;
+  const bool read = add_three_rows(rows, [&](int64_t row) {
+    const Tensor picture = file.read_rows(name, {row});
+    hash.add(picture.const_data_ptr<std::uint8_t>(), static_cast<std::size_t>(picture.numel()));
+  });
+  if (!read) return std::nullopt;
+  return hash.value();
+}
 
 void require_camera(const Recording& recording, const std::string& remedy) {
   if (!recording.cameras.empty()) return;

@@ -68,9 +68,9 @@ class RowFiles {
 
   const std::vector<RowFile>& files() const { return files_; }
 
-  Tensor numbers(const std::string& column, int64_t width) const {
+  Tensor numbers(const std::string& column, int64_t width, Nulls nulls = Nulls::refused) const {
     std::vector<Tensor> parts;
-    for (const auto& file : files_) parts.push_back(file.open().numbers(column, width));
+    for (const auto& file : files_) parts.push_back(file.open().numbers(column, width, nulls));
     return at::cat(parts);
   }
 
@@ -234,6 +234,7 @@ class LeRobotOpener {
     recording_.name = folder.string();
     recording_.fps = meta_.fps;
     recording_.notes = meta_.notes;
+    if (meta_.robot_type != kUnknownRobot) recording_.notes[kRobotNote] = meta_.robot_type;
     recording_.remarks = meta_.remarks;
     for (const auto& [split, range] : meta_.splits)
       recording_.splits[split] = [folder, split = split, range = range,
@@ -274,10 +275,12 @@ class LeRobotOpener {
         recording_.texts.push_back(
             {feature.name, [files = files_, name = feature.name] { return files->texts(name); }});
       } else {
-        recording_.features.push_back(
-            {feature.name, feature.width,
-             [files = files_, feature] { return files->numbers(feature.name, feature.width); },
-             feature.shape});
+        recording_.features.push_back({feature.name, feature.width,
+                                       [files = files_, feature] {
+                                         return files->numbers(feature.name, feature.width,
+                                                               Nulls::nan);
+                                       },
+                                       feature.shape, feature.names});
       }
     }
     if (!meta_.tasks.empty())

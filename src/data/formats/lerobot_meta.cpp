@@ -12,7 +12,6 @@
 #include "../tables/json_lines.hpp"
 #include "../tables/parquet_file.hpp"
 #include "episode_files.hpp"
-#include "recorded_notes.hpp"
 #include "recorded_splits.hpp"
 
 namespace foresight::data {
@@ -57,6 +56,16 @@ Value json_field(const Json& object, const char* key, const fs::path& file) {
   }
 }
 
+// ["dx", "dy"], or of older sets {"motors": ["dx", "dy"]}; nothing where they are not of `width`
+// numbers: of a picture they are of its sizes.
+std::vector<std::string> names_of_numbers(const Json& told, int64_t width) {
+  const Json& list = told.is_object() && told.size() == 1 ? told.front() : told;
+  if (!list.is_array() || std::ssize(list) != width) return {};
+  const bool words =
+      std::all_of(list.begin(), list.end(), [](const Json& name) { return name.is_string(); });
+  return words ? list.get<std::vector<std::string>>() : std::vector<std::string>();
+}
+
 std::vector<LeRobotFeature> read_features(const Json& info, const fs::path& file) {
   const Json features = json_field<Json>(info, "features", file);
   if (!features.is_object()) fail_meta(file, "key 'features' is not an object");
@@ -78,6 +87,7 @@ std::vector<LeRobotFeature> read_features(const Json& info, const fs::path& file
     };
     one.depth = says_depth("info", "is_depth_map") || says_depth("info", "video.is_depth_map") ||
                 says_depth("video_info", "video.is_depth_map");
+    one.names = names_of_numbers(feature.value("names", Json()), one.width);
     all.push_back(std::move(one));
   }
   return all;
@@ -288,6 +298,8 @@ LeRobotMeta read_lerobot_meta(const fs::path& root) {
   if (info.contains("chunks_size"))
     layout.chunk_size = json_field<int64_t>(info, "chunks_size", layout.info);
   if (layout.chunk_size < 1) fail_meta(layout.info, "chunks_size must be >= 1");
+  if (const auto robot = info.value("robot_type", Json()); robot.is_string() && robot != "")
+    meta.robot_type = robot.get<std::string>();
   meta.splits = splits_in(info);
   meta.tasks = read_tasks(root / "meta");
   read_notes(root / kLeRobotNotes, meta);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "columnar_dataset.hpp"
+#include "recorded_notes.hpp"
 
 namespace foresight::data {
 
@@ -30,6 +31,7 @@ struct LeRobotFeature {
   int64_t width = 1;                ///< numbers a row
   std::vector<int64_t> shape = {};  ///< of a row
   bool depth = false;
+  std::vector<std::string> names = {};  ///< of its numbers; empty where they are not told
 };
 
 struct LeRobotMeta {
@@ -38,6 +40,7 @@ struct LeRobotMeta {
   std::vector<LeRobotFeature> features;
   std::vector<LeRobotEpisode> episodes;            ///< number e is episode_index e
   std::map<int64_t, std::string> tasks;            ///< by task_index
+  std::string robot_type = kUnknownRobot;
   std::map<std::string, std::string> notes = {};   ///< of the recorder, if it was foresight's
   std::map<std::string, std::string> splits = {};  ///< "first:end" of each, as info.json says it
   std::vector<std::string> remarks = {};           ///< as Dataset::remarks()

@@ -169,6 +169,24 @@ class PictureFolderDataset final : public Dataset {
       shown.film = film;
     }
     require(!episodes_.empty(), ErrorCategory::not_found, name_ + ": holds no video or picture");
+    tell_tables();
+  }
+
+  // A table that is called as a film may be what somebody has recorded with it.
+  void tell_tables() {
+    fs::path first;
+    int64_t tables = 0;
+    for (const auto& shown : episodes_)
+      for (const char* ending : {".csv", ".jsonl"}) {
+        auto table = shown.files.front();
+        if (!shown.film || !fs::exists(table.replace_extension(ending))) continue;
+        if (++tables == 1) first = table;
+      }
+    if (tables > 0)
+      remarks_.push_back(first.string() + ": is a table beside a film of its name" +
+                         (tables > 1 ? ", one of " + std::to_string(tables) : std::string()) +
+                         ", and is not read: a film and its table are an episode of a plain "
+                         "folder where they are called episode_0000");
   }
 
   // What `look` throws of an episode ends the opening, or leaves that one out.

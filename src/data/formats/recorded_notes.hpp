@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -17,11 +18,15 @@ namespace foresight::data {
 /// meta it takes no notice.
 inline constexpr const char* kLeRobotNotes = "meta/foresight.json";
 
+/// LeRobot's robot_type, which is a note elsewhere, and what it is where nobody has told it.
+inline constexpr const char* kRobotNote = "robot_type";
+inline constexpr const char* kUnknownRobot = "unknown";
+
 /// Whether dataset.json has the key for itself.
 inline bool is_folder_setting(const std::string& key) {
-  constexpr const char* kSettings[] = {"format",      "fps",      "height",         "width",
-                                       "cameras",     "episodes", "action_columns", "state_columns",
-                                       "last_action", "shapes",   "types",          "splits"};
+  constexpr const char* kSettings[] = {
+      "format",        "fps",         "height", "width", "cameras", "episodes", "action_columns",
+      "state_columns", "last_action", "shapes", "types", "names",   "splits"};
   return std::find(std::begin(kSettings), std::end(kSettings), key) != std::end(kSettings);
 }
 
@@ -39,6 +44,21 @@ inline std::map<std::string, std::string> notes_in(const nlohmann::json& setting
   for (const auto& [key, value] : settings.items())
     if (value.is_string() && !is_folder_setting(key)) notes[key] = value.get<std::string>();
   return notes;
+}
+
+/// What the columns of a folder are, by column: {"action_0": "dx"} of `names` in its `settings`.
+/// Throws Error(bad_file) naming `file` for an object of anything but words.
+inline std::map<std::string, std::string> names_in(const nlohmann::json& settings,
+                                                   const std::filesystem::path& file) {
+  std::map<std::string, std::string> names;
+  const auto told = settings.value("names", nlohmann::json());
+  if (!told.is_object()) return names;
+  for (const auto& [column, name] : told.items()) {
+    require(name.is_string(), ErrorCategory::bad_file,
+            file.string() + ": names: " + column + " = " + name.dump() + " must be a word");
+    names[column] = name.get<std::string>();
+  }
+  return names;
 }
 
 }  // namespace foresight::data

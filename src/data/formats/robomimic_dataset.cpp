@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -162,6 +163,7 @@ class RobomimicOpener {
           return as_rgb(file->read_rows("data/" + demo + "/" + camera, rows));
         },
         options_.video, shown, options_.unreadable);
+    file_->accept_growth(still_has(shown, camera));
     return make_columnar_dataset(std::move(recording_), options_);
   }
 
@@ -191,6 +193,34 @@ class RobomimicOpener {
                                                         : " cannot be read: " + found->problem);
     const auto group = closed_group(demo, name);
     return group.empty() ? path(demo, name) + " is missing" : group + " cannot be opened";
+  }
+
+  // Whether a file that has changed still has the demonstrations that are shown: actions and
+  // pictures of as many rows, and the same pictures in the first and last as far as three tell.
+  std::function<bool(const Hdf5File&)> still_has(const std::vector<int64_t>& shown,
+                                                 const std::string& camera) const {
+    std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+    for (const int64_t demo : shown)
+      for (const auto& name : {std::string("actions"), camera}) {
+        const auto d = static_cast<std::size_t>(demo);
+        if (const auto* found = array(d, name)) shapes.emplace_back(path(d, name), found->shape);
+      }
+    std::vector<std::pair<std::string, int64_t>> ends;  // with their rows
+    for (const int64_t demo : {shown.front(), shown.back()}) {
+      const auto d = static_cast<std::size_t>(demo);
+      ends.emplace_back(path(d, camera), recording_.episodes[d].length);
+    }
+    const auto pictures = [ends](const Hdf5File& file) {
+      std::vector<std::optional<std::uint64_t>> all;
+      for (const auto& [name, rows] : ends) all.push_back(sampled_pictures(file, name, rows));
+      return all;
+    };
+    return [shapes, pictures, then = pictures(*file_)](const Hdf5File& now) {
+      return std::all_of(
+                 shapes.begin(), shapes.end(),
+                 [&](const auto& one) { return now.array(one.first).shape == one.second; }) &&
+             pictures(now) == then;
+    };
   }
 
   // Ends the opening, or is noted of that demonstration.

@@ -95,6 +95,7 @@ class SwmFolderOpener {
         add_column(path, name);
       }
     }
+    put_pixels_first(recording_.cameras);
   }
 
   void add_column(const fs::path& path, const std::string& name) {

@@ -3,7 +3,9 @@
 // folder.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +62,10 @@ inline std::vector<int64_t> row_shape(const Hdf5Array& array) {
 inline std::string shape_problem(const Hdf5Array& array) {
   return "it has shape " + shape_string(array.shape) + ", which is no column of numbers";
 }
+
+/// What three of the first `rows` pictures of an array hold; none where one cannot be read.
+std::optional<std::uint64_t> sampled_pictures(const Hdf5File& file, const std::string& name,
+                                              int64_t rows);
 
 /// Throws Error(not_found) where there is no camera, with the reasons why arrays are not read:
 /// often this HDF5 is too old for one. `remedy`: what ends the message.

@@ -6,9 +6,11 @@
 #if FORESIGHT_HAS_HDF5
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
-#include "../video/recently_used.hpp"
-#include "hdf5_handle.hpp"
+#include "foresight/data/unreadable.hpp"
+#include "hdf5_pool.hpp"
 
 namespace foresight::data {
 namespace {
@@ -18,48 +20,6 @@ namespace fs = std::filesystem;
 constexpr H5Z_filter_t kBlosc = 32001;  // registered with the HDF Group
 
 using Handle = Hdf5Handle;
-
-Handle open_array(hid_t file, const std::string& name) {
-  return {H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose};
-}
-
-std::vector<int64_t> shape_of(hid_t array) {
-  const Handle space(H5Dget_space(array), H5Sclose);
-  const int rank = H5Sget_simple_extent_ndims(space.id());
-  std::vector<hsize_t> sizes(static_cast<std::size_t>(std::max(rank, 0)));
-  if (rank > 0) H5Sget_simple_extent_dims(space.id(), sizes.data(), nullptr);
-  return {sizes.begin(), sizes.end()};
-}
-
-struct MemoryType {
-  at::ScalarType type;
-  hid_t hdf5;
-};
-
-// The tensor type for a stored one, and how HDF5 converts to it.
-std::optional<MemoryType> memory_type(hid_t stored) {
-  const std::size_t bytes = H5Tget_size(stored);
-  switch (H5Tget_class(stored)) {
-    case H5T_FLOAT:
-      if (bytes <= 4) return MemoryType{at::kFloat, H5T_NATIVE_FLOAT};
-      return MemoryType{at::kDouble, H5T_NATIVE_DOUBLE};
-    case H5T_INTEGER: {
-      const bool is_signed = H5Tget_sign(stored) == H5T_SGN_2;
-      if (bytes == 1 && !is_signed) return MemoryType{at::kByte, H5T_NATIVE_UINT8};
-      if (bytes == 1) return MemoryType{at::kChar, H5T_NATIVE_INT8};
-      if (bytes == 2 && is_signed) return MemoryType{at::kShort, H5T_NATIVE_INT16};
-      if (bytes == 4 && is_signed) return MemoryType{at::kInt, H5T_NATIVE_INT32};
-      return MemoryType{at::kLong, H5T_NATIVE_INT64};
-    }
-    default:
-      return std::nullopt;
-  }
-}
-
-// h5py stores booleans as an enumeration of one byte: read as the integers below it.
-bool is_byte_enumeration(hid_t stored) {
-  return H5Tget_class(stored) == H5T_ENUM && H5Tget_size(stored) == 1;
-}
 
 // What is wrong with an array whose bytes lie in one piece, if the file ends before they do. Where
 // chunks lie is not known without walking through all of them.
@@ -81,46 +41,44 @@ std::string file_of(hid_t object) {
   return path;
 }
 
-// A file that was not written or copied to its end knows how long it should be.
-bool says_cut(const std::string& reason) { return reason.starts_with("truncated file"); }
-
-std::vector<std::string> strings_of(hid_t array, hid_t stored, int64_t count) {
-  const auto rows = static_cast<std::size_t>(count);
-  std::vector<std::string> texts(rows);
-  const Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_cset(memory.id(), H5Tget_cset(stored));
-  if (H5Tis_variable_str(stored) > 0) {
-    H5Tset_size(memory.id(), H5T_VARIABLE);
-    std::vector<char*> pointers(rows, nullptr);
-    if (H5Dread(array, memory.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0) return {};
-    for (std::size_t i = 0; i < rows; ++i)
-      if (pointers[i] != nullptr) texts[i] = pointers[i];
-    const Handle space(H5Dget_space(array), H5Sclose);
-    H5Dvlen_reclaim(memory.id(), space.id(), H5P_DEFAULT, pointers.data());
-    return texts;
-  }
-  const std::size_t size = H5Tget_size(stored);
-  H5Tset_size(memory.id(), size);
-  H5Tset_strpad(memory.id(), H5T_STR_NULLPAD);
-  std::vector<char> bytes(rows * size);
-  if (H5Dread(array, memory.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) < 0) return {};
-  for (std::size_t i = 0; i < rows; ++i) {
-    texts[i].assign(bytes.data() + i * size, size);
-    texts[i].erase(std::min(texts[i].find('\0'), texts[i].size()));
-  }
-  return texts;
-}
-
 }  // namespace
 
 struct Hdf5File::Impl {
-  explicit Impl(hid_t id) : file(id, H5Fclose) {}
-  Handle file;
-  // Arrays that are read row by row. Each keeps up to a megabyte of unpacked chunks, and robomimic
-  // has one for every demonstration and camera.
-  RecentlyUsed<Handle> open{256};
+  std::mutex following;
+  Hdf5State state;  // when it was opened, or last found to have grown; under both locks
+  bool recorded = false;
+  std::function<bool(const Hdf5File&)> holds;
+  std::optional<FileStamp> refused;
+  std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
 
-  [[noreturn]] void fail(const Hdf5File& owner, const std::string& name, hid_t array) const {
+  // Under the library's lock.
+  Hdf5Pool::File& opened(const Hdf5File& owner) const {
+    return Hdf5Pool::one().open(owner.path(), state);
+  }
+  hid_t file(const Hdf5File& owner) const { return opened(owner).handle.id(); }
+
+  // What `read()` gives, under the library's lock, of a file that does not change meanwhile.
+  template <class Read>
+  static auto of_one_state(const Hdf5File& owner, Read&& read) {
+    constexpr int kTries = 5;
+    for (int i = 0; i < kTries; ++i) {
+      owner.follow();
+      const Hdf5Lock lock;
+      const auto& impl = *owner.impl_;
+      const auto unchanged = [&] {
+        return impl.recorded || has_stamp(owner.path(), impl.state.stamp);
+      };
+      try {
+        auto value = read();
+        if (unchanged()) return value;
+      } catch (const Error&) {
+        if (unchanged()) throw;
+      }
+    }
+    throw Error(ErrorCategory::bad_file, owner.path() + ": changes whenever it is read");
+  }
+
+  [[noreturn]] static void fail(const Hdf5File& owner, const std::string& name, hid_t array) {
     const std::string why = hdf5_reason();
     if (array >= 0) check_filters(owner, name, array);
     throw Error(ErrorCategory::bad_file, owner.path() + ": array '" + name + "' cannot be read: " +
@@ -138,7 +96,7 @@ struct Hdf5File::Impl {
       sound = sound && size >= 0;
       bytes *= static_cast<double>(size);
     }
-    auto stored = static_cast<std::uintmax_t>(owner.stamp_.bytes);
+    auto stored = static_cast<std::uintmax_t>(owner.impl_->state.stamp.bytes);
     if (const auto file = file_of(array); file != owner.path()) {
       std::error_code failed;
       const auto linked = fs::file_size(file, failed);
@@ -173,43 +131,73 @@ struct Hdf5File::Impl {
   }
 };
 
-Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()) {
+Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()), impl_(std::make_unique<Impl>()) {
   require(fs::is_regular_file(path), ErrorCategory::not_found, path_ + ": no such file");
-  stamp_ = file_stamp(path);
+  impl_->state = hdf5_state(path_);
   const Hdf5Lock lock;
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-#if H5_VERSION_GE(1, 10, 7)
-  H5Pset_file_locking(access.id(), true, true);  // network file systems often have no locks
-#endif
-  impl_ = std::make_unique<Impl>(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, access.id()));
-  if (impl_->file) return;
-  const std::string why = hdf5_reason();
-  unsigned major = 0, minor = 0, release = 0;
-  H5get_libversion(&major, &minor, &release);
-  const std::string library =
-      "HDF5 " + std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(release);
-  require(!says_cut(why), ErrorCategory::bad_file,
-          path_ + ": is cut short, as by a copy that was not finished; it ends after " +
-              std::to_string(stamp_.bytes) + " bytes, and " + library + " reads nothing of it (" +
-              why + "). Copy it again");
-  require(why != "file signature not found", ErrorCategory::bad_file,
-          path_ + ": is no HDF5 file, or its beginning is damaged: " + library +
-              " finds no mark of one");
-  throw Error(ErrorCategory::bad_file,
-              path_ + ": " + library + " cannot open it: " + why + kOfNewerHdf5);
+  impl_->recorded = impl_->opened(*this).in_swmr;
+  Hdf5Pool::one().add_user(impl_->state.id);
 }
 
 Hdf5File::~Hdf5File() {
-  if (!impl_) return;
   const Hdf5Lock lock;
-  impl_.reset();
+  Hdf5Pool::one().remove_user(impl_->state.id);
+}
+
+bool Hdf5File::is_recorded_now() const {
+  const Hdf5Lock lock;
+  return impl_->recorded;
+}
+
+void Hdf5File::accept_growth(std::function<bool(const Hdf5File& now)> holds) const {
+  const std::lock_guard one(impl_->following);
+  impl_->holds = std::move(holds);
+}
+
+void Hdf5File::follow() const {
+  // HDF5 lets others read what a recorder in SWMR mode adds to: it is looked at now and then.
+  constexpr auto kPause = std::chrono::seconds(1);
+  const std::lock_guard one(impl_->following);
+  if (has_stamp(path_, impl_->state.stamp)) return;
+  const Hdf5State then = impl_->state, now = hdf5_state(path_);
+  if (now.stamp == then.stamp) return;
+  const bool same_file = now.id == then.id;
+  const auto since = std::chrono::steady_clock::now() - impl_->looked;
+  if (same_file && impl_->recorded && (!impl_->holds || since < kPause)) return;
+  if (impl_->holds && same_file && impl_->refused != now.stamp) {
+    constexpr int kTries = 20;  // the change may be under way
+    for (int i = 0; i < kTries; ++i) {
+      if (i > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      if (has_grown()) return;
+    }
+    impl_->refused = file_stamp(path_);
+  }
+  require_same(path_, then.stamp, now.stamp);
+}
+
+bool Hdf5File::has_grown() const {
+  try {
+    const Hdf5File file(path_);
+    const auto &then = impl_->state, &now = file.impl_->state;
+    const bool longer =  // a recorder's mark comes and goes without a byte more
+        impl_->recorded || file.impl_->recorded || now.stamp.bytes > then.stamp.bytes;
+    if (now.id != then.id || !longer || !impl_->holds(file)) return false;
+    const Hdf5Lock lock;
+    impl_->state = now;
+    impl_->recorded = file.impl_->recorded;
+  } catch (const Error& problem) {
+    if (!is_unreadable(problem)) throw;
+    return false;
+  }
+  impl_->looked = std::chrono::steady_clock::now();
+  return true;
 }
 
 std::vector<std::string> Hdf5File::names(const std::string& group) const {
   std::vector<std::string> all;
   if (!is_group(group)) return all;
   const Hdf5Lock lock;
-  const Handle open(H5Gopen2(impl_->file.id(), group.c_str(), H5P_DEFAULT), H5Gclose);
+  const Handle open(H5Gopen2(impl_->file(*this), group.c_str(), H5P_DEFAULT), H5Gclose);
   const auto take = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
     static_cast<std::vector<std::string>*>(out)->emplace_back(name);
     return 0;
@@ -221,25 +209,29 @@ std::vector<std::string> Hdf5File::names(const std::string& group) const {
 }
 
 bool Hdf5File::has(const std::string& name) const {
+  follow();
   const Hdf5Lock lock;
+  const hid_t file = impl_->file(*this);
   // Every part of the path must exist before its whole may be asked for.
   for (std::size_t slash = name.find('/', 1); slash != std::string::npos;
        slash = name.find('/', slash + 1))
-    if (H5Lexists(impl_->file.id(), name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
-  return H5Lexists(impl_->file.id(), name.c_str(), H5P_DEFAULT) > 0;
+    if (H5Lexists(file, name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
+  return H5Lexists(file, name.c_str(), H5P_DEFAULT) > 0;
 }
 
 bool Hdf5File::is_group(const std::string& name) const {
+  follow();
   if (name != "/" && !has(name)) return false;
   const Hdf5Lock lock;
-  const Handle open(H5Gopen2(impl_->file.id(), name.c_str(), H5P_DEFAULT), H5Gclose);
+  const Handle open(H5Gopen2(impl_->file(*this), name.c_str(), H5P_DEFAULT), H5Gclose);
   return static_cast<bool>(open);
 }
 
 Hdf5Array Hdf5File::array(const std::string& name) const {
+  follow();
   const Hdf5Lock lock;
   Hdf5Array found;
-  const Handle open = open_array(impl_->file.id(), name);
+  const Handle open = open_hdf5_array(impl_->file(*this), name);
   if (!open) {
     found.problem = hdf5_reason() + kOfNewerHdf5;
     return found;
@@ -249,101 +241,101 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
     found.problem = hdf5_reason() + kOfNewerHdf5;
     return found;
   }
-  found.shape = shape_of(open.id());
+  found.shape = hdf5_shape(open.id());
   if (is_byte_enumeration(stored.id())) found.type = at::kByte;
-  if (const auto memory = memory_type(stored.id())) found.type = memory->type;
+  if (const auto memory = hdf5_memory_type(stored.id())) found.type = memory->type;
   found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
-  if (file_of(open.id()) == path_) found.problem = beyond_end(open.id(), stamp_.bytes);
+  if (file_of(open.id()) == path_) found.problem = beyond_end(open.id(), impl_->state.stamp.bytes);
   found.cut = !found.problem.empty();
   return found;
 }
 
 Tensor Hdf5File::read(const std::string& name) const {
-  require_unchanged(path_, stamp_);
-  const Hdf5Lock lock;
-  const Handle open = open_array(impl_->file.id(), name);
-  if (!open) impl_->fail(*this, name, -1);
-  const Handle stored(H5Dget_type(open.id()), H5Tclose);
-  const Handle base(
-      is_byte_enumeration(stored.id()) ? H5Tget_super(stored.id()) : H5Tcopy(stored.id()),
-      H5Tclose);
-  const auto memory = memory_type(base.id());
-  require(memory.has_value(), ErrorCategory::bad_file,
-          path_ + ": array '" + name + "' holds no numbers");
-  const auto shape = shape_of(open.id());
-  Impl::check_size(*this, name, open.id(), shape, c10::elementSize(memory->type));
-  Tensor values = at::empty(shape, memory->type);
-  // An enumeration does not convert to a number: it is read as it is, one byte each.
-  const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
-  if (H5Dread(open.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) < 0)
-    impl_->fail(*this, name, open.id());
-  return values;
+  return Impl::of_one_state(*this, [&] {
+    const Handle open = open_hdf5_array(impl_->file(*this), name);
+    if (!open) Impl::fail(*this, name, -1);
+    const Handle stored(H5Dget_type(open.id()), H5Tclose);
+    const Handle base(
+        is_byte_enumeration(stored.id()) ? H5Tget_super(stored.id()) : H5Tcopy(stored.id()),
+        H5Tclose);
+    const auto memory = hdf5_memory_type(base.id());
+    require(memory.has_value(), ErrorCategory::bad_file,
+            path_ + ": array '" + name + "' holds no numbers");
+    const auto shape = hdf5_shape(open.id());
+    Impl::check_size(*this, name, open.id(), shape, c10::elementSize(memory->type));
+    Tensor values = at::empty(shape, memory->type);
+    // An enumeration does not convert to a number: it is read as it is, one byte each.
+    const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
+    if (H5Dread(open.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) < 0)
+      Impl::fail(*this, name, open.id());
+    return values;
+  });
 }
 
 Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const {
-  require_unchanged(path_, stamp_);
-  const Hdf5Lock lock;
-  const hid_t array = impl_->open
-                          .get(name,
-                               [&] {
-                                 Handle opened = open_array(impl_->file.id(), name);
-                                 if (!opened) impl_->fail(*this, name, -1);
-                                 return opened;
-                               })
-                          .id();
-  std::vector<int64_t> shape = shape_of(array);
-  require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
-  const int64_t available = shape[0];
-  Impl::check_size(*this, name, array, shape, 1);
-  shape[0] = static_cast<int64_t>(rows.size());
-  Tensor values = at::empty(shape, at::kByte);
-  const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
-  std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
-  count[0] = 1;
-  const Handle space(H5Dget_space(array), H5Sclose);
-  const Handle one(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr),
-                   H5Sclose);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i] < 0 || rows[i] >= available)
-      throw Error(ErrorCategory::bad_file, path_ + ": array '" + name + "' has " +
-                                               std::to_string(available) + " rows, row " +
-                                               std::to_string(rows[i]) + " is missing");
-    start[0] = static_cast<hsize_t>(rows[i]);
-    H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
-    auto* to = values.mutable_data_ptr<std::uint8_t>() + static_cast<int64_t>(i) * bytes;
-    if (H5Dread(array, H5T_NATIVE_UINT8, one.id(), space.id(), H5P_DEFAULT, to) < 0)
-      impl_->fail(*this, name, array);
-  }
-  return values;
+  return Impl::of_one_state(*this, [&] {
+    const hid_t array =
+        Hdf5Pool::one().array(impl_->opened(*this), name, [&] { Impl::fail(*this, name, -1); });
+    std::vector<int64_t> shape = hdf5_shape(array);
+    require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
+    const int64_t available = shape[0];
+    Impl::check_size(*this, name, array, shape, 1);
+    for (const int64_t row : rows)
+      if (row < 0 || row >= available)
+        throw Error(ErrorCategory::bad_file, path_ + ": array '" + name + "' has " +
+                                                 std::to_string(available) + " rows, row " +
+                                                 std::to_string(row) + " is missing");
+    shape[0] = static_cast<int64_t>(rows.size());
+    Tensor values = at::empty(shape, at::kByte);
+    const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
+    auto* to = values.mutable_data_ptr<std::uint8_t>();
+    std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
+    const Handle space(H5Dget_space(array), H5Sclose);
+    for (std::size_t i = 0, run = 1; i < rows.size(); i += run) {
+      // Rows that follow each other at once: HDF5 is slow with those that leave some out.
+      for (run = 1; i + run < rows.size() && rows[i + run] == rows[i] + static_cast<int64_t>(run);)
+        ++run;
+      start[0] = static_cast<hsize_t>(rows[i]);
+      count[0] = run;
+      const Handle memory(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr),
+                          H5Sclose);
+      H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+      if (H5Dread(array, H5T_NATIVE_UINT8, memory.id(), space.id(), H5P_DEFAULT,
+                  to + static_cast<int64_t>(i) * bytes) < 0)
+        Impl::fail(*this, name, array);
+    }
+    return values;
+  });
 }
 
 std::vector<std::string> Hdf5File::read_texts(const std::string& name) const {
-  require_unchanged(path_, stamp_);
-  const Hdf5Lock lock;
-  const Handle open = open_array(impl_->file.id(), name);
-  if (!open) impl_->fail(*this, name, -1);
-  const Handle stored(H5Dget_type(open.id()), H5Tclose);
-  const auto shape = shape_of(open.id());
-  require(H5Tget_class(stored.id()) == H5T_STRING && shape.size() == 1, ErrorCategory::bad_file,
-          path_ + ": array '" + name + "' is not a list of texts");
-  Impl::check_size(*this, name, open.id(), shape,
-                   std::max(H5Tget_size(stored.id()), sizeof(std::string)));
-  auto texts = strings_of(open.id(), stored.id(), shape[0]);
-  if (static_cast<int64_t>(texts.size()) != shape[0]) impl_->fail(*this, name, open.id());
-  return texts;
+  return Impl::of_one_state(*this, [&] {
+    const Handle open = open_hdf5_array(impl_->file(*this), name);
+    if (!open) Impl::fail(*this, name, -1);
+    const Handle stored(H5Dget_type(open.id()), H5Tclose);
+    const auto shape = hdf5_shape(open.id());
+    require(H5Tget_class(stored.id()) == H5T_STRING && shape.size() == 1, ErrorCategory::bad_file,
+            path_ + ": array '" + name + "' is not a list of texts");
+    Impl::check_size(*this, name, open.id(), shape,
+                     std::max(H5Tget_size(stored.id()), sizeof(std::string)));
+    auto texts = hdf5_strings(open.id(), stored.id(), shape[0]);
+    if (static_cast<int64_t>(texts.size()) != shape[0]) Impl::fail(*this, name, open.id());
+    return texts;
+  });
 }
 
 std::optional<std::string> Hdf5File::attribute(const std::string& object,
                                                const std::string& name) const {
+  follow();
   if (object != "/" && !has(object)) return std::nullopt;
   const Hdf5Lock lock;
-  const Handle open(H5Oopen(impl_->file.id(), object.c_str(), H5P_DEFAULT), H5Oclose);
+  const Handle open(H5Oopen(impl_->file(*this), object.c_str(), H5P_DEFAULT), H5Oclose);
   if (!open || H5Aexists(open.id(), name.c_str()) <= 0) return std::nullopt;
   const Handle found(H5Aopen(open.id(), name.c_str(), H5P_DEFAULT), H5Aclose);
   const Handle stored(H5Aget_type(found.id()), H5Tclose);
   const Handle space(H5Aget_space(found.id()), H5Sclose);
   if (H5Sget_simple_extent_npoints(space.id()) != 1) return std::nullopt;
-  if (const auto memory = memory_type(stored.id())) {
+  if (const auto memory = hdf5_memory_type(stored.id())) {
     double number = 0;
     if (H5Aread(found.id(), H5T_NATIVE_DOUBLE, &number) < 0) return std::nullopt;
     return std::to_string(number);
@@ -380,6 +372,8 @@ Hdf5File::Hdf5File(const std::filesystem::path& path) : path_(path.string()) {
                   "install libhdf5-dev) and configure foresight again");
 }
 Hdf5File::~Hdf5File() = default;
+bool Hdf5File::is_recorded_now() const { return false; }
+void Hdf5File::accept_growth(std::function<bool(const Hdf5File&)>) const {}
 std::vector<std::string> Hdf5File::names(const std::string&) const { return {}; }
 bool Hdf5File::has(const std::string&) const { return false; }
 bool Hdf5File::is_group(const std::string&) const { return false; }

@@ -6,7 +6,7 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,16 +26,26 @@ struct Hdf5Array {
   bool cut = false;                    ///< the problem is that the file ends before its bytes do
 };
 
-/// An open file. Thread-safe. Reading rows or whole arrays after it was changed throws
-/// Error(bad_file): HDF5 would mix what it remembers with what it finds.
+/// A file, of which the system has one descriptor open, or none until it is read again: of all
+/// files of the process few are open at once. Thread-safe. Reading after it was changed throws
+/// Error(bad_file), as HDF5 would mix what it remembers with what it finds, unless the change is
+/// accepted as growth.
 class Hdf5File {
  public:
-  /// Throws Error(not_found | bad_file), the latter for a file that is cut short, too, and
-  /// Error(unsupported) without HDF5.
+  /// Throws Error(not_found | bad_file), the latter for a file that is cut short or open for
+  /// writing, too, Error(io_failure), and Error(unsupported) without HDF5. What a recorder writes
+  /// in HDF5's SWMR mode opens, also after it was killed.
   explicit Hdf5File(const std::filesystem::path& path);
   ~Hdf5File();
 
   const std::string& path() const { return path_; }
+  /// Whether a recorder has it open in SWMR mode, or was killed before it closed it.
+  bool is_recorded_now() const;
+  /// From now on the file may grow between two reads: it is read on if it is the same file, longer
+  /// or still being recorded, and `holds(now)` finds in it what is known of it. `holds` must not
+  /// keep this file. Half of a change, as writers leave it for a moment, is tried again for two
+  /// seconds, once.
+  void accept_growth(std::function<bool(const Hdf5File& now)> holds) const;
   /// Names of what a group holds, sorted; "/" is the outermost. Empty if there is no such group.
   std::vector<std::string> names(const std::string& group) const;
   bool has(const std::string& name) const;
@@ -56,8 +66,9 @@ class Hdf5File {
 
  private:
   struct Impl;
+  void follow() const;  // throws where the file has changed, unless it has grown
+  bool has_grown() const;
   std::string path_;
-  FileStamp stamp_;  // when it was opened
   std::unique_ptr<Impl> impl_;
 };
 

@@ -11,8 +11,11 @@
 #include <parquet/exception.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
+#include <type_traits>
 
 namespace foresight::data {
 namespace {
@@ -22,11 +25,16 @@ namespace fs = std::filesystem;
 // Flattens nested lists of one length a row and copies their numbers.
 class NumberColumn {
  public:
-  NumberColumn(std::string name, int64_t width) : name_(std::move(name)), width_(width) {}
+  NumberColumn(std::string name, int64_t width, Nulls nulls)
+      : name_(std::move(name)), width_(width), nulls_(nulls) {}
 
   void add(const std::shared_ptr<arrow::Array>& chunk) {
     const int64_t rows = chunk->length();
     if (rows == 0) return;
+    if (const auto type = leaf_type(*chunk); type && chunk->null_count() > 0) {
+      add_runs(*chunk, *type);
+      return;
+    }
     const auto leaf = flattened(chunk);
     require(leaf->length() == rows * width_, ErrorCategory::bad_file,
             name_ + ": rows " + std::to_string(rows_) + ".." + std::to_string(rows_ + rows - 1) +
@@ -42,9 +50,49 @@ class NumberColumn {
   }
 
  private:
+  // Of floating point numbers where NaN may take the place of those that are missing.
+  std::optional<at::ScalarType> leaf_type(const arrow::Array& array) const {
+    auto type = array.type();
+    while (nulls_ == Nulls::nan) {
+      switch (type->id()) {
+        case arrow::Type::EXTENSION:
+          type = std::static_pointer_cast<arrow::ExtensionType>(type)->storage_type();
+          break;
+        case arrow::Type::LIST:
+        case arrow::Type::LARGE_LIST:
+        case arrow::Type::FIXED_SIZE_LIST:
+          type = std::static_pointer_cast<arrow::BaseListType>(type)->value_type();
+          break;
+        case arrow::Type::FLOAT:
+          return at::kFloat;
+        case arrow::Type::DOUBLE:
+          return at::kDouble;
+        default:
+          return std::nullopt;
+      }
+    }
+    return std::nullopt;
+  }
+
+  // Rows that are there and rows that are missing as a whole, in turns.
+  void add_runs(const arrow::Array& chunk, at::ScalarType type) {
+    for (int64_t from = 0, to = 0; from < chunk.length(); from = to) {
+      const bool missing = chunk.IsNull(from);
+      while (to < chunk.length() && chunk.IsNull(to) == missing) ++to;
+      if (!missing) {
+        add(chunk.Slice(from, to - from));
+        continue;
+      }
+      parts_.push_back(at::full({to - from, width_}, std::nan(""), type));
+      rows_ += to - from;
+    }
+  }
+
   std::shared_ptr<arrow::Array> flattened(std::shared_ptr<arrow::Array> array) const {
     for (;;) {
-      check_complete(*array);
+      const auto type = array->type_id();
+      const bool floating = type == arrow::Type::FLOAT || type == arrow::Type::DOUBLE;
+      if (!floating || nulls_ == Nulls::refused) check_complete(*array);
       switch (array->type_id()) {
         case arrow::Type::EXTENSION:
           array = std::static_pointer_cast<arrow::ExtensionArray>(array)->storage();
@@ -95,6 +143,10 @@ class NumberColumn {
       std::memcpy(values.mutable_data_ptr(), from, count * sizeof(Value));
     else
       std::copy(from, from + count, values.mutable_data_ptr<int64_t>());
+    if constexpr (std::is_floating_point_v<Value>)  // what lies in the place of a null is anything
+      for (int64_t i = 0; array.null_count() > 0 && i < array.length(); ++i)
+        if (array.IsNull(i))
+          values.mutable_data_ptr<Value>()[i] = std::numeric_limits<Value>::quiet_NaN();
     return values;
   }
 
@@ -135,6 +187,7 @@ class NumberColumn {
 
   std::string name_;
   int64_t width_, rows_ = 0;
+  Nulls nulls_;
   std::vector<Tensor> parts_;
 };
 
@@ -241,8 +294,8 @@ bool ParquetFile::has(const std::string& column) const {
   return std::find(impl_->columns.begin(), impl_->columns.end(), column) != impl_->columns.end();
 }
 
-Tensor ParquetFile::numbers(const std::string& column, int64_t width) const {
-  NumberColumn numbers(impl_->name_of(column), width);
+Tensor ParquetFile::numbers(const std::string& column, int64_t width, Nulls nulls) const {
+  NumberColumn numbers(impl_->name_of(column), width, nulls);
   for (const auto& chunk : impl_->chunks(column)) numbers.add(chunk);
   return numbers.all();
 }
@@ -335,7 +388,7 @@ int64_t ParquetFile::rows() const { return 0; }
 const std::vector<std::string>& ParquetFile::columns() const { refuse_without_parquet({}); }
 const std::vector<int64_t>& ParquetFile::group_rows() const { refuse_without_parquet({}); }
 bool ParquetFile::has(const std::string&) const { return false; }
-Tensor ParquetFile::numbers(const std::string&, int64_t) const { return {}; }
+Tensor ParquetFile::numbers(const std::string&, int64_t, Nulls) const { return {}; }
 std::vector<std::string> ParquetFile::texts(const std::string&) const { return {}; }
 std::vector<std::vector<std::string>> ParquetFile::text_lists(const std::string&) const {
   return {};

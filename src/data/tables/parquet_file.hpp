@@ -18,6 +18,12 @@ struct FileBytes {
   int64_t first = 0, count = 0;
 };
 
+/// What a value that is missing (null) is.
+enum class Nulls {
+  refused,  ///< Error(bad_file) naming the row
+  nan,      ///< NaN among floating point numbers; of other types it is refused
+};
+
 /// An open file. Not thread-safe; opening one costs reading its footer.
 class ParquetFile {
  public:
@@ -34,8 +40,9 @@ class ParquetFile {
 
   /// A column of numbers or of lists of them (nested ones are flattened row by row), [rows, width],
   /// in the type that was stored; unsigned integers wider than 8 bits become int64. Throws
-  /// Error(bad_file) naming the row where a list has another length or a value is missing.
-  Tensor numbers(const std::string& column, int64_t width) const;
+  /// Error(bad_file) naming the row where a list has another length or a value is missing, which
+  /// `nulls` may allow.
+  Tensor numbers(const std::string& column, int64_t width, Nulls nulls = Nulls::refused) const;
   /// A column of UTF-8 texts.
   std::vector<std::string> texts(const std::string& column) const;
   /// A column of lists of texts.

@@ -27,11 +27,32 @@ class RecentlyUsed {
     }
     values_.emplace_front(name, make());
     places_[name] = values_.begin();
-    if (values_.size() > most_) {
-      places_.erase(values_.back().first);
-      values_.pop_back();
-    }
+    if (values_.size() > most_) drop_oldest();
     return values_.front().second;
+  }
+
+  std::size_t size() const { return values_.size(); }
+  bool empty() const { return values_.empty(); }
+
+  /// Whether it is there or not.
+  void drop(const std::string& name) {
+    const auto found = places_.find(name);
+    if (found == places_.end()) return;
+    const auto value = found->second;
+    places_.erase(found);
+    values_.erase(value);
+  }
+
+  /// The one that has not been asked for the longest; there is one.
+  void drop_oldest() {
+    places_.erase(values_.back().first);
+    values_.pop_back();
+  }
+
+  /// Calls visit(value), that which has not been asked for the longest first.
+  template <class Visit>
+  void visit_oldest_first(Visit&& visit) {
+    for (auto at = values_.rbegin(); at != values_.rend(); ++at) visit(at->second);
   }
 
  private:

@@ -11,6 +11,7 @@
 #include "../episode_selection.hpp"
 #include "../formats/columnar_dataset.hpp"
 #include "../formats/irregular_steps.hpp"
+#include "../formats/recorded_notes.hpp"
 #include "../video/frame_pieces.hpp"
 #include "convert_episode.hpp"
 #include "convert_splits.hpp"
@@ -79,12 +80,30 @@ bool has_times(const Dataset& dataset) {
   return std::find(columns.begin(), columns.end(), kTimeColumn) != columns.end();
 }
 
+// What the columns are, in whichever groups they lie; a column by its own name where only others'
+// are told, nothing where none is.
+std::vector<std::string> told_names(const std::vector<std::string>& columns,
+                                    const std::vector<ColumnGroup>& groups) {
+  std::map<std::string, std::string> told;
+  for (const auto& group : groups)
+    for (std::size_t i = 0; i < group.names.size(); ++i) told[group.columns[i]] = group.names[i];
+  std::vector<std::string> names;
+  bool any = false;
+  for (const auto& column : columns) {
+    const auto found = told.find(column);
+    any = any || found != told.end();
+    names.push_back(found == told.end() ? column : found->second);
+  }
+  return any ? names : std::vector<std::string>();
+}
+
 // A group that has these columns, its shape with them; else a vector.
 RecordedFeature feature_of(const std::string& name, const std::vector<std::string>& columns,
                            const std::vector<ColumnGroup>& groups) {
   RecordedFeature feature{name, columns};
   for (const auto& group : groups)
     if (group.columns == columns && group.shape.size() > 1) feature.shape = group.shape;
+  feature.names = told_names(columns, groups);
   return feature;
 }
 
@@ -106,7 +125,7 @@ std::vector<RecordedFeature> other_features(const Dataset& dataset,
     if (left.size() == group.columns.size() && name_is_free)
       others.push_back(feature_of(group.name, left, groups));
     else
-      for (const auto& column : left) others.push_back({column, {column}});
+      for (const auto& column : left) others.push_back(feature_of(column, {column}, groups));
   }
   return others;
 }
@@ -151,6 +170,7 @@ RecordingOptions writing_options(const ConversionSource& source, const ConvertOp
   writing.task = options.task;
   writing.last_action = dataset.last_action();
   writing.notes = dataset.notes();  // e.g. the environment, which a report's film is made in
+  if (auto robot = writing.notes.extract(kRobotNote)) writing.robot_type = robot.mapped();
   writing.notes["converted_from"] = as_utf8(dataset.name());
   writing.storage = options.storage;
   writing.episodes_per_file = std::numeric_limits<int64_t>::max();

@@ -27,6 +27,10 @@ std::map<std::string, std::vector<int64_t>> table_shapes(
 /// Of the columns that are not float32, the names of their types, as dataset.json has them.
 std::map<std::string, std::string> table_types(const std::vector<RecordedFeature>& features);
 
+/// Of the columns whose features tell what they are, RecordedFeature::names, as dataset.json has
+/// them.
+std::map<std::string, std::string> table_names(const std::vector<RecordedFeature>& features);
+
 /// Removes what a killed writer left below `folder`: files called NAME.PID.tmp whose process is
 /// gone, NAME.tmp-* that nobody has locked, and NAME.staged.
 void remove_abandoned_files(const std::filesystem::path& folder);

@@ -168,6 +168,10 @@ std::vector<std::string> RecordingOptions::validate(TargetFormat format) const {
           shape_string(feature.shape),
           "of feature '" + feature.name + "' must have as many numbers as it has columns, " +
               std::to_string(feature.columns.size()) + ", and 5 dimensions of 1..100000 at most");
+    rules.check(feature.names.empty() || feature.names.size() == feature.columns.size(), "names",
+                static_cast<double>(feature.names.size()),
+                "of feature '" + feature.name + "' must be as many as its columns, " +
+                    std::to_string(feature.columns.size()));
     if (!lerobot)  // where columns of all features lie side by side
       for (const auto& column : feature.columns) check_name(column, kNoColumn, columns);
   }
@@ -253,6 +257,14 @@ std::map<std::string, std::string> table_types(const std::vector<RecordedFeature
     if (feature.type != at::kFloat)
       for (const auto& column : feature.columns) types[column] = number_type_name(feature.type);
   return types;
+}
+
+std::map<std::string, std::string> table_names(const std::vector<RecordedFeature>& features) {
+  std::map<std::string, std::string> names;
+  for (const auto& feature : features)
+    for (std::size_t i = 0; i < feature.names.size(); ++i)
+      names[feature.columns[i]] = feature.names[i];
+  return names;
 }
 
 std::map<std::string, Tensor> checked_row(const RecordingOptions& options, const RecordedRow& row,

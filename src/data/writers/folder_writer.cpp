@@ -41,6 +41,8 @@ FolderWriterOptions folder_options_of(const RecordingOptions& recording) {
   FolderWriterOptions options{.video = recording.video};
   options.last_action = recording.last_action;
   options.notes = recording.notes;
+  if (recording.robot_type != kUnknownRobot)
+    options.notes.emplace(kRobotNote, recording.robot_type);
   for (const auto& feature : recording.features) {
     auto& columns = feature.name == "action"              ? options.actions
                     : feature.name == "observation.state" ? options.states
@@ -93,6 +95,7 @@ FolderWriter::FolderWriter(fs::path folder, const RecordingOptions& options)
           problems.empty() ? std::string() : problems.front());
   require_valid(options_);
   types_ = table_types(recording_.features);
+  names_ = table_names(recording_.features);
   start();
 }
 
@@ -100,6 +103,10 @@ FolderWriter::~FolderWriter() = default;
 
 void FolderWriter::start() {
   require_video_encoder(folder_, options_.video.encoder);
+  require(!fs::exists(folder_ / "meta" / "info.json"), ErrorCategory::invalid_argument,
+          folder_.string() +
+              ": is a LeRobot data set; what is added to it is written as such "
+              "(TargetFormat::lerobot, --format lerobot)");
   for (const auto* names : {&options_.actions, &options_.states, &options_.others})
     columns_.insert(columns_.end(), names->begin(), names->end());
   std::error_code code;
@@ -160,6 +167,7 @@ void FolderWriter::continue_folder() {
     same("types", types_.emplace(table_types(recording_.features)));
   else
     types_.reset();  // those of the episodes that are there are not known
+  for (const auto& [column, name] : names_in(settings, settings_file)) names_[column] = name;
   if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
@@ -362,6 +370,7 @@ void FolderWriter::write_settings(int64_t episodes, const nlohmann::json& splits
   if (const auto shapes = table_shapes(recording_.features); !shapes.empty())
     settings["shapes"] = shapes;
   if (types_) settings["types"] = *types_;
+  if (!names_.empty()) settings["names"] = names_;
   if (!splits.empty()) settings["splits"] = splits;
   for (const auto& [key, text] : options_.notes)
     if (!settings.contains(key)) settings[key] = text;

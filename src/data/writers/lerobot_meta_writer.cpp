@@ -72,6 +72,7 @@ void LeRobotMetaWriter::continue_data_set() {
   if (meta.fps != options_.video.fps)
     refuse("has fps = " + std::to_string(meta.fps) + ", the episodes to be added have " +
            std::to_string(options_.video.fps));
+  if (options_.robot_type == kUnknownRobot) options_.robot_type = meta.robot_type;
   if (there.value("data_path", std::string()) != kLeRobotDataPath ||
       (there.contains("video_path") && there["video_path"].is_string() &&
        there["video_path"] != kLeRobotVideoPath))
@@ -90,6 +91,7 @@ void LeRobotMetaWriter::continue_data_set() {
   const auto ours = comparable(features()), theirs = comparable(there["features"]);
   if (nlohmann::json(ours) != nlohmann::json(theirs))
     refuse("has the features " + theirs.dump() + ", the episodes to be added have " + ours.dump());
+  info_ = there;
   for (const auto& [index, task] : meta.tasks) {
     if (index != static_cast<int64_t>(tasks_.size())) refuse("numbers its tasks with gaps");
     tasks_.push_back(task);
@@ -350,8 +352,9 @@ OrderedJson LeRobotMetaWriter::features() const {
   for (const auto& feature : options_.features) {
     const auto shape = lerobot_shape(feature);
     features[feature.name] = {{"dtype", number_type_name(feature.type)}, {"shape", shape}};
+    const auto& names = feature.names.empty() ? feature.columns : feature.names;
     features[feature.name]["names"] =  // of a vector's numbers; a matrix has no place for them
-        shape.size() == 1 ? OrderedJson(feature.columns) : OrderedJson(nullptr);
+        shape.size() == 1 ? OrderedJson(names) : OrderedJson(nullptr);
   }
   for (const auto& text : options_.texts)
     features[text] = {{"dtype", "string"}, {"shape", {1}}, {"names", nullptr}};
@@ -379,6 +382,18 @@ OrderedJson LeRobotMetaWriter::info() const {
   info["data_path"] = kLeRobotDataPath;
   info["video_path"] = video ? OrderedJson(kLeRobotVideoPath) : OrderedJson(nullptr);
   info["features"] = features();
+  return with_those_there(std::move(info));
+}
+
+// What was told before this writer and is not its to tell: keys that it does not know, and what the
+// numbers of a feature are.
+OrderedJson LeRobotMetaWriter::with_those_there(OrderedJson info) const {
+  if (info_.is_null()) return info;
+  for (const auto& [key, value] : info_.items())
+    if (!info.contains(key)) info[key] = value;
+  for (auto& [name, feature] : info["features"].items())
+    for (const auto& [key, value] : info_.at("features").at(name).items())
+      if (!feature.contains(key) || (key == "names" && !value.is_null())) feature[key] = value;
   return info;
 }
 

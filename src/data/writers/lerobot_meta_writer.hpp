@@ -70,6 +70,7 @@ class LeRobotMetaWriter {
   std::vector<int64_t> statistics_shape(const std::string& feature) const;
   nlohmann::ordered_json features() const;
   nlohmann::ordered_json info() const;
+  nlohmann::ordered_json with_those_there(nlohmann::ordered_json info) const;
 
   std::filesystem::path folder_;
   RecordingOptions options_;
@@ -81,6 +82,7 @@ class LeRobotMetaWriter {
   std::map<std::string, ImageSize> sizes_;
   std::map<std::string, nlohmann::ordered_json> videos_;
   std::map<std::string, FeatureStatistics> statistics_;
+  nlohmann::json info_;                    // info.json of what is gone on with; else null
   std::set<std::string> by_last_size_;     // features of whose statistics statistics_of() tells
   nlohmann::json splits_;                  // of what is gone on with; else null
   std::optional<int64_t> train_from_ = 0;  // where "train" begins, if new episodes belong to it

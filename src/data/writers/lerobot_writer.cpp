@@ -37,11 +37,20 @@ OrderedJson described_video(const fs::path &file, double fps) {
 // file.
 struct OpenRows {
   int64_t count = 0;
-  std::map<std::string, std::vector<Tensor>> values;         // by feature, [columns] each
+  std::map<std::string, std::vector<Tensor>> values;         // by feature: of the unfinished
+                                                             // episode [columns] each row, then
+                                                             // [rows, columns] each episode
   std::map<std::string, std::vector<std::string>> texts;     // by column
   std::map<std::string, std::vector<std::string>> pictures;  // by camera, PNG
   std::map<std::string, ColourHistogram> colours;            // by camera, of one episode
   double bytes = 0;
+
+  // Of one episode: a tensor a row takes many times the memory of its numbers.
+  std::map<std::string, std::vector<Tensor>> stacked() const {
+    std::map<std::string, std::vector<Tensor>> whole;
+    for (const auto &[feature, rows] : values) whole[feature] = {at::stack(rows)};
+    return whole;
+  }
 
   void append(OpenRows &&more) {
     count += more.count;
@@ -97,8 +106,9 @@ struct LeRobotWriter::Impl {
   int64_t rows_before() const { return finished.empty() ? meta.rows() : finished.back().to; }
 
   void write_frame(const std::string &camera, const Tensor &frame);
-  std::map<std::string, FeatureStatistics> episode_statistics(const WrittenEpisode &written,
-                                                              int64_t task);
+  std::map<std::string, FeatureStatistics> episode_statistics(
+      const WrittenEpisode &written, int64_t task,
+      const std::map<std::string, std::vector<Tensor>> &stacked);
   bool file_is_full() const;
   void close_file();
   void write_file();
@@ -164,12 +174,13 @@ void LeRobotWriter::Impl::write_frame(const std::string &camera, const Tensor &f
 }
 
 std::map<std::string, FeatureStatistics> LeRobotWriter::Impl::episode_statistics(
-    const WrittenEpisode &written, int64_t task) {
+    const WrittenEpisode &written, int64_t task,
+    const std::map<std::string, std::vector<Tensor>> &stacked) {
   std::map<std::string, FeatureStatistics> all;
   for (const auto &[camera, colours] : episode.colours)
     all[lerobot_camera(camera)] = colours.statistics();
-  for (const auto &[feature, values] : episode.values)
-    all[feature] = meta.statistics_of(feature, at::stack(values));
+  for (const auto &[feature, values] : stacked)
+    all[feature] = meta.statistics_of(feature, values.front());
   const Tensor rows = at::arange(episode.count, at::kDouble).unsqueeze(1);
   const auto same = [&](int64_t value) { return at::full({episode.count, 1}, value, at::kDouble); };
   const int64_t number = meta.episodes() + static_cast<int64_t>(finished.size());
@@ -238,7 +249,7 @@ void LeRobotWriter::Impl::remove_file(std::size_t episodes) {
 void LeRobotWriter::Impl::write_rows() {
   std::vector<ParquetColumn> columns;
   for (const auto &feature : options.features) {
-    const Tensor values = at::stack(open.values.at(feature.name));  // [rows, columns]
+    const Tensor values = at::cat(open.values.at(feature.name));  // [rows, columns]
     auto shape = lerobot_shape(feature);
     shape.insert(shape.begin(), values.size(0));
     if (shape.size() > 2)  // a matrix; LeRobot's own files have lists of any length there
@@ -333,7 +344,10 @@ int64_t LeRobotWriter::finish_episode(const std::string &task) {
     };
     written.clips[camera] = {second(first), second(first + impl.episode.count)};
   }
-  written.statistics = impl.episode_statistics(written, impl.meta.task_index(written.task));
+  auto stacked = impl.episode.stacked();
+  written.statistics =
+      impl.episode_statistics(written, impl.meta.task_index(written.task), stacked);
+  impl.episode.values = std::move(stacked);
   impl.open.append(std::move(impl.episode));
   impl.episode = {};
   impl.finished.push_back(std::move(written));

@@ -54,6 +54,15 @@ with h5py.File(f"{out}/robomimic/low_dim.hdf5", "w", libver="latest") as f:
 expected["robomimic"] = {"lengths": demos, "actions": np.concatenate(actions).tolist(),
                          "states": np.concatenate(states).tolist(), "levels": [10 + 40 * (i % 5) for i in range(11)]}
 
+# stable-worldmodel with pictures of the goal, and cameras whose names begin as that of the observation
+os.makedirs(f"{out}/swm_goal", exist_ok=True)
+with h5py.File(f"{out}/swm_goal/worlds.h5", "w") as f:
+    f["ep_len"], f["ep_offset"] = np.array([3, 2], np.int32), np.array([0, 3])
+    f["action"] = f["state"] = np.arange(10, dtype=np.float32).reshape(5, 2)
+    f["pixels"] = np.concatenate([grey(0, 3, 8), grey(1, 2, 8)])
+    for camera in ("a_view", "goal", "pixels.side"):
+        f[camera] = np.full((5, 8, 8, 3), 200, np.uint8)
+
 # robomimic, broken: a column with a row too few in one demonstration and one too many in the next, one that a single
 # demonstration has lost, and others that not nearly all demonstrations have
 os.makedirs(f"{out}/robomimic_uneven", exist_ok=True)

@@ -50,7 +50,11 @@ def keep(name, episodes=None, windows=5):
     for window in golden["windows"]:  # hashes of plain folders hold on every CPU
         if "sha256_hwc_u8_accurate" in window:
             window.pop("thumb8_first"), window.pop("thumb8_last")
-    golden.pop("chunks", None)
+    golden["chunks"] = [c for c in golden.get("chunks", []) if episodes is None or c["episode"] < episodes]
+    for chunk in golden["chunks"]:
+        chunk["pixels"].pop("thumb8_last")
+    if not golden["chunks"]:
+        golden.pop("chunks")
     kept["datasets"][name] = golden
 
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which columns of a plain folder are actions and states.
+#include <fstream>
+
+#include "catch.hpp"
+#include "error_message.hpp"
+#include "film_folder.hpp"
+#include "foresight/data/dataset.hpp"
+#include "recordings.hpp"
+
+namespace foresight::data::folder_columns_test {
+
+using Names = std::vector<std::string>;
+
+TEST_CASE("columns of a plain folder are chosen by feature as well") {
+  const auto set = recordings() / "tworoom" / "native224";
+  const auto data = open_dataset(set, {.actions = {"action"}, .states = {"goal", "distance"}});
+  CHECK(data->action_columns() == Names{"action_0", "action_1"});
+  CHECK(data->state_columns() == Names{"goal_0", "goal_1", "distance"});
+  CHECK(open_dataset(set, {.actions = {"action_1"}})->action_columns() == Names{"action_1"});
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { open_dataset(set, {.actions = {"acton_0"}}); }, "acton_0",
+      "did you mean"));
+}
+
+TEST_CASE("the only action of a plain folder may be called action, and its only state state") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(1, 3);
+  const auto table = [&](const char* text) {
+    std::ofstream(films.path() / "episode_0000.csv") << text;
+    return open_dataset(films.path());
+  };
+  const auto one = table("action,state\n1,2\n3,4\n5,6\n");
+  CHECK(one->action_columns() == Names{"action"});
+  CHECK(one->state_columns() == Names{"state"});
+  const auto vectors = table("action,action_0,action_1,state\n1,2,3,a\n4,5,6,b\n7,8,9,c\n");
+  CHECK(vectors->action_columns() == Names{"action_0", "action_1"});
+  CHECK(vectors->state_columns().empty());  // of words
+}
+
+}  // namespace foresight::data::folder_columns_test
