@@ -145,6 +145,10 @@ class Golden : public GoldenFile {
     CHECK(pixels <= 1);
   }
 
+  /// Of a key of which nothing can be compared: it is not uncompared(). The parity page demands a
+  /// reason for it (benchmarks/parity_keys.hpp).
+  void leave_out(const std::string& key) { compared_.insert(key); }
+
   /// Keys of "<section>/.." that no compare() has seen, so that a test can demand that it missed
   /// none.
   std::vector<std::string> uncompared(std::string_view section = "outputs") const {
@@ -197,6 +201,10 @@ class Golden : public GoldenFile {
       return;
     }
     const Tensor mask = where.defined() ? where.to(at::kCPU) : at::ones({}, at::kBool);
+    if (expected.numel() > 0 && !mask.any().item<bool>()) {
+      FAIL_CHECK("no element of it is compared");
+      return;
+    }
     if (!computed_in && !at::isFloatingType(expected.scalar_type()) &&
         !at::isComplexType(expected.scalar_type())) {
       const bool both = at::isIntegralType(actual.scalar_type(), /*includeBool=*/true);

@@ -113,7 +113,8 @@ void check_layout(const Exporter& exporter, const std::string& layout) {
 
 // The file that is written must not be one of the bundle's.
 void require_outside(const std::string& out, const std::string& bundle) {
-  const auto file = std::filesystem::weakly_canonical(out);  // where a link leads
+  // Where a link leads; of a relative path that is not there libstdc++ leaves the folder out.
+  const auto file = std::filesystem::weakly_canonical(std::filesystem::absolute(out));
   require(
       file.parent_path() != std::filesystem::canonical(bundle), ErrorCategory::invalid_option,
       "--out " + out + ": is inside the bundle, which has files of its own; give another place");

@@ -75,8 +75,11 @@ models::DinoWmOptions resolved(const DinoWmFlags& flags, const io::Weights& weig
     return models::prejepa_config_told(options, config, key);
   };
   const auto config_name = weights.config_file.string();
+  const bool by_config = (told("heads") || told("dim_head")) &&
+                         (predictor.heads == 0 || told("heads")) &&
+                         (predictor.head_width == 0 || told("dim_head"));
   models::fill_predictor_heads(predictor, tensors, weights.path.string(),
-                               told("heads") || told("dim_head") ? config_name : std::string());
+                               by_config ? config_name : std::string());
   fmt::print("predictor: {} heads of {}\n", predictor.heads, predictor.head_width);
   require_valid(options);
   models::check_prejepa_config(options, config, config_name, tensors);

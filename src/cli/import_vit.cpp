@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <regex>
 
 #include "flags.hpp"
 #include "foresight/models/dinov2_checkpoint.hpp"
@@ -69,6 +70,13 @@ io::NamedTensors encoder_of(const io::NamedTensors& tensors, const std::string& 
   return own;
 }
 
+// "blocks.1.6.norm1.weight" -> "blocks.6.norm1.weight": trained in chunks (block_chunks), of which
+// the second number counts all blocks.
+std::string without_chunk(const std::string& name) {
+  static const std::regex chunk(R"(^blocks\.\d+\.(\d+\.))");
+  return std::regex_replace(name, chunk, "blocks.$1");
+}
+
 // Of DINOv2's training files, of which a teacher may be all, what is below "backbone.": their heads
 // are left out, with a message. Other files' tensors as they are.
 io::NamedTensors backbone_of(const io::NamedTensors& tensors) {
@@ -76,7 +84,8 @@ io::NamedTensors backbone_of(const io::NamedTensors& tensors) {
   const auto all = io::without_wrappers(tensors, {"teacher."});
   io::NamedTensors own;
   for (const auto& [name, tensor] : all)
-    if (name.starts_with(kBackbone)) own.emplace_back(name.substr(kBackbone.size()), tensor);
+    if (name.starts_with(kBackbone)) 
+      own.emplace_back(without_chunk(name.substr(kBackbone.size())), tensor);
   if (own.empty()) return all;
   if (own.size() < all.size())
     fmt::print("left out: {} tensors beside '{}'\n", all.size() - own.size(), kBackbone);

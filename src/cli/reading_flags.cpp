@@ -70,7 +70,7 @@ TrainedOn told_by_bundle(const std::filesystem::path& bundle) {
 void ReadingFlags::add(CLI::App& app, LoaderFlag loader) {
   const bool inspects = belongs_to(&app, "inspect");
   const bool as_trained = !inspects && !belongs_to(&app, "import");
-  std::string usual_camera = "the first by name";
+  std::string usual_camera = inspects ? "the first" : "the first that is listed";
   if (inspects) usual_camera = "all, on the contact sheet " + usual_camera;
   if (as_trained)
     usual_camera = "the one that a run or bundle was trained on, else " + usual_camera;

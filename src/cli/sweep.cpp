@@ -31,7 +31,8 @@ constexpr const char *kSuccess = "success", *kLoss = "validation_loss",
 // What a run has brought, of the weights that it kept.
 nlohmann::json row_of(const SweepPoint& point, const char* outcome,
                       const train::LearnResult& result) {
-  const auto& last = result.critic.step > 0 && std::isfinite(result.critic.kept_success)
+  // The stage that measured last, whose weights the bundle holds.
+  const auto& last = result.critic.step > 0 && std::isfinite(result.critic.success)
                          ? result.critic
                          : result.world_model;
   return {{"folder", point.folder},
@@ -54,6 +55,15 @@ nlohmann::json number_in(const nlohmann::json& row, const std::string& column) {
 bool any_has(const nlohmann::json& rows, const char* column) {
   return std::any_of(rows.begin(), rows.end(),
                      [&](const nlohmann::json& row) { return number_in(row, column).is_number(); });
+}
+
+// Success may not have been measured at the step whose weights a run kept.
+bool all_finished_have(const nlohmann::json& rows, const char* column) {
+  return any_has(rows, column) &&
+         std::all_of(rows.begin(), rows.end(), [&](const nlohmann::json& row) {
+           return row.value("outcome", std::string()) != "finished" ||
+                  number_in(row, column).is_number();
+         });
 }
 
 // Smaller is better; what has no number comes last.
@@ -148,7 +158,7 @@ struct Ranking {
 
 Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossTarget target) {
   constexpr const char* kAdvice = "planning success compares (training.success_every)";
-  if (any_has(rows, kSuccess)) return {kSuccess};
+  if (all_finished_have(rows, kSuccess)) return {kSuccess};
   std::vector<std::string> varied;
   for (const auto& [path, unused] : grid.items())
     if (varies(grid, path)) varied.push_back(path);
@@ -289,6 +299,12 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
   return setting;
 }
 
+bool holds_out_by_point(const std::filesystem::path& out) {
+  const auto file = out / "sweep.json";
+  return std::filesystem::exists(file) &&
+         io::read_json(file).value(nlohmann::json::json_pointer("/base/split_seed"), -1) < 0;
+}
+
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
                   const nlohmann::json& base, const nlohmann::json& setting,
                   const std::filesystem::path& out, LossTarget target,
@@ -347,8 +363,10 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
         const auto category = problem.category();
         const bool refuses = category == ErrorCategory::invalid_option ||
                              category == ErrorCategory::invalid_argument;
-        // Where the lock is another's, another sweep is at work.
-        if (!refuses || std::filesystem::exists(folder / "run.lock")) throw;
+        const bool is_locked =  // another sweep is at work
+            std::string_view(problem.what()).find("another training is at work here") !=
+            std::string_view::npos;
+        if (!refuses || is_locked) throw;
         if (!refusal) refusal = problem;
         ++refused;
         fmt::print("refused: {}\n", problem.what());

@@ -86,6 +86,9 @@ Options options_at(const Options& base, const SweepPoint& point, const std::stri
   return options;
 }
 
+/// Whether `out` holds a sweep of an earlier version, each of whose runs held out by its own seed.
+bool holds_out_by_point(const std::filesystem::path& out);
+
 /// The sweep of the grid in a file over the options of any family: `training(options, folder)` for
 /// each combination. All are checked before the first run. Where `seed` varies, all hold out the
 /// episodes of the seed of `base`: results on other data would not compare.
@@ -94,14 +97,13 @@ bool run_sweep(const std::filesystem::path& grid_file, const std::filesystem::pa
                const Options& base, const nlohmann::json& setting, const Training& training) {
   const auto grid = io::read_json(grid_file);
   const auto points = sweep_points(grid, grid_file.string());
+  auto common = base;
+  if constexpr (requires { base.split_seed; })
+    if (varies(grid, "seed") && base.split_seed < 0 && !holds_out_by_point(out))
+      common.split_seed = base.seed;
   std::vector<Options> options;
-  for (const auto& point : points) {
-    options.push_back(options_at(base, point, grid_file.string()));
-    if constexpr (requires { base.split_seed; })
-      if (varies(grid, "seed") && options.back().split_seed < 0)
-        options.back().split_seed = base.seed;
-  }
-  return train_points(points, grid, write_options(base), setting, out, loss_target<Options>(),
+  for (const auto& point : points) options.push_back(options_at(common, point, grid_file.string()));
+  return train_points(points, grid, write_options(common), setting, out, loss_target<Options>(),
                       [&](std::size_t point, const std::filesystem::path& folder) {
                         return training(options[point], folder);
                       });

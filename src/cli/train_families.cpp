@@ -130,6 +130,11 @@ Chosen<Options> chosen_options(const FamilyFlags<Options>& flags,
 // What the run in --out that goes on, or the sweep there, said of an option; null: nothing.
 nlohmann::json told_before(const RunFlags& run, bool sweeps, const std::string& place) {
   if (!sweeps && !run.resume) return {};
+  // One that began nothing starts anew, with what is asked for now.
+  const std::filesystem::path out(run.out);
+  if (!sweeps && !std::filesystem::exists(out / "checkpoints") &&
+      !std::filesystem::exists(out / "bundle"))
+    return {};
   const auto file = std::filesystem::path(run.out) / (sweeps ? "sweep.json" : "config.json");
   if (!std::filesystem::exists(file)) return {};
   const auto told = io::read_json(file);

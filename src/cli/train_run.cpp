@@ -30,15 +30,17 @@ void print_stages(const train::LearnResult& result) {
              world_model.seconds, world_model.step_ms, figure("loss", world_model.loss),
              figure("validation", world_model.kept_validation_loss));
   if (result.critic.step > 0)
-    fmt::print("cost-to-go: {} steps, {:.1f} s ({:.2f} ms a step), loss {:.4g}\n",
-               result.critic.step, result.critic.seconds, result.critic.step_ms,
-               result.critic.loss);
+    fmt::print("cost-to-go: {} steps, {:.1f} s ({:.2f} ms a step){}{}\n", result.critic.step,
+               result.critic.seconds, result.critic.step_ms, figure("loss", result.critic.loss),
+               figure("validation", result.critic.kept_validation_loss));
   for (const auto* stage : {&result.world_model, &result.critic}) {
     if (std::isfinite(stage->kept_success))
       fmt::print("planning problems solved: {:.0f} %\n", 100 * stage->kept_success);
     if (stage->kept_step != stage->step && stage->outcome == train::Outcome::finished)
-      fmt::print("weights kept: those of step {}, whose validation and success these are\n",
-                 stage->kept_step);
+      fmt::print("weights kept: those of step {}{}\n", stage->kept_step,
+                 std::isfinite(stage->kept_validation_loss) || std::isfinite(stage->kept_success)
+                     ? ", whose validation and success these are"
+                     : "");
   }
 }
 

@@ -55,7 +55,8 @@ class Inspector {
   void look_for_unread() {
     for (const auto& column : dataset_.columns()) {
       try {
-        dataset_.read_rows({column}, 0, 0, 1);
+        for (int64_t e = 0; e < dataset_.num_episodes(); ++e)  // parts of a set load each its own
+          dataset_.read_rows({column}, e, 0, 1);
       } catch (const Error& error) {
         found_.unread.emplace(column, error.what());
       }

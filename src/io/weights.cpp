@@ -51,6 +51,8 @@ bool is_weights_name(const fs::path& name) {
 
 /// The one file of weights in a folder.
 fs::path weights_file(const fs::path& folder) {
+  // A Trainer leaves other files beside it.
+  if (fs::exists(folder / kHfPickleFile)) return folder / kHfPickleFile;
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(folder))
     if (is_weights_name(entry.path())) found.push_back(entry.path().filename().string());

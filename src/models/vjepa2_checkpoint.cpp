@@ -169,7 +169,7 @@ std::string vjepa2_key(std::string_view key) {
     const auto dot = key.find('.');
     const auto piece = key.substr(0, dot);
     key.remove_prefix(dot == std::string_view::npos ? key.size() : dot + 1);
-    if (piece == "module" || piece == "backbone") continue;
+    if (piece == "module" || piece == "_orig_mod" || piece == "backbone") continue;
     if (!result.empty()) result.push_back('.');
     result.append(piece);
   }

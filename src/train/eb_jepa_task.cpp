@@ -102,11 +102,11 @@ losses::Terms EbJepaTask::held_out_loss(const Replicas* processes) const {
     return batch_loss(held_out_.batch(first, count));
   };
   const auto past = part.first + part.count;
-  bool cut = processes == nullptr && StoppableValidation::is_asked();
+  bool cut = processes == nullptr && StoppableValidation::is_asked(false);
   for (int64_t i = part.first; i < past && !cut; ++i) {
     const auto first = i * options_.batch, count = std::min(options_.batch, clips - first);
     mean.add(loss_of(first, count), count);
-    cut = i + 1 < past && StoppableValidation::is_asked();
+    cut = i + 1 < past && StoppableValidation::is_asked(processes != nullptr);
   }
   if (part.count == 0) mean.add(loss_of(0, 1), 0);  // tells the names of the terms
   if (processes != nullptr) cut = mean.exchange(*processes, cut);

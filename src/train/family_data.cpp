@@ -139,14 +139,14 @@ data::EpisodeSplit FamilyData::kept_split(const data::Dataset& dataset) const {
 }
 
 // A run without any window to learn from is another error, which Loader tells.
-void FamilyData::require_held_out_windows() const {
+void FamilyData::require_held_out_windows(bool resumes) const {
   const auto& held = fresh_.split.validation;
   if (windows(held) > 0 || windows(fresh_.split.train) == 0) return;
   if (held.empty() && options_.validation == 0) return;  // as was asked for
   const auto problem =
       held.empty()
           ? fmt::format("{}: validation = {} of its {} episode(s) holds none out", dataset().name(),
-                        options_.validation, dataset().num_episodes())
+                        options_.validation, fresh_.split.train.size())
           : fmt::format(
                 "{}: none of the {} held-out episode(s), as {}, has the {} rows of a window "
                 "(windows.frames = {}, windows.stride = {})",
@@ -154,15 +154,16 @@ void FamilyData::require_held_out_windows() const {
                 options_.windows.rows(), options_.windows.frames, options_.windows.stride);
   constexpr const char* kAdvice =
       "hold out more or longer ones (validation, validation_split, split_seed)";
-  require(options_.training.keep != Keep::lowest_loss, ErrorCategory::invalid_option,
+  // One that goes on cannot choose otherwise.
+  require(resumes || options_.training.keep != Keep::lowest_loss, ErrorCategory::invalid_option,
           fmt::format("{}, so that training.keep = lowest_loss has nothing to choose by: {}",
                       problem, kAdvice));
   if (writes_run(hooks_))
     log(LogLevel::warning, fmt::format("{}, so that nothing is validated: {}", problem, kAdvice));
 }
 
-void FamilyData::show(const models::ImageOptions* image) {
-  require_held_out_windows();
+void FamilyData::show(const models::ImageOptions* image, bool resumes) {
+  require_held_out_windows(resumes);
   if (options_.augmentation.crops()) image = nullptr;  // a crop shows pixels larger
   for (auto* part : {&fresh_, &old_}) {
     if (!part->dataset) continue;

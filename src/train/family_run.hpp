@@ -110,8 +110,9 @@ class FamilyData {
   /// they were recorded. Call it before anything is written: throws Error(invalid_option) for a
   /// replay whose frames are then of another size than the new ones, as batches hold both; and
   /// where the weights with the lowest loss are to be kept and the held-out episodes have no window
-  /// (none is held out of a few, or they are too short), which is a warning otherwise.
-  void show(const models::ImageOptions* image);
+  /// (none is held out of a few, or they are too short), which is a warning otherwise and where a run
+  /// goes on.
+  void show(const models::ImageOptions* image, bool resumes);
   /// Decodes what is shown into memory, or a file. Where InterruptGuard::requested() it ends early,
   /// and what is not held is decoded at each use.
   void decode(ProgressStyle progress);
@@ -142,7 +143,7 @@ class FamilyData {
   data::DataIdentity identity(const data::Dataset& dataset) const;
   data::EpisodeSplit new_split(const data::Dataset& dataset) const;
   std::uint64_t split_seed() const;
-  void require_held_out_windows() const;
+  void require_held_out_windows(bool resumes) const;
   // Of the new recordings: those that RecordedTraining names, else drawn or kept.
   data::EpisodeSplit fresh_split(const data::Dataset& dataset, HeldOut held_out) const;
   // What the bundle that learning goes on from held out stays so: the rest it has learned by heart.

@@ -145,7 +145,7 @@ Learning::Learning(std::shared_ptr<const data::Dataset> dataset, LearnOptions op
   else
     start_from_data();
   require_comparable_windows();
-  data_.show(&options_.model.image);
+  data_.show(&options_.model.image, folder_.resume);
   lock_ =
       open_run(run_config(write_options(options_), data_.learned_from(), hooks_), folder_, hooks_);
   data_.decode(progress_);

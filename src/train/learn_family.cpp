@@ -74,7 +74,7 @@ LearnResult learn_masked(const char* family, std::shared_ptr<const data::Dataset
     model =
         std::make_shared<models::VJepa2>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
-  data.show(&options.model.image);
+  data.show(&options.model.image, folder.resume);
   run.open(data.learned_from(), measured);
   data.decode(progress);
   MaskedTask task(model, data.task_data(device), task_options);
@@ -132,7 +132,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const LeJepaLear
     model =
         std::make_shared<models::LeJepa>(options.model, static_cast<std::uint64_t>(options.seed));
   model->to(device);
-  data.show(nullptr);  // small crops want all the pixels there are
+  data.show(nullptr, folder.resume);  // small crops want all the pixels there are
   run.open(data.learned_from(), measured);
   data.decode(progress);
   LeJepaTask task(model, data.task_data(device), task_options);

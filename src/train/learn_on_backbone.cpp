@@ -168,7 +168,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const DinoWmLear
     drift.states = proprio_drift(model->options().proprio, data, constant);
   }
   model->to(device);
-  data.show(&model->options().image);
+  data.show(&model->options().image, folder.resume);
   run.open(data.learned_from(), {{"action", write_options(model->options().action)},
                                  {"proprio", write_options(model->options().proprio)}});
   data.decode(progress);
@@ -224,7 +224,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset, const VJepa2AcLe
   if (!encoder) encoder = encoder_bundle(options.backbone, origin, hooks);
   if (!model) model = new_arm_model(options, *encoder);
   model->to(device);
-  data.show(&model->options().image);
+  data.show(&model->options().image, folder.resume);
   run.open(data.learned_from());
   data.decode(progress);
   const auto encode = [model, device](const Tensor& pixels) {

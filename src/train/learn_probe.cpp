@@ -148,7 +148,7 @@ LearnResult learn(std::shared_ptr<const data::Dataset> dataset,
   }
   network->to(device);
   probe->to(device);
-  data.show(&network->options().image);
+  data.show(&network->options().image, folder.resume);
   run.open(data.learned_from(), {{"target", {{"mean", target.mean}, {"std", target.std}}}});
   data.decode(progress);
   const auto encode = [network, device](const Tensor& pixels) {

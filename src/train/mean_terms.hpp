@@ -61,13 +61,13 @@ losses::Terms mean_loss(data::Loader& loader, int64_t batches, const Loss& loss,
   const auto first = std::min(part.first, all - 1), past = first + std::max<int64_t>(part.count, 1);
   loader.seek({0, first});
   MeanTerms mean;
-  bool cut = processes == nullptr && StoppableValidation::is_asked();
+  bool cut = processes == nullptr && StoppableValidation::is_asked(false);
   while (!cut) {
     const auto batch = loader.next();
     if (!batch) break;
     mean.add(loss(*batch), part.count > 0 ? batch->pixels.size(0) : 0);
     if (batch->position.batch + 1 >= past) break;
-    cut = StoppableValidation::is_asked();
+    cut = StoppableValidation::is_asked(processes != nullptr);
   }
   if (processes != nullptr) cut = mean.exchange(*processes, cut);
   if (!cut) return mean.terms();

@@ -6,16 +6,22 @@
 
 namespace foresight::train {
 
-/// While one lives, the validations that this thread computes may end early.
+/// While one lives, the validations that this thread computes may end early; where it is shared by
+/// several processes, those that tell each other of it.
 class StoppableValidation {
  public:
-  StoppableValidation() : outer_(current()) { current() = this; }
+  explicit StoppableValidation(bool shared) : outer_(current()), shared_(shared) {
+    current() = this;
+  }
   ~StoppableValidation() { current() = outer_; }
   StoppableValidation(const StoppableValidation&) = delete;
   StoppableValidation& operator=(const StoppableValidation&) = delete;
 
-  /// Whether that of this process should.
-  static bool is_asked() { return current() != nullptr && InterruptGuard::requested(); }
+  /// Whether that of this process should. `together`: it tells the other processes.
+  static bool is_asked(bool together) {
+    return current() != nullptr && (together || !current()->shared_) &&
+           InterruptGuard::requested();
+  }
   /// Told by one that has, in every process that shared it.
   static void tell_cut() {
     if (current() != nullptr) current()->cut_ = true;
@@ -29,6 +35,7 @@ class StoppableValidation {
   }
 
   StoppableValidation* outer_;
+  bool shared_;
   bool cut_ = false;
 };
 

@@ -25,8 +25,8 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   Scalars scalars;
   bool validated = false;  // there may be nothing to validate on
   if (loss_due) {
-    const StoppableValidation stoppable;
     const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
+    const StoppableValidation stoppable(processes != nullptr);
     const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
     validation_cut_ = stoppable.was_cut();
     validated = !terms.empty();

@@ -143,7 +143,11 @@ TEST_CASE("of DINOv2's training files the backbone is read, below whatever it st
       INFO(prefix << (heads ? " with heads" : ""));
       const Import import;
       io::NamedTensors training;
-      for (const auto& [name, tensor] : file) training.emplace_back(prefix + name, tensor);
+      // With heads also as trained in chunks: blocks.3.0.norm1, whose second number counts.
+      for (const auto& [name, tensor] : file)
+        training.emplace_back(
+            prefix + (heads && name.starts_with("blocks.") ? "blocks.3." + name.substr(7) : name),
+            tensor);
       const auto above = prefix.substr(0, prefix.find("backbone."));
       if (heads) training.emplace_back(above + "dino_head.mlp.0.weight", at::zeros({3}));
       write_bytes(import.path("training.pth"), torch_state_dict(training));
@@ -162,8 +166,10 @@ TEST_CASE("a folder of transformers is read from its pickle where it has no safe
   fs::create_directory(import.path("hf"));
   io::write_json(import.path("hf") / "config.json", folder.config);
   write_bytes(import.path("hf") / "pytorch_model.bin", torch_state_dict(folder.tensors));
-  CHECK(import.done("hf", kStatistics).config.provenance["imported"]["file"] ==
-        "pytorch_model.bin");
+  write_bytes(import.path("hf") / "training_args.bin", "a Trainer leaves it");
+  for (const auto* from : {"hf/pytorch_model.bin", "hf"})
+    CHECK(import.done(from, kStatistics).config.provenance["imported"]["file"] ==
+          "pytorch_model.bin");
   check_same(import.exported(), folder.tensors);
   const auto inspected = foresight_command("inspect " + import.path("hf").string());
   CHECK(inspected.code == 0);
@@ -208,6 +214,10 @@ TEST_CASE("an import does not replace what it reads, nor an export its bundle") 
   for (const auto& out : {bundle / "model.safetensors", bundle / "back.safetensors",
                           import.path("link") / "model.safetensors"})
     refused("export " + bundle.string() + " --out " + out.string(), "is inside the bundle");
+  const auto folder = fs::current_path();
+  fs::current_path(bundle);
+  refused("export . --out back.safetensors", "is inside the bundle");
+  fs::current_path(folder);
   CHECK(read_bytes(bundle / "model.safetensors") == own);
   CHECK_FALSE(fs::exists(bundle / "back.safetensors"));
 }

@@ -287,7 +287,7 @@ TEST_CASE("a bundle does not replace another project's files of the same names, 
   const auto refused = [&] {
     return fails_with(
         ErrorCategory::invalid_argument,
-        [&] { io::write_bundle(hub, example(), example_tensors()); }, "holds another project's",
+        [&] { io::write_bundle(hub, example(), example_tensors()); }, "no config.json of a bundle",
         "'schema'");
   };
   const auto before = read_bytes(hub / "model.safetensors");

@@ -46,6 +46,7 @@ TEST_CASE("wrappers leave a key wherever they stand") {
   CHECK(models::vjepa2_key("encoder.module.backbone.blocks.3.attn.qkv.weight") ==
         "encoder.blocks.3.attn.qkv.weight");
   CHECK(models::vjepa2_key("module.backbone.norm.bias") == "norm.bias");
+  CHECK(models::vjepa2_key("_orig_mod.module.backbone.norm.bias") == "norm.bias");
   CHECK(models::vjepa2_key("predictor.mask_tokens.7") == "predictor.mask_tokens.7");
   CHECK(models::vjepa2_key("backbones.module_x.y") == "backbones.module_x.y");
 }

@@ -270,7 +270,7 @@ TEST_CASE("processes share the validation batches and all get the mean of one pr
 TEST_CASE("where one process is asked to stop, all end their validation and have no loss") {
   const InterruptGuard guard;
   const auto computed = on_replicas(2, [](int64_t rank) {
-    const StoppableValidation stoppable;
+    const StoppableValidation stoppable(true);
     const ScopedReplicas processes;
     const auto data = brightness_data(5);
     int batches = 0;

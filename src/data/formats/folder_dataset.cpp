@@ -172,7 +172,7 @@ void FolderDataset::read_settings(const fs::path& file) {
   require(settings.is_object(), ErrorCategory::bad_file, file.string() + ": is not a JSON object");
   notes_ = notes_in(settings);
   splits_ = splits_in(settings);
-  names_ = names_in(settings, file);
+  names_ = names_in(settings);
   const auto read = [&](const char* key, auto& value) {
     if (auto it = settings.find(key); it != settings.end())
       foresight::detail::read_value(value, *it, file.string() + ": " + key);

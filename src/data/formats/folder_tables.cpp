@@ -78,9 +78,13 @@ std::vector<ColumnGroup> FolderDataset::groups() const {
   return groups;
 }
 
-// Names stand for columns, or for the vectors that groups() makes of them.
+// Names stand for columns, or for the vectors that groups() makes of them. Those with words in them
+// belong to one too: a bad cell must be an error, not a number less.
 std::vector<std::string> FolderDataset::columns_of(const std::vector<std::string>& asked) const {
-  const auto groups = groups_by_stem(columns_, shapes_);
+  const CsvTable& table = episodes_.front().table;
+  auto all = table.columns;
+  for (const auto& [column, reason] : table.skipped) all.push_back(column);
+  const auto groups = groups_by_stem(all, shapes_);
   std::vector<std::string> columns;
   for (const auto& name : asked) {
     const auto vector = std::find_if(groups.begin(), groups.end(),

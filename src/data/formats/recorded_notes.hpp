@@ -47,17 +47,13 @@ inline std::map<std::string, std::string> notes_in(const nlohmann::json& setting
 }
 
 /// What the columns of a folder are, by column: {"action_0": "dx"} of `names` in its `settings`.
-/// Throws Error(bad_file) naming `file` for an object of anything but words.
-inline std::map<std::string, std::string> names_in(const nlohmann::json& settings,
-                                                   const std::filesystem::path& file) {
+/// Others' keys of that name are passed over.
+inline std::map<std::string, std::string> names_in(const nlohmann::json& settings) {
   std::map<std::string, std::string> names;
   const auto told = settings.value("names", nlohmann::json());
   if (!told.is_object()) return names;
-  for (const auto& [column, name] : told.items()) {
-    require(name.is_string(), ErrorCategory::bad_file,
-            file.string() + ": names: " + column + " = " + name.dump() + " must be a word");
-    names[column] = name.get<std::string>();
-  }
+  for (const auto& [column, name] : told.items())
+    if (name.is_string()) names[column] = name.get<std::string>();
   return names;
 }
 

@@ -231,7 +231,8 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
   follow();
   const Hdf5Lock lock;
   Hdf5Array found;
-  const Handle open = open_hdf5_array(impl_->file(*this), name);
+  const hid_t file = impl_->file(*this);
+  const Handle open = open_hdf5_array(file, name);
   if (!open) {
     found.problem = hdf5_reason() + kOfNewerHdf5;
     return found;
@@ -245,7 +246,8 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
   if (is_byte_enumeration(stored.id())) found.type = at::kByte;
   if (const auto memory = hdf5_memory_type(stored.id())) found.type = memory->type;
   found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
-  if (file_of(open.id()) == path_) found.problem = beyond_end(open.id(), impl_->state.stamp.bytes);
+  if (file_of(open.id()) == file_of(file))  // another path may have opened it
+    found.problem = beyond_end(open.id(), impl_->state.stamp.bytes);
   found.cut = !found.problem.empty();
   return found;
 }

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <string>
@@ -40,14 +41,15 @@ inline bool has_stamp(const std::string& path, const FileStamp& stamp) {
 }
 
 // Held while a file is opened. HDF5's writers lock what they have open, but in SWMR mode. It is not
-// held longer, so that a recorder may go on with the file, which is noticed by its stamp.
-inline io::Descriptor lock_for_opening(const std::string& path) {
+// held longer, so that a recorder may go on with the file, which is noticed by its stamp, nor when
+// a file that is used is opened once more.
+inline io::Descriptor lock_for_opening(const std::string& path, bool first) {
   io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) throw io::system_error(path, "open");
   const char* chosen = std::getenv("HDF5_USE_FILE_LOCKING");
   const std::string_view locking = chosen == nullptr ? "" : chosen;
   const bool off = locking == "FALSE" || locking == "0";
-  if (!off && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+  if (first && !off && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
     throw Error(ErrorCategory::bad_file,
                 path +
                     ": another program has it open for writing, and not in HDF5's SWMR mode, in "
@@ -61,8 +63,8 @@ struct OpenedHdf5 {
 };
 
 // Throws Error(bad_file) that says why, Error(io_failure) where the system refuses.
-inline OpenedHdf5 open_hdf5_file(const std::string& path, std::int64_t bytes) {
-  const auto locked = lock_for_opening(path);
+inline OpenedHdf5 open_hdf5_file(const std::string& path, std::int64_t bytes, bool first) {
+  const auto locked = lock_for_opening(path, first);
   const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
 #if H5_VERSION_GE(1, 10, 7)
   H5Pset_file_locking(access.id(), false, true);  // ours is released after opening
@@ -108,26 +110,38 @@ inline constexpr std::size_t kUsualRoom = std::size_t{1} << 20;
 inline constexpr std::size_t kArrayRoom = std::size_t{64} << 20;
 inline constexpr std::size_t kAllRoom = std::size_t{256} << 20;
 
+struct ChunkRoom {
+  std::size_t bytes, slots = H5D_CHUNK_CACHE_NSLOTS_DEFAULT;
+};
+
 // Room for an array that is read row by row. Chunks of several rows are unpacked whole for each:
-// two are kept at least, as a window may lie across their border, unless they are larger than all
-// the room.
-inline std::size_t chunk_room(hid_t array) {
+// of the chunks that a row lies in (h5py's own cut pictures too) two layers are kept at least, as a
+// window may lie across their border, or one where two are larger than all the room.
+inline ChunkRoom chunk_room(hid_t array) {
+  constexpr std::size_t kOfOnePiece = std::size_t{1} << 16;  // HDF5's buffer for it
   const Hdf5Handle properties(H5Dget_create_plist(array), H5Pclose);
-  if (H5Pget_layout(properties.id()) != H5D_CHUNKED) return 0;
+  if (H5Pget_layout(properties.id()) != H5D_CHUNKED) return {kOfOnePiece};
   const auto shape = hdf5_shape(array);
   std::vector<hsize_t> chunk(shape.size(), 1);
   H5Pget_chunk(properties.id(), static_cast<int>(chunk.size()), chunk.data());
-  if (chunk.empty() || chunk[0] <= 1) return kUsualRoom;
+  if (chunk.empty() || chunk[0] <= 1) return {kUsualRoom};
   const Hdf5Handle type(H5Dget_type(array), H5Tclose);
-  double one = static_cast<double>(H5Tget_size(type.id())), whole = one;
+  double one = static_cast<double>(H5Tget_size(type.id())), whole = one, chunks = 1;
   for (std::size_t d = 0; d < shape.size(); ++d) {
-    one *= static_cast<double>(chunk[d]);
-    whole *= static_cast<double>(shape[d]);
+    const double rows = static_cast<double>(shape[d]), of_chunk = static_cast<double>(chunk[d]);
+    whole *= rows;
+    if (d > 0) chunks *= std::ceil(rows / of_chunk);
+    one *= of_chunk;
   }
-  const double wanted =
-      std::min(std::max(whole, one), std::max(static_cast<double>(kArrayRoom), 2 * one));
-  if (wanted > static_cast<double>(kAllRoom)) return kUsualRoom;
-  return std::max(kUsualRoom, static_cast<std::size_t>(wanted));
+  const double layer = one * chunks, all = static_cast<double>(kAllRoom);
+  double wanted =
+      std::min(std::max(whole, layer), std::max(static_cast<double>(kArrayRoom), 2 * layer));
+  if (wanted > all) wanted = layer;
+  if (wanted > all) return {kUsualRoom};
+  const auto bytes = std::max(kUsualRoom, static_cast<std::size_t>(wanted));
+  // Ten slots a chunk, and odd, so that chunks seldom push each other out (as HDF5 advises).
+  const auto slots = static_cast<std::size_t>(10 * static_cast<double>(bytes) / one) | 1;
+  return {bytes, std::clamp<std::size_t>(slots, 521, std::size_t{1} << 20 | 1)};
 }
 
 class Hdf5Pool {
@@ -180,7 +194,7 @@ class Hdf5Pool {
   File& open(const std::string& path, const Hdf5State& state) {
     const auto opened = [&] {
       while (!files_.empty() && files_.size() >= most_files()) files_.drop_oldest();
-      auto file = open_hdf5_file(path, state.stamp.bytes);
+      auto file = open_hdf5_file(path, state.stamp.bytes, !users_.contains(state.id));
       return File{std::move(file.file), file.in_swmr, state.stamp};
     };
     if (File& known = files_.get(state.id, opened); known.stamp == state.stamp) return known;
@@ -217,15 +231,15 @@ class Hdf5Pool {
   }
 
   static Array opened_array(hid_t file, const std::string& name) {
-    std::size_t room = 0;
+    ChunkRoom room{0};
     {  // while it is open, HDF5 keeps to the room of its first opening
       const Hdf5Handle array = open_hdf5_array(file, name);
       if (!array) return {Room(0), {-1, H5Dclose}};
       room = chunk_room(array.id());
     }
     const Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
-    if (room > kUsualRoom) H5Pset_chunk_cache(access.id(), H5D_CHUNK_CACHE_NSLOTS_DEFAULT, room, 0);
-    return {Room(room), open_hdf5_array(file, name, access.id())};
+    if (room.bytes > kUsualRoom) H5Pset_chunk_cache(access.id(), room.slots, room.bytes, 0);
+    return {Room(room.bytes), open_hdf5_array(file, name, access.id())};
   }
 
   std::map<std::string, int> users_;

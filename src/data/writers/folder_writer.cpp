@@ -167,7 +167,7 @@ void FolderWriter::continue_folder() {
     same("types", types_.emplace(table_types(recording_.features)));
   else
     types_.reset();  // those of the episodes that are there are not known
-  for (const auto& [column, name] : names_in(settings, settings_file)) names_[column] = name;
+  for (const auto& [column, name] : names_in(settings)) names_[column] = name;
   if (recording_.cameras.size() == 1 && settings.contains("height") && settings.contains("width") &&
       settings["height"].is_number_integer() && settings["width"].is_number_integer())
     sizes_[recording_.cameras.front()] = {settings["height"].get<int64_t>(),
