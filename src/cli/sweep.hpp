@@ -58,7 +58,7 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
                              const SuccessFlags& success);
 
 /// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
-/// success where it was measured, else by the validation loss, of the cost-to-go where the grid
+/// success where all have it, else by the validation loss, of the cost-to-go where the grid
 /// varies that alone, as "ranked_by" tells; in the order of the grid, and saying so, where losses
 /// do not compare. Success and validation losses are those of the weights that a run has kept. A
 /// run that diverges is a row like the others, and so is one that its data refuse, which the same
