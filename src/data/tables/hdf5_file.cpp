@@ -52,8 +52,8 @@ struct Hdf5File::Impl {
   std::chrono::steady_clock::time_point looked = std::chrono::steady_clock::now();
 
   // Under the library's lock.
-  Hdf5Pool::File& opened(const Hdf5File& owner) const {
-    return Hdf5Pool::one().open(owner.path(), state);
+  Hdf5Pool::File& opened(const Hdf5File& owner, bool first = false) const {
+    return Hdf5Pool::one().open(owner.path(), state, first);
   }
   hid_t file(const Hdf5File& owner) const { return opened(owner).handle.id(); }
 
@@ -135,7 +135,7 @@ Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()), impl_(std::make
   require(fs::is_regular_file(path), ErrorCategory::not_found, path_ + ": no such file");
   impl_->state = hdf5_state(path_);
   const Hdf5Lock lock;
-  impl_->recorded = impl_->opened(*this).in_swmr;
+  impl_->recorded = impl_->opened(*this, /*first=*/true).in_swmr;
   Hdf5Pool::one().add_user(impl_->state.id);
 }
 

@@ -42,7 +42,7 @@ inline bool has_stamp(const std::string& path, const FileStamp& stamp) {
 
 // Held while a file is opened. HDF5's writers lock what they have open, but in SWMR mode. It is not
 // held longer, so that a recorder may go on with the file, which is noticed by its stamp, nor when
-// a file that is used is opened once more.
+// a file that was closed for others is opened once more in the state that it had.
 inline io::Descriptor lock_for_opening(const std::string& path, bool first) {
   io::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) throw io::system_error(path, "open");
@@ -191,10 +191,11 @@ class Hdf5Pool {
 
   // The file in that state, valid until the next call. What was read of it in another is forgotten.
   // Throws as open_hdf5_file().
-  File& open(const std::string& path, const Hdf5State& state) {
+  // `first`: not one that is used and was closed for others meanwhile.
+  File& open(const std::string& path, const Hdf5State& state, bool first) {
     const auto opened = [&] {
       while (!files_.empty() && files_.size() >= most_files()) files_.drop_oldest();
-      auto file = open_hdf5_file(path, state.stamp.bytes, !users_.contains(state.id));
+      auto file = open_hdf5_file(path, state.stamp.bytes, first);
       return File{std::move(file.file), file.in_swmr, state.stamp};
     };
     if (File& known = files_.get(state.id, opened); known.stamp == state.stamp) return known;
