@@ -59,14 +59,15 @@ inline void check_first_step(Task& task, const std::function<Tensor()>& loss, do
 }
 
 /// Trains for some steps; metrics go to a folder that is removed.
-inline TrainResult brief_training(Task& task, int64_t steps, double rate) {
+inline TrainResult brief_training(Task& task, int64_t steps, double rate,
+                                  double clip = AdamWOptions().clip) {
   const TemporaryFolder folder;
   EventWriter metrics(folder.path());
   return train(task,
                {.steps = steps,
                 .validate_every = 0,
                 .checkpoint_every = 0,
-                .optimizer = {.lr = rate, .decay = Decay::matrices},
+                .optimizer = {.lr = rate, .decay = Decay::matrices, .clip = clip},
                 .schedule = {.warmup = steps / 10}},
                {folder.path()}, metrics, ProgressStyle::silent);
 }

@@ -66,15 +66,7 @@ LeJepaTaskOptions two_views() {
 
 // As probes want it: a clip would be by the norm of both gradients.
 TrainResult unclipped_training(Task& task, int64_t steps, double rate) {
-  const TemporaryFolder folder;
-  EventWriter metrics(folder.path());
-  return train(task,
-               {.steps = steps,
-                .validate_every = 0,
-                .checkpoint_every = 0,
-                .optimizer = {.lr = rate, .decay = Decay::matrices, .clip = 0},
-                .schedule = {.warmup = steps / 10}},
-               {folder.path()}, metrics, ProgressStyle::silent);
+  return brief_training(task, steps, rate, /*clip=*/0);
 }
 
 }  // namespace
