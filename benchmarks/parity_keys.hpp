@@ -39,8 +39,7 @@ inline constexpr Exempt kExempt[] = {
     {"lewm/lewm_preprocess_action*", "outputs*/percentile_high",
      "given to the action space that is compared: no recipe uses percentiles, nor any code of "
      "ours"},
-    {"eb_jepa/eb_jepa_ac_train_projector_first_t",
-     "after_step/regularizer.projector.net.0.bias",
+    {"eb_jepa/eb_jepa_ac_train_projector_first_t", "after_step/regularizer.projector.net.0.bias",
      "its gradients are rounding noise, of which Adam makes whole steps"},
     {"lewm/lewm_train_step", "outputs*/steps3_lr",
      "learning rates that the three steps are given; the schedule is compared in lewm_lr_schedule"},

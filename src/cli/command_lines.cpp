@@ -113,7 +113,8 @@ std::string eval_again(const nlohmann::json& evaluation, const std::string& data
                        const std::string& camera, const std::string& environment,
                        const std::string& run) {
   auto line = "foresight eval" + flag("bundle", (std::filesystem::path(run) / "bundle").string());
-  if (!evaluation.is_object()) return line + data_flags(data, camera, {}) + flag("env", environment);
+  if (!evaluation.is_object())
+    return line + data_flags(data, camera, {}) + flag("env", environment);
   const auto text = [&](const char* name) { return evaluation.value(name, std::string()); };
   // One that was given no recordings drew its problems from the environment.
   if (!text("data").empty()) {

@@ -69,9 +69,9 @@ std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weig
   const auto folder = whole ? path : path.has_parent_path() ? path.parent_path() : ".";
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name); };
   const bool safe = has(io::kHfTensorsFile) || has(io::kHfIndexFile);  // read before a pickle
-  const bool is_whole_model =
-      whole ? safe || has(io::kHfPickleFile)
-            : path.filename() == io::kHfTensorsFile || (path.filename() == io::kHfPickleFile && !safe);
+  const bool is_whole_model = whole ? safe || has(io::kHfPickleFile)
+                                    : path.filename() == io::kHfTensorsFile ||
+                                          (path.filename() == io::kHfPickleFile && !safe);
   if (!is_whole_model) return std::nullopt;
   const auto config = weights.config();
   if (!config.is_object() || !config.contains("model_type")) return std::nullopt;

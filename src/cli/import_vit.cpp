@@ -84,7 +84,7 @@ io::NamedTensors backbone_of(const io::NamedTensors& tensors) {
   const auto all = io::without_wrappers(tensors, {"teacher."});
   io::NamedTensors own;
   for (const auto& [name, tensor] : all)
-    if (name.starts_with(kBackbone)) 
+    if (name.starts_with(kBackbone))
       own.emplace_back(without_chunk(name.substr(kBackbone.size())), tensor);
   if (own.empty()) return all;
   if (own.size() < all.size())

@@ -33,7 +33,8 @@ TrainedOn told_by_bundle(const std::filesystem::path& bundle);
 enum class LoaderFlag { added, own };
 
 struct ReadingFlags {
-  std::string camera;  ///< empty: as the run or the bundle was trained on, else Dataset::cameras()' first
+  std::string
+      camera;  ///< empty: as the run or the bundle was trained on, else Dataset::cameras()' first
   OptionFlags given;   ///< --reading.* but for the camera, below "reading"
 
   void add(CLI::App& app, LoaderFlag loader);
@@ -47,8 +48,8 @@ struct ReadingFlags {
   /// The recordings at `path` as `trained_on` tells of a run or a bundle, where no flag says
   /// otherwise: read in its way, by its camera, and with its action columns in its order where
   /// these recordings have the same ones in another. Where they have no camera of that name, the
-  /// first of Dataset::cameras(). Throws what data::open_dataset() throws; for a camera that was asked for and is
-  /// not there, Error(not_found) with the names of those that are.
+  /// first of Dataset::cameras(). Throws what data::open_dataset() throws; for a camera that was
+  /// asked for and is not there, Error(not_found) with the names of those that are.
   std::shared_ptr<const data::Dataset> open_as(const TrainedOn& trained_on, const std::string& path,
                                                data::DatasetOptions options = {}) const;
   /// The same where nothing was trained on.

@@ -77,9 +77,8 @@ struct Planned {
 };
 
 // What measuring the model adds to the report.
-Planned add_measures(viz::RunReport& report, const ReportFlags& flags,
-                         const nlohmann::json& config, const std::string& data_path,
-                         at::Device device) {
+Planned add_measures(viz::RunReport& report, const ReportFlags& flags, const nlohmann::json& config,
+                     const std::string& data_path, at::Device device) {
   const fs::path run(flags.run);
   auto agent = Agent::load(run / "bundle", io::Placement::share);
   agent.to(device);

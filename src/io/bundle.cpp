@@ -110,11 +110,11 @@ void write_bundle(const fs::path& folder, const BundleConfig& config, const Name
   check_head_tensors(config, tensors);
   std::error_code ignored;
   for (const auto* part : {kBundleConfigFile, kBundleTensorsFile})
-    require(!fs::exists(folder / part, ignored) || is_bundle(folder),
-            ErrorCategory::invalid_argument,
-            folder.string() + ": holds '" + part +
-                "' and no config.json of a bundle, which has a 'schema': perhaps another project's; "
-                "a bundle is written to a new or empty folder, or over another bundle");
+    require(
+        !fs::exists(folder / part, ignored) || is_bundle(folder), ErrorCategory::invalid_argument,
+        folder.string() + ": holds '" + part +
+            "' and no config.json of a bundle, which has a 'schema': perhaps another project's; "
+            "a bundle is written to a new or empty folder, or over another bundle");
   replace_folder(folder, "bundle", {kBundleConfigFile, kBundleTensorsFile},
                  [&](const fs::path& temporary) {
                    write_json(temporary / kBundleConfigFile, write_bundle_config(config));

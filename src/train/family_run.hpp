@@ -110,8 +110,8 @@ class FamilyData {
   /// they were recorded. Call it before anything is written: throws Error(invalid_option) for a
   /// replay whose frames are then of another size than the new ones, as batches hold both; and
   /// where the weights with the lowest loss are to be kept and the held-out episodes have no window
-  /// (none is held out of a few, or they are too short), which is a warning otherwise and where a run
-  /// goes on.
+  /// (none is held out of a few, or they are too short), which is a warning otherwise and where a
+  /// run goes on.
   void show(const models::ImageOptions* image, bool resumes);
   /// Decodes what is shown into memory, or a file. Where InterruptGuard::requested() it ends early,
   /// and what is not held is decoded at each use.

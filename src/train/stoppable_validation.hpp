@@ -19,8 +19,7 @@ class StoppableValidation {
 
   /// Whether that of this process should. `together`: it tells the other processes.
   static bool is_asked(bool together) {
-    return current() != nullptr && (together || !current()->shared_) &&
-           InterruptGuard::requested();
+    return current() != nullptr && (together || !current()->shared_) && InterruptGuard::requested();
   }
   /// Told by one that has, in every process that shared it.
   static void tell_cut() {

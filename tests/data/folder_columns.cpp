@@ -42,9 +42,9 @@ TEST_CASE("a bad cell is an error for a feature that its column belongs to, not 
   if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
   const FilmFolder films(2, 3);
   for (const auto* name : {"episode_0000.csv", "episode_0001.csv"})
-    std::ofstream(films.path() / name) << "action_0,goal_0,goal_1\n0,1,2\n0,3,"
-                                       << (std::string(name) == "episode_0001.csv" ? "bad" : "4")
-                                       << "\n0,5,6\n";
+    std::ofstream(films.path() / name)
+        << "action_0,goal_0,goal_1\n0,1,2\n0,3,"
+        << (std::string(name) == "episode_0001.csv" ? "bad" : "4") << "\n0,5,6\n";
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { open_dataset(films.path(), {.states = {"goal"}}); },
       "episode_0001.csv", "goal_1", "bad"));
