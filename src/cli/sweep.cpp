@@ -8,7 +8,6 @@
 #include <array>
 #include <cctype>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "foresight/data/identity.hpp"
@@ -25,9 +24,6 @@ nlohmann::json number_or_null(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
 }
 
-constexpr const char *kSuccess = "success", *kLoss = "validation_loss",
-                     *kCriticLoss = "critic_validation_loss";
-
 // What a run has brought, of the weights that it kept.
 nlohmann::json row_of(const SweepPoint& point, const char* outcome,
                       const train::LearnResult& result) {
@@ -41,42 +37,16 @@ nlohmann::json row_of(const SweepPoint& point, const char* outcome,
           {"message", result.message},
           {"steps", result.world_model.step},
           {"loss", number_or_null(result.world_model.loss)},
-          {kLoss, number_or_null(result.world_model.kept_validation_loss)},
-          {kCriticLoss, number_or_null(result.critic.kept_validation_loss)},
-          {kSuccess, number_or_null(last.kept_success)},
+          {kLossColumn, number_or_null(result.world_model.kept_validation_loss)},
+          {kCriticLossColumn, number_or_null(result.critic.kept_validation_loss)},
+          {kSuccessColumn, number_or_null(last.kept_success)},
           {"seconds", number_or_null(result.seconds)}};
-}
-
-// A row of an earlier version lacks some.
-nlohmann::json number_in(const nlohmann::json& row, const std::string& column) {
-  return row.value(column, nlohmann::json());
-}
-
-bool any_has(const nlohmann::json& rows, const char* column) {
-  return std::any_of(rows.begin(), rows.end(),
-                     [&](const nlohmann::json& row) { return number_in(row, column).is_number(); });
-}
-
-// Success may not have been measured at the step whose weights a run kept.
-bool all_finished_have(const nlohmann::json& rows, const char* column) {
-  return any_has(rows, column) &&
-         std::all_of(rows.begin(), rows.end(), [&](const nlohmann::json& row) {
-           return row.value("outcome", std::string()) != "finished" ||
-                  number_in(row, column).is_number();
-         });
-}
-
-// Smaller is better; what has no number comes last.
-double rank_of(const nlohmann::json& row, const std::string& by) {
-  const auto value = number_in(row, by);
-  if (!value.is_number() || row["outcome"] != "finished")
-    return std::numeric_limits<double>::infinity();
-  return by == kSuccess ? -value.get<double>() : value.get<double>();
 }
 
 constexpr std::array kResults = {"outcome",         "success", "validation loss",
                                  "cost-to-go loss", "loss",    "seconds"};
-constexpr std::array kColumns = {"outcome", kSuccess, kLoss, kCriticLoss, "loss", "seconds"};
+constexpr std::array kColumns = {"outcome",         kSuccessColumn, kLossColumn,
+                                 kCriticLossColumn, "loss",         "seconds"};
 
 // The end of an option path, as many parts of it as no other column ends with.
 std::string heading(const std::string& path, const nlohmann::json& values) {
@@ -90,95 +60,6 @@ std::string heading(const std::string& path, const nlohmann::json& values) {
   while (dot != std::string::npos && ambiguous(path.substr(dot + 1)))
     dot = dot > 0 ? path.rfind('.', dot - 1) : std::string::npos;
   return dot == std::string::npos ? path : path.substr(dot + 1);
-}
-
-// Options that say what the loss is, or of which data: its value means another thing where one of
-// them differs. Statistics of a batch depend on how large it is.
-constexpr std::array kObjectives = {"model.loss",
-                                    "model.regulariser",
-                                    "model.prediction",
-                                    "model.predicted_steps",
-                                    "model.auto_steps",
-                                    "model.sigreg",
-                                    "model.loss_exponent",
-                                    "model.rollout_start",
-                                    "task.short_range",
-                                    "task.long_range",
-                                    "task.loss_exponent",
-                                    "task.views",
-                                    "task.batch",
-                                    "task.seed",
-                                    "task.masks",
-                                    "task.distance",
-                                    "windows.frames",
-                                    "windows.stride",
-                                    "loader.batch",
-                                    "model.normalise_latents",
-                                    "validation",
-                                    "validation_split",
-                                    "validation_batches",
-                                    "task.validation_clips",
-                                    "split",
-                                    "split_seed",
-                                    "walks",
-                                    "image_size",
-                                    "model.proprio",
-                                    "model.action_width",
-                                    "model.action_repeat",
-                                    "model.image.max_aspect",
-                                    "backbone",
-                                    "target",
-                                    "model.regularisation"};
-
-// The same of the cost-to-go, whose targets it makes itself.
-constexpr std::array kCriticObjectives = {"critic_task"};
-
-bool is_within(const std::string& path, const std::string& whole) {
-  return path == whole || path.starts_with(whole + ".");
-}
-
-// Those of `paths` that are, hold or belong to one of `options`.
-template <std::size_t N>
-std::vector<std::string> among(const std::vector<std::string>& paths,
-                               const std::array<const char*, N>& options) {
-  std::vector<std::string> found;
-  for (const auto& path : paths)
-    if (std::any_of(options.begin(), options.end(), [&](const char* option) {
-          return is_within(path, option) || is_within(option, path);
-        }))
-      found.push_back(path);
-  return found;
-}
-
-// What the runs of a sweep are compared by, or why they are not.
-struct Ranking {
-  const char* by = kLoss;
-  std::string problem = {};
-};
-
-Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossTarget target) {
-  constexpr const char* kAdvice = "planning success compares (training.success_every)";
-  if (all_finished_have(rows, kSuccess)) return {kSuccess};
-  std::vector<std::string> varied;
-  for (const auto& [path, unused] : grid.items())
-    if (varies(grid, path)) varied.push_back(path);
-  if (varied.empty()) return {};
-  if (target == LossTarget::moving_encoder)
-    return {kLoss,
-            "every run's loss is taken against a slow copy of its own encoder, so that the smaller "
-            "one is not the better; a probe on the bundles compares (train vjepa2_probe)"};
-  const bool of_critic = std::all_of(varied.begin(), varied.end(), [](const std::string& path) {
-    return path.starts_with("critic");
-  });
-  auto incomparable = of_critic ? among(varied, kCriticObjectives) : among(varied, kObjectives);
-  if (target == LossTarget::labels) std::erase(incomparable, "backbone");
-  Ranking ranking{of_critic ? kCriticLoss : kLoss};
-  if (!incomparable.empty())
-    ranking.problem = fmt::format(
-        "{} change(s) what the loss is or what it is measured on, so that the smaller one is not "
-        "the better; {}",
-        fmt::join(incomparable, ", "), kAdvice);
-  return ranking;
 }
 
 std::string cell(const nlohmann::json& value) {
@@ -254,15 +135,11 @@ std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::stri
   return points;
 }
 
-bool varies(const nlohmann::json& grid, const std::string& path) {
-  return grid.contains(path) && grid[path].size() > 1;
-}
-
 std::string sweep_table(const nlohmann::json& rows) {
   std::vector<std::vector<std::string>> lines(1);
   if (rows.empty()) return "";
   const auto is_shown = [&](std::size_t column) {
-    return std::string(kColumns[column]) != kCriticLoss || any_has(rows, kCriticLoss);
+    return std::string(kColumns[column]) != kCriticLossColumn || any_has(rows, kCriticLossColumn);
   };
   lines[0] = {"run"};
   for (const auto& [path, unused] : rows[0]["values"].items())
@@ -325,23 +202,26 @@ bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& g
   auto rows = nlohmann::json::array();
   const auto write = [&] {
     const auto ranking = ranking_of(grid, rows, target);
-    auto sorted = rows;
-    if (ranking.problem.empty())
-      std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
-        return rank_of(a, ranking.by) < rank_of(b, ranking.by);
-      });
+    const auto sorted = in_order(ranking, rows);
+    const auto told = [](const std::string& column) {
+      return column.empty() ? nlohmann::json() : nlohmann::json(column);
+    };
     auto whole = setting;
-    whole.update({{"grid", grid}, {"base", base}, {"runs", sorted}});
-    whole["ranked_by"] = ranking.by;
-    if (!ranking.problem.empty()) whole["ranked_by"] = nullptr;
+    whole.update({{"grid", grid},
+                  {"base", base},
+                  {"runs", sorted},
+                  {"ranked_by", told(ranking.by)},
+                  {"then_by", told(ranking.then_by)}});
     io::write_json(record, whole);
     auto table = sweep_table(sorted);
-    if (!ranking.problem.empty() && !rows.empty())
-      table += fmt::format("not ranked: {}\n", ranking.problem);
+    if (!rows.empty()) table += ranking.told + "\n";
     io::write_text(out / "sweep.txt", table);
     return table;
   };
-  std::filesystem::create_directories(out);
+  std::error_code error;
+  std::filesystem::create_directories(out, error);
+  require(!error, ErrorCategory::io_failure,
+          fmt::format("cannot create {}: {}", out.string(), error.message()));
   std::string table = write();
   std::optional<Error> refusal;  // the first
   std::size_t refused = 0;

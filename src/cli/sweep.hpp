@@ -7,12 +7,12 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "flags.hpp"
 #include "foresight/train/learn_family.hpp"
 #include "planning_success.hpp"
+#include "sweep_ranking.hpp"
 
 namespace foresight::cli {
 
@@ -27,25 +27,6 @@ struct SweepPoint {
 /// for more than 10,000 combinations.
 std::vector<SweepPoint> sweep_points(const nlohmann::json& grid, const std::string& name);
 
-/// What a family's validation loss is taken against.
-enum class LossTarget {
-  latents,         ///< those of the model or of a frozen encoder
-  labels,          ///< columns of the recordings, whatever the encoder is
-  moving_encoder,  ///< a slow copy of each run's own encoder: no two losses compare
-};
-
-template <class Options>
-constexpr LossTarget loss_target() {
-  if (std::is_same_v<Options, train::VJepa2LearnOptions> ||
-      std::is_same_v<Options, train::IJepaLearnOptions>)
-    return LossTarget::moving_encoder;
-  return std::is_same_v<Options, train::VJepa2ProbeLearnOptions> ? LossTarget::labels
-                                                                 : LossTarget::latents;
-}
-
-/// Whether a grid asks for more than one value of an option.
-bool varies(const nlohmann::json& grid, const std::string& path);
-
 /// Trains combination number `point` in its folder.
 using PointTraining =
     std::function<train::LearnResult(std::size_t point, const std::filesystem::path& folder)>;
@@ -57,15 +38,14 @@ nlohmann::json sweep_setting(const data::Dataset* recordings,
                              const std::vector<std::string>& states, const nlohmann::json& reading,
                              const SuccessFlags& success);
 
-/// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first: by
-/// success where all have it, else by the validation loss, of the cost-to-go where the grid
-/// varies that alone, as "ranked_by" tells; in the order of the grid, and saying so, where losses
-/// do not compare. Success and validation losses are those of the weights that a run has kept. A
-/// run that diverges is a row like the others, and so is one that its data refuse, which the same
-/// call tries again. `grid`, `base` and `setting`: what sweep.json tells of the sweep. Returns
-/// false when it was interrupted; the same call goes on. Throws Error(invalid_argument) where `out`
-/// holds a sweep of another grid, or with other options, recordings or success; the first refusal
-/// where every run was refused.
+/// Trains what is not done yet and writes sweep.json and sweep.txt into `out`, best first as
+/// ranking_of() has it and "ranked_by" and "then_by" tell; in the order of the grid, and saying so,
+/// where losses do not compare. Success and validation losses are those of the weights that a run
+/// has kept. A run that diverges is a row like the others, and so is one that its data refuse,
+/// which the same call tries again. `grid`, `base` and `setting`: what sweep.json tells of the
+/// sweep. Returns false when it was interrupted; the same call goes on. Throws
+/// Error(invalid_argument) where `out` holds a sweep of another grid, or with other options,
+/// recordings or success; the first refusal where every run was refused.
 bool train_points(const std::vector<SweepPoint>& points, const nlohmann::json& grid,
                   const nlohmann::json& base, const nlohmann::json& setting,
                   const std::filesystem::path& out, LossTarget target,
