@@ -8,6 +8,7 @@
 
 #include "foresight/eval/agent_policy.hpp"
 #include "foresight/eval/recorded_sources.hpp"
+#include "foresight/train/interrupt.hpp"
 
 namespace foresight::cli {
 
@@ -115,7 +116,12 @@ std::function<double(const std::filesystem::path& bundle)> success_of_bundles(
     at::NoGradGuard no_grad;
     auto agent = Agent::load(bundle, io::Placement::share);
     agent.to(device);
-    return evaluate_agent(ground, agent, view_of_ground(ground, agent), problems, "planner").rate;
+    // Every plan begins with a look: Ctrl-C waits for one, not for all of them.
+    const auto view = [seen = view_of_ground(ground, agent)](const Observation& shown) {
+      if (train::InterruptGuard::requested()) throw train::Interrupted();
+      return seen(shown);
+    };
+    return evaluate_agent(ground, agent, view, problems, "planner").rate;
   };
 }
 

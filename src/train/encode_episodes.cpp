@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "foresight/core/replica_part.hpp"
+#include "foresight/train/interrupt.hpp"
 #include "foresight/train/learn.hpp"
 
 namespace foresight::train {
@@ -40,10 +41,12 @@ EpisodeLatents encode_episodes(const WorldModel& model, const data::FrameCache& 
                                          : ReplicaPart{0, count};
   result.latents = at::zeros({result.first.back(), spec.tokens * spec.channels}, like);
   for (auto i = static_cast<std::size_t>(part.first);
-       i < static_cast<std::size_t>(part.first + part.count); ++i)
+       i < static_cast<std::size_t>(part.first + part.count); ++i) {
+    if (processes == nullptr && InterruptGuard::requested()) throw Interrupted();
     encode_episode(
         model, frames, episodes[i],
         result.latents.narrow(0, result.first[i], result.first[i + 1] - result.first[i]));
+  }
   // Exact whatever the order of the sum: one number and zeros.
   if (processes != nullptr) result.latents = processes->sum(result.latents);
   return result;

@@ -18,6 +18,7 @@
 #include "foresight/io/files.hpp"
 #include "foresight/io/json_file.hpp"
 #include "foresight/models/jepa_bundle.hpp"
+#include "foresight/train/interrupt.hpp"
 #include "foresight/train/jepa_task.hpp"
 #include "mean_terms.hpp"
 #include "run_summary.hpp"
@@ -91,6 +92,7 @@ class Learning {
   LearnResult run();
 
  private:
+  LearnResult run_stages();
   void start_from_data();
   void start_from_bundle();
   void require_comparable_windows() const;
@@ -321,6 +323,19 @@ void Learning::write(const fs::path& path, nlohmann::json provenance, bool calib
 }
 
 LearnResult Learning::run() {
+  try {
+    return run_stages();
+  } catch (const Interrupted&) {
+    const bool is_trained = result_.world_model.outcome == Outcome::finished;
+    result_.outcome = Outcome::interrupted;
+    result_.message = fmt::format("{}: interrupted while episodes were encoded",
+                                  is_trained ? "cost-to-go" : "world model");
+    result_.seconds = seconds_since(start_);
+    return result_;
+  }
+}
+
+LearnResult Learning::run_stages() {
   const RunFolder world_model_run{folder_.path, folder_.resume, 0};
   const RunFolder critic_run{folder_.path, folder_.resume, options_.training.steps};
   JepaTask task(model_, data_.task_data(options_.model.action, device_));

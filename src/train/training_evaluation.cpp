@@ -4,6 +4,7 @@
 
 #include "foresight/core/log.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "foresight/train/interrupt.hpp"
 #include "loss_values.hpp"
 #include "stoppable_validation.hpp"
 #include "training_run.hpp"
@@ -28,7 +29,7 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
     const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
     const StoppableValidation stoppable(processes != nullptr);
     const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
-    validation_cut_ = stoppable.was_cut();
+    evaluation_cut_ = stoppable.was_cut();
     validated = !terms.empty();
     if (validated) {
       const auto values = host_values(terms);
@@ -36,19 +37,17 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
       add_scalars(scalars, task_.name() + "/validation/", terms, values);
     }
   }
-  if (validation_cut_) {  // the run that goes on does it
+  if (evaluation_cut_) {  // the run that goes on does it
     task_.module().train();
     return;
   }
-  if (success_due) {
-    const auto measure = [this] { result_.success = hooks_.success(); };
-    hooks_.reducer != nullptr ? hooks_.reducer->long_work(measure) : measure();
-    scalars.emplace_back(task_.name() + "/validation/success", result_.success);
-  }
+  const bool measured = success_due && measure_success();
+  evaluation_cut_ = success_due && !measured;
+  if (measured) scalars.emplace_back(task_.name() + "/validation/success", result_.success);
   const auto loss = result_.validation_loss;
   if (validated) keep_if_best(Keep::lowest_loss, loss, -loss);
-  if (success_due) keep_if_best(Keep::highest_success, result_.success, result_.success);
-  tell_kept(validated, success_due);
+  if (measured) keep_if_best(Keep::highest_success, result_.success, result_.success);
+  tell_kept(validated, measured);
   task_.module().train();
   if (writes() && !scalars.empty()) metrics_.write(first_step_ + result_.step, scalars);
   // Only now: what failed on the way is to be done again by the run that goes on.
@@ -56,7 +55,23 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
     validated_step_ = result_.step;
     position_ = task_.position();  // which knows what was skipped on the way
   }
-  if (success_due) measured_step_ = result_.step;
+  if (measured) measured_step_ = result_.step;
+}
+
+bool TrainingRun::measure_success() {
+  const bool alone = hooks_.reducer == nullptr;
+  if (stop_ || (alone && InterruptGuard::requested())) return false;
+  std::vector<double> cut{0.0};
+  const auto measure = [&] {
+    try {
+      result_.success = hooks_.success();
+    } catch (const Interrupted&) {
+      cut[0] = 1.0;
+    }
+  };
+  alone ? measure() : hooks_.reducer->long_work(measure);
+  if (!alone) hooks_.reducer->average(cut);
+  return cut[0] == 0;
 }
 
 // `score` grows with what is better; best_ is the value itself, as a user reads it.

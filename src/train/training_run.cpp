@@ -164,7 +164,6 @@ TrainResult TrainingRun::run(ProgressStyle style) {
   const int64_t first = result_.step;
   result_.outcome = Outcome::finished;
   result_.message = "finished";
-  bool stop = false;
   const auto end_interrupted = [this] {
     result_.outcome = Outcome::interrupted;
     result_.message = fmt::format("interrupted after step {}", result_.step);
@@ -173,13 +172,13 @@ TrainResult TrainingRun::run(ProgressStyle style) {
     // What an earlier run had still to measure when it ended.
     if (first > 0) evaluate(due(options_.validate_every), due(options_.success_every));
     while (result_.step < options_.steps) {
-      if (stop || validation_cut_ || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
+      if (stop_ || evaluation_cut_ || (hooks_.reducer == nullptr && InterruptGuard::requested())) {
         end_interrupted();
         break;
       }
       const auto step_start = Clock::now();
       auto loss = accumulate();
-      stop = agree_to_stop(loss.values);
+      stop_ = agree_to_stop(loss.values);
       if (diverged(non_finite_term(loss.terms, loss.values))) break;
       const auto factor = learning_rate_factor(options_.schedule, result_.step, options_.steps);
       if (diverged(update(factor))) break;
@@ -194,7 +193,7 @@ TrainResult TrainingRun::run(ProgressStyle style) {
       progress.update(result_.step, samples_per_step(), fmt::format("loss {:.4g}", result_.loss));
     }
     if (result_.outcome == Outcome::finished) evaluate(true, options_.success_every > 0);
-    if (validation_cut_) end_interrupted();
+    if (evaluation_cut_) end_interrupted();
   } catch (...) {
     task_.module().zero_grad();
     // Keep the last whole step. If that fails too, the first problem is still the one to tell, and

@@ -65,6 +65,8 @@ class TrainingRun {
   // Ends the run at the last good step, unless `problem` is empty.
   bool diverged(const std::string& problem);
   void evaluate(bool loss_due, bool success_due);
+  // By the hook; false, in all processes, where a wish to stop came before or meanwhile.
+  bool measure_success();
   void keep_if_best(Keep measure, double value, double score);
   // What was measured after this step, of the weights that are kept if they are its.
   void tell_kept(bool validated, bool measured);
@@ -92,7 +94,8 @@ class TrainingRun {
   std::vector<std::pair<Tensor, Tensor>> buffers_;  // of the module, and their values then
   double earlier_seconds_ = 0, best_ = std::numeric_limits<double>::quiet_NaN();
   Measured kept_validation_, kept_success_;  // of the weights of best_
-  bool validation_cut_ = false;              // by a wish to stop, in all processes
+  bool stop_ = false;                        // as all processes agreed in the last step
+  bool evaluation_cut_ = false;              // by a wish to stop, in all processes
   int64_t saved_step_ = -1, validated_step_ = -1, measured_step_ = -1, logged_step_ = 0;
   double stepping_ = 0, logged_stepping_ = 0;  // seconds of steps, nothing else
   double logged_waited_ = 0;                   // Task::seconds_waited() then

@@ -195,6 +195,21 @@ TEST_CASE("every training that a signal ends exits with 128 + its number") {
   CHECK_THAT(ended.output, Catch::Contains("--resume --config " + made("rooms") + "/config.json"));
 }
 
+TEST_CASE("Ctrl-C ends a measurement of success before its next plan") {
+  const auto run = workshop() / "measured";
+  // Minutes, were it not ended. The candidate is written just before.
+  const auto stopped = signalled_command(
+      "train --data " + made("data") + " --out " + run.string() +
+          " --steps 1 --loader.batch 16 --critic_training.steps 0 --threads 1"
+          " --training.success_every 1 --success-protocol random/400 --success-instances 40",
+      run / "candidate/config.json", SIGINT);
+  INFO(stopped.output);
+  CHECK(stopped.code == 128 + SIGINT);
+  CHECK_THAT(stopped.output, Catch::Contains("interrupted after step 1;"));
+  for (const auto& row : train::read_metrics(run / "metrics.jsonl"))
+    for (const auto& [name, value] : row.scalars) CHECK(name != "jepa/validation/success");
+}
+
 TEST_CASE("wrong usage exits with 2 and says what was meant") {
   const auto unknown = foresight_command("train --data x --out y --stepz 3");
   CHECK(unknown.code == 2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batches of held-out windows: where a loss compares the windows of a batch, where there are none,
-// and where the run is asked to stop between two.
+// and where the run is asked to stop between two; a measurement of success that is asked to stop.
 #include <fmt/format.h>
 #include <torch/nn.h>
 
@@ -14,6 +14,7 @@
 #include "error_message.hpp"
 #include "foresight/train/interrupt.hpp"
 #include "foresight/train/loader_task.hpp"
+#include "metric_curve.hpp"
 #include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
@@ -100,6 +101,54 @@ TEST_CASE("a validation ends when the run is asked to stop, and the one that goe
   }
 }
 
+TEST_CASE("success is measured by the run that goes on where one is asked to stop before it ends") {
+  const TemporaryFolder folder;
+  auto options = every_step_logged(4);
+  options.validate_every = 2;
+  options.success_every = 2;
+  options.keep = Keep::highest_success;
+  int measured = 0, cut_at = -1;
+  TrainHooks hooks;
+  hooks.success = [&] {
+    if (++measured == cut_at) {
+      std::raise(SIGINT);
+      throw Interrupted();
+    }
+    return 0.1 * static_cast<double>(measured);
+  };
+  TableFit uninterrupted(8);
+  const auto whole = train_table(uninterrupted, options, folder / "whole", hooks);
+  REQUIRE(measured == 2);
+  // In the first measurement, in the last, and in the step before the first.
+  const std::vector<std::pair<int, int>> wishes = {{1, -1}, {2, -1}, {-1, 2}};
+  for (const auto& [measurement, call] : wishes) {
+    INFO("measurement " << measurement << ", call " << call);
+    const auto run = folder / fmt::format("cut {}", measurement);
+    measured = 0;
+    cut_at = measurement;
+    const int64_t step = measurement == 2 ? 4 : 2;
+    {
+      const InterruptGuard guard;
+      TableFit first(8);
+      first.interrupt_at = call;
+      const auto result = train_table(first, options, run, hooks);
+      CHECK(result.outcome == Outcome::interrupted);
+      CHECK(result.step == step);
+      CHECK(measured == (measurement > 0 ? measurement : 0));
+    }
+    CHECK(curve(run, "table/validation/success").size() == (measurement == 2 ? 1 : 0));
+    cut_at = -1;
+    measured = measurement == 2 ? 1 : 0;  // what it draws next
+    TableFit second(8);
+    const auto result = train_table(second, options, run, hooks, /*resume=*/true);
+    CHECK(result.outcome == Outcome::finished);
+    CHECK(result.kept_step == whole.kept_step);
+    CHECK(result.kept_success == whole.kept_success);
+    CHECK(result.kept_validation_loss == whole.kept_validation_loss);
+    CHECK(metric_curve(run) == metric_curve(folder / "whole"));
+  }
+}
+
 TEST_CASE(
     "held-out episodes without a window are told, and refused where weights are kept by them") {
   const TemporaryFolder folder;
@@ -119,6 +168,23 @@ TEST_CASE(
   const CapturedLog log;
   CHECK(learn_there().outcome == Outcome::finished);
   CHECK(log.says(kProblem));
+
+  // A run that an earlier version began with it goes on.
+  options.training.keep = Keep::lowest_loss;
+  const auto resumed = learn(std::make_shared<WithShortEpisode>(), options,
+                             {folder / "begun", /*resume=*/true}, at::kCPU, ProgressStyle::silent);
+  CHECK(resumed.outcome == Outcome::finished);
+
+  auto alone = pushed_square();
+  for (auto* part : {&alone.frames, &alone.actions}) *part = part->narrow(0, 0, 1);
+  options.validation_split.clear();
+  CHECK(fails_with(
+      ErrorCategory::invalid_option,
+      [&] {
+        learn(std::make_shared<TensorDataset>(alone), options, {folder / "alone"}, at::kCPU,
+              ProgressStyle::silent);
+      },
+      "pushed square: validation = 0.1 of its 1 episode(s) holds none out"));
 }
 
 TEST_CASE("held-out windows come in batches of two at least, each once") {

@@ -45,8 +45,8 @@ class FORESIGHT_API GradientReducer {
   virtual void reduce(const std::vector<Tensor>& parameters) = 0;
 
   /// Replaces host values by their mean over all processes: losses for the metrics, and flags by
-  /// which all processes stop together. NaN anywhere is NaN everywhere. Called once per update, in
-  /// every process.
+  /// which all processes stop together. NaN anywhere is NaN everywhere. Called once per update and
+  /// once per measurement of success, in every process.
   virtual void average(std::vector<double>& values) = 0;
 
   /// Calls `work`, which may take longer than an exchange may wait and exchanges nothing; all

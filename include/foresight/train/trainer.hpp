@@ -121,7 +121,9 @@ struct FORESIGHT_API TrainHooks {
   /// options; only rank 0 writes files. All end with the same weights.
   GradientReducer* reducer = nullptr;
   /// Part of planning problems solved, in [0,1]. Called every TrainOptions.success_every steps with
-  /// the task's module in inference mode, holding the weights that would be kept.
+  /// the task's module in inference mode, holding the weights that would be kept. It may throw
+  /// Interrupted (train/interrupt.hpp) where InterruptGuard::requested(), of several processes in
+  /// the first: the run then ends as interrupted, and the one that goes on measures.
   std::function<double()> success = nullptr;
 };
 
