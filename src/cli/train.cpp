@@ -41,6 +41,7 @@ std::vector<TrainingPreset<train::LearnOptions>> presets() {
 // Options from flags, file and preset; where learning goes on from a bundle, its model's are its
 // own.
 train::LearnOptions options_of(const TrainFlags& flags) {
+  require_run_of("", flags.options.file);
   auto given = with_unreadable(flags.options, flags.reading);
   auto defaults = preset_options(flags.preset, given, presets());
   if (!flags.run.steps.empty()) {

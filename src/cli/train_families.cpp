@@ -308,6 +308,7 @@ void add_family(CLI::App& parent, const char* name, const char* bundles, const c
     command->get_option("--reading.unreadable")->excludes("--loader.unreadable");
   command->callback([flags, presets, name, bundles, &parent] {
     require_no_flags(parent, name);
+    require_run_of(name, flags->options.file);
     train_family(*flags, chosen_options(*flags, presets, bundles));
   });
 }

@@ -20,28 +20,27 @@
 namespace foresight::cli {
 namespace {
 
-void print_stages(const train::LearnResult& result) {
+// What a stage of the training did, and of which weights that is told.
+void print_stage(const char* name, const train::TrainResult& stage) {
   // What was never computed, as the loss of no steps, is left out.
-  const auto figure = [](const char* name, double value) {
-    return std::isnan(value) ? std::string() : fmt::format(", {} {:.4g}", name, value);
+  const auto figure = [](const char* what, double value) {
+    return std::isnan(value) ? std::string() : fmt::format(", {} {:.4g}", what, value);
   };
-  const auto& world_model = result.world_model;
-  fmt::print("world model: {} steps, {:.1f} s ({:.1f} ms a step){}{}\n", world_model.step,
-             world_model.seconds, world_model.step_ms, figure("loss", world_model.loss),
-             figure("validation", world_model.kept_validation_loss));
-  if (result.critic.step > 0)
-    fmt::print("cost-to-go: {} steps, {:.1f} s ({:.2f} ms a step){}{}\n", result.critic.step,
-               result.critic.seconds, result.critic.step_ms, figure("loss", result.critic.loss),
-               figure("validation", result.critic.kept_validation_loss));
-  for (const auto* stage : {&result.world_model, &result.critic}) {
-    if (std::isfinite(stage->kept_success))
-      fmt::print("planning problems solved: {:.0f} %\n", 100 * stage->kept_success);
-    if (stage->kept_step != stage->step && stage->outcome == train::Outcome::finished)
-      fmt::print("weights kept: those of step {}{}\n", stage->kept_step,
-                 std::isfinite(stage->kept_validation_loss) || std::isfinite(stage->kept_success)
-                     ? ", whose validation and success these are"
-                     : "");
-  }
+  fmt::print("{}: {} steps, {:.1f} s ({:.2f} ms a step){}{}\n", name, stage.step, stage.seconds,
+             stage.step_ms, figure("loss", stage.loss),
+             figure("validation", stage.kept_validation_loss));
+  if (std::isfinite(stage.kept_success))
+    fmt::print("planning problems solved: {:.0f} %\n", 100 * stage.kept_success);
+  if (stage.kept_step != stage.step && stage.outcome == train::Outcome::finished)
+    fmt::print("weights kept: those of step {}{}\n", stage.kept_step,
+               std::isfinite(stage.kept_validation_loss) || std::isfinite(stage.kept_success)
+                   ? ", whose validation and success these are"
+                   : "");
+}
+
+void print_stages(const train::LearnResult& result) {
+  print_stage("world model", result.world_model);
+  if (result.critic.step > 0) print_stage("cost-to-go", result.critic);
 }
 
 }  // namespace
@@ -148,6 +147,18 @@ bool tells_a_run(const std::string& file) {
   if (file.empty()) return false;
   const auto config = io::read_json(file);
   return config.is_object() && config.contains("learn");
+}
+
+void require_run_of(const std::string& family, const std::string& file) {
+  if (!tells_a_run(file)) return;
+  const auto told = io::read_json(file).value("family", std::string());
+  const auto words = [](const std::string& name) {
+    return name.empty() ? std::string("train") : "train " + name;
+  };
+  require(
+      told == family, ErrorCategory::invalid_option,
+      fmt::format("{} is of a run of `foresight {}`, whose options are not those of `foresight {}`",
+                  file, words(told), words(family)));
 }
 
 OptionFlags with_unreadable(OptionFlags options, const ReadingFlags& reading) {

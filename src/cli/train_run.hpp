@@ -86,6 +86,10 @@ void add_preset(CLI::App& command, std::string& preset,
 /// it on, so that no preset of today must fill the gaps.
 bool tells_a_run(const std::string& file);
 
+/// Throws Error(invalid_option) where the file of --config tells a run of another family than
+/// `family`, the word behind `train`; empty: none.
+void require_run_of(const std::string& family, const std::string& file);
+
 /// What the options of a training start from: the preset `name`, or the first.
 template <class Options>
 Options preset_options(const std::string& name, const OptionFlags& given,

@@ -2,6 +2,7 @@
 // foresight train FAMILY, as a user meets it: every family by its own recipe, from recordings to a
 // bundle that the other sub-commands take.
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -267,6 +268,10 @@ TEST_CASE("what does not fit a family is named, and no run folder is left") {
   refused("dino_wm" + given + " --backbone " + weights, "foresight import vit");
   refused("vjepa2_ac" + given + " --backbone " + weights, "vjepa2_ac in place of vit");
   refused("vjepa2" + given + " --continue " + weights, "weights.pth: is a file, expected a bundle");
+  std::ofstream(folder / "config.json") << R"({"family": "ijepa", "learn": {}})";
+  const auto run_of_another = " --config " + (folder / "config.json").string();
+  refused("lejepa" + given + run_of_another, "config.json is of a run of `foresight train ijepa`");
+  refused(given + run_of_another, "are not those of `foresight train`");
   refused("lejepa" + out, "--data is required");
   refused("--seed 3 lejepa" + given, "behind the family's name");
   refused("lejepaa" + given, "did you mean 'lejepa'");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // foresight train with a grid of options, with a bundle to go on from, and with an eye on planning
 // success.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -129,6 +131,13 @@ TEST_CASE("a sweep ranks by the weights that each run kept, and the cost-to-go b
   CHECK(kept["runs"][0]["values"]["training.keep"] == "lowest_loss");
   CHECK(kept["runs"][0]["validation_loss"] == Approx(lowest));
   CHECK(kept["runs"][1]["validation_loss"] == Approx(last));
+  // The command says the same of such a run.
+  const auto run = (folder / "kept" / "001").string();
+  const auto told = foresight_command("train --data " + data + " --out " + run +
+                                      " --resume --config " + run + "/config.json");
+  CHECK_THAT(told.output, Catch::Contains(fmt::format(", validation {:.4g}\n", lowest)) &&
+                              Catch::Contains("weights kept: those of step ") &&
+                              Catch::Contains(", whose validation and success these are"));
 
   const auto critic = swept("critic", R"({"critic_training.optimizer.lr": [1e-9, 1e-2]})", "");
   CHECK(critic["ranked_by"] == "critic_validation_loss");
@@ -225,6 +234,8 @@ TEST_CASE("train learns on from a bundle with replay, and watches planning succe
   INFO(first.output);
   REQUIRE(first.code == 0);
   CHECK_THAT(first.output, Catch::Contains("planning problems solved"));
+  // Told with the stage that it is of.
+  CHECK(first.output.find("planning problems solved") < first.output.find("cost-to-go: "));
   const auto bundle = (folder / "first" / "bundle").string();
   const auto on =
       foresight_command("train --data " + fresh + " --out " + (folder / "on").string() + kBrief +
