@@ -126,6 +126,9 @@ TEST_CASE("published clips have at most 4 frames a second unless a stride is giv
   config["learn"]["windows"]["stride"] = 1;
   io::write_json(folder / "main" / "config.json", config);
   CHECK(done(large("main", " --resume"), folder / "main")["windows"]["stride"] == 1);
+  // One that has no checkpoint goes on with nothing.
+  for (const auto* trained : {"checkpoints", "bundle"}) fs::remove_all(folder / "main" / trained);
+  CHECK(done(large("main", " --resume"), folder / "main")["windows"]["stride"] == 3);
 
   const auto given = done(large("given", " --windows.stride 2"), folder / "given");
   CHECK(given["windows"]["stride"] == 2);

@@ -183,8 +183,22 @@ TEST_CASE("a finished run that is resumed tells what it told and measures nothin
   CHECK(again.validation_loss == told.validation_loss);
   CHECK(again.success == told.success);
   CHECK(again.kept_step == told.kept_step);
+  CHECK(again.kept_success == 0.5);
+  CHECK(again.kept_validation_loss == told.validation_loss);
   CHECK(curve(folder.path(), "table/validation/loss").size() == 1);
   CHECK(curve(folder.path(), "table/validation/success").size() == 2);
+
+  // Of the weights that are kept, earlier versions told but what they were kept for.
+  rewrite_metadata(checkpoint_path(folder / "checkpoints" / "table", 6), [](Metadata& metadata) {
+    auto values = nlohmann::json::parse(metadata.at("measured"));
+    values.erase("kept_validation");
+    values.erase("kept_success");
+    metadata["measured"] = values.dump();
+  });
+  TableFit earlier(8);
+  const auto less = train_table(earlier, options, folder.path(), hooks, /*resume=*/true);
+  CHECK(less.kept_success == 0.5);
+  CHECK(std::isnan(less.kept_validation_loss));
 
   // One that was stopped between its last checkpoint and its last validation has that to do.
   fs::remove(folder / "metrics.jsonl");

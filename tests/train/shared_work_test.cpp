@@ -287,6 +287,25 @@ TEST_CASE("where one process is asked to stop, all end their validation and have
   for (const auto& one : computed) CHECK(one[1].item<int64_t>() == 1);
 }
 
+TEST_CASE("a validation that every process computes by itself is cut in none of them") {
+  const InterruptGuard guard;
+  std::raise(SIGINT);
+  const auto batches_of = [](bool shared) {
+    const StoppableValidation stoppable(shared);
+    const auto data = brightness_data(3);
+    int batches = 0;
+    const auto terms = mean_loss(*data.validation, 3, [&](const data::Batch& batch) {
+      ++batches;
+      return losses::Terms().add("brightness", 1.0, batch.pixels.to(at::kDouble).mean());
+    });
+    CHECK(terms.empty() != shared);
+    CHECK(stoppable.was_cut() != shared);
+    return batches;
+  };
+  CHECK(batches_of(true) == 3);
+  CHECK(batches_of(false) == 0);
+}
+
 TEST_CASE("a held-out batch's loss does not depend on the batches before it") {
   std::atomic<int> computed = 0;
   const auto one = Brightness(brightness_data(1), computed).validate();
