@@ -128,7 +128,7 @@ void export_command(const ExportFlags& flags) {
   check_layout(exporter, flags.layout);
   auto tensors = exporter.tensors(bundle, flags.layout);
   const auto& provenance = bundle.config.provenance;
-  restore_types(tensors, provenance,
+  restore_types(tensors, bundle,
                 flags.layout == kAsImported ||
                     flags.layout == provenance.value(kSourceLayout, std::string()));
   io::write_safetensors(flags.out, tensors, {{"format", "pt"}});

@@ -47,11 +47,6 @@ std::string types_of(const io::NamedTensors& tensors) {
   return text;
 }
 
-bool holds(const io::NamedTensors& tensors, at::ScalarType type) {
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [&](const auto& item) { return item.second.scalar_type() == type; });
-}
-
 // Whether all floating-point numbers are float32, whatever they were in a file.
 bool in_float32(const io::NamedTensors& tensors) {
   return std::all_of(tensors.begin(), tensors.end(), [](const auto& item) {
@@ -143,18 +138,26 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
   imported = {{"file", weights.path.filename().string()},
               {"bytes", std::filesystem::file_size(weights.path)},
               {"version", FORESIGHT_VERSION}};
-  if (in_float32(bundle.tensors)) add_stored_types(imported, read);
+  const auto numbers = numbers_in(bundle.tensors);
+  int64_t rounded = 0;
+  if (in_float32(bundle.tensors)) {
+    add_stored_types(imported, read);
+    rounded = keep_rounded(bundle.tensors, read);
+  }
   if (!flags.group.empty()) imported["group"] = flags.group;
   if (!flags.ignore.empty()) imported["ignored"] = flags.ignore;
   io::write_bundle(flags.out, bundle.config, bundle.tensors);
-  if (holds(read, at::kDouble) && !holds(bundle.tensors, at::kDouble))
-    fmt::print("types: float64 numbers are kept in float32, and exported so\n");
+  if (rounded > 0)
+    fmt::print(
+        "types: the model computes in float32, which rounds {} tensors of float64; the bundle "
+        "keeps these too, for an export\n",
+        rounded);
   if (models::is_world_model(bundle.config.family))
     fmt::print("actions: {}\n", write_options(bundle.config.action).dump());
   if (bundle.config.options.contains("image"))
     fmt::print("pictures: {}\n", bundle.config.options["image"].dump());
   fmt::print("bundle: {} of family '{}', {} numbers, history {}\n", flags.out, bundle.config.family,
-             numbers_in(bundle.tensors), bundle.config.history);
+             numbers, bundle.config.history);
 }
 
 void add_import(CLI::App& app) {

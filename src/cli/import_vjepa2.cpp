@@ -154,14 +154,16 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
     models::ProbeFileOptions options;
     if (flags.probe_index) options.which = *flags.probe_index;
     if (flags.probe_heads) options.heads = *flags.probe_heads;
-    probe = models::load_vjepa2_probe(file.tensors, file.path.string(), options);
+    const auto source = file.path.string();
+    probe = models::load_vjepa2_probe(file.tensors, source, options);
     const auto width = model.options().encoder.width;
     require(probe->width() == width, ErrorCategory::bad_file,
-            fmt::format("{}: a probe of tokens of width {}, the encoder's have {}",
-                        file.path.string(), probe->width(), width));
+            fmt::format("{}: a probe of tokens of width {}, the encoder's have {}", source,
+                        probe->width(), width));
     provenance["probe"] = {{"file", file.path.filename().string()}};
     if (flags.probe_index) provenance["probe"]["index"] = *flags.probe_index;
-    for (const auto& item : nn::state_dict(*probe)) read.push_back(item);
+    for (auto& item : models::vjepa2_probe_tensors(file.tensors, options.which, source))
+      read.push_back(std::move(item));
   }
   require(probe || flags.labels.empty(), ErrorCategory::invalid_option,
           "--labels names the classes of a probe, and there is none: give --probe");

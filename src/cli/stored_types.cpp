@@ -14,8 +14,9 @@ namespace {
 
 constexpr const char* kDefault = "default";
 constexpr const char* kOthers = "others";
-constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{
+constexpr std::array<std::pair<std::string_view, at::ScalarType>, 7> kTypes{{
     {"float32", at::kFloat},
+    {"float64", at::kDouble},
     {"bfloat16", at::kBFloat16},
     {"float16", at::kHalf},
     {"float8_e4m3fn", at::kFloat8_e4m3fn},
@@ -23,7 +24,7 @@ constexpr std::array<std::pair<std::string_view, at::ScalarType>, 6> kTypes{{
     {"float8_e8m0fnu", at::kFloat8_e8m0fnu},
 }};
 
-// float32 for those that have no name here: wider ones.
+// float32 for those that have no name here.
 std::string name_of(at::ScalarType type) {
   for (const auto& [name, known] : kTypes)
     if (type == known) return std::string(name);
@@ -36,12 +37,9 @@ at::ScalarType type_named(const std::string& name) {
   return at::kFloat;
 }
 
-// `tensor` in `type`, where that loses nothing.
-bool narrow(Tensor& tensor, at::ScalarType type) {
-  const auto narrowed = tensor.to(type);
-  if (!at::allclose(narrowed.to(at::kFloat), tensor, 0, 0, /*equal_nan=*/true)) return false;
-  tensor = narrowed;
-  return true;
+// Whether `other` is `tensor` in float32.
+bool same_in_float32(const Tensor& other, const Tensor& tensor) {
+  return at::allclose(other.to(at::kFloat), tensor, 0, 0, /*equal_nan=*/true);
 }
 
 }  // namespace
@@ -66,16 +64,29 @@ void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read) {
       types[kOthers][name] = type;
 }
 
-void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, bool as_imported) {
+int64_t keep_rounded(io::NamedTensors& tensors, const io::NamedTensors& read) {
+  const auto count = tensors.size();
+  for (const auto& [name, tensor] : read)
+    if (tensor.scalar_type() == at::kDouble &&
+        !at::equal(tensor.to(at::kFloat).to(at::kDouble), tensor))
+      tensors.emplace_back(io::kImportedPrefix + name, tensor);
+  return static_cast<int64_t>(tensors.size() - count);
+}
+
+void restore_types(io::NamedTensors& tensors, const io::Bundle& bundle, bool as_imported) {
+  const auto& provenance = bundle.config.provenance;
   const auto imported = provenance.find("imported");
   if (imported == provenance.end() || !imported->is_object()) return;
   auto common = imported->value(kStoredType, std::string());
   auto others = nlohmann::json::object();
-  if (const auto several = imported->find(kStoredTypes); several != imported->end()) {
-    if (!as_imported) {
-      fmt::print("types: float32; those of the imported file belong to its own layout\n");
-      return;
-    }
+  const auto several = imported->find(kStoredTypes);
+  const auto kept = bundle.tensors.tensors(io::kImportedPrefix);
+  const std::map<std::string, Tensor> rounded(kept.begin(), kept.end());
+  if (!as_imported && (several != imported->end() || !rounded.empty())) {
+    fmt::print("types: float32; those of the imported file belong to its own layout\n");
+    return;
+  }
+  if (several != imported->end()) {
     const auto texts = [](const nlohmann::json& values) {
       return values.is_object() && std::all_of(values.begin(), values.end(),
                                                [](const auto& value) { return value.is_string(); });
@@ -87,14 +98,20 @@ void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, 
             "'others', types by name");
     common = (*several)[kDefault].get<std::string>();
   }
-  int64_t kept = 0;
+  int64_t unchanged = 0;
   for (auto& [name, tensor] : tensors) {
     const auto type = type_named(others.value(name, common));
-    if (tensor.scalar_type() == at::kFloat && type != at::kFloat) kept += !narrow(tensor, type);
+    if (tensor.scalar_type() != at::kFloat || type == at::kFloat) continue;
+    const auto found = rounded.find(name);
+    const auto given = found == rounded.end() ? tensor.to(type) : found->second;
+    if (same_in_float32(given, tensor))
+      tensor = given;
+    else
+      ++unchanged;
   }
-  if (kept > 0)
-    fmt::print("types: {} tensors stay float32, the imported file's type does not hold them\n",
-               kept);
+  if (unchanged > 0)
+    fmt::print("types: {} tensors stay float32, their numbers are no longer the imported file's\n",
+               unchanged);
 }
 
 }  // namespace foresight::cli

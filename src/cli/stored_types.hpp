@@ -5,14 +5,14 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "foresight/io/safetensors.hpp"
+#include "foresight/io/bundle.hpp"
 
 namespace foresight::cli {
 
 /// Keys of a bundle's provenance below `imported`, in bundles of families that compute in float32:
 /// the type that all floating-point numbers had ("bfloat16"), or, where tensors had several,
-/// {"default": the most frequent, "others": {tensor: its type}}. float64 counts as float32, and
-/// neither is there where all is float32.
+/// {"default": the most frequent, "others": {tensor: its type}}. Neither is there where all is
+/// float32.
 inline constexpr const char* kStoredType = "stored_type";
 inline constexpr const char* kStoredTypes = "stored_types";
 
@@ -20,9 +20,14 @@ inline constexpr const char* kStoredTypes = "stored_types";
 /// an import leaves out does not count.
 void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read);
 
+/// Adds to a bundle's `tensors` those of `read` that float32 rounds, below io::kImportedPrefix.
+/// Returns how many.
+int64_t keep_rounded(io::NamedTensors& tensors, const io::NamedTensors& read);
+
 /// Turns an imported bundle's float32 tensors back. `as_imported`: whether they are under the names
-/// of the import; where they are not, several types are left float32, and that is said. Numbers
-/// that the type does not hold stay float32, too.
-void restore_types(io::NamedTensors& tensors, const nlohmann::json& provenance, bool as_imported);
+/// of the import; where they are not, several types and rounded numbers are left float32, and that
+/// is said. Numbers that the type does not hold, or that are no longer the imported ones, stay
+/// float32, too.
+void restore_types(io::NamedTensors& tensors, const io::Bundle& bundle, bool as_imported);
 
 }  // namespace foresight::cli

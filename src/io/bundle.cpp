@@ -131,7 +131,8 @@ Bundle read_bundle(const fs::path& path) { return read_current(path, read_from);
 NamedTensors Bundle::model_tensors() const {
   NamedTensors own;
   for (const auto& name : tensors.names())
-    if (!name.starts_with(kHeadPrefix)) own.emplace_back(name, tensors.at(name));
+    if (!name.starts_with(kHeadPrefix) && !name.starts_with(kImportedPrefix))
+      own.emplace_back(name, tensors.at(name));
   return own;
 }
 

@@ -21,8 +21,10 @@ int64_t number_in_list(std::string_view key) {
   return end != key.data() + key.size() && *end == '.' ? number : -1;
 }
 
-// The chosen probe's tensors, without wrappers.
-io::NamedTensors one_probe(const io::NamedTensors& file, int64_t which, std::string_view source) {
+}  // namespace
+
+io::NamedTensors vjepa2_probe_tensors(const io::NamedTensors& file, int64_t which,
+                                      std::string_view source) {
   std::map<int64_t, io::NamedTensors> listed;
   io::NamedTensors alone;
   for (const auto& [given, tensor] : file) {
@@ -53,12 +55,10 @@ io::NamedTensors one_probe(const io::NamedTensors& file, int64_t which, std::str
   return found->second;
 }
 
-}  // namespace
-
 std::shared_ptr<AttentiveProbe> load_vjepa2_probe(const io::NamedTensors& file,
                                                   std::string_view source,
                                                   const ProbeFileOptions& options) {
-  const auto tensors = one_probe(file, options.which, source);
+  const auto tensors = vjepa2_probe_tensors(file, options.which, source);
   AttentiveProbeOptions probe;
   probe.outputs = extent(tensors, "linear.weight", 2, 0, source);
   const auto width = extent(tensors, "pooler.query_tokens", 3, 2, source);

@@ -9,9 +9,8 @@
 #include "foresight/nn/state_dict.hpp"
 #include "foresight/train/ijepa_task.hpp"
 #include "recordings_folder.hpp"
-#include "run_command.hpp"
 #include "same_tensors.hpp"
-#include "temporary_folder.hpp"
+#include "vjepa2_import.hpp"
 
 namespace foresight::import_arm_test {
 
@@ -22,86 +21,10 @@ namespace {
 const std::string kPicture =
     (test::recordings() / "tworoom" / "folder" / "episode_0001.mp4:0").string();
 
-// Pictures of 32 pixels, four patches.
-nn::VideoVitOptions small_encoder() {
-  nn::VideoVitOptions options;
-  options.width = 48;
-  options.depth = 1;
-  options.heads = 2;
-  options.mlp_width = 64;
-  options.frames = 8;
-  options.image_height = options.image_width = 32;
-  return options;
-}
-
-// Of a model's network: its encoder and its predictor.
-template <class Options>
-Options small_network() {
-  Options options;
-  options.encoder = small_encoder();
-  options.image.size = 32;
-  options.predictor.width = 48;
-  options.predictor.depth = 1;
-  options.predictor.heads = 2;
-  options.predictor.mlp_width = 64;
-  return options;
-}
-
-std::shared_ptr<models::VJepa2Ac> small_arm() {
-  return std::make_shared<models::VJepa2Ac>(small_network<models::VJepa2AcOptions>(), 3);
-}
-
-std::shared_ptr<models::VJepa2> small_clips(nn::PositionKind positions) {
-  auto options = small_network<models::VJepa2Options>();
-  options.encoder.positions = options.predictor.positions = positions;
-  return std::make_shared<models::VJepa2>(options, 3);
-}
-
-// The files of one test, and commands on them.
-class Import {
- public:
-  explicit Import(std::string family) : family_(std::move(family)) {}
-
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
-  void write(const io::NamedTensors& tensors, const std::string& name = "own.safetensors") const {
-    io::write_safetensors(folder_ / name, tensors);
-  }
-  CommandResult run(const std::string& flags, const std::string& file = "own.safetensors") const {
-    return foresight_command("import " + family_ + " " + path(file) + " --out " + path("bundle") +
-                             " --encoder_heads 2 --predictor_heads 2" + flags);
-  }
-  io::Bundle done(const std::string& flags, const std::string& file = "own.safetensors") const {
-    const auto result = run(flags, file);
-    INFO(result.output);
-    REQUIRE(result.code == 0);
-    return io::read_bundle(path("bundle"));
-  }
-  void refused(const std::string& flags, int code, const std::string& words) const {
-    const auto result = run(flags);
-    CHECK(result.code == code);
-    CHECK_THAT(result.output, Catch::Contains(words));
-    CHECK_FALSE(fs::exists(path("bundle")));
-  }
-
- private:
-  std::string family_;
-  TemporaryFolder folder_;
-};
-
-// Under the names of a training: "encoder.module.backbone.norm.weight".
-io::NamedTensors wrapped(const io::NamedTensors& tensors) {
-  io::NamedTensors result;
-  for (const auto& [name, tensor] : tensors) {
-    const auto dot = name.find('.');
-    result.emplace_back(name.substr(0, dot) + ".module.backbone" + name.substr(dot), tensor);
-  }
-  return result;
-}
-
 }  // namespace
 
 TEST_CASE("an imported V-JEPA 2-AC plans as published") {
-  const Import import("vjepa2_ac");
+  const VJepa2Import import("vjepa2_ac");
   const auto model = small_arm();
   auto checkpoint = wrapped(nn::state_dict(*model));
   checkpoint.emplace_back("opt.state.0.exp_avg", at::zeros({3}));
@@ -142,7 +65,7 @@ TEST_CASE("an imported V-JEPA 2-AC plans as published") {
 }
 
 TEST_CASE("what a V-JEPA 2-AC's file does not tell comes from flags, and is kept") {
-  const Import import("vjepa2_ac");
+  const VJepa2Import import("vjepa2_ac");
   auto tensors = nn::state_dict(*small_arm());
   import.write(tensors);
   const auto bundle = import.done(
@@ -165,7 +88,7 @@ TEST_CASE("what a V-JEPA 2-AC's file does not tell comes from flags, and is kept
 }
 
 TEST_CASE("added positions of clips are read, asked for, or left out aloud") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   const auto model = small_clips(nn::PositionKind::sincos);
   import.write(nn::state_dict(*model));
   import.refused(" --image_size 32", 2, "--positions");
@@ -195,76 +118,8 @@ TEST_CASE("added positions of clips are read, asked for, or left out aloud") {
   CHECK_THAT(other.output, Catch::Contains(doubt));
 }
 
-TEST_CASE("an original V-JEPA 2 of several types goes back bit by bit, in its own layout") {
-  const auto own = nn::state_dict(*small_clips(nn::PositionKind::rope));
-  for (const auto type : {at::kBFloat16, at::kFloat8_e5m2}) {
-    INFO(c10::toString(type));
-    const Import import("vjepa2");
-    const auto given = mixed_types(own, type);
-    auto checkpoint = given;
-    for (auto& [name, tensor] : checkpoint)
-      if (name.starts_with("encoder.")) name = "target_" + name;
-    import.write(wrapped(checkpoint));
-    import.done(" --image_size 32");
-    const auto exported = [&](const std::string& layout) {
-      const auto result = foresight_command("export " + import.path("bundle") + layout + " --out " +
-                                            import.path("back.safetensors"));
-      INFO(result.output);
-      REQUIRE(result.code == 0);
-      return result.output;
-    };
-    for (const std::string layout : {"", " --layout original"}) {
-      exported(layout);
-      check_same(io::SafeTensors::open(import.path("back.safetensors")).tensors(), given);
-    }
-    CHECK_THAT(exported(" --layout transformers"), Catch::Contains("types: float32"));
-  }
-}
-
-TEST_CASE("tables of positions that are left out do not make a V-JEPA 2 one of several types") {
-  const auto check = [](const Import& import, io::NamedTensors given, const std::string& layout) {
-    for (auto& [name, tensor] : given) tensor = tensor.to(at::kBFloat16);
-    auto checkpoint = given;
-    checkpoint.emplace_back("encoder.pos_embed", at::zeros({1, 4 * 4, 48}));
-    checkpoint.emplace_back("predictor.predictor_pos_embed", at::zeros({1, 4 * 4, 48}));
-    import.write(checkpoint);
-    const auto imported = import.done(" --image_size 32").config.provenance["imported"];
-    CHECK(imported.value("stored_type", "") == "bfloat16");
-    CHECK_FALSE(imported.contains("stored_types"));
-    const auto exported = foresight_command("export " + import.path("bundle") + layout + " --out " +
-                                            import.path("back.safetensors"));
-    CHECK_THAT(exported.output, !Catch::Contains("types:"));
-    for (const auto& [name, tensor] :
-         io::SafeTensors::open(import.path("back.safetensors")).tensors()) {
-      INFO(name);
-      CHECK(tensor.scalar_type() == at::kBFloat16);
-    }
-  };
-  const auto clips = nn::state_dict(*small_clips(nn::PositionKind::rope));
-  check(Import("vjepa2"), clips, " --layout transformers");
-  check(Import("vjepa2_ac"), nn::state_dict(*small_arm()), "");
-}
-
-TEST_CASE("numbers that an imported file's type does not hold are exported as they are") {
-  const Import import("vjepa2");
-  auto given = nn::state_dict(*small_clips(nn::PositionKind::rope));
-  for (auto& [name, tensor] : given) tensor = tensor.to(at::kBFloat16);
-  import.write(given);
-  auto bundle = import.done(" --image_size 32");
-  auto changed = bundle.model_tensors();
-  const auto name = changed.front().first;
-  changed.front().second = changed.front().second + 0.001;
-  io::write_bundle(import.path("other"), bundle.config, changed);
-  const auto exported = foresight_command("export " + import.path("other") + " --out " +
-                                          import.path("back.safetensors"));
-  CHECK_THAT(exported.output, Catch::Contains("1 tensors stay float32"));
-  for (auto& [key, tensor] : given)
-    if (key == name) tensor = changed.front().second;
-  check_same(io::SafeTensors::open(import.path("back.safetensors")).tensors(), given);
-}
-
 TEST_CASE("what an import of an original V-JEPA 2 leaves out is said") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   auto checkpoint = nn::state_dict(*small_clips(nn::PositionKind::rope));
   for (const auto* name : {"ema_predictor.a", "ema_predictor.b", "extra_head.w"})
     checkpoint.emplace_back(name, at::zeros({3}));
@@ -276,7 +131,7 @@ TEST_CASE("what an import of an original V-JEPA 2 leaves out is said") {
 }
 
 TEST_CASE("sizes of pictures that no clip has are refused by their flag or setting") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   import.write(nn::state_dict(*small_clips(nn::PositionKind::rope)));
   import.refused(" --image_size -5", 2, "--image_size");
   import.refused(" --image_size 40", 2, "image_size = 40 is no multiple of the patch");
@@ -295,7 +150,7 @@ TEST_CASE("sizes of pictures that no clip has are refused by their flag or setti
 }
 
 TEST_CASE("a file without an encoder's part or a predictor is told what is needed") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   const auto tensors = nn::state_dict(*small_clips(nn::PositionKind::rope));
   const std::string encoder = "encoder.";
   io::NamedTensors bare, alone;
@@ -312,7 +167,7 @@ TEST_CASE("a file without an encoder's part or a predictor is told what is neede
 }
 
 TEST_CASE("the second encoder of a V-JEPA 2-AC is compared, and asked for where it differs") {
-  const Import import("vjepa2_ac");
+  const VJepa2Import import("vjepa2_ac");
   const auto own = nn::state_dict(*small_arm());
   const auto write = [&](double change) {
     auto checkpoint = own;
@@ -335,7 +190,7 @@ TEST_CASE("the second encoder of a V-JEPA 2-AC is compared, and asked for where 
 }
 
 TEST_CASE("of two encoders in one file neither is a guess, wherever wrappers stand") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   io::NamedTensors checkpoint;
   for (const auto& [name, tensor] : nn::state_dict(*small_clips(nn::PositionKind::rope))) {
     checkpoint.emplace_back("module." + name, tensor);
@@ -348,7 +203,7 @@ TEST_CASE("of two encoders in one file neither is a guess, wherever wrappers sta
 }
 
 TEST_CASE("a config.json beside a file tells nothing about it, unless it is transformers' own") {
-  const Import import("vjepa2");
+  const VJepa2Import import("vjepa2");
   const fs::path source = FORESIGHT_TEST_DATA "/goldens/hf/checkpoints/vjepa2";
   import.write(nn::state_dict(*small_clips(nn::PositionKind::rope)));
   fs::copy_file(source / "config.json", import.path("config.json"));
@@ -364,7 +219,7 @@ TEST_CASE("a config.json beside a file tells nothing about it, unless it is tran
 }
 
 TEST_CASE("pictures that are cropped come from the published edge, unless another is given") {
-  const Import import("vjepa2_ac");
+  const VJepa2Import import("vjepa2_ac");
   import.write(nn::state_dict(*small_arm()));
   const auto image = [&](const std::string& flags) {
     return models::read_vjepa2_ac(import.done(" --image_size 32" + flags))->options().image;
@@ -375,7 +230,7 @@ TEST_CASE("pictures that are cropped come from the published edge, unless anothe
 }
 
 TEST_CASE("I-JEPA comes from its own checkpoint; clips and folders are shown where to go") {
-  const Import import("ijepa");
+  const VJepa2Import import("ijepa");
   const models::VJepa2 model(train::ijepa_tiny(), 1);
   auto own = nn::state_dict(model);
   for (auto& [name, tensor] : own)

@@ -320,7 +320,7 @@ std::pair<io::NamedTensors, std::string> exported(const Files& files, const std:
 TEST_CASE("a DINO-WM of several types goes back bit by bit, in its own layout") {
   using enum models::DinoWmLayout;
   for (const auto& [layout, other] : {std::pair{dino_wm, prejepa}, std::pair{prejepa, dino_wm}})
-    for (const auto type : {at::kBFloat16, at::kHalf}) {
+    for (const auto type : {at::kBFloat16, at::kHalf, at::kDouble}) {
       INFO(enum_name(layout) << ", " << c10::toString(type));
       Files files(plain_options());
       files.own = mixed_types(models::dino_wm_tensors(*files.model, layout), type);

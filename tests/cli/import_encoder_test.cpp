@@ -145,7 +145,7 @@ TEST_CASE("weights of several types in a Hugging Face folder go back as they cam
   for (const auto& [family, name] :
        {std::pair{"vit", "vit"}, std::pair{"vit", "dinov2_with_registers"},
         std::pair{"vjepa2", "vjepa2"}})
-    for (const auto type : {at::kBFloat16, at::kHalf, at::kFloat8_e4m3fn}) {
+    for (const auto type : {at::kBFloat16, at::kHalf, at::kFloat8_e4m3fn, at::kDouble}) {
       INFO(name << " " << c10::toString(type));
       const TemporaryFolder folder;
       fs::create_directory(folder / "hf");

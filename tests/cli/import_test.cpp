@@ -228,7 +228,7 @@ TEST_CASE("an EB-JEPA of several types goes back bit by bit") {
   options.encoder.width = 6;
   options.inverse_dynamics_hidden = 5;
   const auto plain = models::eb_jepa_tensors(models::EbJepa(options, 3));
-  for (const auto type : {at::kBFloat16, at::kFloat8_e4m3fn}) {
+  for (const auto type : {at::kBFloat16, at::kFloat8_e4m3fn, at::kDouble}) {
     INFO(c10::toString(type));
     const TemporaryFolder folder;
     const auto path = [&](const char* name) { return (folder / name).string(); };

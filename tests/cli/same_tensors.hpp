@@ -15,10 +15,15 @@ inline bool same_bytes(const Tensor& a, const Tensor& b) {
          at::equal(bytes(a), bytes(b));
 }
 
-// Weights as they are often published: matrices in `narrow`, the rest in float32.
-inline io::NamedTensors mixed_types(io::NamedTensors tensors, at::ScalarType narrow) {
+// `tensor` in `type`; of float64 with digits that float32 rounds away.
+inline Tensor in_type(const Tensor& tensor, at::ScalarType type) {
+  return type == at::kDouble ? tensor.to(type) * (1 + 1e-12) : tensor.to(type);
+}
+
+// Weights as they are often published: matrices in `type`, the rest in float32.
+inline io::NamedTensors mixed_types(io::NamedTensors tensors, at::ScalarType type) {
   for (auto& [name, tensor] : tensors)
-    if (tensor.is_floating_point() && tensor.dim() > 1) tensor = tensor.to(narrow);
+    if (tensor.is_floating_point() && tensor.dim() > 1) tensor = in_type(tensor, type);
   return tensors;
 }
 

@@ -22,8 +22,12 @@ inline constexpr int64_t kBundleSchema = 1;
 inline constexpr const char* kBundleConfigFile = "config.json";
 inline constexpr const char* kBundleTensorsFile = "model.safetensors";
 
-/// Names of the tensors of head `name` begin with this; all other tensors are the model's own.
+/// Names of the tensors of head `name` begin with this; all but heads' and imported tensors are the
+/// model's own.
 inline constexpr const char* kHeadPrefix = "heads.";
+/// Names of what the model has rounded of an imported file begin with this, before the file's own
+/// names: no reader of networks looks at it, an export gives it back.
+inline constexpr const char* kImportedPrefix = "imported.";
 
 /// The content of config.json. `planner`, `provenance`, `options` and the values of `heads` are
 /// objects whose meaning belongs to others: the planner, the trainer, the model family.
@@ -71,7 +75,7 @@ struct FORESIGHT_API Bundle {
   /// together, those that they do not read included.
   ChecksumRule checksum = ChecksumRule::compare;
 
-  /// The model's own tensors (all but the heads').
+  /// The model's own tensors (all but the heads' and the imported file's).
   NamedTensors model_tensors() const;
   /// Tensors of one head, without their prefix, not compared with the checksum. Throws
   /// Error(not_found), naming the bundle's heads.

@@ -57,6 +57,11 @@ struct ProbeFileOptions {
   int64_t heads = 16;  ///< attention heads, as published
 };
 
+/// Of a file of probes the tensors of one, in the file's types, as its class names them. `which`:
+/// ProbeFileOptions::which. Throws Error(invalid_option) as load_vjepa2_probe().
+FORESIGHT_API io::NamedTensors vjepa2_probe_tensors(const io::NamedTensors& file, int64_t which,
+                                                    std::string_view source);
+
 /// A probe that V-JEPA 2's own evaluation code trained: a state dict (pooler.*, linear.*, below
 /// "module."), or one of a list under "classifiers", which holds a probe for every pair of rate and
 /// decay that was tried. In inference mode; classes are without names. Strict: throws
