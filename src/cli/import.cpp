@@ -105,7 +105,8 @@ void ImportFlags::add_files(CLI::App& command) {
 void ImportFlags::add(CLI::App& command) {
   add_files(command);
   command.add_option("--group", group,
-                     "which state dict of a checkpoint with several, e.g. state_dict");
+                     "which state dict of a checkpoint with several, e.g. state_dict, or which "
+                     "names of a flat one (teacher.*), e.g. teacher");
   command
       .add_option("--ignore", ignore,
                   "leave out tensors whose names begin with this (losses, probes); repeatable")

@@ -20,6 +20,8 @@
 namespace foresight::cli {
 namespace {
 
+constexpr const char* kBackboneGroup = "--backbone_group";
+
 struct DinoWmFlags {
   ImportFlags shared;
   std::string backbone, backbone_group, preset = "dino_wm";
@@ -128,7 +130,8 @@ void import_dino_wm_command(const DinoWmFlags& flags) {
     fmt::print("left out: {} tensors of other groups\n", count - weights.tensors.size());
   auto backbone = flags.shared.open(flags.backbone);
   if (flags.backbone_group.empty()) backbone = joined(std::move(backbone));
-  const auto frozen = backbone.model(flags.backbone_group, "--backbone_group");
+  require_one_encoder(backbone, flags.backbone_group, kBackboneGroup);
+  const auto frozen = backbone.model(flags.backbone_group, kBackboneGroup);
   const auto tensors = flags.shared.tensors(weights);
   const auto source = weights.path.string(), backbone_source = backbone.path.string();
   const auto options = resolved(flags, weights, tensors);
@@ -157,8 +160,9 @@ void add_dino_wm_import(CLI::App& command) {
       .add_option("--backbone", flags->backbone,
                   "weights of the frozen encoder: DINOv2's own file or a Hugging Face folder")
       ->required();
-  command.add_option("--backbone_group", flags->backbone_group,
-                     "which state dict of a --backbone with several, e.g. teacher");
+  command.add_option(kBackboneGroup, flags->backbone_group,
+                     "which state dict of a --backbone with several, or which names of a flat one "
+                     "(teacher.*), e.g. teacher");
   command
       .add_option("--preset", flags->preset,
                   "what the options below start from: dino_wm, or prejepa of stable-worldmodel")

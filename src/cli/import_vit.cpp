@@ -114,6 +114,7 @@ void import_vit_command(const VitFlags& flags) {
     print_left_out(weights.tensors);
     read = encoder_of(weights.tensors, folder->model_type() + ".");
   } else {
+    require_one_encoder(weights, flags.shared.group, "--group");
     read = backbone_of(flags.shared.tensors(weights));
     model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);
     told = models::dinov2_evaluation_pictures();
@@ -129,6 +130,23 @@ void import_vit_command(const VitFlags& flags) {
 }
 
 }  // namespace
+
+void require_one_encoder(const io::Weights& weights, const std::string& group, const char* flag) {
+  constexpr std::string_view kPatches = ".patch_embed.proj.weight", kBackbone = ".backbone";
+  const auto below = group.empty() && !weights.groups.empty() ? io::kModelGroup : group;
+  std::string choices;
+  int count = 0;
+  for (const auto& [name, tensor] : weights.model(group, flag)) {
+    if (!name.ends_with(kPatches)) continue;
+    auto encoder = (below.empty() ? below : below + ".") + name;
+    encoder.resize(encoder.size() - kPatches.size());
+    if (encoder.ends_with(kBackbone)) encoder.resize(encoder.size() - kBackbone.size());
+    choices += (count++ == 0 ? "" : ", ") + encoder;
+  }
+  require(count < 2, ErrorCategory::invalid_option,
+          fmt::format("{}: holds several encoders, choose one: {} ({})", weights.path.string(),
+                      choices, flag));
+}
 
 void add_vit_import(CLI::App& command) {
   auto flags = std::make_shared<VitFlags>();

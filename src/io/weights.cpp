@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "descriptor.hpp"
 #include "foresight/core/error.hpp"
@@ -17,7 +18,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kModelGroup = "state_dict";
 constexpr std::array<std::string_view, 2> kMarks{"module.", "_orig_mod."};  // of wrappers
 constexpr std::array<std::string_view, 5> kExtensions{".safetensors", ".pt", ".pth", ".ckpt",
                                                       ".bin"};
@@ -68,14 +68,18 @@ fs::path weights_file(const fs::path& folder) {
 }  // namespace
 
 NamedTensors Weights::group(std::string_view name) const {
-  const bool known = std::find(groups.begin(), groups.end(), name) != groups.end();
-  require(known, ErrorCategory::not_found,
-          path.string() + ": no group '" + std::string(name) + "', it has: " + listed(groups));
   const auto prefix = std::string(name) + ".";
   NamedTensors chosen;
   for (const auto& [key, tensor] : tensors)
     if (key.starts_with(prefix)) chosen.emplace_back(key.substr(prefix.size()), tensor);
-  return chosen;
+  if (!chosen.empty()) return chosen;
+  std::set<std::string> parts(groups.begin(), groups.end());
+  if (parts.empty())
+    for (const auto& [key, tensor] : tensors)
+      if (const auto dot = key.find('.'); dot != std::string::npos)
+        parts.insert(key.substr(0, dot));
+  throw Error(ErrorCategory::not_found, path.string() + ": no group '" + std::string(name) +
+                                            "', it has: " + listed({parts.begin(), parts.end()}));
 }
 
 nlohmann::json Weights::config() const {

@@ -11,6 +11,7 @@
 #include "foresight/models/dino_wm_bundle.hpp"
 #include "foresight/models/dino_wm_checkpoint.hpp"
 #include "foresight/nn/state_dict.hpp"
+#include "foresight/nn/vit_layouts.hpp"
 #include "io/raw_file.hpp"
 #include "models/dino_wm_under_test.hpp"
 #include "recordings_folder.hpp"
@@ -196,15 +197,19 @@ TEST_CASE("a config.json that a DINO-WM's weights contradict is named") {
   CHECK(files.done(" --predictor.depth 2").predictor.mlp_width == 10);
 }
 
-TEST_CASE("of several backbones in one file one is chosen") {
+TEST_CASE("of several backbones in one file one is chosen, of a flat one too") {
   const Files files(tiny_dino_wm_options(nn::ActionConditioning::feature, 2, 0));
   files.done();
+  const bool is_flat = GENERATE(false, true);
   std::map<std::string, io::NamedTensors> groups;
-  for (const auto& [name, tensor] : nn::state_dict(files.model->encoder())) {
+  for (const auto& [name, tensor] : nn::dinov2_tensors(files.model->encoder())) {
     groups["teacher"].emplace_back("backbone." + name, tensor + 1);
     groups["student"].emplace_back("backbone." + name, tensor);
   }
-  write_bytes(files.path("both.pth"), torch_groups(groups));
+  io::NamedTensors flat;
+  for (const auto& [group, tensors] : groups)
+    for (const auto& [name, tensor] : tensors) flat.emplace_back(group + "." + name, tensor);
+  write_bytes(files.path("both.pth"), is_flat ? torch_state_dict(flat) : torch_groups(groups));
   const auto import = [&](const std::string& flags) {
     fs::remove_all(files.path("bundle"));
     return foresight_command("import dino_wm " + files.path("own.safetensors") + " --backbone " +

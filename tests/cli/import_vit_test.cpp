@@ -135,6 +135,38 @@ TEST_CASE("of several DINOv2s in one file one is chosen, without what is no part
   CHECK_THAT(folder.output, Catch::Contains("leave out --group"));
 }
 
+TEST_CASE("of student and teacher in one flat file one is chosen by what its names begin with") {
+  const auto student = nn::dinov2_tensors(*tiny_dinov2(0, false));
+  io::NamedTensors teacher, flat{{"dino_loss.center", at::zeros({3})}};
+  for (const auto& [name, tensor] : student) {
+    teacher.emplace_back(name, tensor + 1);
+    flat.emplace_back("student.backbone." + name, tensor);
+    flat.emplace_back("teacher.backbone." + name, tensor + 1);
+  }
+  flat.emplace_back("teacher.dino_head.mlp.0.weight", at::zeros({3}));
+  const io::NamedTensors optimizer{{"exp_avg", at::zeros({3})}};
+  for (const auto& [bytes, above] :
+       {std::pair{torch_state_dict(flat), ""},
+        std::pair{torch_groups({{"model", flat}, {"optimizer", optimizer}}), "model."},
+        std::pair{torch_groups({{"state_dict", flat}, {"optimizer", optimizer}}), "state_dict."}}) {
+    const std::string group = above;
+    INFO("below '" << group << "'");
+    const Import import;
+    write_bytes(import.path("training.pth"), bytes);
+    const auto asked = import.run("training.pth", group == "model." ? " --group model" : "");
+    CHECK(asked.code == 2);
+    CHECK_THAT(asked.output,
+               Catch::Contains("choose one: " + group + "student, " + group + "teacher (--group)"));
+    const auto bundle = import.done("training.pth", " --group " + group + "teacher");
+    CHECK(bundle.config.provenance["imported"]["group"] == group + "teacher");
+    check_same(import.exported(), teacher);
+    import.done("training.pth", " --group " + group + "student");
+    check_same(import.exported(), student);
+    CHECK_THAT(import.run("training.pth", " --group ema").output,
+               Catch::Contains("no group 'ema'"));
+  }
+}
+
 TEST_CASE("of DINOv2's training files the backbone is read, below whatever it stands") {
   const auto file = nn::dinov2_tensors(*tiny_dinov2(0, false));
   for (const std::string prefix :

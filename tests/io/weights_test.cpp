@@ -133,6 +133,20 @@ TEST_CASE("one of several state dicts must be chosen, except where one is called
   CHECK(io::open_weights(kTorch / "state_dict_protocol_4.pt").model("").size() == 7);
 }
 
+TEST_CASE("a part of a group or of a flat file is chosen by what its names begin with") {
+  const TemporaryFolder folder;
+  io::write_safetensors(folder / "flat.safetensors",
+                        named({"student.a", "teacher.a", "teacher.b.c", "teachers.d", "e"}));
+  const auto flat = io::open_weights(folder / "flat.safetensors");
+  CHECK(names(flat.model("teacher")) == Names{"a", "b.c"});
+  CHECK(names(flat.model("teacher.b")) == Names{"c"});
+  CHECK(fails_with(
+      ErrorCategory::not_found, [&] { flat.model("ema"); }, "no group 'ema'",
+      "it has: student, teacher, teachers"));
+  CHECK(names(io::open_weights(kTorch / "groups.pt").model("encoder.module")) ==
+        Names{"norm.weight"});
+}
+
 TEST_CASE("wrappers' prefixes are removed where all names have them, and only there") {
   CHECK(names(io::without_wrappers(named({"module.a", "module.b"}))) == Names{"a", "b"});
   CHECK(names(io::without_wrappers(named({"module._orig_mod.module.a"}))) == Names{"a"});

@@ -13,6 +13,10 @@
 
 namespace foresight::io {
 
+/// The group that is taken where a file has several and none is chosen, as trainers call the
+/// model's.
+inline constexpr const char* kModelGroup = "state_dict";
+
 /// Opened weights. The tensors are mapped, not copied.
 struct FORESIGHT_API Weights {
   std::filesystem::path path;       ///< the weights' own file, or the index of several
@@ -24,13 +28,15 @@ struct FORESIGHT_API Weights {
   /// program's file beside weights need not be JSON. Throws Error as read_json().
   nlohmann::json config() const;
 
-  /// The tensors of one group, without its prefix. Throws Error(not_found), naming the groups.
+  /// The tensors whose names begin with `name` and a dot, without these: a group's, or those of a
+  /// part of one ("model.teacher") or of a file without groups ("teacher"). Throws Error(not_found)
+  /// where there are none, naming the groups, or else what names begin with.
   NamedTensors group(std::string_view name) const;
 
-  /// The tensors of a model that is the whole file or one group of it. `name` empty: "state_dict"
+  /// The tensors of a model that is the whole file or group(name) of it. `name` empty: kModelGroup
   /// where there is such a group, else the whole file if it has none. Throws Error(invalid_option)
   /// where a choice must be made, naming the groups and `flag`, which makes it; Error(not_found)
-  /// for a group that is not there.
+  /// as group().
   NamedTensors model(std::string_view name, std::string_view flag = {}) const;
 };
 
