@@ -58,4 +58,27 @@ inline std::shared_ptr<models::EbJepa> golden_eb_jepa(const Golden& golden, at::
   return model;
 }
 
+/// Upstream's actions [B,A,T], one a frame -> the blocks between frames [B,T-1,A].
+inline Tensor blocks_between(const Tensor& actions) {
+  return actions.transpose(1, 2).slice(1, 0, -1);
+}
+
+/// Compares a model after training with "after_step/..", but where the first step's gradient is
+/// rounding noise, which Adam blows up to a step.
+inline void compare_golden_weights(Golden& golden, const models::EbJepa& model) {
+  const auto grads = golden.section("grads");  // of the first step
+  for (const auto& [key, tensor] : models::eb_jepa_tensors(model)) {
+    const auto owner = key.starts_with("predictor.final_ln.")
+                           ? "encoder." + key.substr(std::string("predictor.").size())
+                           : key;
+    const auto grad = grads.find(owner);
+    const auto where =
+        grad == grads.end() ? at::ones_like(tensor, at::kBool) : grad->second.abs().gt(1e-6);
+    if (where.any().item<bool>())
+      golden.compare_where("after_step/" + key, tensor, where);
+    else
+      golden.leave_out("after_step/" + key);
+  }
+}
+
 }  // namespace foresight

@@ -28,9 +28,6 @@ int64_t counted_steps(const Golden& golden) {
   return golden.output("three_steps_window_ignored").size(2) - 1;
 }
 
-// Upstream's actions [B,A,T], one a frame -> the blocks between frames [B,T-1,A].
-Tensor blocks_between(const Tensor& actions) { return actions.transpose(1, 2).slice(1, 0, -1); }
-
 }  // namespace
 
 namespace {
@@ -104,22 +101,6 @@ void compare_terms(Golden& golden, const std::string& step, const losses::Terms&
 void compare_gradients(Golden& golden, const models::EbJepa& model, const std::string& prefix) {
   for (const auto& item : model.named_parameters())
     golden.compare(prefix + item.key(), item.value().grad());
-}
-
-void compare_after(Golden& golden, const models::EbJepa& model) {
-  const auto grads = golden.section("grads");  // of the first step
-  for (const auto& [key, tensor] : models::eb_jepa_tensors(model)) {
-    const auto owner = key.starts_with("predictor.final_ln.")
-                           ? "encoder." + key.substr(std::string("predictor.").size())
-                           : key;
-    const auto grad = grads.find(owner);
-    const auto where =
-        grad == grads.end() ? at::ones_like(tensor, at::kBool) : grad->second.abs().gt(1e-6);
-    if (where.any().item<bool>())
-      golden.compare_where("after_step/" + key, tensor, where);
-    else
-      golden.leave_out("after_step/" + key);
-  }
 }
 
 // EB-JEPA's recipe: warm-up over a tenth from a factor of 1e-8, then a cosine to 1e-5.
@@ -199,7 +180,7 @@ void train_as_upstream(Golden& golden, at::ScalarType type) {
   }
   for (const auto* section : {"outputs/", "outputs64/"})
     golden.compare(section + std::string("lr_used"), at::tensor(rates, at::kDouble));
-  if (is_float) compare_after(golden, *model);
+  if (is_float) compare_golden_weights(golden, *model);
 }
 
 }  // namespace
