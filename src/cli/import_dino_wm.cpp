@@ -39,7 +39,8 @@ void measure_proprio(models::ProprioOptions& proprio, const ImportData& data) {
                       "takes as proprioception with --states, or give --proprio.mean and "
                       "--proprio.std",
                       data.path, columns.size(), proprio.dim));
-  const auto measured = data::column_statistics(*dataset, columns, data::LastRow::include);
+  const auto measured =
+      data::column_statistics(*dataset, columns, data::LastRow::include, {}, data::Missing::row);
   if (proprio.mean.empty()) proprio.mean = measured.mean;
   if (proprio.std.empty())
     for (const double value : measured.std) proprio.std.push_back(value > 0 ? value : 1.0);

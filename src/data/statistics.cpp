@@ -20,10 +20,6 @@ struct Accumulator {
          max = -std::numeric_limits<double>::infinity();
 
   void add(double value) {
-    if (std::isnan(value)) {
-      ++missing;
-      return;
-    }
     ++count;
     const double before = value - mean;
     mean += before / static_cast<double>(count);
@@ -33,10 +29,17 @@ struct Accumulator {
   }
 };
 
+std::string listed(const std::vector<std::string>& columns) {
+  std::string names;
+  for (const auto& column : columns) names += (names.empty() ? "'" : ", '") + column + "'";
+  return names;
+}
+
 }  // namespace
 
 Statistics column_statistics(const Dataset& dataset, const std::vector<std::string>& columns,
-                             LastRow last_row, const std::vector<int64_t>& episodes) {
+                             LastRow last_row, const std::vector<int64_t>& episodes,
+                             Missing missing) {
   std::vector<int64_t> chosen = episodes;
   if (chosen.empty()) {
     chosen.resize(static_cast<std::size_t>(dataset.num_episodes()));
@@ -47,16 +50,27 @@ Statistics column_statistics(const Dataset& dataset, const std::vector<std::stri
     const int64_t rows = dataset.length(episode) - (last_row == LastRow::exclude ? 1 : 0);
     const Tensor values = dataset.read_rows(columns, episode, 0, rows);
     const auto* value = values.const_data_ptr<double>();
-    for (int64_t r = 0; r < rows; ++r)
-      for (auto& sum : sums) sum.add(*value++);
+    const auto is_missing = [](double number) { return std::isnan(number); };
+    for (int64_t r = 0; r < rows; ++r, value += sums.size()) {
+      const bool drop =
+          missing == Missing::row && std::any_of(value, value + sums.size(), is_missing);
+      for (std::size_t c = 0; c < sums.size(); ++c)
+        if (drop || is_missing(value[c]))
+          ++sums[c].missing;
+        else
+          sums[c].add(value[c]);
+    }
   }
   Statistics result;
   result.columns = columns;
   for (std::size_t c = 0; c < columns.size(); ++c) {
     const Accumulator& sum = sums[c];
-    require(sum.count > 0, ErrorCategory::non_finite,
-            dataset.name() + ": column '" + columns[c] + "' has no value in " +
-                std::to_string(chosen.size()) + " episode(s), so it has no statistics");
+    require(
+        sum.count > 0, ErrorCategory::non_finite,
+        dataset.name() + ": " +
+            (missing == Missing::row ? "no row has a value in every column of " + listed(columns)
+                                     : "column '" + columns[c] + "' has no value") +
+            " in " + std::to_string(chosen.size()) + " episode(s), so there are no statistics");
     result.count.push_back(sum.count);
     result.missing.push_back(sum.missing);
     result.mean.push_back(sum.mean);
@@ -69,8 +83,8 @@ Statistics column_statistics(const Dataset& dataset, const std::vector<std::stri
 
 ActionSpace action_space(const Dataset& dataset, int64_t block,
                          const std::vector<int64_t>& episodes) {
-  const Statistics statistics =
-      column_statistics(dataset, dataset.action_columns(), LastRow::exclude, episodes);
+  const Statistics statistics = column_statistics(dataset, dataset.action_columns(),
+                                                  LastRow::exclude, episodes, Missing::row);
   ActionSpace space;
   space.dim = static_cast<int64_t>(statistics.columns.size());
   space.block = block;

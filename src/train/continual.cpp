@@ -156,7 +156,8 @@ std::vector<int64_t> constant_columns(const data::Dataset& dataset,
                                       const std::vector<int64_t>& episodes) {
   std::vector<int64_t> places;
   if (columns.empty() || std::find(std.begin(), std.end(), 1.0) == std.end()) return places;
-  const auto seen = data::column_statistics(dataset, columns, last_row, episodes);
+  const auto seen =
+      data::column_statistics(dataset, columns, last_row, episodes, data::Missing::row);
   for (std::size_t i = 0; i < std::min(columns.size(), std.size()); ++i)
     if (std[i] == 1 && seen.min[i] == seen.max[i]) places.push_back(static_cast<int64_t>(i));
   return places;
@@ -172,7 +173,8 @@ std::vector<ColumnDrift> action_drift(const ActionSpace& space, const data::Data
                       columns.size(), space.dim));
   std::vector<ColumnDrift> drift;
   if (space.discrete) return drift;  // symbols have no mean
-  const auto seen = data::column_statistics(dataset, columns, data::LastRow::exclude, episodes);
+  const auto seen = data::column_statistics(dataset, columns, data::LastRow::exclude, episodes,
+                                            data::Missing::row);
   for (std::size_t i = 0; i < columns.size(); ++i) {
     drift.push_back(drift_of(columns[i], seen.mean[i], seen.std[i], limit(space.mean, i, 0.0),
                              limit(space.std, i, 1.0), constant && holds(constant->actions, i)));
@@ -189,7 +191,8 @@ std::vector<ColumnDrift> state_drift(const data::Dataset& dataset,
                                      const std::optional<ConstantColumns>& constant) {
   std::vector<ColumnDrift> drift;
   if (columns.empty()) return drift;
-  const auto seen = data::column_statistics(dataset, columns, data::LastRow::include, episodes);
+  const auto seen = data::column_statistics(dataset, columns, data::LastRow::include, episodes,
+                                            data::Missing::row);
   for (std::size_t i = 0; i < columns.size(); ++i)
     drift.push_back(drift_of(columns[i], seen.mean[i], seen.std[i], limit(mean, i, 0.0),
                              limit(std, i, 1.0), constant && holds(constant->states, i)));

@@ -253,8 +253,8 @@ TaskData FamilyData::task_data(at::Device device) {
 
 void FamilyData::fill_statistics(const std::vector<std::string>& columns, std::vector<double>& mean,
                                  std::vector<double>& std) const {
-  const auto seen =
-      data::column_statistics(*fresh_.dataset, columns, data::LastRow::include, fresh_.split.train);
+  const auto seen = data::column_statistics(*fresh_.dataset, columns, data::LastRow::include,
+                                            fresh_.split.train, data::Missing::row);
   if (mean.empty()) mean = seen.mean;
   if (std.empty())
     for (const double value : seen.std) std.push_back(value > 0 ? value : 1.0);

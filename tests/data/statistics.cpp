@@ -23,6 +23,22 @@ TEST_CASE("statistics leave out rows without a value and count them") {
   CHECK(s.max[1] == 1002);
 }
 
+TEST_CASE("a missing value leaves its whole row out where that is asked for") {
+  const MemoryDataset dataset({4, 3});  // "up" is 0 1 2 nan, 0 1 nan
+  const auto of = [&](const std::vector<std::string>& columns, const Dataset& data) {
+    return column_statistics(data, columns, LastRow::include, {}, Missing::row);
+  };
+  const Statistics s = of({"up", "place"}, dataset);
+  CHECK(s.count == std::vector<int64_t>{5, 5});
+  CHECK(s.missing == std::vector<int64_t>{2, 2});
+  CHECK(s.mean[1] == Approx((0 + 1 + 2 + 1000 + 1001) / 5.0));
+  CHECK(s.max[1] == 1001);
+  CHECK(of({"place"}, dataset).count[0] == 7);
+  CHECK(fails_with(
+      ErrorCategory::non_finite, [&] { of({"place", "up"}, MemoryDataset({1})); },
+      "no row has a value in every column of 'place', 'up'"));
+}
+
 TEST_CASE("statistics of chosen episodes see only those, and may leave out last rows") {
   const MemoryDataset dataset({4, 3});
   const Statistics s = column_statistics(dataset, {"place"}, LastRow::exclude, {1});
