@@ -42,9 +42,10 @@ void compare_data(const data::DataIdentity& now, data::DataIdentity then, data::
     then.frames = 0;
     then.fingerprint.clear();
   }
-  for (const auto& difference : data::differences(now, then))
-    found.push_back(now.data + ": " + difference);
-  if (!now.data.empty() && !then.data.empty() && !data::same_place(now.data, then.data))
+  const auto differences = data::differences(now, then);
+  for (const auto& difference : differences) found.push_back(now.data + ": " + difference);
+  if (differences.empty() && !now.data.empty() && !then.data.empty() &&
+      !data::same_place(now.data, then.data))
     log(LogLevel::warning,
         fmt::format(
             "{} was started with recordings at {}; as far as can be told, {} holds the same", run,
@@ -154,8 +155,10 @@ void require_same_run(const nlohmann::json& given, const nlohmann::json& told,
   compare(part(config, "family"), part(started, "family"), "family", kInTheRun, found);
   compare(part(config, "learn"), part(started, "learn"), "", kInTheRun, found);
   const bool other_options = !found.other.empty();
+  const auto before_origin = found.other.size();
   compare(origin_without_replay(config), origin_without_replay(started), "learn_on", kInTheRun,
           found);
+  const bool other_origin = found.other.size() > before_origin;
   if (started.contains("measured"))
     compare(part(config, "measured"), started["measured"], "measured", kInTheRun, found);
   if (config.contains("success") && started.contains("success"))
@@ -167,12 +170,15 @@ void require_same_run(const nlohmann::json& given, const nlohmann::json& told,
         fmt::format("reading: {} here, {} {}", now.dump(), then.dump(), kInTheRun));
   compare_data(data::identity_told(config), data::identity_told(started), damage, run, found.other);
   compare_data(replay_told(config), replay_told(started), damage, run, found.other);
-  require(found.other.empty(), ErrorCategory::invalid_option,
-          fmt::format("{} was started with other options or recordings: {}{}", run,
-                      fmt::join(found.other, "; "),
-                      other_options
-                          ? fmt::format("; `--config {}` takes those of the run", path.string())
-                          : ""));
+  require(
+      found.other.empty(), ErrorCategory::invalid_option,
+      fmt::format(
+          "{} was started with other options or recordings: {}{}{}", run,
+          fmt::join(found.other, "; "),
+          other_options ? fmt::format("; `--config {}` takes those of the run", path.string()) : "",
+          other_origin ? "; what it learns on from is said by `--continue`, `--replay` "
+                         "and `--replay-share`"
+                       : ""));
   for (const auto& option : found.unknown)
     log(LogLevel::warning,
         fmt::format("{}: the run does not know {}; it may have been started by an earlier version, "
@@ -258,6 +264,11 @@ RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const Le
   auto open = std::make_shared<OpenRun>(folder.path);
   const auto path = folder.path / "config.json";
   const bool is_new = !std::filesystem::exists(path);
+  const auto told = is_new ? nlohmann::json() : io::read_json(path);
+  require(is_new || (told.is_object() && told.contains("learn")), ErrorCategory::invalid_argument,
+          fmt::format("{} is no training's, but a bundle's or another project's: choose another "
+                      "folder (`--out`)",
+                      path.string()));
   require(is_new || folder.resume, ErrorCategory::invalid_argument,
           fmt::format("{} holds a run already: resume it (`--resume`), or choose another folder "
                       "(`--out`){}",
@@ -271,7 +282,7 @@ RunLock open_run(const nlohmann::json& config, const RunFolder& folder, const Le
     io::write_json(path, config);
     if (is_new) open->began_anew();
   } else {
-    require_same_run(config, io::read_json(path), path);
+    require_same_run(config, told, path);
   }
   io::remove_abandoned_in(folder.path);  // of a process that was killed while it wrote one
   return open;

@@ -48,7 +48,8 @@ using RunLock = std::shared_ptr<const void>;
 /// is rid of temporary files of a process that was killed while it wrote. A new run that an
 /// exception ends before its first row of metrics takes its config.json back. All processes call
 /// this, the first one writes. Throws Error: invalid_argument where a run is that is not to be
-/// resumed, or another process trains (its number is told), invalid_option naming everything that
+/// resumed, where config.json is none of a run, or another process trains (its number is told),
+/// invalid_option naming everything that
 /// differs, from the run or between the processes.
 [[nodiscard]] RunLock open_run(const nlohmann::json& config, const RunFolder& folder,
                                const LearnHooks& hooks);

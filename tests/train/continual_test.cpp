@@ -223,7 +223,7 @@ TEST_CASE("learning on resumes, but never from another bundle or with another sh
   CHECK(fails_with(
       ErrorCategory::invalid_option,
       [&] { learn_silently(fresh, few_steps(20), folder / "on", hooks, /*resume=*/true); },
-      "learn_on.share"));
+      "learn_on.share", "is said by `--continue`, `--replay` and `--replay-share`"));
   from.share = 1.0;
   CHECK(fails_with(
       ErrorCategory::invalid_option,

@@ -89,9 +89,13 @@ TEST_CASE("a run does not go on with another camera, or with grown or changed re
   CHECK(refused(seen_by("wrist"), "episodes: 10 here, 9 then"));
   CHECK(refused(seen_by("wrist", shortened(pushed_square(), 9, 23)), "frames: 207 here, 216 then"));
   CHECK(refused(seen_by("wrist", shortened(pushed_square(0.1), 9, 24)), "fingerprint"));
-  auto moved = shortened(pushed_square(), 9, 24);
-  moved.name = "elsewhere";
+  auto other = pushed_square(), moved = shortened(pushed_square(), 9, 24);
+  other.name = moved.name = "elsewhere";
+  const CapturedLog log;
+  CHECK(refused(seen_by("wrist", other), "elsewhere: episodes: 10 here, 9 then"));
+  CHECK_FALSE(log.says("holds the same"));
   CHECK(learned(seen_by("wrist", moved), folder / "run", true).outcome == Outcome::finished);
+  CHECK(log.says("as far as can be told, elsewhere holds the same"));
 }
 
 TEST_CASE("a run goes on with the episodes that it had where others were appended") {

@@ -149,6 +149,26 @@ TEST_CASE("a run that is refused before its first step is not in the way of the 
   CHECK(fs::exists(run / "config.json"));
 }
 
+TEST_CASE("a folder whose config.json is a bundle's, or another project's, becomes no run") {
+  const TemporaryFolder folder;
+  learn_4_steps(folder / "run");
+  fs::create_directory(folder / "hub");
+  io::write_json(folder / "hub" / "config.json", {{"model_type", "vit"}});
+  for (const auto& other : {folder / "run" / "bundle", folder / "hub"}) {
+    const auto told = io::read_json(other / "config.json");
+    for (const bool resume : {false, true})
+      CHECK(fails_with(
+          ErrorCategory::invalid_argument,
+          [&] {
+            learn(std::make_shared<TensorDataset>(pushed_square()), tiny_learning(1),
+                  {other, resume}, at::kCPU, ProgressStyle::silent);
+          },
+          (other / "config.json").string(), "choose another folder"));
+    CHECK(io::read_json(other / "config.json") == told);
+    CHECK_FALSE(fs::exists(other / "checkpoints"));
+  }
+}
+
 TEST_CASE("a training whose folder was made anew leaves the lock of the one that is there now") {
   const TemporaryFolder folder;
   const auto run = folder / "run", lock = run / "run.lock";
