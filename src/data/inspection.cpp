@@ -38,9 +38,8 @@ class Inspector {
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e)
       found_.lengths.push_back(dataset_.length(e));
     std::sort(found_.lengths.begin(), found_.lengths.end());
-    look_for_unread();
-    look_at_actions();
     look_for_odd_values();
+    look_at_actions();
     const auto states = with_values(dataset_.state_columns());
     if (!states.empty()) found_.states = column_statistics(dataset_, states, LastRow::include);
     look_at_stored_statistics();
@@ -51,18 +50,6 @@ class Inspector {
   }
 
  private:
-  // One odd column must not hide what is to be said of the others.
-  void look_for_unread() {
-    for (const auto& column : dataset_.columns()) {
-      try {
-        for (int64_t e = 0; e < dataset_.num_episodes(); ++e)  // parts of a set load each its own
-          dataset_.read_rows({column}, e, 0, 1);
-      } catch (const Error& error) {
-        found_.unread.emplace(column, error.what());
-      }
-    }
-  }
-
   std::vector<std::string> that_can_be_read(std::vector<std::string> columns) const {
     std::erase_if(columns, [this](const auto& column) { return found_.unread.contains(column); });
     return columns;
@@ -113,26 +100,35 @@ class Inspector {
     return columns;
   }
 
+  // One odd column must not hide what is to be said of the others.
   void look_for_odd_values() {
-    for (const auto& column : that_can_be_read(dataset_.columns())) {
-      MissingValues missing{column}, infinite{column};
-      const auto count = [](MissingValues& found, const Tensor& odd, int64_t episode) {
-        const auto rows = odd.sum().item<int64_t>();
-        found.rows += rows;
-        if (rows > 0) found.episodes.push_back(episode);
-      };
-      for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
-        const Tensor values = dataset_.read_all_rows({column}, e);
-        count(missing, at::isnan(values), e);
-        count(infinite, at::isinf(values), e);
+    for (const auto& column : dataset_.columns()) {
+      try {
+        look_for_odd_values_of(column);
+      } catch (const Error& error) {
+        found_.unread.emplace(column, error.what());
       }
-      const bool action = among(dataset_.action_columns(), column);
-      if (missing.rows == dataset_.total_rows())
-        found_.empty.push_back(column);
-      else if (missing.rows > 0 && !action)
-        found_.missing.push_back(std::move(missing));
-      if (infinite.rows > 0 && !action) found_.infinite.push_back(std::move(infinite));
     }
+  }
+
+  void look_for_odd_values_of(const std::string& column) {
+    MissingValues missing{column}, infinite{column};
+    const auto count = [](MissingValues& found, const Tensor& odd, int64_t episode) {
+      const auto rows = odd.sum().item<int64_t>();
+      found.rows += rows;
+      if (rows > 0) found.episodes.push_back(episode);
+    };
+    for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
+      const Tensor values = dataset_.read_all_rows({column}, e);
+      count(missing, at::isnan(values), e);
+      count(infinite, at::isinf(values), e);
+    }
+    const bool action = among(dataset_.action_columns(), column);
+    if (missing.rows == dataset_.total_rows())
+      found_.empty.push_back(column);
+    else if (missing.rows > 0 && !action)
+      found_.missing.push_back(std::move(missing));
+    if (infinite.rows > 0 && !action) found_.infinite.push_back(std::move(infinite));
   }
 
   void look_at_stored_statistics() {

@@ -311,6 +311,42 @@ TEST_CASE("an inspection gives its verdict on states without a value, and on inf
   CHECK(warned);
 }
 
+// A column of its own beside the others, of which a row may be damaged, and how often it was read.
+class AnotherColumn final : public ForwardedDataset {
+ public:
+  AnotherColumn(std::string name, int64_t damaged)
+      : ForwardedDataset(std::make_shared<MemoryDataset>(std::vector<int64_t>{6, 5})),
+        columns_{"up", "down", "place", std::move(name)},
+        damaged_(damaged) {}
+  const std::vector<std::string>& columns() const override { return columns_; }
+  Tensor read_rows(const std::vector<std::string>& columns, int64_t episode, int64_t first,
+                   int64_t count) const override {
+    if (columns != std::vector<std::string>{columns_.back()})
+      return shown().read_rows(columns, episode, first, count);
+    ++reads;
+    if (episode == 1 && first <= damaged_ && damaged_ < first + count)
+      throw Error(ErrorCategory::bad_file, "row 3 of episode 1 is damaged");
+    return at::ones({count, 1}, at::kDouble);
+  }
+  mutable int64_t reads = 0;
+
+ private:
+  std::vector<std::string> columns_;
+  int64_t damaged_;
+};
+
+TEST_CASE("an inspection reads a column once, and tells of one that is damaged in any row") {
+  const AnotherColumn whole("reward", -1), damaged("reward", 3);
+  CHECK(inspect(whole).unread.empty());
+  CHECK(whole.reads == whole.num_episodes());
+  const auto found = inspect(damaged);
+  CHECK(found.unread ==
+        std::map<std::string, std::string>{{"reward", "row 3 of episode 1 is damaged"}});
+  CHECK(found.usable());
+  CHECK(std::count(found.warnings.begin(), found.warnings.end(),
+                   "numbers cannot be read: row 3 of episode 1 is damaged") == 1);
+}
+
 TEST_CASE("states without a value are refused, or kept for an inspection") {
   TemporaryFolder folder;
   const fs::path images = fs::path(FORESIGHT_TEST_DATA) / "images";
