@@ -275,36 +275,30 @@ Tensor Hdf5File::read(const std::string& name) const {
 }
 
 Tensor Hdf5File::read_rows(const std::string& name, at::IntArrayRef rows) const {
-  return Impl::of_one_state(*this, [&] {
-    const hid_t array =
-        Hdf5Pool::one().array(impl_->opened(*this), name, [&] { Impl::fail(*this, name, -1); });
-    std::vector<int64_t> shape = hdf5_shape(array);
+  const auto check = [&](hid_t array) {
+    if (array < 0) Impl::fail(*this, name, array);
+    const auto shape = hdf5_shape(array);
     require(!shape.empty(), ErrorCategory::bad_file, path_ + ": array '" + name + "' has no rows");
-    const int64_t available = shape[0];
     Impl::check_size(*this, name, array, shape, 1);
+  };
+  return Impl::of_one_state(*this, [&] {
+    auto& array = Hdf5Pool::one().array(impl_->opened(*this), name, check);
     for (const int64_t row : rows)
-      if (row < 0 || row >= available)
+      if (row < 0 || row >= array.rows)
         throw Error(ErrorCategory::bad_file, path_ + ": array '" + name + "' has " +
-                                                 std::to_string(available) + " rows, row " +
+                                                 std::to_string(array.rows) + " rows, row " +
                                                  std::to_string(row) + " is missing");
+    std::vector<int64_t> shape(array.count.begin(), array.count.end());
     shape[0] = static_cast<int64_t>(rows.size());
     Tensor values = at::empty(shape, at::kByte);
     const int64_t bytes = rows.empty() ? 0 : values.numel() / shape[0];
     auto* to = values.mutable_data_ptr<std::uint8_t>();
-    std::vector<hsize_t> start(shape.size(), 0), count(shape.begin(), shape.end());
-    const Handle space(H5Dget_space(array), H5Sclose);
     for (std::size_t i = 0, run = 1; i < rows.size(); i += run) {
       // Rows that follow each other at once: HDF5 is slow with those that leave some out.
       for (run = 1; i + run < rows.size() && rows[i + run] == rows[i] + static_cast<int64_t>(run);)
         ++run;
-      start[0] = static_cast<hsize_t>(rows[i]);
-      count[0] = run;
-      const Handle memory(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr),
-                          H5Sclose);
-      H5Sselect_hyperslab(space.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
-      if (H5Dread(array, H5T_NATIVE_UINT8, memory.id(), space.id(), H5P_DEFAULT,
-                  to + static_cast<int64_t>(i) * bytes) < 0)
-        Impl::fail(*this, name, array);
+      if (!array.read(rows[i], run, to + static_cast<int64_t>(i) * bytes))
+        Impl::fail(*this, name, array.handle.id());
     }
     return values;
   });

@@ -162,9 +162,26 @@ class Hdf5Pool {
     std::size_t bytes_;
   };
 
+  // An array that is read row by row, with what HDF5 would be asked for each time.
   struct Array {
     Room room;
     Hdf5Handle handle;
+    Hdf5Handle stored, memory;  // dataspaces: of all rows, of those that are read at once
+    std::vector<hsize_t> start, count;
+
+    int64_t rows = static_cast<int64_t>(count[0]);
+
+    // Rows from `first` on, which exist, as bytes. False where HDF5 cannot.
+    bool read(int64_t first, std::size_t wanted, std::uint8_t* to) {
+      start[0] = static_cast<hsize_t>(first);
+      if (count[0] != wanted) {
+        count[0] = wanted;
+        H5Sset_extent_simple(memory.id(), static_cast<int>(count.size()), count.data(), nullptr);
+      }
+      H5Sselect_hyperslab(stored.id(), H5S_SELECT_SET, start.data(), nullptr, count.data(),
+                          nullptr);
+      return H5Dread(handle.id(), H5T_NATIVE_UINT8, memory.id(), stored.id(), H5P_DEFAULT, to) >= 0;
+    }
   };
 
   struct File {
@@ -203,24 +220,18 @@ class Hdf5Pool {
     return files_.get(state.id, opened);
   }
 
-  // An array of a file that is read row by row, valid as the file. `fail()` throws where it cannot
-  // be opened.
-  template <class Fail>
-  hid_t array(File& file, const std::string& name, Fail&& fail) {
-    const hid_t id = file.arrays
-                         .get(name,
-                              [&] {
-                                Array opened = opened_array(file.handle.id(), name);
-                                if (!opened.handle) fail();
-                                return opened;
-                              })
-                         .handle.id();
-    if (Room::taken() <= kAllRoom) return id;
+  // An array of a file that is read row by row, valid as the file. `check(id)` throws where it
+  // cannot be opened (-1), or is none that can be read so.
+  template <class Check>
+  Array& array(File& file, const std::string& name, Check&& check) {
+    Array& found =
+        file.arrays.get(name, [&] { return opened_array(file.handle.id(), name, check); });
+    if (Room::taken() <= kAllRoom) return found;
     files_.visit_oldest_first([&](File& other) {
       const std::size_t needed = &other == &file ? 1 : 0;
       while (Room::taken() > kAllRoom && other.arrays.size() > needed) other.arrays.drop_oldest();
     });
-    return id;
+    return found;
   }
 
  private:
@@ -231,16 +242,21 @@ class Hdf5Pool {
     return static_cast<std::size_t>(std::clamp<rlim_t>(limit.rlim_cur / 4, 4, 128));
   }
 
-  static Array opened_array(hid_t file, const std::string& name) {
-    ChunkRoom room{0};
-    {  // while it is open, HDF5 keeps to the room of its first opening
-      const Hdf5Handle array = open_hdf5_array(file, name);
-      if (!array) return {Room(0), {-1, H5Dclose}};
-      room = chunk_room(array.id());
-    }
+  template <class Check>
+  static Array opened_array(hid_t file, const std::string& name, Check&& check) {
+    ChunkRoom room{0};  // while it is open, HDF5 keeps to the room of its first opening
+    if (const Hdf5Handle array = open_hdf5_array(file, name)) room = chunk_room(array.id());
     const Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
     if (room.bytes > kUsualRoom) H5Pset_chunk_cache(access.id(), room.slots, room.bytes, 0);
-    return {Room(room.bytes), open_hdf5_array(file, name, access.id())};
+    Hdf5Handle array = open_hdf5_array(file, name, access.id());
+    check(array.id());
+    const auto shape = hdf5_shape(array.id());
+    std::vector<hsize_t> count(shape.begin(), shape.end());
+    Hdf5Handle stored(H5Dget_space(array.id()), H5Sclose),
+        memory(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
+    std::vector<hsize_t> start(count.size(), 0);
+    return {Room(room.bytes),  std::move(array), std::move(stored),
+            std::move(memory), std::move(start), std::move(count)};
   }
 
   std::map<std::string, int> users_;
