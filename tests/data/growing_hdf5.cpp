@@ -2,14 +2,17 @@
 // HDF5 files of recorders that are at work, were killed, or go on with a file that is being read.
 #include <sys/file.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "../../src/io/descriptor.hpp"
+#include "captured_log.hpp"
 #include "error_message.hpp"
 #include "hdf5_recordings.hpp"
+#include "hdf5_writer.hpp"
 #include "recordings.hpp"
 #include "temporary_folder.hpp"
 
@@ -47,6 +50,34 @@ void check_episodes(const Dataset& data, const std::vector<int64_t>& lengths) {
     CHECK(at::equal(data.read_rows({data.action_columns()[0]}, e, 0, rows).flatten(),
                     numbers.to(at::kDouble)));
   }
+}
+
+// stable-worldmodel's arrays of such episodes, but that some have fewer rows.
+std::map<std::string, Tensor> arrays_of(const std::vector<int64_t>& lengths,
+                                        const std::map<std::string, int64_t>& fewer = {}) {
+  std::vector<Tensor> rows;
+  std::vector<int64_t> offsets{0};
+  for (const int64_t length : lengths) {
+    rows.push_back(levels(std::ssize(rows), length));
+    offsets.push_back(offsets.back() + length);
+  }
+  offsets.pop_back();
+  const Tensor all = at::cat(rows), numbers = all.to(at::kFloat);
+  std::map<std::string, Tensor> arrays{
+      {"pixels", all.to(at::kByte).view({-1, 1, 1, 1}).expand({-1, 8, 8, 3})},
+      {"action", at::stack({numbers, -numbers}, 1)},
+      {"state", at::stack({numbers, -numbers}, 1) / 2},
+      {"reward", numbers},
+      {"seed", at::arange(std::ssize(lengths))},
+      {"ep_len", at::tensor(lengths).to(at::kInt)},
+      {"ep_offset", at::tensor(offsets)}};
+  for (const auto& [name, count] : fewer) arrays[name] = arrays.at(name).narrow(0, 0, count);
+  return arrays;
+}
+
+bool has_column(const Dataset& data, const std::string& name) {
+  const auto& all = data.columns();
+  return std::find(all.begin(), all.end(), name) != all.end();
 }
 
 // An exclusive lock, as HDF5's writers take one.
@@ -149,6 +180,83 @@ TEST_CASE("an HDF5 file that has grown, but holds other episodes than before, is
           ErrorCategory::bad_file, [&] { data->read_frames(1, {0}); },
           file.string() + ": has changed since the data set was opened"));
   }
+}
+
+TEST_CASE("an episode that a recorder lists before it is complete is read when it is") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  for (const auto& [late, has] : std::map<std::string, int64_t>{{"pixels", 9}, {"reward", 7}}) {
+    INFO(late);
+    const TemporaryFolder folder;
+    const auto file = folder / "set.h5", next = folder / "next.h5";
+    write_hdf5(file, arrays_of({4, 3, 5}, {{late, has}}), Hdf5Writer::at_work);
+    CapturedLog log;
+    const auto data = open_dataset(file);
+    check_episodes(*data, {4, 3});
+    CHECK(has_column(*data, "reward"));
+    CHECK_FALSE(has_column(*data, "seed"));  // has a value for each episode
+    REQUIRE(data->remarks().size() == 1);
+    const std::string remark = data->remarks().front();
+    CHECK_THAT(remark, Catch::Contains("the 2 episodes that are complete now are read; ep_len "
+                                       "lists 1 episode(s) that are not complete: array '" +
+                                       late + "' has " + std::to_string(has) + " of 12 rows"));
+    const auto said = log.text();
+    CHECK(said.find(remark) != std::string::npos);
+    CHECK(said.find("not complete") == said.rfind("not complete"));
+    write_hdf5(next, arrays_of({4, 3, 5, 6}), Hdf5Writer::at_work);
+    becomes(file, next);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    check_episodes(*data, {4, 3});
+    check_episodes(*open_dataset(file), {4, 3, 5, 6});
+  }
+}
+
+TEST_CASE("an episode of which a recorder has listed nothing but the place is not read yet") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const TemporaryFolder folder;
+  for (const std::string list : {"ep_len", "ep_offset"}) {
+    auto arrays = arrays_of({4, 3, 5});
+    arrays[list] = at::cat({arrays[list].narrow(0, 0, 2), at::zeros({1}, arrays[list].options())});
+    write_hdf5(folder / (list + ".h5"), arrays, Hdf5Writer::at_work);
+    check_episodes(*open_dataset(folder / (list + ".h5")), {4, 3});
+  }
+  const auto first = folder / "first.h5";
+  write_hdf5(first, arrays_of({6}, {{"action", 2}}), Hdf5Writer::at_work);
+  CHECK(fails_with(
+      ErrorCategory::bad_file, [&] { open_dataset(first); },
+      first.string() + ": no episode that ep_len lists is complete: array 'action' has 2 of 6"));
+}
+
+TEST_CASE(
+    "an HDF5 file that lacks rows of listed episodes is damaged where no recorder is at work") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const DatasetOptions skip{.unreadable = Unreadable::skip};
+  for (const auto& [short_one, has] : std::map<std::string, int64_t>{{"pixels", 9}, {"state", 8}}) {
+    INFO(short_one);
+    const TemporaryFolder folder;
+    const auto file = folder / "set.h5", whole = folder / "whole.h5";
+    write_hdf5(file, arrays_of({4, 3, 5}, {{short_one, has}}), Hdf5Writer::done);
+    const auto lack = "ep_len lists 1 episode(s) that are not complete: array '" + short_one +
+                      "' has " + std::to_string(has) + " of 12 rows";
+    CHECK(fails_with(
+        ErrorCategory::bad_file, [&] { open_dataset(file); }, file.string() + ": " + lack,
+        "it is damaged, unless", "--reading.unreadable skip"));
+    const auto data = open_dataset(file, skip);
+    check_episodes(*data, {4, 3});
+    REQUIRE(data->remarks().size() == 1);
+    CHECK_THAT(data->remarks().front(), Catch::Contains(lack));
+    write_hdf5(whole, arrays_of({4, 3, 5, 6}), Hdf5Writer::done);
+    becomes(file, whole);
+    check_episodes(*data, {4, 3});
+    check_episodes(*open_dataset(file), {4, 3, 5, 6});
+  }
+  const TemporaryFolder folder;  // of what nothing needs
+  write_hdf5(folder / "set.h5", arrays_of({4, 3, 5}, {{"reward", 9}}), Hdf5Writer::done);
+  const auto data = open_dataset(folder / "set.h5");
+  check_episodes(*data, {4, 3, 5});
+  CHECK_FALSE(has_column(*data, "reward"));
+  REQUIRE(data->remarks().size() == 1);
+  CHECK_THAT(data->remarks().front(),
+             Catch::Contains("array 'reward' has 9 of 12 rows. It is left out"));
 }
 
 }  // namespace foresight::data::growing_hdf5_test

@@ -28,21 +28,66 @@ void leave_out(const std::string& name, const Hdf5Array& array, const DatasetOpt
   recording.remarks.push_back(damage + array.problem + ". It is left out");
 }
 
-void list_swm_columns(const Hdf5& file, int64_t rows, const DatasetOptions& options,
-                      Recording& recording) {
-  for (const auto& name : file->names("/")) {
-    if (name == "ep_len" || name == "ep_offset") continue;
-    Hdf5Array array = file->array(name);
-    // An episode that is being recorded has rows before it is listed.
-    if (file->is_recorded_now() && !array.shape.empty() && array.shape[0] > rows)
-      array.shape[0] = rows;
+using Arrays = std::map<std::string, Hdf5Array>;
+
+int64_t rows_of(const std::vector<EpisodeRows>& episodes) {
+  return episodes.back().first + episodes.back().length;
+}
+
+// What has a value for each row by its name.
+bool is_of_rows(const std::string& name) {
+  return name.starts_with("pixels") || name == "action" || name == "state" || name == "proprio";
+}
+
+// Whether some of `rows` rows are not in the array of a column. What has less than half of them is
+// taken for something else, such as a value for each episode, unless its name says what it is.
+bool lacks_rows(const std::string& name, const Hdf5Array& array, int64_t rows) {
+  return array.problem.empty() && (array.type || array.text) && !array.shape.empty() &&
+         array.shape[0] < rows && (2 * array.shape[0] >= rows || is_of_rows(name));
+}
+
+std::string lack_of_rows(const std::string& name, const Hdf5Array& array, int64_t rows) {
+  return "array '" + name + "' has " + std::to_string(array.shape[0]) + " of " +
+         std::to_string(rows) + " rows";
+}
+
+// Takes away the episodes that are listed, but whose rows are not in all arrays: a recorder may
+// list them first. Says how many, and why; empty: none. Texts, which cannot be recorded in SWMR
+// mode, close no episodes, nor, where no recorder is at work (`recorded`), do columns that training
+// can do without.
+std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording& recording) {
+  auto& episodes = recording.episodes;
+  const int64_t listed = rows_of(episodes);
+  int64_t rows = listed;  // of the shortest array
+  std::string lack;
+  for (const auto& [name, array] : arrays) {
+    if (array.text || !lacks_rows(name, array, listed) || array.shape[0] >= rows) continue;
+    if (!recorded && !is_of_rows(name) && !holds_pictures(array)) continue;
+    rows = array.shape[0];
+    lack = lack_of_rows(name, array, listed);
+  }
+  if (lack.empty()) return {};
+  const auto incomplete = std::erase_if(
+      episodes, [rows](const auto& episode) { return episode.first + episode.length > rows; });
+  require(!episodes.empty(), ErrorCategory::bad_file,
+          recording.name + ": no episode that ep_len lists is complete: " + lack);
+  return "ep_len lists " + std::to_string(incomplete) +
+         " episode(s) that are not complete: " + lack;
+}
+
+// `more`: arrays may have rows of episodes that are not read.
+void list_swm_columns(const Hdf5& file, const Arrays& arrays, bool more,
+                      const DatasetOptions& options, Recording& recording) {
+  const int64_t rows = rows_of(recording.episodes);
+  for (auto [name, array] : arrays) {
+    if (more && !array.shape.empty()) array.shape[0] = std::min(array.shape[0], rows);
     const int64_t width = row_width(array, rows);
     if (!array.problem.empty())
       leave_out(name, array, options, recording);
     else if (holds_pictures(array) && width > 0)
       recording.cameras.push_back(name);
     else if (array.text && width > 0)
-      recording.texts.push_back({name, [file, name, rows] {
+      recording.texts.push_back({name, [file, name = name, rows] {
                                    auto texts = file->read_texts(name);
                                    texts.resize(static_cast<std::size_t>(rows));
                                    return texts;
@@ -50,10 +95,16 @@ void list_swm_columns(const Hdf5& file, int64_t rows, const DatasetOptions& opti
     else if (is_column(array, rows))
       recording.features.push_back(  // the file may have grown when it is read
           {name, width,
-           [file, name, rows] { return file->read(name).narrow(0, 0, rows).reshape({rows, -1}); },
+           [file, name = name, rows] {
+             return file->read(name).narrow(0, 0, rows).reshape({rows, -1});
+           },
            row_shape(array)});
-    else
+    else {
       recording.skipped[name] = shape_problem(array);
+      if (lacks_rows(name, array, rows))
+        recording.remarks.push_back(recording.name + ": " + lack_of_rows(name, array, rows) +
+                                    ". It is left out");
+    }
   }
   put_pixels_first(recording.cameras);
 }
@@ -72,8 +123,7 @@ Tensor whole_numbers(const Hdf5File& file, const char* name) {
 std::function<bool(const Hdf5File&)> still_has(const Hdf5File& file, const Recording& recording,
                                                const std::string& camera, const Tensor& lengths,
                                                const Tensor& offsets) {
-  const auto& last = recording.episodes.back();
-  const int64_t rows = last.first + last.length;
+  const int64_t rows = rows_of(recording.episodes);
   std::map<std::string, Hdf5Array> arrays{{camera, file.array(camera)}};
   for (const auto& feature : recording.features) arrays[feature.name] = file.array(feature.name);
   for (const auto& text : recording.texts) arrays[text.name] = file.array(text.name);
@@ -100,11 +150,13 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
   recording.actions = {{"action"}};
   recording.states = {{"state"}, {"proprio"}};
   Tensor lengths = whole_numbers(*file, "ep_len"), offsets = whole_numbers(*file, "ep_offset");
-  if (file->is_recorded_now()) {  // one of them may be written already, and the other not
-    const int64_t both = std::min(lengths.numel(), offsets.numel());
+  const bool recorded = file->is_recorded_now();
+  if (recorded) {  // the last of them may have a place already, and no value
+    int64_t both = std::min(lengths.numel(), offsets.numel());
+    while (both > 0 && (lengths[both - 1].item<int64_t>() == 0 ||
+                        (both > 1 && offsets[both - 1].item<int64_t>() == 0)))
+      --both;
     lengths = lengths.narrow(0, 0, both), offsets = offsets.narrow(0, 0, both);
-    recording.remarks.push_back(recording.name + ": its recorder has it open, or was killed; the " +
-                                std::to_string(both) + " episodes that it lists now are read");
   }
   require(lengths.numel() == offsets.numel(), ErrorCategory::bad_file,
           file->path() + ": ep_len lists " + std::to_string(lengths.numel()) +
@@ -118,8 +170,26 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
     recording.episodes.push_back({"episode " + std::to_string(e), first, length});
   }
   require(!recording.episodes.empty(), ErrorCategory::bad_file, file->path() + ": no episode");
-  const auto& last = recording.episodes.back();
-  list_swm_columns(file, last.first + last.length, options, recording);
+  Arrays arrays;
+  for (const auto& name : file->names("/"))
+    if (name != "ep_len" && name != "ep_offset") arrays[name] = file->array(name);
+  const auto incomplete = take_incomplete_away(arrays, recorded, recording);
+  const int64_t complete = std::ssize(recording.episodes);
+  if (recorded) {
+    recording.remarks.push_back(recording.name + ": its recorder has it open, or was killed; the " +
+                                std::to_string(complete) + " episodes that " +
+                                (incomplete.empty() ? "it lists now are read"
+                                                    : "are complete now are read; " + incomplete));
+  } else if (!incomplete.empty()) {
+    const auto damage = recording.name + ": " + incomplete +
+                        ". No recorder has it open in HDF5's SWMR mode: it is damaged, unless one "
+                        "that opens it now and then is not done yet";
+    require(options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
+            damage + ". With DatasetOptions.unreadable = skip (--reading.unreadable skip) the " +
+                std::to_string(complete) + " others are read");
+    recording.remarks.push_back(damage + ". The " + std::to_string(complete) + " others are read");
+  }
+  list_swm_columns(file, arrays, recorded || complete < lengths.numel(), options, recording);
   require_camera(recording);
   const std::string camera = chosen_camera(recording.name, recording.cameras, options);
   std::vector<int64_t> all(recording.episodes.size());
@@ -131,7 +201,8 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
         return as_rgb(file->read_rows(camera, places));
       },
       options.video, all, options.unreadable);
-  file->accept_growth(still_has(*file, recording, camera, lengths, offsets));
+  file->accept_growth(still_has(*file, recording, camera, lengths.narrow(0, 0, complete),
+                                offsets.narrow(0, 0, complete)));
   return make_columnar_dataset(std::move(recording), options);
 }
 
