@@ -71,8 +71,11 @@ void inspect_bundle(const std::string& path) {
   const auto bundle = io::read_bundle(path);
   const auto& config = bundle.config;
   io::require_checksum(bundle.tensors);
-  fmt::print("bundle of family '{}': {} tensors, history of {} frames\n", config.family,
-             bundle.tensors.names().size(), config.history);
+  const auto imported = bundle.tensors.tensors(io::kImportedPrefix).size();
+  fmt::print("bundle of family '{}': {} tensors{}, history of {} frames\n", config.family,
+             bundle.tensors.names().size() - imported,
+             imported > 0 ? fmt::format(" and {} in float64 for an export", imported) : "",
+             config.history);
   const auto checksum = io::told_checksum(bundle.tensors);
   fmt::print("checksum: {}\n", checksum ? *checksum + ", and the tensors have it" : "none");
   const bool is_world_model = models::is_world_model(config.family);

@@ -352,6 +352,9 @@ TEST_CASE("what an import of an image encoder leaves out or rounds is said") {
                  Catch::Contains("tensors of float64; the bundle keeps these too"));
   CHECK_THAT(imported.output, !Catch::Contains("actions:"));  // an encoder has none
   check_same(import.exported(), bare);
+  const auto count = std::to_string(bare.size());
+  CHECK_THAT(foresight_command("inspect " + import.path("bundle").string()).output,
+             Catch::Contains(count + " tensors and " + count + " in float64 for an export"));
 }
 
 }  // namespace foresight::import_vit_test
