@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HDF5 files of recorders that are at work, were killed, or go on with a file that is being read.
 #include <sys/file.h>
+#include <sys/inotify.h>
 
 #include <algorithm>
 #include <chrono>
@@ -257,6 +258,33 @@ TEST_CASE(
   REQUIRE(data->remarks().size() == 1);
   CHECK_THAT(data->remarks().front(),
              Catch::Contains("array 'reward' has 9 of 12 rows. It is left out"));
+}
+
+TEST_CASE("two data sets that are read of one file that is recorded open it once for both") {
+  if (!hdf5_is_built_in()) return;
+  const TemporaryFolder folder;
+  const auto file = folder / "set.h5";
+  fs::copy_file(state("at_work.h5"), file);
+  const auto one = open_dataset(file), other = open_dataset(file);
+  const io::Descriptor notices(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  if (!notices || ::inotify_add_watch(notices.get(), file.c_str(), IN_OPEN) < 0)
+    FORESIGHT_SKIP("no inotify");
+  const auto opens = [&](const Dataset& data, int64_t episode) {  // whether to read it does
+    alignas(inotify_event) char events[4096];
+    while (::read(notices.get(), events, sizeof events) > 0) continue;
+    const auto level = data.read_frames(episode, {1})[0][0][0][0].item<int64_t>();
+    CHECK(level == levels(episode, 2)[1].item<int64_t>());
+    return ::read(notices.get(), events, sizeof events) > 0;
+  };
+  becomes(file, state("more.h5"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  CHECK(opens(*one, 0));
+  becomes(file, state("more.h5"));  // the recorder goes on
+  for (int64_t i = 0; i < 10; ++i) {
+    INFO("turn " << i);
+    CHECK_FALSE(opens(*other, i % 3));
+    CHECK_FALSE(opens(*one, i % 3));
+  }
 }
 
 }  // namespace foresight::data::growing_hdf5_test

@@ -19,6 +19,9 @@ namespace fs = std::filesystem;
 
 constexpr H5Z_filter_t kBlosc = 32001;  // registered with the HDF Group
 
+// HDF5 lets others read what a recorder in SWMR mode adds to: it is looked at now and then.
+constexpr std::chrono::seconds kPause{1};
+
 using Handle = Hdf5Handle;
 
 // What is wrong with an array whose bytes lie in one piece, if the file ends before they do. Where
@@ -53,7 +56,7 @@ struct Hdf5File::Impl {
 
   // Under the library's lock.
   Hdf5Pool::File& opened(const Hdf5File& owner, bool first = false) const {
-    return Hdf5Pool::one().open(owner.path(), state, first);
+    return Hdf5Pool::one().open(owner.path(), state, first, recorded);
   }
   hid_t file(const Hdf5File& owner) const { return opened(owner).handle.id(); }
 
@@ -131,10 +134,15 @@ struct Hdf5File::Impl {
   }
 };
 
-Hdf5File::Hdf5File(const fs::path& path) : path_(path.string()), impl_(std::make_unique<Impl>()) {
+Hdf5File::Hdf5File(const fs::path& path) : Hdf5File(path, std::chrono::seconds(0)) {}
+
+Hdf5File::Hdf5File(const fs::path& path, std::chrono::seconds shared)
+    : path_(path.string()), impl_(std::make_unique<Impl>()) {
   require(fs::is_regular_file(path), ErrorCategory::not_found, path_ + ": no such file");
   impl_->state = hdf5_state(path_);
   const Hdf5Lock lock;
+  const auto known = Hdf5Pool::one().recorded_within(impl_->state.id, shared);
+  if (known) impl_->state.stamp = *known;
   impl_->recorded = impl_->opened(*this, /*first=*/true).in_swmr;
   Hdf5Pool::one().add_user(impl_->state.id);
 }
@@ -155,8 +163,6 @@ void Hdf5File::accept_growth(std::function<bool(const Hdf5File& now)> holds) con
 }
 
 void Hdf5File::follow() const {
-  // HDF5 lets others read what a recorder in SWMR mode adds to: it is looked at now and then.
-  constexpr auto kPause = std::chrono::seconds(1);
   const std::lock_guard one(impl_->following);
   if (has_stamp(path_, impl_->state.stamp)) return;
   const Hdf5State then = impl_->state, now = hdf5_state(path_);
@@ -177,7 +183,7 @@ void Hdf5File::follow() const {
 
 bool Hdf5File::has_grown() const {
   try {
-    const Hdf5File file(path_);
+    const Hdf5File file(path_, kPause);  // once for all who read it
     const auto &then = impl_->state, &now = file.impl_->state;
     const bool longer =  // a recorder's mark comes and goes without a byte more
         impl_->recorded || file.impl_->recorded || now.stamp.bytes > then.stamp.bytes;

@@ -5,6 +5,7 @@
 // Private to the data folder.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -66,6 +67,8 @@ class Hdf5File {
 
  private:
   struct Impl;
+  /// In SWMR mode as others opened it less than `shared` ago.
+  Hdf5File(const std::filesystem::path& path, std::chrono::seconds shared);
   void follow() const;  // throws where the file has changed, unless it has grown
   bool has_grown() const;
   std::string path_;

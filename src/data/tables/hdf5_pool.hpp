@@ -8,9 +8,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -187,7 +189,8 @@ class Hdf5Pool {
   struct File {
     Hdf5Handle handle;
     bool in_swmr;
-    FileStamp stamp;                  // when it was opened
+    FileStamp stamp;  // when it was opened
+    std::chrono::steady_clock::time_point opened = std::chrono::steady_clock::now();
     RecentlyUsed<Array> arrays{256};  // robomimic has one for every demonstration and camera
   };
 
@@ -206,18 +209,28 @@ class Hdf5Pool {
     files_.drop(id);
   }
 
-  // The file in that state, valid until the next call. What was read of it in another is forgotten.
-  // Throws as open_hdf5_file().
+  // The file in that state, valid until the next call; of one that is being recorded in SWMR mode
+  // whichever state others have opened since. What was read of it in another is forgotten. Throws
+  // as open_hdf5_file().
   // `first`: not one that is used and was closed for others meanwhile.
-  File& open(const std::string& path, const Hdf5State& state, bool first) {
+  File& open(const std::string& path, const Hdf5State& state, bool first, bool recorded) {
     const auto opened = [&] {
       while (!files_.empty() && files_.size() >= most_files()) files_.drop_oldest();
       auto file = open_hdf5_file(path, state.stamp.bytes, first);
       return File{std::move(file.file), file.in_swmr, state.stamp};
     };
-    if (File& known = files_.get(state.id, opened); known.stamp == state.stamp) return known;
+    File& known = files_.get(state.id, opened);
+    if (recorded || known.stamp == state.stamp) return known;
     files_.drop(state.id);
     return files_.get(state.id, opened);
+  }
+
+  // The stamp of a file that was opened in SWMR mode, by whomever, less than `age` ago.
+  std::optional<FileStamp> recorded_within(const std::string& id, std::chrono::seconds age) {
+    const File* known = files_.find(id);
+    if (known == nullptr || !known->in_swmr) return std::nullopt;
+    if (std::chrono::steady_clock::now() - known->opened >= age) return std::nullopt;
+    return known->stamp;
   }
 
   // An array of a file that is read row by row, valid as the file. `check(id)` throws where it

@@ -31,6 +31,12 @@ class RecentlyUsed {
     return values_.front().second;
   }
 
+  /// The value of that name, or null; it does not count as asked for.
+  const Value* find(const std::string& name) const {
+    const auto found = places_.find(name);
+    return found == places_.end() ? nullptr : &found->second->second;
+  }
+
   std::size_t size() const { return values_.size(); }
   bool empty() const { return values_.empty(); }
 
