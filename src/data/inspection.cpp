@@ -113,15 +113,15 @@ class Inspector {
 
   void look_for_odd_values_of(const std::string& column) {
     MissingValues missing{column}, infinite{column};
-    const auto count = [](MissingValues& found, const Tensor& odd, int64_t episode) {
-      const auto rows = odd.sum().item<int64_t>();
+    const auto count = [](MissingValues& found, int64_t rows, int64_t episode) {
       found.rows += rows;
       if (rows > 0) found.episodes.push_back(episode);
     };
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
       const Tensor values = dataset_.read_all_rows({column}, e);
-      count(missing, at::isnan(values), e);
-      count(infinite, at::isinf(values), e);
+      const double *first = values.const_data_ptr<double>(), *end = first + values.numel();
+      count(missing, std::count_if(first, end, [](double one) { return std::isnan(one); }), e);
+      count(infinite, std::count_if(first, end, [](double one) { return std::isinf(one); }), e);
     }
     const bool action = among(dataset_.action_columns(), column);
     if (missing.rows == dataset_.total_rows())
