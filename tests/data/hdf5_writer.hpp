@@ -11,7 +11,7 @@
 #include "catch.hpp"
 #include "foresight/core/tensor.hpp"
 
-#if __has_include(<hdf5.h>)
+#if FORESIGHT_HAS_HDF5
 #include <hdf5.h>
 
 namespace foresight::data {
