@@ -114,7 +114,7 @@ void import_vit_command(const VitFlags& flags) {
     print_left_out(weights.tensors);
     read = encoder_of(weights.tensors, folder->model_type() + ".");
   } else {
-    require_one_encoder(weights, flags.shared.group, "--group");
+    require_one_encoder(weights, flags.shared.group, "--group", flags.shared.ignore);
     read = backbone_of(flags.shared.tensors(weights));
     model.encoder = models::load_dinov2(read, weights.path.string(), io::Placement::share);
     told = models::dinov2_evaluation_pictures();
@@ -131,13 +131,19 @@ void import_vit_command(const VitFlags& flags) {
 
 }  // namespace
 
-void require_one_encoder(const io::Weights& weights, const std::string& group, const char* flag) {
+void require_one_encoder(const io::Weights& weights, const std::string& group, const char* flag,
+                         const std::vector<std::string>& ignore) {
   constexpr std::string_view kPatches = ".patch_embed.proj.weight", kBackbone = ".backbone";
   const auto below = group.empty() && !weights.groups.empty() ? io::kModelGroup : group;
   std::string choices;
   int count = 0;
-  for (const auto& [name, tensor] : weights.model(group, flag)) {
-    if (!name.ends_with(kPatches)) continue;
+  const auto all = weights.model(group, flag), bare = io::without_wrappers(all);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto& name = all[i].first;
+    const bool left_out = std::any_of(ignore.begin(), ignore.end(), [&](const auto& prefix) {
+      return bare[i].first.starts_with(prefix);
+    });
+    if (left_out || !name.ends_with(kPatches)) continue;
     auto encoder = (below.empty() ? below : below + ".") + name;
     encoder.resize(encoder.size() - kPatches.size());
     if (encoder.ends_with(kBackbone)) encoder.resize(encoder.size() - kBackbone.size());

@@ -81,8 +81,10 @@ void write_imported(models::UnwrittenBundle bundle, const ImportFlags& flags,
 std::optional<io::HfFolder> hf_folder_of(const std::string& from, const io::Weights& weights);
 
 /// Throws Error(invalid_option), naming them and `flag`, where the state dict `group` of `weights`
-/// holds several encoders of DINOv2's names, as a training's flat file a student and its teacher.
-void require_one_encoder(const io::Weights& weights, const std::string& group, const char* flag);
+/// holds several encoders of DINOv2's names, as a training's flat file a student and its teacher,
+/// and `ignore` (ImportFlags::ignore) leaves more than one.
+void require_one_encoder(const io::Weights& weights, const std::string& group, const char* flag,
+                         const std::vector<std::string>& ignore = {});
 
 /// Fills dim, mean and std from the recordings in `data` that the model was trained on. Throws
 /// Error(invalid_option) if they were given as well.

@@ -153,7 +153,8 @@ TEST_CASE("of student and teacher in one flat file one is chosen by what its nam
     INFO("below '" << group << "'");
     const Import import;
     write_bytes(import.path("training.pth"), bytes);
-    const auto asked = import.run("training.pth", group == "model." ? " --group model" : "");
+    const std::string in_group = group == "model." ? " --group model" : "";
+    const auto asked = import.run("training.pth", in_group);
     CHECK(asked.code == 2);
     CHECK_THAT(asked.output,
                Catch::Contains("choose one: " + group + "student, " + group + "teacher (--group)"));
@@ -163,6 +164,8 @@ TEST_CASE("of student and teacher in one flat file one is chosen by what its nam
     import.done("training.pth", " --group " + group + "student");
     check_same(import.exported(), student);
     CHECK_THAT(import.run("training.pth", " --group ema").output,
+    import.done("training.pth", in_group + " --ignore student.,dino_loss.");  // one is left
+    check_same(import.exported(), teacher);
                Catch::Contains("no group 'ema'"));
   }
 }
