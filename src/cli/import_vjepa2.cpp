@@ -46,6 +46,8 @@ struct VJepa2AcFlags : VJepa2Flags {
 
 enum class Family { vjepa2, ijepa };
 
+constexpr const char* kHfWrapper = "vjepa2.";  // before a classifier's network
+
 // As the folder says, else as published; flags overrule both.
 template <class Options>
 void set_pictures(io::BundleConfig& config, const VJepa2Flags& flags, Options options) {
@@ -162,8 +164,13 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
                         probe->width(), width));
     provenance["probe"] = {{"file", file.path.filename().string()}};
     if (flags.probe_index) provenance["probe"]["index"] = *flags.probe_index;
-    for (auto& item : models::vjepa2_probe_tensors(file.tensors, options.which, source))
-      read.push_back(std::move(item));
+    auto own = models::vjepa2_probe_tensors(file.tensors, options.which, source);
+    if (folder) {  // both go back as one classifier of transformers
+      own = models::vjepa2_to_hf(own);
+      for (auto& [name, tensor] : read)
+        if (!name.starts_with(kHfWrapper)) name = kHfWrapper + name;
+    }
+    read.insert(read.end(), own.begin(), own.end());
   }
   require(probe || flags.labels.empty(), ErrorCategory::invalid_option,
           "--labels names the classes of a probe, and there is none: give --probe");

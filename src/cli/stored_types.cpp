@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 
 #include "foresight/core/error.hpp"
 
@@ -82,8 +83,14 @@ void restore_types(io::NamedTensors& tensors, const io::Bundle& bundle, bool as_
   const auto several = imported->find(kStoredTypes);
   const auto kept = bundle.tensors.tensors(io::kImportedPrefix);
   const std::map<std::string, Tensor> rounded(kept.begin(), kept.end());
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : tensors) names.insert(name);
+  // A network may go back under other names than it came, as transformers' of its memory do.
+  as_imported = as_imported && std::all_of(kept.begin(), kept.end(), [&](const auto& item) {
+                  return names.contains(item.first);
+                });
   if (!as_imported && (several != imported->end() || !rounded.empty())) {
-    fmt::print("types: float32; those of the imported file belong to its own layout\n");
+    fmt::print("types: float32; those of the imported file belong to its own names\n");
     return;
   }
   if (several != imported->end()) {

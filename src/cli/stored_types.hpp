@@ -25,9 +25,9 @@ void add_stored_types(nlohmann::json& imported, const io::NamedTensors& read);
 int64_t keep_rounded(io::NamedTensors& tensors, const io::NamedTensors& read);
 
 /// Turns an imported bundle's float32 tensors back. `as_imported`: whether they are under the names
-/// of the import; where they are not, several types and rounded numbers are left float32, and that
-/// is said. Numbers that the type does not hold, or that are no longer the imported ones, stay
-/// float32, too.
+/// of the import; where they are not, or rounded ones go by other names, several types and rounded
+/// numbers are left float32, and that is said. Numbers that the type does not hold, or that are no
+/// longer the imported ones, stay float32, too.
 void restore_types(io::NamedTensors& tensors, const io::Bundle& bundle, bool as_imported);
 
 }  // namespace foresight::cli

@@ -155,6 +155,25 @@ TEST_CASE("an original probe comes beside its encoder, with names from a file, a
             .has("pooler.self_attention_layers.0.self_attn.q_proj.weight"));
 }
 
+TEST_CASE(
+    "an original probe and an encoder of transformers go back as one classifier, bit by bit") {
+  const TemporaryFolder folder;
+  const models::VJepa2 network(exportable_network(), 1);
+  const models::AttentiveProbe probe(network.options().encoder.width, exportable_probe(3), 2);
+  models::write_hf_vjepa2(folder / "hf", network);
+  const auto encoder = mixed_types(io::read_hf_folder(folder / "hf").tensors(), at::kDouble);
+  io::write_safetensors(folder / "hf" / "model.safetensors", encoder);
+  const auto own = mixed_types(nn::state_dict(probe), at::kDouble);
+  io::write_safetensors(folder / "probe.safetensors", own);
+  const auto path = [&](const char* name) { return (folder / name).string(); };
+  succeeded("import vjepa2 " + path("hf") + " --out " + path("bundle") + " --probe_heads 4" +
+            " --probe " + path("probe.safetensors"));
+  succeeded("export " + path("bundle") + " --out " + path("back.safetensors"));
+  auto expected = models::vjepa2_to_hf(own);
+  for (const auto& [name, tensor] : encoder) expected.emplace_back("vjepa2." + name, tensor);
+  check_same(io::SafeTensors::open(folder / "back.safetensors").tensors(), expected);
+}
+
 TEST_CASE("a probe is trained on labelled clips, goes on from its bundle, and is exported") {
   const TemporaryFolder folder;
   const auto clips = labelled_clips(folder);
