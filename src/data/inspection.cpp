@@ -60,10 +60,9 @@ class Inspector {
     for (const auto& column : that_can_be_read(dataset_.action_columns())) {
       bool any = false;
       for (int64_t e = 0; e < dataset_.num_episodes() && !any; ++e)
-        any = at::isnan(dataset_.read_rows({column}, e, 0, dataset_.length(e) - 1))
-                  .logical_not()
-                  .any()
-                  .item<bool>();
+        any = !at::isnan(dataset_.read_rows({column}, e, 0, dataset_.length(e) - 1))
+                   .all()
+                   .item<bool>();
       (any ? columns : valueless_).push_back(column);
     }
     if (columns.empty()) return;
@@ -244,6 +243,9 @@ class Inspector {
     if (found_.lengths.back() >= 2)
       for (const auto& column : valueless_)
         fault(fmt::format("action '{}' has no value in any row that leads to another", column));
+    const auto& actions = found_.actions;
+    if (!actions.count.empty() && found_.missing_actions == actions.count[0] + actions.missing[0])
+      fault("every row lacks an action: there is nothing to normalise by");
     if (!found_.constant.empty() && found_.constant.size() == found_.actions.columns.size())
       fault("no action ever changes: nothing can be learned of what actions do");
   }
@@ -272,15 +274,13 @@ class Inspector {
           "action '{}' never changes: leave it out of DatasetOptions.actions (--reading.actions)",
           column));
     for (const auto& one : found_.saturation)
-      if (one.share > options_.saturated &&
-          std::find(found_.constant.begin(), found_.constant.end(), one.column) ==
-              found_.constant.end())
+      if (one.share > options_.saturated && !among(found_.constant, one.column))
         warn(
             fmt::format("action '{}' stands at its limit in {:.0f} % of the rows: clipped, or "
                         "bang-bang",
                         one.column, 100 * one.share));
     if (found_.missing_actions > 0)
-      warn(fmt::format("{} row(s) within episodes have no action: they count as the mean action",
+      warn(fmt::format("{} row(s) within episodes lack an action, which counts as the mean one",
                        found_.missing_actions));
     const auto is_state = [this](const auto& column) {  // a fault
       return among(dataset_.state_columns(), column);

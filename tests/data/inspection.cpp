@@ -130,8 +130,8 @@ TEST_CASE("an inspection says what would break training, apart from what deserve
   const auto one_row = inspected("action_0,state_0\n1,2\n", 1);
   CHECK(has(one_row.faults, "every episode has one row"));
   CHECK_FALSE(one_row.usable());
-  const auto constant = inspected("action_0\n1\n1\n1\n", 3);
-  CHECK(has(constant.faults, "no action ever changes"));
+  CHECK(has(inspected("action_0\n1\n1\n1\n", 3).faults, "no action ever changes"));
+  CHECK(has(inspected("action_0,action_1\n1,\n,2\n3,4\n", 3).faults, "every row lacks an action"));
   const auto valueless = inspected("action_0,action_1\n1,\n2,nan\n3,4\n", 3);
   CHECK(has(valueless.faults, "'action_1' has no value"));
   CHECK(valueless.actions.columns == std::vector<std::string>{"action_0"});
