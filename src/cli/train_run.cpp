@@ -235,6 +235,7 @@ void print_run(const train::LearnResult& result, const RunFlags& flags,
              result.seconds, result.decode_seconds);
   if (reported)
     fmt::print("report: {}\n", (std::filesystem::path(flags.out) / "report.html").string());
+  std::fflush(stdout);  // a signal that comes once the guard is gone ends the process as it stands
 }
 
 }  // namespace foresight::cli

@@ -149,6 +149,27 @@ TEST_CASE("success is measured by the run that goes on where one is asked to sto
   }
 }
 
+TEST_CASE("a measurement that is cut in the process that makes it is one in the others") {
+  // Rank 1 of two, of which the first was asked to stop while it measured.
+  class SecondOfTwo final : public GradientReducer {
+   public:
+    int64_t rank() const override { return 1; }
+    int64_t world_size() const override { return 2; }
+    void reduce(const std::vector<Tensor>&) override {}
+    void average(std::vector<double>& values) override {
+      if (values.size() == 1) values[0] = 0.5;
+    }
+  } second;
+  const TemporaryFolder folder;
+  auto options = every_step_logged(4);
+  options.success_every = 2;
+  TableFit task(8);
+  const auto result = train_table(task, options, folder / "run",
+                                  {.reducer = &second, .success = [] { return std::nan(""); }});
+  CHECK(result.outcome == Outcome::interrupted);
+  CHECK(result.step == 2);
+}
+
 TEST_CASE(
     "held-out episodes without a window are told, and refused where weights are kept by them") {
   const TemporaryFolder folder;
