@@ -7,6 +7,8 @@
 #include <fstream>
 #include <string>
 
+#include "sanitized.hpp"
+
 namespace foresight {
 
 /// A line of /proc/self/status ("VmHWM:"), MiB; negative where the system does not tell.
@@ -20,7 +22,7 @@ inline double status_line(const std::string& key) {
 /// Memory that is this process's own, not a file's, MiB; negative where the system does not tell,
 /// and under sanitizers, which keep what is freed. What is free goes back to the system before.
 inline double anonymous_memory() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if FORESIGHT_SANITIZED
   return -1;
 #else
 #ifdef __GLIBC__

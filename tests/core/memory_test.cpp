@@ -8,6 +8,7 @@
 
 #include "catch.hpp"
 #include "foresight/core/tensor.hpp"
+#include "sanitized.hpp"
 
 namespace foresight::memory_test {
 namespace {
@@ -37,7 +38,7 @@ namespace {
 }  // namespace
 
 TEST_CASE("memory that was freed is not asked of the system again") {
-#if !defined(__GLIBC__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if !defined(__GLIBC__) || FORESIGHT_SANITIZED
   WARN("skipped: another allocator than glibc's is at work");
 #else
   // Without the calls glibc gives most of the blocks back every time.

@@ -16,6 +16,7 @@
 #include "foresight/io/files.hpp"
 #include "opened_recording.hpp"
 #include "recordings.hpp"
+#include "sanitized.hpp"
 
 namespace foresight::data::bounded_resources_test {
 namespace {
@@ -64,7 +65,7 @@ void check_bounded(const std::filesystem::path& path, int64_t most_open, int64_t
     INFO(path << ": descriptors at most " << most_seen << ", memory " << early_mb
               << " MB after three tenths of the windows, at most " << most_mb << " MB");
     CHECK(most_seen <= most_open + kThreads + 16);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep what was freed
+#if !FORESIGHT_SANITIZED  // they keep what was freed
     CHECK(most_mb - early_mb < 40);
 #endif
   }
@@ -140,7 +141,7 @@ TEST_CASE("descriptors and memory stay bounded over thousands of windows of pict
   check_bounded(layouts / "dino_wm_pusht", 2, 3'000);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !FORESIGHT_SANITIZED
 TEST_CASE("rows that wait for a LeRobot file to be full take little more than their numbers") {
   if (!std::filesystem::exists("/proc/self/statm")) FORESIGHT_SKIP("no /proc");
   const TemporaryFolder folder;
