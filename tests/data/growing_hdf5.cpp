@@ -278,13 +278,13 @@ TEST_CASE("two data sets that are read of one file that is recorded open it once
   };
   becomes(file, state("more.h5"));
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  const auto begin = std::chrono::steady_clock::now();
   CHECK(opens(*one, 0));
   becomes(file, state("more.h5"));  // the recorder goes on
-  for (int64_t i = 0; i < 10; ++i) {
-    INFO("turn " << i);
-    CHECK_FALSE(opens(*other, i % 3));
-    CHECK_FALSE(opens(*one, i % 3));
-  }
+  int64_t openings = 0;
+  for (int64_t i = 0; i < 10; ++i) openings += opens(*other, i % 3) + opens(*one, i % 3);
+  const auto passed = std::chrono::steady_clock::now() - begin;  // long, on a machine that is busy
+  CHECK(openings <= passed / std::chrono::seconds(1));
 }
 
 }  // namespace foresight::data::growing_hdf5_test
