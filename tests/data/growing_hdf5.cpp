@@ -260,6 +260,19 @@ TEST_CASE(
              Catch::Contains("array 'reward' has 9 of 12 rows. It is left out"));
 }
 
+TEST_CASE("an HDF5 episode at a wrong place is no incomplete one, which could be left out") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const TemporaryFolder folder;
+  const auto file = folder / "set.h5";
+  auto arrays = arrays_of({4, 4, 4, 4}, {{"pixels", 10}, {"action", 10}, {"state", 10}});
+  arrays["ep_offset"] = at::tensor(std::vector<int64_t>{0, 20, 4, 8});
+  write_hdf5(file, arrays, Hdf5Writer::done);
+  CHECK(fails_with(
+      ErrorCategory::bad_file,
+      [&] { open_dataset(file, DatasetOptions{.unreadable = Unreadable::skip}); },
+      "episode 1 begins at row 20"));
+}
+
 TEST_CASE("two data sets that are read of one file that is recorded open it once for both") {
   if (!hdf5_is_built_in()) return;
   const TemporaryFolder folder;

@@ -57,7 +57,7 @@ std::string lack_of_rows(const std::string& name, const Hdf5Array& array, int64_
 // can do without.
 std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording& recording) {
   auto& episodes = recording.episodes;
-  const int64_t listed = rows_of(episodes);
+  const int64_t listed = rows_of(episodes), number = std::ssize(episodes);
   int64_t rows = listed;  // of the shortest array
   std::string lack;
   for (const auto& [name, array] : arrays) {
@@ -67,11 +67,10 @@ std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording&
     lack = lack_of_rows(name, array, listed);
   }
   if (lack.empty()) return {};
-  const auto incomplete = std::erase_if(
-      episodes, [rows](const auto& episode) { return episode.first + episode.length > rows; });
+  while (!episodes.empty() && rows_of(episodes) > rows) episodes.pop_back();
   require(!episodes.empty(), ErrorCategory::bad_file,
           recording.name + ": no episode that ep_len lists is complete: " + lack);
-  return "ep_len lists " + std::to_string(incomplete) +
+  return "ep_len lists " + std::to_string(number - std::ssize(episodes)) +
          " episode(s) that are not complete: " + lack;
 }
 
