@@ -117,7 +117,7 @@ class Inspector {
       if (rows > 0) found.episodes.push_back(episode);
     };
     for (int64_t e = 0; e < dataset_.num_episodes(); ++e) {
-      const Tensor values = dataset_.read_all_rows({column}, e);
+      const Tensor values = dataset_.read_all_rows({column}, e).contiguous();
       const double *first = values.const_data_ptr<double>(), *end = first + values.numel();
       count(missing, std::count_if(first, end, [](double one) { return std::isnan(one); }), e);
       count(infinite, std::count_if(first, end, [](double one) { return std::isinf(one); }), e);
