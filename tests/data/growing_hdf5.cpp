@@ -185,7 +185,7 @@ TEST_CASE("an HDF5 file that has grown, but holds other episodes than before, is
 
 TEST_CASE("an episode that a recorder lists before it is complete is read when it is") {
   if (!hdf5_is_built_in() || !kWritesHdf5) return;
-  for (const auto& [late, has] : std::map<std::string, int64_t>{{"pixels", 9}, {"reward", 7}}) {
+  for (const auto& [late, has] : std::map<std::string, int64_t>{{"pixels", 9}, {"reward", 8}}) {
     INFO(late);
     const TemporaryFolder folder;
     const auto file = folder / "set.h5", next = folder / "next.h5";
@@ -258,6 +258,45 @@ TEST_CASE(
   REQUIRE(data->remarks().size() == 1);
   CHECK_THAT(data->remarks().front(),
              Catch::Contains("array 'reward' has 9 of 12 rows. It is left out"));
+}
+
+TEST_CASE("what has a value for each episode, or half the rate, makes no HDF5 episode incomplete") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const auto pictures = [](int64_t count) { return at::zeros({count, 8, 8, 3}, at::kByte); };
+  const std::vector<int64_t> lengths{5, 3, 5, 2};
+  for (const auto writer : {Hdf5Writer::at_work, Hdf5Writer::done})
+    for (const int64_t ahead : {-1, 0, 1}) {  // of the list of episodes
+      INFO("ahead " << ahead);
+      const TemporaryFolder folder;
+      auto arrays = arrays_of(lengths);
+      arrays["pixels_goal"] = pictures(4 + ahead);
+      arrays["pixels_mean"] = at::zeros({3});
+      arrays["slow"] = at::zeros({9});  // every other row of each episode
+      write_hdf5(folder / "set.h5", arrays, writer);
+      const auto data = open_dataset(folder / "set.h5");
+      check_episodes(*data, lengths);
+      CHECK(data->cameras() == std::vector<std::string>{"pixels"});
+      CHECK(has_column(*data, "reward"));
+      CHECK_FALSE(has_column(*data, "slow"));
+      CHECK(std::ssize(data->remarks()) == (writer == Hdf5Writer::at_work));
+    }
+  const TemporaryFolder folder;  // episodes of one and two rows
+  auto arrays = arrays_of({1, 2, 1, 2});
+  arrays["goal"] = pictures(4);
+  for (const auto writer : {Hdf5Writer::at_work, Hdf5Writer::done}) {
+    const auto file = folder / (writer == Hdf5Writer::done ? "done.h5" : "at_work.h5");
+    write_hdf5(file, arrays, writer);
+    check_episodes(*open_dataset(file), {1, 2, 1, 2});
+  }
+}
+
+TEST_CASE("a camera besides pixels that lacks rows makes HDF5 episodes incomplete") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const TemporaryFolder folder;
+  auto arrays = arrays_of({4, 3, 5});
+  arrays["pixels_wrist"] = arrays["pixels"].narrow(0, 0, 5);  // less than half
+  write_hdf5(folder / "set.h5", arrays, Hdf5Writer::at_work);
+  check_episodes(*open_dataset(folder / "set.h5"), {4});
 }
 
 TEST_CASE("an HDF5 episode at a wrong place is no incomplete one, which could be left out") {

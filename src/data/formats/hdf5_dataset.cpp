@@ -2,6 +2,7 @@
 // Recordings in one HDF5 file: which project's it is, and stable-worldmodel's flat arrays over all
 // episodes. robomimic_dataset.cpp reads the others.
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <numeric>
@@ -36,14 +37,19 @@ int64_t rows_of(const std::vector<EpisodeRows>& episodes) {
 
 // What has a value for each row by its name.
 bool is_of_rows(const std::string& name) {
-  return name.starts_with("pixels") || name == "action" || name == "state" || name == "proprio";
+  return name == "pixels" || name == "action" || name == "state" || name == "proprio";
 }
 
-// Whether some of `rows` rows are not in the array of a column. What has less than half of them is
-// taken for something else, such as a value for each episode, unless its name says what it is.
-bool lacks_rows(const std::string& name, const Hdf5Array& array, int64_t rows) {
-  return array.problem.empty() && (array.type || array.text) && !array.shape.empty() &&
-         array.shape[0] < rows && (2 * array.shape[0] >= rows || is_of_rows(name));
+// Whether some of `rows` rows are not in the array of a column. What has no more than half of them,
+// rounded up in each of `episodes`, is taken for something else, such as values of half the rate or
+// of each episode, unless its name says what it is. Another camera may have a picture for each
+// episode, or one more or less: a recorder need not write it when it lists the episode.
+bool lacks_rows(const std::string& name, const Hdf5Array& array, int64_t rows, int64_t episodes) {
+  if (!array.problem.empty() || !(array.type || array.text) || array.shape.empty()) return false;
+  const int64_t has = array.shape[0];
+  const bool camera =
+      holds_pictures(array) && name.starts_with("pixels") && std::abs(has - episodes) > 1;
+  return has < rows && (is_of_rows(name) || camera || 2 * has > rows + episodes);
 }
 
 std::string lack_of_rows(const std::string& name, const Hdf5Array& array, int64_t rows) {
@@ -61,7 +67,7 @@ std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording&
   int64_t rows = listed;  // of the shortest array
   std::string lack;
   for (const auto& [name, array] : arrays) {
-    if (array.text || !lacks_rows(name, array, listed) || array.shape[0] >= rows) continue;
+    if (array.text || !lacks_rows(name, array, listed, number) || array.shape[0] >= rows) continue;
     if (!recorded && !is_of_rows(name) && !holds_pictures(array)) continue;
     rows = array.shape[0];
     lack = lack_of_rows(name, array, listed);
@@ -74,8 +80,8 @@ std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording&
          " episode(s) that are not complete: " + lack;
 }
 
-// `more`: arrays may have rows of episodes that are not read.
-void list_swm_columns(const Hdf5& file, const Arrays& arrays, bool more,
+// `listed` episodes, of which not all need be read. `more`: arrays may have rows of others.
+void list_swm_columns(const Hdf5& file, const Arrays& arrays, int64_t listed, bool more,
                       const DatasetOptions& options, Recording& recording) {
   const int64_t rows = rows_of(recording.episodes);
   for (auto [name, array] : arrays) {
@@ -100,7 +106,7 @@ void list_swm_columns(const Hdf5& file, const Arrays& arrays, bool more,
            row_shape(array)});
     else {
       recording.skipped[name] = shape_problem(array);
-      if (lacks_rows(name, array, rows))
+      if (lacks_rows(name, array, rows, listed))
         recording.remarks.push_back(recording.name + ": " + lack_of_rows(name, array, rows) +
                                     ". It is left out");
     }
@@ -188,7 +194,8 @@ OpenedDataset open_swm_file(const Hdf5& file, const DatasetOptions& options,
                 std::to_string(complete) + " others are read");
     recording.remarks.push_back(damage + ". The " + std::to_string(complete) + " others are read");
   }
-  list_swm_columns(file, arrays, recorded || complete < lengths.numel(), options, recording);
+  list_swm_columns(file, arrays, lengths.numel(), recorded || complete < lengths.numel(), options,
+                   recording);
   require_camera(recording);
   const std::string camera = chosen_camera(recording.name, recording.cameras, options);
   std::vector<int64_t> all(recording.episodes.size());
