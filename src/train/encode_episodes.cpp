@@ -3,8 +3,8 @@
 #include <numeric>
 
 #include "foresight/core/replica_part.hpp"
-#include "foresight/train/interrupt.hpp"
 #include "foresight/train/learn.hpp"
+#include "stoppable_validation.hpp"
 
 namespace foresight::train {
 namespace {
@@ -42,7 +42,7 @@ EpisodeLatents encode_episodes(const WorldModel& model, const data::FrameCache& 
   result.latents = at::zeros({result.first.back(), spec.tokens * spec.channels}, like);
   for (auto i = static_cast<std::size_t>(part.first);
        i < static_cast<std::size_t>(part.first + part.count); ++i) {
-    if (processes == nullptr && InterruptGuard::requested()) throw Interrupted();
+    if (processes == nullptr && StoppableValidation::is_asked(false)) throw Interrupted();
     encode_episode(
         model, frames, episodes[i],
         result.latents.narrow(0, result.first[i], result.first[i + 1] - result.first[i]));

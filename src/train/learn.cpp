@@ -22,6 +22,7 @@
 #include "foresight/train/jepa_task.hpp"
 #include "mean_terms.hpp"
 #include "run_summary.hpp"
+#include "stoppable_validation.hpp"
 
 namespace foresight::train {
 namespace {
@@ -102,6 +103,7 @@ class Learning {
                                      const std::vector<int64_t>& episodes) const;
   std::vector<int64_t> usable(const Recordings& recordings,
                               const std::vector<int64_t>& episodes) const;
+  EpisodeLatents encoded(const Recordings& recordings, const std::vector<int64_t>& episodes) const;
   EpisodeLatents latents(bool of_training) const;
   losses::Terms held_out_losses(const Recordings& recordings) const;
   void measure_before();
@@ -217,15 +219,18 @@ std::vector<int64_t> Learning::usable_by_all(const Recordings& recordings,
   return everywhere;
 }
 
+EpisodeLatents Learning::encoded(const Recordings& recordings,
+                                 const std::vector<int64_t>& episodes) const {
+  const StoppableValidation stoppable(hooks_.reducer != nullptr);
+  return encode_episodes(*model_, *recordings.frames, usable_by_all(recordings, episodes),
+                         processes_.get());
+}
+
 EpisodeLatents Learning::latents(bool of_training) const {
-  const auto encoded = [&](const Recordings& recordings) {
-    return encode_episodes(*model_, *recordings.frames,
-                           usable_by_all(recordings, of_training ? recordings.split.train
-                                                                 : recordings.split.validation),
-                           processes_.get());
+  const auto of = [&](const Recordings& recordings) {
+    return encoded(recordings, of_training ? recordings.split.train : recordings.split.validation);
   };
-  return data_.replays() ? joined_latents(encoded(data_.fresh()), encoded(data_.old()))
-                         : encoded(data_.fresh());
+  return data_.replays() ? joined_latents(of(data_.fresh()), of(data_.old())) : of(data_.fresh());
 }
 
 // As validation sees it: in inference mode, with the same noise every time.
@@ -248,9 +253,7 @@ void Learning::measure_before() {
   report.drift.latent_shift = report.drift.latent_spread = std::nan("");
   model_->eval();
   const auto latents_of = [&](const Recordings& recordings) {
-    return encode_episodes(*model_, *recordings.frames,
-                           usable_by_all(recordings, recordings.split.train), processes_.get())
-        .latents;
+    return encoded(recordings, recordings.split.train).latents;
   };
   if (data_.replays())
     add_latent_drift(report.drift, latents_of(data_.fresh()), latents_of(data_.old()));

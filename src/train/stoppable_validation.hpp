@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A validation that ends between two batches when the run is asked to stop.
+// A validation that ends between two batches, and an encoding that ends between two episodes, when
+// the run is asked to stop.
 #pragma once
 
 #include "foresight/train/interrupt.hpp"
 
 namespace foresight::train {
 
-/// While one lives, the validations that this thread computes may end early; where it is shared by
-/// several processes, those that tell each other of it.
+/// While one lives, the validations and encodings that this thread computes may end early; where
+/// several processes train (`shared`), those that tell each other of it, so that none ends alone.
 class StoppableValidation {
  public:
   explicit StoppableValidation(bool shared) : outer_(current()), shared_(shared) {

@@ -27,7 +27,7 @@ void TrainingRun::evaluate(bool loss_due, bool success_due) {
   bool validated = false;  // there may be nothing to validate on
   if (loss_due) {
     const auto processes = hooks_.reducer ? hooks_.reducer->replicas() : nullptr;
-    const StoppableValidation stoppable(processes != nullptr);
+    const StoppableValidation stoppable(hooks_.reducer != nullptr);
     const auto terms = processes ? task_.validate_together(*processes) : task_.validate();
     evaluation_cut_ = stoppable.was_cut();
     validated = !terms.empty();

@@ -90,6 +90,24 @@ TEST_CASE("a run that is interrupted while a cost-to-go's latents are encoded en
   const auto resumed = learned(square, "run"), whole = learned(square, "whole");
   CHECK(resumed.outcome == Outcome::finished);
   CHECK(resumed.critic.loss == whole.critic.loss);
+
+  // Of two processes that hold no common batch none ends before an update, in which they agree.
+  class FirstOfTwo final : public GradientReducer {
+   public:
+    int64_t rank() const override { return 0; }
+    int64_t world_size() const override { return 2; }
+    void reduce(const std::vector<Tensor>&) override {}
+    void average(std::vector<double>&) override {}
+  } first;
+  LearnHooks hooks;
+  hooks.reducer = &first;
+  const InterruptGuard guard;
+  const auto together =
+      learn(std::make_shared<InterruptingAfter>(
+                checkpoint_path(folder / "together" / "checkpoints" / "jepa", 2)),
+            options, {folder / "together"}, at::kCPU, ProgressStyle::silent, hooks);
+  CHECK(together.outcome == Outcome::interrupted);
+  CHECK(together.message == "cost-to-go: interrupted after step 1");
 }
 
 }  // namespace

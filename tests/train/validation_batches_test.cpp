@@ -171,6 +171,25 @@ TEST_CASE("a measurement that is cut in the process that makes it is one in the 
 }
 
 TEST_CASE(
+    "a process of several that validate each by itself ends no validation before the others") {
+  // Rank 0 of two that hold no common batch, of which the other has not been asked to stop yet.
+  class FirstOfTwo final : public GradientReducer {
+   public:
+    int64_t rank() const override { return 0; }
+    int64_t world_size() const override { return 2; }
+    void reduce(const std::vector<Tensor>&) override {}
+    void average(std::vector<double>&) override {}
+  } first;
+  const TemporaryFolder folder;
+  const InterruptGuard guard;
+  Brightness task(2);
+  const auto result = train_table(task, every_step_logged(2), folder / "run", {.reducer = &first});
+  CHECK(task.validated == 4);
+  CHECK(result.outcome == Outcome::finished);
+  CHECK(std::isfinite(result.validation_loss));
+}
+
+TEST_CASE(
     "held-out episodes without a window are told, and refused where weights are kept by them") {
   const TemporaryFolder folder;
   auto options = tiny_learning(1);

@@ -127,8 +127,7 @@ FORESIGHT_API LearnResult learn(std::shared_ptr<const data::Dataset> dataset, Le
 
 /// Latents [N,D], on the model's device, of all frames of `episodes`, in order, with the model in
 /// inference mode. Several processes that call this together encode a part of the episodes each,
-/// and all get the latents of all. One process alone throws Interrupted where it is asked to stop
-/// (train/interrupt.hpp).
+/// and all get the latents of all.
 FORESIGHT_API EpisodeLatents encode_episodes(const WorldModel& model,
                                              const data::FrameCache& frames,
                                              const std::vector<int64_t>& episodes,
