@@ -143,7 +143,7 @@ Tensor number_values(const NpyType& type, const char* bytes, int64_t count) {
   Tensor values = at::empty({count}, type.type);
   if (count > 0)
     std::memcpy(values.mutable_data_ptr(), bytes, static_cast<std::size_t>(count) * type.bytes);
-  return values;
+  return type.descr == "|b1" ? values.ne(0) : values;
 }
 
 // UTF-32 to UTF-8; what is no character becomes U+FFFD.
