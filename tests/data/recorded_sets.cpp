@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What recordings/loader_goldens.json tells of whole sets, beside the rows and windows that
-// formats.cpp, folder_dataset.cpp and windows.cpp compare: LeRobot's features, where its rows and
-// films lie, its choice of episodes, and statistics of all pixels.
+// formats.cpp, folder_dataset.cpp and windows.cpp compare: the columns, LeRobot's features, where
+// its rows and films lie, its choice of episodes, and statistics of all pixels.
 #include "recorded_sets.hpp"
 
 #include <fmt/format.h>
@@ -31,8 +31,6 @@ TEST_CASE("all sets that the reference loaders were run on are at hand") {
 }
 
 TEST_CASE("features of LeRobot data have the types and shapes that LeRobot tells") {
-  const std::map<std::string, at::ScalarType> types = {
-      {"float32", at::kFloat}, {"float64", at::kDouble}, {"int64", at::kLong}, {"bool", at::kBool}};
   for (const auto& [name, golden] : recorded_sets("codebase_version")) {
     INFO(name);
     const auto dataset = opened_set(name);
@@ -54,7 +52,7 @@ TEST_CASE("features of LeRobot data have the types and shapes that LeRobot tells
         REQUIRE(groups.contains(feature));
         CHECK(groups.at(feature).shape == shape);
         for (const auto& column : groups.at(feature).columns)
-          CHECK(dataset->column_type(column) == types.at(dtype));
+          CHECK(dataset->column_type(column) == type_named(dtype));
         groups.erase(feature);
       }
     }
@@ -62,6 +60,26 @@ TEST_CASE("features of LeRobot data have the types and shapes that LeRobot tells
     const auto found = dataset->cameras(), words = dataset->text_columns();
     CHECK(std::set<std::string>(found.begin(), found.end()) == cameras);
     CHECK(std::set<std::string>(words.begin(), words.end()) == texts);
+  }
+}
+
+TEST_CASE("stable-worldmodel recordings have its columns, no others, and episodes in its places") {
+  for (const auto& [name, golden] : recorded_sets("episode_offsets")) {
+    INFO(name);
+    const auto dataset = opened_set(name);
+    if (!dataset) continue;
+    std::set<std::string> expected, found;
+    for (const auto& column : golden.at("columns").get<std::vector<std::string>>())
+      if (!is_known_omission(*dataset, golden, column)) expected.insert(column);
+    for (const auto& group : dataset->groups()) found.insert(group.name);
+    for (const auto& names : {dataset->cameras(), dataset->text_columns()})
+      found.insert(names.begin(), names.end());
+    CHECK(found == expected);
+    const WindowIndex rows(*dataset, {.frames = 1, .stride = 1});
+    const auto offsets = golden.at("episode_offsets").get<std::vector<int64_t>>();
+    REQUIRE(std::ssize(offsets) == dataset->num_episodes());
+    for (int64_t e = 0; e < dataset->num_episodes(); ++e)
+      CHECK(rows[offsets[static_cast<std::size_t>(e)]] == Window{e, 0});
   }
 }
 
