@@ -144,6 +144,28 @@ TEST_CASE("without Blosc's plug-in, inspect says what to install") {
   CHECK(done.output.find("hdf5-filter-plugin-blosc-serial") != std::string::npos);
 }
 
+TEST_CASE("inspect and convert tell the columns that are left out, and why") {
+  const auto set = test::recordings() / "tworoom" / "swm" / "tworoom_hdf5v20_raw.h5";
+  const auto inspected = foresight_command("inspect " + set.string());
+  if (inspected.output.find("has no HDF5") != std::string::npos) FORESIGHT_SKIP(inspected.output);
+  if (inspected.output.find(", terminated ") != std::string::npos)
+    FORESIGHT_SKIP("this HDF5 opens the booleans of a newer one");
+  const auto words =
+      set.string() + ": 'terminated', 'truncated' are left out: this HDF5 cannot open it: ";
+  INFO(inspected.output);
+  CHECK(inspected.output.find("WARNING " + words) != std::string::npos);
+  if (!data::has_video_encoder()) return;
+  const TemporaryFolder folder;
+  const auto copy = (folder / "copy").string();
+  const auto converted = foresight_command("convert " + set.string() + " " + copy +
+                                           " --format folder --reading.fps 10");
+  INFO(converted.output);
+  CHECK(converted.code == 0);
+  const auto place = converted.output.find(words);
+  REQUIRE(place != std::string::npos);
+  CHECK(converted.output.find(words, place + 1) == std::string::npos);  // once
+}
+
 TEST_CASE("inspect exits with 3 where a number would break training") {
   if (!data::has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
   const FilmFolder films(1, 4);

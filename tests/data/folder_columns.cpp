@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which columns of a plain folder are actions and states.
+#include <algorithm>
 #include <fstream>
 
 #include "catch.hpp"
@@ -48,6 +49,31 @@ TEST_CASE("a bad cell is an error for a feature that its column belongs to, not 
   CHECK(fails_with(
       ErrorCategory::bad_file, [&] { open_dataset(films.path(), {.states = {"goal"}}); },
       "episode_0001.csv", "goal_1", "bad"));
+}
+
+TEST_CASE("columns that a plain folder's tables do not share are left out with a remark") {
+  if (!has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const FilmFolder films(3, 2);
+  const auto table = [&](const char* name, const char* text) {
+    std::ofstream(films.path() / name) << text;
+  };
+  table("episode_0000.csv", "action_0,goal,note,place\n0,1,a,b\n0,2,c,d\n");
+  table("episode_0001.csv", "action_0,goal,note,place,late\n0,1,a,3,5\n0,2,c,4,5\n");
+  table("episode_0002.csv", "action_0,goal,note,place\n0,1,a,b\n0,bad,c,d\n");
+  const auto data = open_dataset(films.path());
+  CHECK(data->columns() == Names{"action_0"});
+  CHECK(data->text_columns() == Names{"note"});
+  const auto remarks = data->remarks();
+  REQUIRE(remarks.size() == 3);
+  const auto has = [&](const std::string& words) {
+    return std::count_if(remarks.begin(), remarks.end(), [&](const auto& remark) {
+      return remark.find(films.path().string() + ": " + words) == 0;
+    });
+  };
+  const auto file = [&](const char* name) { return (films.path() / name).string(); };
+  CHECK(has("'late' is left out: it is not in " + file("episode_0000.csv")) == 1);
+  CHECK(has("'goal' is left out: " + file("episode_0002.csv") + ":3:2: ") == 1);
+  CHECK(has("'place' is left out: " + file("episode_0000.csv") + ":2:4: ") == 1);
 }
 
 }  // namespace foresight::data::folder_columns_test

@@ -202,7 +202,7 @@ TEST_CASE("an array whose bytes the file has not is refused, or left out and sai
       ErrorCategory::bad_file, [&] { open_dataset(rewards); },
       rewards.string() + ": array 'reward' cannot be read", "the file ends after"));
   const auto data = open_dataset(rewards, skipping());
-  CHECK(is_remarked(*data, "array 'reward' cannot be read"));
+  CHECK(is_remarked(*data, rewards.string() + ": 'reward' is left out: its "));
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { data->read_rows({"reward"}, 0, 0, 1); },
       "the file ends after"));
@@ -240,6 +240,7 @@ TEST_CASE("DROID opens without the places of its camera where they cannot be rea
   take_bytes_away(table, stored_array(*whole, "camera_extrinsics", 1));
   const auto data = open_dataset(folder / "droid");
   CHECK(data->columns() == open_dataset(layout_of("droid"))->columns());
+  CHECK(is_remarked(*data, "'camera_extrinsics' is left out: " + table.string()));
   CHECK(at::equal(data->read_all_rows(data->state_columns(), 1),
                   whole->read_all_rows(whole->state_columns(), 1)));
   CHECK(fails_with(

@@ -106,6 +106,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
   const Episode& shown() const;
   void open_frames();
   void agree();
+  void look_for_left_out();
   double rate_of_timestamps() const;
   bool is_whole(const std::string& column) const;
   at::ScalarType found_type(const std::string& column) const;
@@ -113,6 +114,7 @@ class FORESIGHT_API FolderDataset final : public Dataset {
 
   std::string name_, camera_;
   std::string unfinished_;  // what is said of an episode that was left out
+  std::vector<std::string> left_out_;  // what is said of columns that were
   DatasetOptions options_;
   std::vector<Episode> episodes_;
   std::vector<std::string> columns_, action_columns_, state_columns_, text_columns_, cameras_;

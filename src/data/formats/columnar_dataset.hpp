@@ -64,7 +64,7 @@ struct Recording {
   std::vector<Feature> features = {};
   std::vector<TextFeature> texts = {};
   std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
-  std::vector<std::string> remarks = {};            ///< as Dataset::remarks()
+  std::vector<std::string> remarks = {};            ///< as Dataset::remarks(), of all but these
   std::map<int64_t, std::string> unreadable = {};   ///< as Dataset::unreadable_episodes()
   std::map<std::string, std::string> notes = {};    ///< as Dataset::notes()
   /// As Dataset::stored_statistics(); empty: there are none.
@@ -81,8 +81,8 @@ struct Recording {
   std::vector<std::vector<std::string>> actions = {}, states = {};
 };
 
-/// Throws Error(not_found) if there is no camera, no such camera, or no action column;
-/// Error(bad_file) if episodes or columns contradict each other.
+/// Adds remarks of the columns that are skipped. Throws Error(not_found) if there is no camera, no
+/// such camera, or no action column; Error(bad_file) if episodes or columns contradict each other.
 std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
                                                      const DatasetOptions& options);
 
@@ -102,5 +102,9 @@ std::string listed_names(const std::vector<std::string>& names);
 
 /// ". Not read:" and a line for each of Recording::skipped; empty where nothing was.
 std::string not_read(const std::map<std::string, std::string>& skipped);
+
+/// What is remarked of columns that are skipped (column -> why): one remark for all of one reason.
+std::vector<std::string> left_out(const std::string& recording,
+                                  const std::map<std::string, std::string>& skipped);
 
 }  // namespace foresight::data

@@ -295,6 +295,7 @@ void FolderDataset::agree() {
         });
     if (everywhere) text_columns_.push_back(column);
   }
+  look_for_left_out();
   action_columns_ = action_columns_.empty() ? prefixed("action") : columns_of(action_columns_);
   state_columns_ = state_columns_.empty() ? prefixed("state") : columns_of(state_columns_);
   require(!action_columns_.empty(), ErrorCategory::bad_file,

@@ -5,11 +5,13 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "../tables/column_stem.hpp"
 #include "../tables/whole_numbers.hpp"
 #include "columnar_dataset.hpp"
 #include "episode_files.hpp"
+#include "foresight/core/log.hpp"
 #include "foresight/data/folder_dataset.hpp"
 #include "natural_order.hpp"
 #include "number_types.hpp"
@@ -102,7 +104,24 @@ std::vector<std::string> FolderDataset::remarks() const {
   if (!unfinished_.empty()) all.push_back(unfinished_);
   for (const auto& episode : episodes_)
     all.insert(all.end(), episode.remarks.begin(), episode.remarks.end());
+  all.insert(all.end(), left_out_.begin(), left_out_.end());
   return all;
+}
+
+// Columns that hold words in some tables, numbers in others, or that the first table has not.
+void FolderDataset::look_for_left_out() {
+  const CsvTable& first = episodes_.front().table;
+  std::set<std::string> known(columns_.begin(), columns_.end());
+  known.insert(text_columns_.begin(), text_columns_.end());
+  std::map<std::string, std::string> skipped;
+  for (const Episode& episode : episodes_)
+    for (const auto& [column, reason] : episode.table.skipped)
+      if (!known.contains(column)) skipped.try_emplace(column, reason);
+  for (const Episode& episode : episodes_)
+    for (const auto& column : episode.table.columns)
+      if (!known.contains(column)) skipped.try_emplace(column, "it is not in " + first.name);
+  left_out_ = left_out(name_, skipped);
+  for (const auto& remark : left_out_) log(LogLevel::warning, remark);
 }
 
 std::vector<std::string> FolderDataset::splits() const {

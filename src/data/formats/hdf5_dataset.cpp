@@ -22,11 +22,9 @@ bool is_robomimic(const Hdf5File& file) { return file.is_group("data"); }
 // not know closes no others.
 void leave_out(const std::string& name, const Hdf5Array& array, const DatasetOptions& options,
                Recording& recording) {
+  require(!array.cut || options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
+          recording.name + ": array '" + name + "' cannot be read: " + array.problem);
   recording.skipped[name] = (array.cut ? "" : "this HDF5 cannot open it: ") + array.problem;
-  if (!array.cut) return;
-  const std::string damage = recording.name + ": array '" + name + "' cannot be read: ";
-  require(options.unreadable == Unreadable::skip, ErrorCategory::bad_file, damage + array.problem);
-  recording.remarks.push_back(damage + array.problem + ". It is left out");
 }
 
 using Arrays = std::map<std::string, Hdf5Array>;
@@ -104,12 +102,10 @@ void list_swm_columns(const Hdf5& file, const Arrays& arrays, int64_t listed, bo
              return file->read(name).narrow(0, 0, rows).reshape({rows, -1});
            },
            row_shape(array)});
-    else {
-      recording.skipped[name] = shape_problem(array);
-      if (lacks_rows(name, array, rows, listed))
-        recording.remarks.push_back(recording.name + ": " + lack_of_rows(name, array, rows) +
-                                    ". It is left out");
-    }
+    else
+      recording.skipped[name] = lacks_rows(name, array, rows, listed)
+                                    ? lack_of_rows(name, array, rows)
+                                    : shape_problem(array);
   }
   put_pixels_first(recording.cameras);
 }

@@ -334,9 +334,7 @@ class RobomimicOpener {
     const bool damage = closed + uneven == others.size() && having > uneven;
     const bool nearly_all = having > 2 && 10 * others.size() <= all;
     if (!damage && !nearly_all) {
-      const std::string why = share + ", " + state_of(others.front(), name);
-      recording_.skipped[name] = why;
-      recording_.remarks.push_back(file_->path() + ": '" + name + "' is left out: " + why);
+      recording_.skipped[name] = share + ", " + state_of(others.front(), name);
       return;
     }
     for (const auto d : others) {
