@@ -145,7 +145,7 @@ std::shared_ptr<models::AttentiveProbe> imported_probe(const VJepa2Flags& flags,
                                                        const std::optional<io::HfFolder>& folder,
                                                        nlohmann::json& provenance,
                                                        io::NamedTensors& read) {
-  auto probe = folder ? models::load_hf_vjepa2_probe(*folder) : nullptr;
+  auto probe = folder ? models::load_hf_vjepa2_probe(*folder, io::Placement::share) : nullptr;
   require(!probe || flags.probe.empty(), ErrorCategory::invalid_option,
           flags.shared.from + ": has a classifier already; leave out --probe");
   require(!flags.probe.empty() || (!flags.probe_index && !flags.probe_heads),

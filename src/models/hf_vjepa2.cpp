@@ -74,25 +74,20 @@ Description read_config(const io::HfFolder& folder) {
 
 constexpr std::string_view kInClassifier = "vjepa2.";  // a classifier's, around the network
 
-// The tensors under our names, apart: network, probe; and both as the file names them.
+// The tensors as the file names them, apart.
 struct Tensors {
-  io::NamedTensors network, probe, named, named_probe;
+  io::NamedTensors network, probe;
   bool wrapped = false;
 
   std::string_view prefix() const { return wrapped ? kInClassifier : std::string_view(); }
 };
 
-Tensors our_tensors(const io::HfFolder& folder) {
+Tensors file_tensors(const io::HfFolder& folder) {
   Tensors tensors;
-  const auto all = folder.tensors();
-  for (auto& item : vjepa2_from_hf(all)) {
-    const bool probe = item.first.starts_with("pooler.") || item.first.starts_with("linear.");
-    (probe ? tensors.probe : tensors.network).push_back(std::move(item));
-  }
-  for (const auto& item : all) {
+  for (auto& item : folder.tensors()) {
     tensors.wrapped = tensors.wrapped || item.first.starts_with(kInClassifier);
     const bool probe = item.first.starts_with("pooler.") || item.first.starts_with("classifier.");
-    (probe ? tensors.named_probe : tensors.named).push_back(item);
+    (probe ? tensors.probe : tensors.network).push_back(std::move(item));
   }
   return tensors;
 }
@@ -100,6 +95,15 @@ Tensors our_tensors(const io::HfFolder& folder) {
 // A network's tensors under the names that the file has.
 io::NamedTensors under_file_names(const torch::nn::Module& model, const Tensors& file) {
   return vjepa2_to_hf(nn::state_dict(model), file.prefix());
+}
+
+// Fills a network, strictly, from the part `given` of a folder's tensors; problems are told by the
+// names there.
+void fill(torch::nn::Module& model, const io::NamedTensors& given, const Tensors& file,
+          const std::string& source, io::Placement placement) {
+  io::check_fit(under_file_names(model, file), given, source, io::DtypeRule::same_kind);
+  nn::load_state_dict(model, vjepa2_from_hf(given, nn::state_dict(model)), source, placement);
+  model.eval();
 }
 
 // The tensors of a part of a folder, by their names there, which `prefix` opens, against the sizes
@@ -150,7 +154,7 @@ class Sizes {
 };
 
 void check_sizes(const VJepa2Options& o, const Tensors& file, const io::HfFolder& folder) {
-  Sizes sizes(file.named, file.prefix(), folder);
+  Sizes sizes(file.network, file.prefix(), folder);
   const auto layers = [&](const std::string& list, int64_t depth, int64_t width,
                           int64_t mlp_width) {
     for (int64_t i = 0; i < depth; ++i)
@@ -178,7 +182,7 @@ void check_sizes(const VJepa2Options& o, const Tensors& file, const io::HfFolder
 }
 
 void check_probe_sizes(const Description& d, const Tensors& file, const io::HfFolder& folder) {
-  Sizes sizes(file.named_probe, {}, folder);
+  Sizes sizes(file.probe, {}, folder);
   const auto width = d.options.encoder.width, hidden = d.probe.pooler.hidden(width);
   const std::string self = "pooler.self_attention_layers.";
   sizes.count(self, d.probe.pooler.self_attention, "num_pooler_layers");
@@ -222,19 +226,16 @@ void describe_classifier(Ordered& config, const AttentiveProbe& probe) {
 
 VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder) {
   const auto options = read_config(folder).options;
-  check_sizes(options, our_tensors(folder), folder);
+  check_sizes(options, file_tensors(folder), folder);
   return options;
 }
 
 std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder, io::Placement placement) {
   const auto options = read_config(folder).options;
-  const auto tensors = our_tensors(folder);
+  const auto tensors = file_tensors(folder);
   check_sizes(options, tensors, folder);
   auto model = std::make_shared<VJepa2>(options, std::nullopt);
-  io::check_fit(under_file_names(*model, tensors), tensors.named, folder.tensors_name(),
-                io::DtypeRule::same_kind);
-  nn::load_state_dict(*model, tensors.network, folder.tensors_name(), placement);
-  model->eval();
+  fill(*model, tensors.network, tensors, folder.tensors_name(), placement);
   return model;
 }
 
@@ -258,14 +259,15 @@ std::vector<std::string> class_names(const Json& table, int64_t classes,
   return names;
 }
 
-std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder) {
+std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder,
+                                                     io::Placement placement) {
   auto d = read_config(folder);
-  const auto tensors = our_tensors(folder);
+  const auto tensors = file_tensors(folder);
   if (tensors.probe.empty()) return nullptr;
   check_sizes(d.options, tensors, folder);
   d.probe.outputs = 0;
   for (const auto& [name, tensor] : tensors.probe)
-    if (name == "linear.weight" && tensor.dim() == 2) d.probe.outputs = tensor.size(0);
+    if (name == "classifier.weight" && tensor.dim() == 2) d.probe.outputs = tensor.size(0);
   require(d.probe.outputs >= 1, ErrorCategory::bad_file,
           folder.tensors_name() + ": lacks tensor 'classifier.weight' of shape [classes, width]");
   HfConfig config(folder.config, folder.config_name());
@@ -280,10 +282,7 @@ std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder)
     d.probe.names = class_names(*told, d.probe.outputs, folder.config_name() + ": id2label");
   check_probe_sizes(d, tensors, folder);
   auto probe = std::make_shared<AttentiveProbe>(d.options.encoder.width, d.probe, std::nullopt);
-  io::check_fit(under_file_names(*probe, tensors), tensors.named_probe, folder.tensors_name(),
-                io::DtypeRule::same_kind);
-  nn::load_state_dict(*probe, tensors.probe, folder.tensors_name());
-  probe->eval();
+  fill(*probe, tensors.probe, tensors, folder.tensors_name(), placement);
   return probe;
 }
 

@@ -79,9 +79,20 @@ int64_t parts_of(const std::string& name) {
   return name.find(".xattn.kv.") != std::string::npos ? 2 : 1;
 }
 
+// `rows`, which have the same sizes, one after another: in the memory of `own` where it fits.
+Tensor fused_rows(const std::vector<Tensor>& rows, const Tensor& own) {
+  auto sizes = rows[0].sizes().vec();
+  sizes[0] *= static_cast<int64_t>(rows.size());
+  if (!own.defined() || own.sizes() != sizes) return at::cat(rows, 0);
+  const auto parts = own.detach().chunk(static_cast<int64_t>(rows.size()), 0);
+  for (std::size_t i = 0; i < rows.size(); ++i) parts[i].copy_(rows[i]);
+  return own;
+}
+
 }  // namespace
 
-io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors) {
+io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors, const io::NamedTensors& own) {
+  const std::map<std::string_view, Tensor> targets(own.begin(), own.end());
   io::NamedTensors result;
   struct Part {
     std::string hf;
@@ -111,7 +122,9 @@ io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors) {
     bool fits = static_cast<int64_t>(parts.size()) == parts_of(name);
     for (const auto& row : rows) fits = fits && row.dim() >= 1 && row.sizes() == rows[0].sizes();
     if (fits) {
-      result.emplace_back(name, at::cat(rows, 0));
+      const auto target = targets.find(name);
+      result.emplace_back(name,
+                          fused_rows(rows, target == targets.end() ? Tensor() : target->second));
     } else {  // incomplete: the strict loader shall name what is there
       for (const auto& [number, part] : parts) result.emplace_back(part.hf, part.tensor);
     }

@@ -26,15 +26,18 @@ FORESIGHT_API VJepa2Options describe_hf_vjepa2(const io::HfFolder& folder);
 /// Encoder and predictor, in float32, in inference mode, without the pooler and the last layer of a
 /// classifier: load_hf_vjepa2_probe() reads them. Throws Error as
 /// describe_hf_vjepa2(); bad_file for missing, unexpected or misshaped tensors. Hugging Face's
-/// predictor always uses mask token 1. `placement` as in load_vjepa2().
+/// predictor always uses mask token 1. `placement` as in load_vjepa2(), but for queries, keys and
+/// values, which the network has in one tensor and the folder in three: these are copied.
 FORESIGHT_API std::shared_ptr<VJepa2> load_hf_vjepa2(const io::HfFolder& folder,
                                                      io::Placement placement = io::Placement::copy);
 
 /// The attentive probe of a classifier's folder, in inference mode; null if it has none. Classes
 /// have the names of config.json's "id2label"; values are what a folder with "problem_type"
 /// "regression" has. Throws Error as load_hf_vjepa2(); bad_file for names that are not those of as
-/// many classes as there are; unsupported for classes that do not exclude each other.
-FORESIGHT_API std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(const io::HfFolder& folder);
+/// many classes as there are; unsupported for classes that do not exclude each other. `placement`
+/// as there.
+FORESIGHT_API std::shared_ptr<AttentiveProbe> load_hf_vjepa2_probe(
+    const io::HfFolder& folder, io::Placement placement = io::Placement::copy);
 
 /// The names of `classes` classes from a list, or from a table by number as "id2label" is
 /// ({"0": "name", ...}). Throws Error(bad_file) that opens with `source` unless it names each once.

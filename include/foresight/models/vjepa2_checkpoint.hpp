@@ -145,8 +145,12 @@ FORESIGHT_API VJepa2AcOptions describe_vjepa2_ac(const io::NamedTensors& checkpo
 
 /// Tensors named as in Hugging Face's VJEPA2Model or VJEPA2ForVideoClassification under our names
 /// (encoder.*, predictor.*, pooler.*, linear.*): queries, keys and values fused, mask tokens
-/// apart. Names of none of them are returned unchanged, so that the strict loader names them.
-FORESIGHT_API io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors);
+/// apart. Names of none of them are returned unchanged, so that the strict loader names them. What
+/// is fused is a copy, the others share memory. `own`: tensors of a network under our names. What
+/// is fused is written into that of its name, if it has the shape, in its type, and is that one:
+/// what a network of gigabytes is to hold is not in memory twice then.
+FORESIGHT_API io::NamedTensors vjepa2_from_hf(const io::NamedTensors& tensors,
+                                              const io::NamedTensors& own = {});
 /// The reverse. `prefix` goes before encoder.* and predictor.*: "vjepa2." for classifiers.
 FORESIGHT_API io::NamedTensors vjepa2_to_hf(const io::NamedTensors& tensors,
                                             std::string_view prefix = {});
