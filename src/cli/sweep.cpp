@@ -40,6 +40,7 @@ nlohmann::json row_of(const SweepPoint& point, const char* outcome,
           {kLossColumn, number_or_null(result.world_model.kept_validation_loss)},
           {kCriticLossColumn, number_or_null(result.critic.kept_validation_loss)},
           {kSuccessColumn, number_or_null(last.kept_success)},
+          {kBeforeCritic, result.critic.step > 0 && &last == &result.world_model},
           {"seconds", number_or_null(result.seconds)}};
 }
 

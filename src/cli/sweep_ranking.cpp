@@ -27,6 +27,12 @@ bool all_finished_have(const nlohmann::json& rows, const std::string& column) {
          });
 }
 
+// Whether its success is that of a plan without what the cost-to-go has learned.
+bool is_early(const nlohmann::json& row) {
+  return has_finished(row) && number_in(row, kSuccessColumn).is_number() &&
+         row.value(kBeforeCritic, false);
+}
+
 // Smaller is better; what has no number comes last.
 double rank_of(const nlohmann::json& row, const std::string& by) {
   const auto value = number_in(row, by);
@@ -133,10 +139,11 @@ Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossT
         "smaller one is not the better",
         fmt::join(paths, ", "));
   };
-  if (all_finished_have(rows, kSuccessColumn)) return ranked(kSuccessColumn);
   std::vector<std::string> of_critic, others;
   for (const auto& [path, unused] : grid.items())
     if (varies(grid, path)) (is_of_critic(path) ? of_critic : others).push_back(path);
+  const bool too_early = !of_critic.empty() && std::any_of(rows.begin(), rows.end(), is_early);
+  if (!too_early && all_finished_have(rows, kSuccessColumn)) return ranked(kSuccessColumn);
   if (of_critic.empty() && others.empty()) return ranked(kLossColumn);
   if (target == LossTarget::moving_encoder)
     return not_ranked(
@@ -146,16 +153,23 @@ Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossT
   const auto critic_changed = among(of_critic, kCriticObjectives);
   auto changed = others.empty() ? critic_changed : among(others, kObjectives);
   if (target == LossTarget::labels) std::erase(changed, "backbone");
-  const bool partly_solved = any_has(rows, kSuccessColumn);
-  constexpr const char* kPartly = "success was not measured of the weights that every run kept";
+  std::string no_success;
+  if (too_early)
+    no_success =
+        "success was measured before the cost-to-go was trained (critic_training.success_every "
+        "measures with it)";
+  else if (any_has(rows, kSuccessColumn))
+    no_success = "success was not measured of the weights that every run kept";
   if (!changed.empty())
-    return not_ranked(change(changed) + (partly_solved ? std::string("; and ") + kPartly
-                                                       : "; planning success compares "
-                                                         "(training.success_every)"));
+    return not_ranked(change(changed) +
+                      (no_success.empty()
+                           ? fmt::format("; planning success compares ({}.success_every)",
+                                         of_critic.empty() ? "training" : "critic_training")
+                           : "; and " + no_success));
   auto ranking = ranked(others.empty() ? kCriticLossColumn : kLossColumn);
   if (std::any_of(rows.begin(), rows.end(), has_finished) && !any_has(rows, ranking.by))
     return not_ranked("no run has " + words(ranking.by) + ", as nothing was validated");
-  if (partly_solved) ranking.told += std::string(", as ") + kPartly;
+  if (!no_success.empty()) ranking.told += ", as " + no_success;
   if (others.empty() || of_critic.empty()) return ranking;
   if (critic_changed.empty()) ranking.then_by = kCriticLossColumn;
   ranking.told += critic_changed.empty()

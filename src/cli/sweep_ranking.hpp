@@ -14,6 +14,8 @@ namespace foresight::cli {
 /// world model and of the cost-to-go, each of the weights that were kept; null where not measured.
 inline constexpr const char *kSuccessColumn = "success", *kLossColumn = "validation_loss",
                             *kCriticLossColumn = "critic_validation_loss";
+/// Whether a row's success was measured before its cost-to-go was trained: true or false.
+inline constexpr const char* kBeforeCritic = "success_before_critic";
 
 /// What a family's validation loss is taken against.
 enum class LossTarget {
@@ -41,10 +43,11 @@ struct Ranking {
   std::string told;     ///< both in words, and why not otherwise
 };
 
-/// By success where all runs that finished have it. Else by the validation loss: of the cost-to-go
-/// where the grid varies options of that alone; where it varies others too, of the world model, and
-/// among runs whose options differ in the cost-to-go alone by its own. Not at all where the options
-/// that are varied change what that loss is, or no run has one. `rows` as in sweep.json.
+/// By success where all runs that finished have it, measured with the cost-to-go where the grid
+/// varies options of that. Else by the validation loss: of the cost-to-go where the grid varies
+/// options of that alone; where it varies others too, of the world model, and among runs whose
+/// options differ in the cost-to-go alone by its own. Not at all where the options that are varied
+/// change what that loss is, or no run has one. `rows` as in sweep.json.
 Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossTarget target);
 
 /// The rows, best first; those that did not finish, or were not measured, last and as they came.

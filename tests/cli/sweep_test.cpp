@@ -127,6 +127,36 @@ TEST_CASE("success ranks where every run that finished has it of the weights tha
   CHECK(unmeasured.record["ranked_by"] == "validation_loss");
 }
 
+TEST_CASE("success that was measured before the cost-to-go ranks no options of the cost-to-go") {
+  const nlohmann::json rates = {{"critic_training.optimizer.lr", {1e-9, 1e-3}}};
+  const std::vector<LearnResult> early = {result(0.5, 3, 0.5), result(0.5, 2, 0.5)};
+  const Swept before(rates, early);
+  CHECK(before.record["runs"][0]["success_before_critic"] == true);
+  CHECK(before.record["ranked_by"] == "critic_validation_loss");
+  CHECK(before.order() == Order{"001", "000"});
+  CHECK_THAT(before.text, Catch::Contains("as success was measured before the cost-to-go"));
+  const Swept target({{"critic_task.expectile", {0.1, 0.5}}}, early);
+  CHECK(target.record["ranked_by"].is_null());
+  CHECK_THAT(target.text, Catch::Contains("; and success was measured before the cost-to-go"));
+  const Swept unsolved({{"critic_task.expectile", {0.1, 0.5}}}, {result(0.5, 3), result(0.5, 2)});
+  CHECK_THAT(unsolved.text, Catch::Contains("compares (critic_training.success_every)"));
+
+  // Measured with it, or of runs that have none.
+  auto late = early;
+  for (std::size_t i = 0; i < late.size(); ++i)
+    late[i].critic.success = late[i].critic.kept_success = i == 0 ? 0.9 : 0.1;
+  const Swept after(rates, late);
+  CHECK(after.record["runs"][0]["success_before_critic"] == false);
+  CHECK(after.record["ranked_by"] == "success");
+  CHECK(after.order() == Order{"000", "001"});
+  const Swept one_without({{"critic_training.steps", {0, 10}}}, {result(0.5, kNone, 0.2), late[0]});
+  CHECK(one_without.record["ranked_by"] == "success");
+  CHECK(one_without.order() == Order{"001", "000"});
+  // Options of the world model alone: that of the world model compares.
+  const Swept others({{"training.optimizer.lr", {1, 2}}}, {result(1, 3, 0.5), result(2, 2, 0.7)});
+  CHECK(others.record["ranked_by"] == "success");
+}
+
 TEST_CASE("runs of which none was validated are not ranked, and the table says why") {
   const Swept none({{"training.optimizer.lr", {1, 2}}}, {result(kNone), result(kNone)});
   CHECK(none.record["ranked_by"].is_null());
