@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Encoders without dynamics keep their weights and options in bundles, and others build on them.
+#include <fstream>
 #include <map>
 
 #include "anonymous_memory.hpp"
@@ -9,9 +10,11 @@
 #include "foresight/core/options_json.hpp"
 #include "foresight/models/backbone.hpp"
 #include "foresight/models/dino_wm_bundle.hpp"
+#include "foresight/models/hf_vjepa2.hpp"
 #include "foresight/models/lejepa_bundle.hpp"
 #include "foresight/models/vit_bundle.hpp"
 #include "foresight/models/vjepa2_bundle.hpp"
+#include "foresight/models/vjepa2_checkpoint.hpp"
 #include "foresight/models/world_models.hpp"
 #include "foresight/nn/state_dict.hpp"
 #include "temporary_folder.hpp"
@@ -125,6 +128,57 @@ TEST_CASE("an encoder that shares its bundle's file takes no memory of the proce
   };
   CHECK(memory_taken(io::Placement::share) < 0.25 * mib);
   CHECK(memory_taken(io::Placement::copy) > 0.75 * mib);
+}
+
+TEST_CASE("queries, keys and values of a Hugging Face folder are joined in memory once") {
+  const auto reset = [] {
+    std::ofstream peak("/proc/self/clear_refs");
+    return static_cast<bool>(peak << 5 << std::flush);
+  };
+  if (anonymous_memory() < 0 || !reset()) {
+    WARN("/proc/self tells no memory here");
+    return;
+  }
+  const TemporaryFolder folder;
+  auto options = VJepa2Options::tiny();
+  auto& encoder = options.encoder;
+  encoder.width = encoder.mlp_width = 1024;
+  encoder.heads = 16;
+  encoder.depth = 4;
+  encoder.rope = options.predictor.rope = nn::RopeConvention::tiled;
+  const auto joined = static_cast<double>(3 * encoder.depth * encoder.width * encoder.width) * 4 /
+                      (1 << 20);  // MiB, half of all
+  {
+    const VJepa2 large(options, std::nullopt);
+    for (auto& parameter : large.parameters()) parameter.detach().fill_(0.5);
+    write_hf_vjepa2(folder / "hf", large);
+  }
+  struct Taken {
+    double peak, anonymous;
+  };
+  const auto taken = [&](const auto& load) {
+    const auto anonymous = anonymous_memory();
+    reset();
+    const auto before = status_line("VmHWM:");
+    const auto kept = load(io::read_hf_folder(folder / "hf"));
+    return Taken{status_line("VmHWM:") - before, anonymous_memory() - anonymous};
+  };
+  const auto described = taken([](const auto& hf) { return describe_hf_vjepa2(hf); });
+  CHECK(described.peak < 0.25 * joined);  // no numbers are read
+  // As an import reads it, and writes it under the same names.
+  const auto shared = taken([](const auto& hf) {
+    auto model = load_hf_vjepa2(hf, io::Placement::share);
+    CHECK(load_hf_vjepa2_probe(hf, io::Placement::share) == nullptr);
+    for (const auto& [name, tensor] : nn::state_dict(*model))
+      if (name.ends_with(".attn.qkv.weight")) CHECK(tensor.eq(0.5).all().template item<bool>());
+    return std::pair{model, vjepa2_to_hf(nn::state_dict(*model))};
+  });
+  CHECK(shared.anonymous > 0.9 * joined);
+  CHECK(shared.anonymous < 1.25 * joined);
+  CHECK(shared.peak < 2.75 * joined);  // these, and their pages of the file
+  const auto copied = taken([](const auto& hf) { return load_hf_vjepa2(hf); });
+  CHECK(copied.anonymous > 1.9 * joined);
+  CHECK(copied.peak < 4.5 * joined);  // the network, and the file's pages
 }
 
 TEST_CASE("an image encoder comes back from its bundle with its pictures' statistics") {
