@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames that are made smaller while they are decoded, straight from YUV, beside frames that are
 // decoded whole and then made smaller by the same filter. docs/data.md states the bounds.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../src/data/video/picture.hpp"
 #include "catch.hpp"
 #include "foresight/data/video_reader.hpp"
 #include "recordings.hpp"
@@ -80,6 +84,27 @@ TEST_CASE(
       CHECK(off.largest < 48);
     }
   }
+}
+
+// A picture that ends where readable memory does, as in a mapped file.
+TEST_CASE("nothing is read behind pictures that are made smaller") {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* memory =
+      ::mmap(nullptr, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  auto* end = static_cast<std::uint8_t*>(memory) + 3 * page;
+  REQUIRE(::mprotect(end, page, PROT_NONE) == 0);
+  constexpr int64_t kSize = 32;
+  const std::vector<int64_t> shape{2, kSize, kSize, 3};
+  auto* first = end - 2 * kSize * kSize * 3;
+  for (int64_t i = 0; i < 2 * kSize * kSize * 3; ++i) first[i] = static_cast<std::uint8_t>(i % 251);
+  const Tensor pictures = at::from_blob(first, shape, at::kByte);
+  for (const auto scaling : {Scaling::bilinear, Scaling::bicubic, Scaling::area}) {
+    const VideoReaderOptions options{.height = 8, .width = 8, .scaling = scaling};
+    CHECK(at::equal(resized_pictures(pictures, options),
+                    resized_pictures(pictures.clone(), options)));
+  }
+  ::munmap(memory, 4 * page);
 }
 
 }  // namespace foresight::data::scaling_test

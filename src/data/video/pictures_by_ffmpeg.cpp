@@ -2,6 +2,7 @@
 // What pictures need FFmpeg for: PNG files, and scaling.
 #include <cstring>
 #include <new>
+#include <vector>
 
 #include "picture.hpp"
 #include "rgb_converter.hpp"
@@ -51,10 +52,16 @@ Tensor scaled_pictures(const Tensor& pictures, const VideoReaderOptions& options
   frame->height = static_cast<int>(height);
   frame->width = static_cast<int>(width);
   frame->linesize[0] = static_cast<int>(3 * width);
-  for (int64_t n = 0; n < pictures.size(0); ++n) {
+  const int64_t bytes = height * width * 3, count = pictures.size(0);
+  if (count == 0) return resized;
+  const auto* source = pictures.const_data_ptr<std::uint8_t>();
+  // swscale reads some bytes behind a row's end. Behind the last picture there may be no memory, as
+  // at the end of a mapped file: that one is copied to where there is.
+  std::vector<std::uint8_t> last(static_cast<std::size_t>(bytes + AV_INPUT_BUFFER_PADDING_SIZE));
+  std::memcpy(last.data(), source + (count - 1) * bytes, static_cast<std::size_t>(bytes));
+  for (int64_t n = 0; n < count; ++n) {
     // swscale reads only; the frame does not own the pixels.
-    frame->data[0] =
-        const_cast<std::uint8_t*>(pictures.const_data_ptr<std::uint8_t>()) + n * height * width * 3;
+    frame->data[0] = n + 1 < count ? const_cast<std::uint8_t*>(source) + n * bytes : last.data();
     converter.convert(
         *frame, resized.mutable_data_ptr<std::uint8_t>() + n * options.height * options.width * 3,
         "picture");
