@@ -5,6 +5,7 @@
 #include "join_processes.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <chrono>
@@ -278,10 +279,19 @@ std::shared_ptr<ProcessGroup> join_nccl(const Launch&, const ProcessGroupOptions
 }
 #endif
 
+// A write to a process that is gone is to fail with an error; unless told otherwise the system ends
+// the writer instead (SIGPIPE), without a word. Neither c10d nor Gloo asks for that on every socket.
+void let_writes_to_the_gone_fail() {
+  struct sigaction now = {};
+  if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL)
+    ::signal(SIGPIPE, SIG_IGN);
+}
+
 }  // namespace
 
 std::shared_ptr<ProcessGroup> join_processes(const Launch& launch,
                                              const ProcessGroupOptions& options) {
+  let_writes_to_the_gone_fail();
   const bool nccl =
       options.transport == Transport::nccl ||
       (options.transport == Transport::automatic && is_built_in(Transport::nccl) && at::hasCUDA());

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <future>
 #include <thread>
 
@@ -165,6 +166,20 @@ TEST_CASE("one process that asks for a transport exchanges over it, else over no
   CHECK(at::equal(x, at::tensor({1.0, 2.0})));
   // A second one on the machine does the same: nobody has to find either.
   CHECK(join(Transport::gloo, port)->backend() == "gloo");
+}
+
+TEST_CASE("a write to a process that is gone does not end one that joined others by default") {
+  if (!is_built_in(Transport::gloo)) FORESIGHT_SKIP("no Gloo in this build");
+  const auto handler_after = [](sighandler_t before) {
+    ::signal(SIGPIPE, before);
+    ProcessGroup::connect({.master_port = Processes::free_port()},
+                          {.transport = Transport::gloo, .timeout = 20});
+    return ::signal(SIGPIPE, before);
+  };
+  const sighandler_t own = [](int) {}, first = ::signal(SIGPIPE, SIG_DFL);
+  CHECK(handler_after(SIG_DFL) == SIG_IGN);
+  CHECK(handler_after(own) == own);  // what the program set stays
+  ::signal(SIGPIPE, first);
 }
 
 // Every rank's part is another, so that no exchange at all would be seen, but for one process.

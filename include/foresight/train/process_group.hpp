@@ -80,8 +80,10 @@ class FORESIGHT_API ProcessGroup {
  public:
   /// Meets the others: returns when all world_size processes have called it. One process that asks
   /// for a transport by name exchanges with itself over that one; with `automatic` nothing is
-  /// connected. Throws Error(invalid_option); Error(unsupported) that names what this build lacks;
-  /// Error(io_failure) when the others do not come in time.
+  /// connected. Where the program lets SIGPIPE end it, as by default, it is ignored from then on, as
+  /// Python does: a write to a process that died must be an error. Throws Error(invalid_option);
+  /// Error(unsupported) that names what this build lacks; Error(io_failure) when the others do not
+  /// come in time.
   static std::shared_ptr<ProcessGroup> connect(const Launch& launch,
                                                const ProcessGroupOptions& options = {});
   virtual ~ProcessGroup() = default;
