@@ -142,15 +142,26 @@ Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossT
   std::vector<std::string> of_critic, others;
   for (const auto& [path, unused] : grid.items())
     if (varies(grid, path)) (is_of_critic(path) ? of_critic : others).push_back(path);
+  const auto critic_changed = among(of_critic, kCriticObjectives);
+  // Runs whose options differ in the cost-to-go alone, where `by` is of the world model.
+  const auto by_critic_within = [&](Ranking ranking) {
+    if (critic_changed.empty()) ranking.then_by = kCriticLossColumn;
+    ranking.told += critic_changed.empty()
+                        ? ", and of one world model by " + words(kCriticLossColumn)
+                        : ", and of one world model not at all: " + change(critic_changed);
+    return ranking;
+  };
   const bool too_early = !of_critic.empty() && std::any_of(rows.begin(), rows.end(), is_early);
-  if (!too_early && all_finished_have(rows, kSuccessColumn)) return ranked(kSuccessColumn);
+  if (all_finished_have(rows, kSuccessColumn)) {
+    if (!too_early) return ranked(kSuccessColumn);
+    if (!others.empty()) return by_critic_within(ranked(kSuccessColumn));
+  }
   if (of_critic.empty() && others.empty()) return ranked(kLossColumn);
   if (target == LossTarget::moving_encoder)
     return not_ranked(
         "every run's loss is taken against a slow copy of its own encoder, so that the smaller "
         "one is not the better; a probe on the bundles compares (train vjepa2_probe)");
 
-  const auto critic_changed = among(of_critic, kCriticObjectives);
   auto changed = others.empty() ? critic_changed : among(others, kObjectives);
   if (target == LossTarget::labels) std::erase(changed, "backbone");
   std::string no_success;
@@ -170,12 +181,7 @@ Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossT
   if (std::any_of(rows.begin(), rows.end(), has_finished) && !any_has(rows, ranking.by))
     return not_ranked("no run has " + words(ranking.by) + ", as nothing was validated");
   if (!no_success.empty()) ranking.told += ", as " + no_success;
-  if (others.empty() || of_critic.empty()) return ranking;
-  if (critic_changed.empty()) ranking.then_by = kCriticLossColumn;
-  ranking.told += critic_changed.empty()
-                      ? ", and of one world model by " + words(kCriticLossColumn)
-                      : ", and of one world model not at all: " + change(critic_changed);
-  return ranking;
+  return others.empty() || of_critic.empty() ? ranking : by_critic_within(ranking);
 }
 
 nlohmann::json in_order(const Ranking& ranking, nlohmann::json rows) {

@@ -43,11 +43,12 @@ struct Ranking {
   std::string told;     ///< both in words, and why not otherwise
 };
 
-/// By success where all runs that finished have it, measured with the cost-to-go where the grid
-/// varies options of that. Else by the validation loss: of the cost-to-go where the grid varies
-/// options of that alone; where it varies others too, of the world model, and among runs whose
-/// options differ in the cost-to-go alone by its own. Not at all where the options that are varied
-/// change what that loss is, or no run has one. `rows` as in sweep.json.
+/// By success where all runs that finished have it, else by the validation loss: of the cost-to-go
+/// where the grid varies options of that alone, otherwise of the world model. Success that was
+/// measured before the cost-to-go was trained is of the world model as well. What is of the world
+/// model ranks runs whose options differ in the cost-to-go alone by the latter's loss. Not at all
+/// where the options that are varied change what a loss is, or no run has one. `rows` as in
+/// sweep.json.
 Ranking ranking_of(const nlohmann::json& grid, const nlohmann::json& rows, LossTarget target);
 
 /// The rows, best first; those that did not finish, or were not measured, last and as they came.

@@ -152,6 +152,18 @@ TEST_CASE("success that was measured before the cost-to-go ranks no options of t
   const Swept one_without({{"critic_training.steps", {0, 10}}}, {result(0.5, kNone, 0.2), late[0]});
   CHECK(one_without.record["ranked_by"] == "success");
   CHECK(one_without.order() == Order{"001", "000"});
+  // Of several world models it is told apart, whatever their losses are; of one the cost-to-go's
+  // loss ranks.
+  const std::vector<LearnResult> four = {result(0.5, 3, 0.5), result(0.3, 9, 0.7),
+                                         result(0.5, 2, 0.5), result(0.3, 8, 0.7)};
+  const Swept both({{"critic_training.optimizer.lr", {1, 2}}, {"model.loss.cov", {1, 2}}}, four);
+  CHECK(both.record["ranked_by"] == "success");
+  CHECK(both.record["then_by"] == "critic_validation_loss");
+  CHECK(both.order() == Order{"003", "001", "002", "000"});
+  const Swept targets({{"critic_task.expectile", {0.1, 0.5}}, {"model.loss.cov", {1, 2}}}, four);
+  CHECK(targets.record["ranked_by"] == "success");
+  CHECK(targets.record["then_by"].is_null());
+  CHECK(targets.order() == Order{"001", "003", "000", "002"});
   // Options of the world model alone: that of the world model compares.
   const Swept others({{"training.optimizer.lr", {1, 2}}}, {result(1, 3, 0.5), result(2, 2, 0.7)});
   CHECK(others.record["ranked_by"] == "success");
