@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -20,8 +21,22 @@ inline constexpr bool kWritesHdf5 = true;
 
 enum class Hdf5Writer { done, at_work };  // at work: has the file open in SWMR mode
 
+/// As h5py stores them.
+inline hid_t hdf5_booleans() {
+  static const hid_t type = [] {
+    const hid_t made = H5Tenum_create(H5T_NATIVE_INT8);
+    using Member = std::pair<const char*, signed char>;
+    for (const auto& [name, value] : {Member{"FALSE", 0}, Member{"TRUE", 1}})
+      REQUIRE(H5Tenum_insert(made, name, &value) >= 0);
+    return made;
+  }();
+  return type;
+}
+
 inline hid_t hdf5_type_of(const Tensor& values) {
   switch (values.scalar_type()) {
+    case at::kBool:
+      return hdf5_booleans();
     case at::kByte:
       return H5T_NATIVE_UINT8;
     case at::kInt:

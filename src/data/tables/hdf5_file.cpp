@@ -249,7 +249,6 @@ Hdf5Array Hdf5File::array(const std::string& name) const {
     return found;
   }
   found.shape = hdf5_shape(open.id());
-  if (is_byte_enumeration(stored.id())) found.type = at::kByte;
   if (const auto memory = hdf5_memory_type(stored.id())) found.type = memory->type;
   found.text = H5Tget_class(stored.id()) == H5T_STRING && found.shape.size() == 1;
   if (file_of(open.id()) == file_of(file))  // another path may have opened it
@@ -263,20 +262,17 @@ Tensor Hdf5File::read(const std::string& name) const {
     const Handle open = open_hdf5_array(impl_->file(*this), name);
     if (!open) Impl::fail(*this, name, -1);
     const Handle stored(H5Dget_type(open.id()), H5Tclose);
-    const Handle base(
-        is_byte_enumeration(stored.id()) ? H5Tget_super(stored.id()) : H5Tcopy(stored.id()),
-        H5Tclose);
-    const auto memory = hdf5_memory_type(base.id());
+    const auto memory = hdf5_memory_type(stored.id());
     require(memory.has_value(), ErrorCategory::bad_file,
             path_ + ": array '" + name + "' holds no numbers");
     const auto shape = hdf5_shape(open.id());
     Impl::check_size(*this, name, open.id(), shape, c10::elementSize(memory->type));
-    Tensor values = at::empty(shape, memory->type);
-    // An enumeration does not convert to a number: it is read as it is, one byte each.
-    const hid_t type = is_byte_enumeration(stored.id()) ? stored.id() : memory->hdf5;
-    if (H5Dread(open.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.mutable_data_ptr()) < 0)
+    const bool booleans = memory->type == at::kBool;  // whose bytes may hold any number
+    Tensor values = at::empty(shape, booleans ? at::kByte : memory->type);
+    void* to = values.mutable_data_ptr();
+    if (H5Dread(open.id(), memory->hdf5, H5S_ALL, H5S_ALL, H5P_DEFAULT, to) < 0)
       Impl::fail(*this, name, open.id());
-    return values;
+    return booleans ? values.ne(0) : values;
   });
 }
 

@@ -55,9 +55,10 @@ class Hdf5File {
   /// open: see Hdf5Array::problem.
   Hdf5Array array(const std::string& name) const;
 
-  /// The whole array. Unsigned integers wider than 8 bits become int64, enumerations of integers
-  /// (h5py's booleans) their numbers. Throws Error(bad_file) naming file, array and reason,
-  /// Error(unsupported) naming the filter that is missing.
+  /// The whole array, of the type that array() tells. Unsigned integers wider than 8 bits become
+  /// int64, h5py's booleans (an enumeration of FALSE = 0 and TRUE = 1) bool, with every number but
+  /// 0 true as in h5py, other enumerations of one byte their numbers. Throws Error(bad_file) naming
+  /// file, array and reason, Error(unsupported) naming the filter that is missing.
   Tensor read(const std::string& name) const;
   /// Rows of an array of uint8 in the order asked for.
   Tensor read_rows(const std::string& name, at::IntArrayRef rows) const;

@@ -27,7 +27,16 @@ struct Hdf5MemoryType {
   hid_t hdf5;
 };
 
-// The tensor type for a stored one, and how HDF5 converts to it.
+// h5py's booleans: an enumeration of one byte with FALSE = 0 and TRUE = 1, and no others.
+inline bool is_hdf5_boolean(hid_t stored) {
+  char no = 1, yes = 0;
+  return H5Tget_class(stored) == H5T_ENUM && H5Tget_size(stored) == 1 &&
+         H5Tget_nmembers(stored) == 2 && H5Tenum_valueof(stored, "FALSE", &no) >= 0 &&
+         H5Tenum_valueof(stored, "TRUE", &yes) >= 0 && no == 0 && yes == 1;
+}
+
+// The tensor type for a stored one, and as what HDF5 reads it: an enumeration does not convert to a
+// number, so one of a byte is read as it is.
 inline std::optional<Hdf5MemoryType> hdf5_memory_type(hid_t stored) {
   const std::size_t bytes = H5Tget_size(stored);
   switch (H5Tget_class(stored)) {
@@ -42,14 +51,16 @@ inline std::optional<Hdf5MemoryType> hdf5_memory_type(hid_t stored) {
       if (bytes == 4 && is_signed) return Hdf5MemoryType{at::kInt, H5T_NATIVE_INT32};
       return Hdf5MemoryType{at::kLong, H5T_NATIVE_INT64};
     }
+    case H5T_ENUM: {
+      if (bytes != 1) return std::nullopt;
+      if (is_hdf5_boolean(stored)) return Hdf5MemoryType{at::kBool, stored};
+      const Hdf5Handle numbers(H5Tget_super(stored), H5Tclose);
+      const bool is_signed = H5Tget_sign(numbers.id()) == H5T_SGN_2;
+      return Hdf5MemoryType{is_signed ? at::kChar : at::kByte, stored};
+    }
     default:
       return std::nullopt;
   }
-}
-
-// h5py stores booleans as an enumeration of one byte: read as the integers below it.
-inline bool is_byte_enumeration(hid_t stored) {
-  return H5Tget_class(stored) == H5T_ENUM && H5Tget_size(stored) == 1;
 }
 
 // Empty if they cannot be read.
