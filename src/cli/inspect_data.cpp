@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "foresight/core/log_once.hpp"
 #include "foresight/data/inspection.hpp"
 #include "foresight/data/windows.hpp"
 #include "foresight/io/files.hpp"
@@ -133,6 +134,7 @@ void write_sheet(const std::string& file, const data::Dataset& dataset) {
 
 void inspect_data(const InspectDataFlags& flags, const data::InspectionOptions& options) {
   check_sheet(flags.sheet);
+  const LogOnce once;  // each camera opens the recording again
   auto reading = flags.reading.options(
       {}, {.missing_states = data::NanPolicy::accept, .unreadable = data::Unreadable::skip});
   const auto dataset = flags.reading.open(flags.path, reading);

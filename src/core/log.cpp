@@ -6,6 +6,8 @@
 
 #include <mutex>
 
+#include "foresight/core/log_once.hpp"
+
 namespace foresight {
 namespace {
 
@@ -29,6 +31,8 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 // log.
 std::mutex mutex;
 std::shared_ptr<spdlog::logger> current;
+
+thread_local std::set<std::string, std::less<>>* written = nullptr;  // of LogOnce
 
 std::shared_ptr<spdlog::logger> make_logger(spdlog::sink_ptr sink,
                                             spdlog::level::level_enum level) {
@@ -57,7 +61,20 @@ void set_log_sink(std::shared_ptr<spdlog::sinks::sink> sink) {
 }
 
 void log(LogLevel level, std::string_view message) {
+  if (LogOnce::repeats(message)) return;
   logger()->log(spdlog_level(level), spdlog::string_view_t(message.data(), message.size()));
+}
+
+LogOnce::LogOnce() {
+  if (written == nullptr) written = &written_;
+}
+
+LogOnce::~LogOnce() {
+  if (written == &written_) written = nullptr;
+}
+
+bool LogOnce::repeats(std::string_view message) {
+  return written != nullptr && !written->emplace(message).second;
 }
 
 }  // namespace foresight

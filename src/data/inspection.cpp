@@ -9,6 +9,7 @@
 #include "episode_selection.hpp"
 #include "formats/irregular_steps.hpp"
 #include "frame_sample.hpp"
+#include "remarks.hpp"
 #include "stored_statistics_check.hpp"
 #include "video/frame_pieces.hpp"
 
@@ -250,16 +251,13 @@ class Inspector {
       fault("no action ever changes: nothing can be learned of what actions do");
   }
 
-  // What the reader noticed while opening; of many, the first: it has logged them all.
+  // What the reader noticed while opening.
   void pass_on_remarks() {
-    constexpr std::size_t kShown = 3;
     std::vector<std::string> remarks;
     for (const auto* camera : cameras_)
       for (auto& remark : camera->remarks())
         if (!among(remarks, remark)) remarks.push_back(std::move(remark));
-    for (std::size_t i = 0; i < std::min(kShown, remarks.size()); ++i) warn(remarks[i]);
-    if (remarks.size() > kShown)
-      warn(fmt::format("{} more remark(s) of the reader, see the log", remarks.size() - kShown));
+    for (auto& remark : shown_remarks(remarks)) warn(std::move(remark));
   }
 
   void judge() {

@@ -7,6 +7,7 @@
 #include "film_folder.hpp"
 #include "foresight/data/dataset.hpp"
 #include "foresight/data/episode_writer.hpp"
+#include "foresight/io/files.hpp"
 #include "recordings_folder.hpp"
 #include "run_command.hpp"
 #include "temporary_folder.hpp"
@@ -164,6 +165,39 @@ TEST_CASE("inspect and convert tell the columns that are left out, and why") {
   const auto place = converted.output.find(words);
   REQUIRE(place != std::string::npos);
   CHECK(converted.output.find(words, place + 1) == std::string::npos);  // once
+}
+
+TEST_CASE("inspect and convert of two cameras log once that a column is left out") {
+  if (!data::has_video_encoder()) FORESIGHT_SKIP("this FFmpeg has no H.264 encoder");
+  const TemporaryFolder folder;
+  data::RecordingOptions options;
+  options.video.fps = 10;
+  options.cameras = {"front", "wrist"};
+  options.features = {{"action", {"push"}}};
+  const auto writer =
+      data::open_episode_writer(folder / "set", data::TargetFormat::folder, options);
+  const auto picture = at::zeros({16, 16, 3}, at::kByte);
+  for (int64_t e = 0; e < 2; ++e) {
+    for (int64_t t = 0; t < 3; ++t)
+      writer->append({.frames = {{"front", picture}, {"wrist", picture}},
+                      .values = {{"action", at::full({1}, static_cast<double>(t))}}});
+    writer->finish_episode();
+  }
+  writer->finish();
+  const auto set = (folder / "set").string(), table = set + "/episode_0001.csv";
+  std::string longer;
+  for (const char c : io::read_text(table)) longer += c == '\n' ? ",late\n" : std::string(1, c);
+  io::write_text(table, longer);
+  const auto words =
+      "[warning] " + set + ": 'late' is left out: it is not in " + set + "/episode_0000.csv";
+  for (const auto& command :
+       {"inspect " + set, "convert " + set + " " + set + "_copy --format folder"}) {
+    const auto done = foresight_command(command);
+    INFO(done.output);
+    const auto place = done.output.find(words);
+    REQUIRE(place != std::string::npos);
+    CHECK(done.output.find(words, place + 1) == std::string::npos);
+  }
 }
 
 TEST_CASE("inspect exits with 3 where a number would break training") {

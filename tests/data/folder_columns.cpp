@@ -57,23 +57,26 @@ TEST_CASE("columns that a plain folder's tables do not share are left out with a
   const auto table = [&](const char* name, const char* text) {
     std::ofstream(films.path() / name) << text;
   };
-  table("episode_0000.csv", "action_0,goal,note,place\n0,1,a,b\n0,2,c,d\n");
-  table("episode_0001.csv", "action_0,goal,note,place,late\n0,1,a,3,5\n0,2,c,4,5\n");
-  table("episode_0002.csv", "action_0,goal,note,place\n0,1,a,b\n0,bad,c,d\n");
+  table("episode_0000.csv", "action_0,goal,note,place,said\n0,1,a,b,hi\n0,2,c,d,ho\n");
+  table("episode_0001.csv", "action_0,goal,note,place,late,task\n0,1,a,3,5,x\n0,2,c,4,5,y\n");
+  table("episode_0002.csv", "action_0,goal,note,place,said\n0,1,a,b,hi\n0,bad,c,d,ho\n");
   const auto data = open_dataset(films.path());
   CHECK(data->columns() == Names{"action_0"});
   CHECK(data->text_columns() == Names{"note"});
   const auto remarks = data->remarks();
-  REQUIRE(remarks.size() == 3);
+  REQUIRE(remarks.size() == 4);
   const auto has = [&](const std::string& words) {
     return std::count_if(remarks.begin(), remarks.end(), [&](const auto& remark) {
       return remark.find(films.path().string() + ": " + words) == 0;
     });
   };
   const auto file = [&](const char* name) { return (films.path() / name).string(); };
-  CHECK(has("'late' is left out: it is not in " + file("episode_0000.csv")) == 1);
-  CHECK(has("'goal' is left out: " + file("episode_0002.csv") + ":3:2: ") == 1);
-  CHECK(has("'place' is left out: " + file("episode_0000.csv") + ":2:4: ") == 1);
+  CHECK(has("'late', 'task' are left out: it is not in " + file("episode_0000.csv")) == 1);
+  CHECK(has("'said' is left out: it is not in " + file("episode_0001.csv")) == 1);
+  CHECK(has("'goal' is left out: it holds words in " + file("episode_0002.csv") + ", numbers in " +
+            file("episode_0000.csv")) == 1);
+  CHECK(has("'place' is left out: it holds words in " + file("episode_0000.csv") + ", numbers in " +
+            file("episode_0001.csv")) == 1);
 }
 
 }  // namespace foresight::data::folder_columns_test

@@ -12,6 +12,7 @@
 #include "../../src/io/descriptor.hpp"
 #include "captured_log.hpp"
 #include "error_message.hpp"
+#include "foresight/data/inspection.hpp"
 #include "hdf5_recordings.hpp"
 #include "hdf5_writer.hpp"
 #include "recordings.hpp"
@@ -79,15 +80,6 @@ std::map<std::string, Tensor> arrays_of(const std::vector<int64_t>& lengths,
 bool has_column(const Dataset& data, const std::string& name) {
   const auto& all = data.columns();
   return std::find(all.begin(), all.end(), name) != all.end();
-}
-
-// Without those of arrays that have no value for each row, such as `seed`.
-std::vector<std::string> remarks_of(const Dataset& data) {
-  auto remarks = data.remarks();
-  std::erase_if(remarks, [](const auto& remark) {
-    return remark.find(", which is no column of numbers") != std::string::npos;
-  });
-  return remarks;
 }
 
 // An exclusive lock, as HDF5's writers take one.
@@ -204,8 +196,8 @@ TEST_CASE("an episode that a recorder lists before it is complete is read when i
     check_episodes(*data, {4, 3});
     CHECK(has_column(*data, "reward"));
     CHECK_FALSE(has_column(*data, "seed"));  // has a value for each episode
-    REQUIRE(remarks_of(*data).size() == 1);
-    const std::string remark = remarks_of(*data).front();
+    REQUIRE(data->remarks().size() == 1);
+    const std::string remark = data->remarks().front();
     CHECK_THAT(remark, Catch::Contains("the 2 episodes that are complete now are read; ep_len "
                                        "lists 1 episode(s) that are not complete: array '" +
                                        late + "' has " + std::to_string(has) + " of 12 rows"));
@@ -252,8 +244,8 @@ TEST_CASE(
         "it is damaged, unless", "--reading.unreadable skip"));
     const auto data = open_dataset(file, skip);
     check_episodes(*data, {4, 3});
-    REQUIRE(remarks_of(*data).size() == 1);
-    CHECK_THAT(remarks_of(*data).front(), Catch::Contains(lack));
+    REQUIRE(data->remarks().size() == 1);
+    CHECK_THAT(data->remarks().front(), Catch::Contains(lack));
     write_hdf5(whole, arrays_of({4, 3, 5, 6}), Hdf5Writer::done);
     becomes(file, whole);
     check_episodes(*data, {4, 3});
@@ -264,8 +256,8 @@ TEST_CASE(
   const auto data = open_dataset(folder / "set.h5");
   check_episodes(*data, {4, 3, 5});
   CHECK_FALSE(has_column(*data, "reward"));
-  REQUIRE(remarks_of(*data).size() == 1);
-  CHECK_THAT(remarks_of(*data).front(),
+  REQUIRE(data->remarks().size() == 1);
+  CHECK_THAT(data->remarks().front(),
              Catch::Contains("'reward' is left out: array 'reward' has 9 of 12 rows"));
 }
 
@@ -287,7 +279,15 @@ TEST_CASE("what has a value for each episode, or half the rate, makes no HDF5 ep
       CHECK(data->cameras() == std::vector<std::string>{"pixels"});
       CHECK(has_column(*data, "reward"));
       CHECK_FALSE(has_column(*data, "slow"));
-      CHECK(std::ssize(remarks_of(*data)) == (writer == Hdf5Writer::at_work));
+      auto remarks = data->remarks();
+      CHECK(std::erase_if(remarks, [](const auto& remark) {
+              return remark.find(
+                         "'slow' is left out: it has shape [9], which is not a value for "
+                         "each of 15 rows") != std::string::npos;
+            }) == 1);
+      std::erase_if(
+          remarks, [](const auto& remark) { return remark.find("'pixels_") != std::string::npos; });
+      CHECK(std::ssize(remarks) == (writer == Hdf5Writer::at_work));
     }
   const TemporaryFolder folder;  // episodes of one and two rows
   auto arrays = arrays_of({1, 2, 1, 2});
@@ -297,6 +297,44 @@ TEST_CASE("what has a value for each episode, or half the rate, makes no HDF5 ep
     write_hdf5(file, arrays, writer);
     check_episodes(*open_dataset(file), {1, 2, 1, 2});
   }
+}
+
+TEST_CASE("an inspection shows that an HDF5 file of a set is damaged before what is left out") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const TemporaryFolder folder;
+  for (const std::string part : {"0", "1", "2", "3", "4"}) {
+    auto arrays = arrays_of({4, 3, 5});
+    arrays["slow"] = at::zeros({5});
+    arrays["action"] = arrays["action"] + std::stof(part);  // no copies of each other
+    if (part == "4") arrays["state"] = arrays["state"].narrow(0, 0, 8);
+    write_hdf5(folder / (part + ".h5"), arrays, Hdf5Writer::done);
+  }
+  const auto data = open_dataset(folder.path(), {.unreadable = Unreadable::skip});
+  const auto warnings = inspect(*data).warnings;
+  std::string all;
+  for (const auto& warning : warnings) all += warning + "\n";
+  INFO(all);
+  const auto damage = all.find("4.h5: ep_len lists 1 episode(s) that are not complete"),
+             shared = all.find(
+                 "0.h5: 'slow' is left out: it has shape [5], which is not a value "
+                 "for each of 12 rows; so in 3 more\n");
+  REQUIRE(shared != std::string::npos);
+  CHECK(damage < shared);
+  CHECK(all.find("'seed'") == std::string::npos);
+}
+
+TEST_CASE("a value for each HDF5 episode is told as no column, and is no warning") {
+  if (!hdf5_is_built_in() || !kWritesHdf5) return;
+  const TemporaryFolder folder;
+  const auto file = folder / "set.h5";
+  write_hdf5(file, arrays_of({4, 3, 5}), Hdf5Writer::done);
+  CapturedLog log;
+  const auto data = open_dataset(file);
+  CHECK(data->remarks().empty());
+  CHECK(log.text().empty());
+  CHECK(fails_with(
+      ErrorCategory::unsupported, [&] { data->read_rows({"seed"}, 0, 0, 1); },
+      "'seed' is not read: it has a value for each episode, not for each row"));
 }
 
 TEST_CASE("a camera besides pixels that lacks rows makes HDF5 episodes incomplete") {

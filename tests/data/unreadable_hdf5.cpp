@@ -202,7 +202,7 @@ TEST_CASE("an array whose bytes the file has not is refused, or left out and sai
       ErrorCategory::bad_file, [&] { open_dataset(rewards); },
       rewards.string() + ": array 'reward' cannot be read", "the file ends after"));
   const auto data = open_dataset(rewards, skipping());
-  CHECK(is_remarked(*data, rewards.string() + ": 'reward' is left out: its "));
+  CHECK(is_remarked(*data, rewards.string() + ": array 'reward' cannot be read: its "));
   CHECK(fails_with(
       ErrorCategory::unsupported, [&] { data->read_rows({"reward"}, 0, 0, 1); },
       "the file ends after"));

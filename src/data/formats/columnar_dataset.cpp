@@ -8,6 +8,7 @@
 
 #include "../file_stamp.hpp"
 #include "../frame_file.hpp"
+#include "../remarks.hpp"
 #include "foresight/core/log.hpp"
 #include "foresight/core/options_json.hpp"
 
@@ -326,7 +327,9 @@ class ColumnarDataset final : public Dataset {
 
 std::shared_ptr<const Dataset> make_columnar_dataset(Recording recording,
                                                      const DatasetOptions& options) {
-  for (auto& remark : left_out(recording.name, recording.skipped))
+  auto skipped = recording.skipped;
+  for (const auto& column : recording.unremarked) skipped.erase(column);
+  for (auto& remark : left_out(recording.name, skipped))
     recording.remarks.push_back(std::move(remark));
   for (const auto& [episode, problem] : recording.unreadable) log(LogLevel::warning, problem);
   for (const auto& remark : recording.remarks) log(LogLevel::warning, remark);
@@ -376,17 +379,6 @@ std::string not_read(const std::map<std::string, std::string>& skipped) {
   std::string reasons;
   for (const auto& [name, why] : skipped) reasons += "\n  " + name + ": " + why;
   return reasons.empty() ? reasons : ". Not read:" + reasons;
-}
-
-std::vector<std::string> left_out(const std::string& recording,
-                                  const std::map<std::string, std::string>& skipped) {
-  std::map<std::string, std::vector<std::string>> columns;  // by why they are not read
-  for (const auto& [name, why] : skipped) columns[why].push_back("'" + name + "'");
-  std::vector<std::string> remarks;
-  for (const auto& [why, names] : columns)
-    remarks.push_back(recording + ": " + listed_names(names) +
-                      (names.size() > 1 ? " are left out: " : " is left out: ") + why);
-  return remarks;
 }
 
 }  // namespace foresight::data

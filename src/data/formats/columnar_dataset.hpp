@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -64,9 +65,10 @@ struct Recording {
   std::vector<Feature> features = {};
   std::vector<TextFeature> texts = {};
   std::map<std::string, std::string> skipped = {};  ///< column -> why it is not read
-  std::vector<std::string> remarks = {};            ///< as Dataset::remarks(), of all but these
-  std::map<int64_t, std::string> unreadable = {};   ///< as Dataset::unreadable_episodes()
-  std::map<std::string, std::string> notes = {};    ///< as Dataset::notes()
+  std::set<std::string> unremarked = {};  ///< those of `skipped` that need no remark, or have one
+  std::vector<std::string> remarks = {};  ///< as Dataset::remarks(), of all else
+  std::map<int64_t, std::string> unreadable = {};  ///< as Dataset::unreadable_episodes()
+  std::map<std::string, std::string> notes = {};   ///< as Dataset::notes()
   /// As Dataset::stored_statistics(); empty: there are none.
   std::function<std::map<std::string, StoredStatistics>()> statistics = {};
   /// Episodes of each of Dataset::splits(), read when asked for.
@@ -102,9 +104,5 @@ std::string listed_names(const std::vector<std::string>& names);
 
 /// ". Not read:" and a line for each of Recording::skipped; empty where nothing was.
 std::string not_read(const std::map<std::string, std::string>& skipped);
-
-/// What is remarked of columns that are skipped (column -> why): one remark for all of one reason.
-std::vector<std::string> left_out(const std::string& recording,
-                                  const std::map<std::string, std::string>& skipped);
 
 }  // namespace foresight::data

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "../remarks.hpp"
 #include "../tables/column_stem.hpp"
 #include "../tables/whole_numbers.hpp"
 #include "columnar_dataset.hpp"
@@ -108,18 +109,28 @@ std::vector<std::string> FolderDataset::remarks() const {
   return all;
 }
 
-// Columns that hold words in some tables, numbers in others, or that the first table has not.
+// Columns that some table lacks, or that hold words in some and numbers in others.
 void FolderDataset::look_for_left_out() {
-  const CsvTable& first = episodes_.front().table;
-  std::set<std::string> known(columns_.begin(), columns_.end());
-  known.insert(text_columns_.begin(), text_columns_.end());
+  std::set<std::string> others;
+  for (const Episode& episode : episodes_) {
+    others.insert(episode.table.columns.begin(), episode.table.columns.end());
+    for (const auto& [column, reason] : episode.table.skipped) others.insert(column);
+  }
+  for (const auto& column : columns_) others.erase(column);
+  for (const auto& column : text_columns_) others.erase(column);
   std::map<std::string, std::string> skipped;
-  for (const Episode& episode : episodes_)
-    for (const auto& [column, reason] : episode.table.skipped)
-      if (!known.contains(column)) skipped.try_emplace(column, reason);
-  for (const Episode& episode : episodes_)
-    for (const auto& column : episode.table.columns)
-      if (!known.contains(column)) skipped.try_emplace(column, "it is not in " + first.name);
+  for (const auto& column : others) {
+    std::string lacking, words, numbers;  // the first such table
+    for (const Episode& episode : episodes_) {
+      const CsvTable& table = episode.table;
+      const bool of_numbers =
+          std::find(table.columns.begin(), table.columns.end(), column) != table.columns.end();
+      auto& kind = table.skipped.contains(column) ? words : of_numbers ? numbers : lacking;
+      if (kind.empty()) kind = table.name;
+    }
+    skipped[column] = lacking.empty() ? "it holds words in " + words + ", numbers in " + numbers
+                                      : "it is not in " + lacking;
+  }
   left_out_ = left_out(name_, skipped);
   for (const auto& remark : left_out_) log(LogLevel::warning, remark);
 }

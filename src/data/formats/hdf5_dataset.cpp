@@ -22,9 +22,12 @@ bool is_robomimic(const Hdf5File& file) { return file.is_group("data"); }
 // not know closes no others.
 void leave_out(const std::string& name, const Hdf5Array& array, const DatasetOptions& options,
                Recording& recording) {
-  require(!array.cut || options.unreadable == Unreadable::skip, ErrorCategory::bad_file,
-          recording.name + ": array '" + name + "' cannot be read: " + array.problem);
   recording.skipped[name] = (array.cut ? "" : "this HDF5 cannot open it: ") + array.problem;
+  if (!array.cut) return;
+  const std::string damage = recording.name + ": array '" + name + "' cannot be read: ";
+  require(options.unreadable == Unreadable::skip, ErrorCategory::bad_file, damage + array.problem);
+  recording.remarks.push_back(damage + array.problem + ". It is left out");
+  recording.unremarked.insert(name);
 }
 
 using Arrays = std::map<std::string, Hdf5Array>;
@@ -78,6 +81,12 @@ std::string take_incomplete_away(const Arrays& arrays, bool recorded, Recording&
          " episode(s) that are not complete: " + lack;
 }
 
+// Such as seeds, also one for all; a recorder (`more`) need not write one when it lists the
+// episode.
+bool is_of_episodes(const Hdf5Array& array, int64_t listed, bool more) {
+  return array.shape.empty() || std::abs(array.shape[0] - listed) <= (more ? 1 : 0);
+}
+
 // `listed` episodes, of which not all need be read. `more`: arrays may have rows of others.
 void list_swm_columns(const Hdf5& file, const Arrays& arrays, int64_t listed, bool more,
                       const DatasetOptions& options, Recording& recording) {
@@ -102,10 +111,13 @@ void list_swm_columns(const Hdf5& file, const Arrays& arrays, int64_t listed, bo
              return file->read(name).narrow(0, 0, rows).reshape({rows, -1});
            },
            row_shape(array)});
-    else
-      recording.skipped[name] = lacks_rows(name, array, rows, listed)
-                                    ? lack_of_rows(name, array, rows)
-                                    : shape_problem(array);
+    else if (lacks_rows(name, array, rows, listed))
+      recording.skipped[name] = lack_of_rows(name, array, rows);
+    else if (is_of_episodes(array, listed, more)) {
+      recording.skipped[name] = "it has a value for each episode, not for each row";
+      recording.unremarked.insert(name);
+    } else
+      recording.skipped[name] = shape_problem(array, rows);
   }
   put_pixels_first(recording.cameras);
 }

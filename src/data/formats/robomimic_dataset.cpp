@@ -358,7 +358,9 @@ class RobomimicOpener {
       const auto* found = array(d, name);
       if (without_numbers_[d] || found == nullptr) continue;
       if (holds_pictures(*found) && row_width(*found, recording_.episodes[d].length) > 0) return;
-      if (why.empty()) why = found->problem.empty() ? shape_problem(*found) : found->problem;
+      if (why.empty())
+        why = found->problem.empty() ? shape_problem(*found, recording_.episodes[d].length)
+                                     : found->problem;
     }
     recording_.skipped[name] = why;
   }

@@ -59,8 +59,12 @@ inline std::vector<int64_t> row_shape(const Hdf5Array& array) {
                                 : std::vector<int64_t>(array.shape.begin() + 1, array.shape.end());
 }
 
-inline std::string shape_problem(const Hdf5Array& array) {
-  return "it has shape " + shape_string(array.shape) + ", which is no column of numbers";
+/// Why an array is no column of `rows` rows.
+inline std::string shape_problem(const Hdf5Array& array, int64_t rows) {
+  const bool short_or_long = array.shape.empty() || array.shape[0] != rows;
+  return "it has shape " + shape_string(array.shape) +
+         (short_or_long ? ", which is not a value for each of " + std::to_string(rows) + " rows"
+                        : ", which is no column of numbers");
 }
 
 /// What three of the first `rows` pictures of an array hold; none where one cannot be read.

@@ -16,6 +16,7 @@
 #include "convert_episode.hpp"
 #include "convert_splits.hpp"
 #include "foresight/core/log.hpp"
+#include "foresight/core/log_once.hpp"
 #include "foresight/data/inspection.hpp"
 #include "recording_lock.hpp"
 
@@ -31,6 +32,7 @@ const std::set<std::string> kWriterColumns = {"frame", "frame_index", "episode_i
 constexpr double kUnknownRate = 10;  // for recordings that tell none; a player needs one
 
 ConversionSource open_source(const fs::path& from, const ConvertOptions& options) {
+  const LogOnce once;  // each camera opens the recording again
   ConversionSource source;
   auto reading = options.reading;
   // What is lost of other episodes than those that are written does not matter; writers refuse a
