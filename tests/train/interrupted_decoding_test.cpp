@@ -10,6 +10,7 @@
 #include "catch.hpp"
 #include "foresight/train/checkpoint.hpp"
 #include "foresight/train/interrupt.hpp"
+#include "one_of_two.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
 #include "tiny_learning.hpp"
@@ -92,13 +93,7 @@ TEST_CASE("a run that is interrupted while a cost-to-go's latents are encoded en
   CHECK(resumed.critic.loss == whole.critic.loss);
 
   // Of two processes that hold no common batch none ends before an update, in which they agree.
-  class FirstOfTwo final : public GradientReducer {
-   public:
-    int64_t rank() const override { return 0; }
-    int64_t world_size() const override { return 2; }
-    void reduce(const std::vector<Tensor>&) override {}
-    void average(std::vector<double>&) override {}
-  } first;
+  OneOfTwo first(0);
   LearnHooks hooks;
   hooks.reducer = &first;
   const InterruptGuard guard;

@@ -15,6 +15,7 @@
 #include "foresight/train/interrupt.hpp"
 #include "foresight/train/loader_task.hpp"
 #include "metric_curve.hpp"
+#include "one_of_two.hpp"
 #include "table_fit.hpp"
 #include "temporary_folder.hpp"
 #include "tensor_dataset.hpp"
@@ -151,11 +152,9 @@ TEST_CASE("success is measured by the run that goes on where one is asked to sto
 
 TEST_CASE("a measurement that is cut in the process that makes it is one in the others") {
   // Rank 1 of two, of which the first was asked to stop while it measured.
-  class SecondOfTwo final : public GradientReducer {
+  class SecondOfTwo final : public OneOfTwo {
    public:
-    int64_t rank() const override { return 1; }
-    int64_t world_size() const override { return 2; }
-    void reduce(const std::vector<Tensor>&) override {}
+    SecondOfTwo() : OneOfTwo(1) {}
     void average(std::vector<double>& values) override {
       if (values.size() == 1) values[0] = 0.5;
     }
@@ -173,13 +172,7 @@ TEST_CASE("a measurement that is cut in the process that makes it is one in the 
 TEST_CASE(
     "a process of several that validate each by itself ends no validation before the others") {
   // Rank 0 of two that hold no common batch, of which the other has not been asked to stop yet.
-  class FirstOfTwo final : public GradientReducer {
-   public:
-    int64_t rank() const override { return 0; }
-    int64_t world_size() const override { return 2; }
-    void reduce(const std::vector<Tensor>&) override {}
-    void average(std::vector<double>&) override {}
-  } first;
+  OneOfTwo first(0);
   const TemporaryFolder folder;
   const InterruptGuard guard;
   Brightness task(2);
